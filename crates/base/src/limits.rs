@@ -1,0 +1,41 @@
+//! Every fixed limit of the program: its name, its reason, its one home.
+//!
+//! Limits that the postmaster sets are options; these are the ones behind them, so that memory and work stay
+//! bounded whatever a peer, a file or a configuration holds.
+
+/// Longest SMTP command line accepted, in bytes, including CR LF. Exim's figure: room for AUTH with long initial responses.
+pub const SMTP_COMMAND_BYTES_MAX: usize = 16_384;
+/// How deep expansions, lists and ACLs may call each other. Deeper ones fail with an error, not with the stack.
+pub const EXPANSION_DEPTH_MAX: usize = 40;
+/// How deep ACLs may call ACLs. Exim's figure.
+pub const ACL_DEPTH_MAX: usize = 20;
+/// Longest result of one expansion, in bytes.
+pub const EXPANSION_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How deep configuration files may include each other.
+pub const INCLUDE_DEPTH_MAX: usize = 16;
+/// Longest logical line of a configuration file after macro replacement, in bytes.
+pub const CONFIG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How many macro replacements one configuration line may cause.
+pub const MACRO_REPLACEMENTS_MAX: usize = 100_000;
+/// How many addresses may be made from one original recipient by redirection.
+pub const REDIRECTED_ADDRESSES_MAX: usize = 100_000;
+/// How many generations of redirection one address may pass.
+pub const REDIRECT_DEPTH_MAX: usize = 100;
+/// Steps that one regular expression match may take (PCRE2 match limit).
+pub const REGEX_MATCH_STEPS_MAX: u32 = 10_000_000;
+/// Heap depth of one regular expression match (PCRE2 depth limit).
+pub const REGEX_DEPTH_MAX: u32 = 10_000;
+/// Largest answer section taken from one DNS response, in records.
+pub const DNS_RECORDS_MAX: usize = 1_000;
+/// Longest CNAME chain that is followed. Exim's dns_cname_loops goes below it.
+pub const DNS_CNAMES_MAX: usize = 10;
+/// Longest reply line taken from an SMTP server, in bytes.
+pub const SMTP_REPLY_LINE_BYTES_MAX: usize = 4_096;
+/// Longest whole reply taken from an SMTP server, in bytes.
+pub const SMTP_REPLY_BYTES_MAX: usize = 64 * 1024;
+/// Bodies up to this size, in bytes, stay in memory and in the journal; larger ones get a file of their own.
+pub const JOURNAL_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Output taken from a child process run by an expansion, in bytes.
+pub const CHILD_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest frame between parent, worker and delivery agents, in bytes.
+pub const AGENT_FRAME_BYTES_MAX: usize = 1024 * 1024;

@@ -1,0 +1,236 @@
+//! Bytes with a mark that says whether they came from outside.
+//!
+//! Mail is bytes, not Unicode, so `Text` holds bytes. The mark follows a value through every join and cut:
+//! a file name, a command or a query that is built from a tainted value is refused where it would be used.
+
+use std::fmt;
+
+/// Where a value came from, as far as its use in file names, commands and queries is concerned.
+///
+/// Manual chapter 9, "expansion of tainted data".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Taint {
+    /// Written by the postmaster, or given by a lookup that the manual lists as untainting.
+    #[default]
+    Clean,
+    /// Came from outside, then went through the quoting operator of the named lookup type, and is fit for that.
+    Quoted(&'static str),
+    /// Came from outside.
+    Tainted,
+}
+
+impl Taint {
+    /// The mark of a value that is put together from two others.
+    ///
+    /// Clean text does not spoil a quoted value; two different quotings, or anything tainted, do.
+    #[must_use]
+    pub fn join(self, other: Taint) -> Taint {
+        match (self, other) {
+            (Taint::Clean, x) | (x, Taint::Clean) => x,
+            (Taint::Quoted(a), Taint::Quoted(b)) if a == b => self,
+            (Taint::Quoted(_) | Taint::Tainted, Taint::Quoted(_) | Taint::Tainted) => Taint::Tainted,
+        }
+    }
+
+    /// Whether any of the value came from outside, quoted or not.
+    #[must_use]
+    pub fn is_foreign(self) -> bool {
+        self != Taint::Clean
+    }
+}
+
+/// A byte string with its taint.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Text {
+    bytes: Vec<u8>,
+    taint: Taint,
+}
+
+impl Text {
+    /// The empty clean text.
+    #[must_use]
+    pub const fn new() -> Self {
+        Text { bytes: Vec::new(), taint: Taint::Clean }
+    }
+
+    /// Text that the postmaster or this program wrote.
+    pub fn clean(bytes: impl Into<Vec<u8>>) -> Self {
+        Text { bytes: bytes.into(), taint: Taint::Clean }
+    }
+
+    /// Text that came from outside.
+    pub fn tainted(bytes: impl Into<Vec<u8>>) -> Self {
+        Text { bytes: bytes.into(), taint: Taint::Tainted }
+    }
+
+    /// Text with a given mark.
+    pub fn with_taint(bytes: impl Into<Vec<u8>>, taint: Taint) -> Self {
+        Text { bytes: bytes.into(), taint }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, given away.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The mark.
+    #[must_use]
+    pub fn taint(&self) -> Taint {
+        self.taint
+    }
+
+    /// Whether any of it came from outside.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.taint.is_foreign()
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The text for a log line or an error message; invalid UTF-8 is shown as replacement characters.
+    #[must_use]
+    pub fn to_string_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// The text as UTF-8, if it is.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
+    }
+
+    /// Adds another text at the end; the marks join.
+    pub fn push(&mut self, other: &Text) {
+        if !other.bytes.is_empty() {
+            self.taint = self.taint.join(other.taint);
+        }
+        self.bytes.extend_from_slice(&other.bytes);
+    }
+
+    /// Adds bytes that the postmaster or this program wrote.
+    pub fn push_clean(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds bytes with a mark of their own.
+    pub fn push_bytes(&mut self, bytes: &[u8], taint: Taint) {
+        if !bytes.is_empty() {
+            self.taint = self.taint.join(taint);
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// A text of other bytes that were made from this one, so with its mark.
+    #[must_use]
+    pub fn derive(&self, bytes: impl Into<Vec<u8>>) -> Text {
+        Text { bytes: bytes.into(), taint: self.taint }
+    }
+
+    /// The same bytes under another mark. Only quoting operators and untainting lookups may use this.
+    #[must_use]
+    pub fn retaint(self, taint: Taint) -> Text {
+        Text { bytes: self.bytes, taint }
+    }
+
+    /// The part between two byte offsets (clamped to the text), with the same mark.
+    #[must_use]
+    pub fn slice(&self, start: usize, end: usize) -> Text {
+        let end = end.min(self.bytes.len());
+        let start = start.min(end);
+        Text { bytes: self.bytes.get(start..end).unwrap_or_default().to_vec(), taint: self.taint }
+    }
+
+    /// Without ASCII white space at both ends.
+    #[must_use]
+    pub fn trimmed(&self) -> Text {
+        Text { bytes: self.bytes.trim_ascii().to_vec(), taint: self.taint }
+    }
+
+    /// Whether the bytes are equal to a given string, without regard to ASCII case.
+    #[must_use]
+    pub fn eq_ignore_case(&self, other: &[u8]) -> bool {
+        self.bytes.eq_ignore_ascii_case(other)
+    }
+}
+
+impl From<&str> for Text {
+    /// Clean: string literals are ours.
+    fn from(value: &str) -> Self {
+        Text::clean(value.as_bytes())
+    }
+}
+
+impl From<String> for Text {
+    /// Clean: made by this program.
+    fn from(value: String) -> Self {
+        Text::clean(value.into_bytes())
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.bytes == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.bytes == other.as_bytes()
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.bytes))
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.bytes))?;
+        match self.taint {
+            Taint::Clean => Ok(()),
+            Taint::Quoted(lookup) => write!(f, "(quoted:{lookup})"),
+            Taint::Tainted => f.write_str("(tainted)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joining_keeps_the_worse_mark() {
+        assert_eq!(Taint::Clean.join(Taint::Tainted), Taint::Tainted);
+        assert_eq!(Taint::Clean.join(Taint::Quoted("pgsql")), Taint::Quoted("pgsql"));
+        assert_eq!(Taint::Quoted("pgsql").join(Taint::Quoted("mysql")), Taint::Tainted);
+        assert_eq!(Taint::Quoted("pgsql").join(Taint::Tainted), Taint::Tainted);
+    }
+
+    #[test]
+    fn an_empty_tainted_part_spoils_nothing() {
+        let mut text = Text::from("a");
+        text.push(&Text::tainted(""));
+        assert!(!text.is_foreign());
+        text.push(&Text::tainted("b"));
+        assert!(text.is_foreign());
+    }
+}

@@ -1,0 +1,1 @@
+//! Exim's language: configuration, lists, lookups, expansions.

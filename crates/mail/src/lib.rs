@@ -1,0 +1,1 @@
+//! Messages as data: addresses, header lists, ids, dates, SMTP commands and replies.

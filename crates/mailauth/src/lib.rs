@@ -1,0 +1,1 @@
+//! Who may have sent this: checks that need no I/O of their own.

@@ -1,0 +1,1 @@
+//! Sockets with deadlines: DNS, TLS, the SMTP client.

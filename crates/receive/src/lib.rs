@@ -1,0 +1,1 @@
+//! How a message comes in: the SMTP session, ACLs, verification.
