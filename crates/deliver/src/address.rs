@@ -1,0 +1,405 @@
+//! One address on its way through the routers, and what they decided about it.
+//!
+//! An address is made from a message's recipient or by a redirect router (a child, which keeps its parent behind an
+//! `Arc`). Routing fills in the transport, the host list and what the transport needs to know; after routing it does
+//! not change. Nothing here does I/O. Manual chapters 3 and 15.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use oxim_base::Text;
+use oxim_base::text::Taint;
+
+/// Index of a router in the configuration's order: `Delivery::router` takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouterId(pub usize);
+
+/// Index of a transport in the configuration's order: `Delivery::transport` takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransportId(pub usize);
+
+/// What an address names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AddressKind {
+    /// A mail address.
+    #[default]
+    Mail,
+    /// A pipe command from a redirection; `Address::address` is the command with its leading `|`.
+    Pipe,
+    /// A file from a redirection; `Address::address` is its absolute path.
+    File,
+    /// A directory from a redirection; `Address::address` is its path, with the slash at its end.
+    Directory,
+    /// An automatic reply from a filter; `Address::address` begins with `>`.
+    Reply,
+}
+
+/// What goes from an address to its children, and from router to router.
+#[derive(Clone, Debug, Default)]
+pub struct Propagated {
+    /// `$address_data`.
+    pub address_data: Option<Text>,
+    /// `$domain_data`, set by the last router whose `domains` matched.
+    pub domain_data: Option<Text>,
+    /// `$local_part_data`, set by the last router whose `local_parts` or `check_local_user` matched.
+    pub local_part_data: Option<Text>,
+    /// Where bounces go instead of the envelope sender; empty: nowhere. An address without angle brackets.
+    pub errors_to: Option<Vec<u8>>,
+    /// Header lines that the transport adds; each whole, with its line end(s), in the order of adding.
+    pub headers_add: Vec<Text>,
+    /// Names of header lines that the transport leaves out; one that ends in `*` stands for all with that beginning.
+    pub headers_remove: Vec<Vec<u8>>,
+    /// Router variables, under their names without the leading `r_`.
+    pub variables: BTreeMap<Vec<u8>, Text>,
+}
+
+/// What a recipient asked for by RFC 3461, and what must still be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DsnRequest {
+    /// NOTIFY was given (without it the defaults hold).
+    pub notify_given: bool,
+    /// NOTIFY=NEVER.
+    pub never: bool,
+    /// NOTIFY=SUCCESS.
+    pub success: bool,
+    /// NOTIFY=FAILURE.
+    pub failure: bool,
+    /// NOTIFY=DELAY.
+    pub delay: bool,
+    /// ORCPT, as received.
+    pub orcpt: Option<Vec<u8>>,
+    /// The router says that the next hop gets no DSN request (`dsn_lasthop`).
+    pub last_hop: bool,
+}
+
+/// The AD bit of the answers that named a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostDnssec {
+    /// Nothing was looked up in the DNS, or DNSSEC was not asked for.
+    #[default]
+    Unknown,
+    /// All answers were authenticated.
+    Yes,
+    /// Asked for, and at least one answer was not authenticated.
+    No,
+}
+
+/// One host with one address, as a router found it: a host with several addresses stands here several times.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RouteHost {
+    /// The host's name, or the text of its IP address if the route named only that.
+    pub name: String,
+    /// Its address; `None` until somebody looks it up (fallback hosts, and hosts for a transport that does so itself).
+    pub address: Option<IpAddr>,
+    /// The port from the route or the SRV record; it goes before the transport's.
+    pub port: Option<u16>,
+    /// MX (or SRV) preference; `None` if the host did not come from such a record.
+    pub mx: Option<u16>,
+    /// Hosts are tried by rising key; equal keys may be reordered.
+    pub sort_key: i64,
+    /// Group in a randomized list: `hosts_randomize` of the transport shuffles inside a group only.
+    pub group: u32,
+    /// Whether the lookup of the name (MX, SRV) and of the address was authenticated.
+    pub dnssec: HostDnssec,
+    /// The name that a certificate must bear, if it is not `name` (the name before CNAMEs were followed).
+    pub certificate_name: Option<String>,
+}
+
+/// An account of this machine, from `check_local_user`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalUser {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Home directory.
+    pub home: String,
+    /// The comment field, `$gecos`-like.
+    pub gecos: String,
+}
+
+/// The user that a router sets for the delivery (manual chapter 23); the transport's own settings go before these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunAs {
+    /// From `user`, or from the account of `check_local_user`.
+    pub uid: Option<u32>,
+    /// From `group`, or the group that belongs to the user.
+    pub gid: Option<u32>,
+    /// Whether the user's supplementary groups are set up too.
+    pub initgroups: bool,
+}
+
+/// One address: a recipient or something made from one.
+#[derive(Clone, Debug, Default)]
+pub struct Address {
+    /// The address as written, in its own case, without angle brackets; or a pipe, file or reply: see `kind`.
+    pub address: Vec<u8>,
+    /// What makes it the same as another: the journal, the non-recipients tree and the duplicate check use this.
+    /// Lower-case domain; a child that equals an ancestor has `\N\` before it, a pipe or file its parent's address.
+    pub unique: Vec<u8>,
+    /// What the address names.
+    pub kind: AddressKind,
+    /// The local part in its own case, with affixes, unquoted. For a pipe, file or reply, that of its parent.
+    pub local_part: Vec<u8>,
+    /// The domain in lower case. For a pipe, file or reply, that of its parent.
+    pub domain: Vec<u8>,
+    /// `$local_part` as the accepting router saw it: without affixes, in lower case unless `caseful_local_part`.
+    pub routed_local_part: Vec<u8>,
+    /// The prefix that the accepting router took off.
+    pub prefix: Option<Vec<u8>>,
+    /// The part of it that a wildcard matched.
+    pub prefix_v: Option<Vec<u8>>,
+    /// The suffix that the accepting router took off.
+    pub suffix: Option<Vec<u8>>,
+    /// The part of it that a wildcard matched.
+    pub suffix_v: Option<Vec<u8>>,
+    /// The address this one was made from.
+    pub parent: Option<Arc<Address>>,
+    /// Index of the recipient of the message that it all began with.
+    pub recipient: usize,
+    /// A copy that went on after an `unseen` router: its parent is the same address, not a redirection.
+    pub is_unseen_copy: bool,
+    /// The child came from a router with `one_time`: if it is not delivered at once, it becomes a recipient itself.
+    pub is_one_time: bool,
+    /// The redirect router said `hide_child_in_errmsg`: a bounce names the top address only.
+    pub is_hidden_in_bounces: bool,
+    /// An address that is not a recipient's fault to have: its errors are not told (`noerror` of filters).
+    pub ignores_errors: bool,
+    /// What passes on from address to child and router to router.
+    pub propagated: Propagated,
+    /// What RFC 3461 asks of it.
+    pub dsn: DsnRequest,
+
+    /// The router that accepted it (or failed or deferred it).
+    pub router: Option<RouterId>,
+    /// Where it goes. `None` together with kind `File` and `/dev/null`: delivery is bypassed.
+    pub transport: Option<TransportId>,
+    /// Hosts in the order in which they are to be tried.
+    pub hosts: Vec<RouteHost>,
+    /// The route's host list as text: `$host` of a local transport under manualroute.
+    pub host_list: Option<Text>,
+    /// Hosts to try when all of `hosts` deferred; goes before the transport's own list.
+    pub fallback_hosts: Arc<[RouteHost]>,
+    /// `hosts` was put in random order already: the transport must not do so again.
+    pub is_randomized: bool,
+    /// `$self_hostname`: the name under which a router with `self = pass` met this host.
+    pub self_hostname: Option<String>,
+    /// Who runs the delivery.
+    pub run_as: RunAs,
+    /// The account that `check_local_user` of the accepting router found.
+    pub local_user: Option<LocalUser>,
+    /// `$home` while the accepting router ran, from `router_home_directory`.
+    pub router_home: Option<Text>,
+    /// `disable_logging` of the router.
+    pub is_unlogged: bool,
+    /// The names of the routers that this very address (not its parents) went through as redirections.
+    pub self_redirects: u32,
+}
+
+impl Address {
+    /// A recipient of a message: `address` with its domain, already qualified. The split is at the last `@`
+    /// outside quotes; the caller has checked the syntax.
+    #[must_use]
+    pub fn recipient(address: impl Into<Vec<u8>>, recipient: usize) -> Address {
+        let address = address.into();
+        let (local_part, domain) = split(&address);
+        let unique = unique_form(&address);
+        Address {
+            routed_local_part: local_part.to_ascii_lowercase(),
+            address,
+            unique,
+            local_part,
+            domain,
+            recipient,
+            ..Address::default()
+        }
+    }
+
+    /// A mail address made from this one by redirection. Nothing that a router decided for the parent passes on,
+    /// but for the propagated data.
+    #[must_use]
+    pub fn child(parent: &Arc<Address>, address: impl Into<Vec<u8>>) -> Address {
+        let mut child = Address::recipient(address, parent.recipient);
+        child.propagated = parent.propagated.clone();
+        child.dsn = parent.dsn.clone();
+        child.is_hidden_in_bounces = parent.is_hidden_in_bounces;
+        child.ignores_errors = parent.ignores_errors;
+        child.parent = Some(Arc::clone(parent));
+        let generation = child.ancestors().filter(|a| a.address_key() == child.address_key()).count();
+        if generation > 0 {
+            child.unique = homonym(generation, &child.unique);
+        }
+        child
+    }
+
+    /// A pipe, file, directory or reply made from this address by redirection.
+    #[must_use]
+    pub fn special_child(parent: &Arc<Address>, kind: AddressKind, text: impl Into<Vec<u8>>) -> Address {
+        let text = text.into();
+        let mut unique = parent.unique.clone();
+        unique.push(b':');
+        unique.extend_from_slice(&text);
+        let mut child = Address::clone(parent);
+        child.address = text;
+        child.unique = unique;
+        child.kind = kind;
+        child.is_unseen_copy = false;
+        child.parent = Some(Arc::clone(parent));
+        child
+    }
+
+    /// The addresses this one was made from, nearest first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &Address> {
+        std::iter::successors(self.parent.as_deref(), |a| a.parent.as_deref())
+    }
+
+    /// The recipient that it all began with: itself, if it has no parent.
+    #[must_use]
+    pub fn top(&self) -> &Address {
+        self.ancestors().last().unwrap_or(self)
+    }
+
+    /// The address with its domain in lower case: what is compared with ancestors.
+    #[must_use]
+    pub fn address_key(&self) -> Vec<u8> {
+        unique_form(&self.address)
+    }
+
+    /// Whether this is the file `/dev/null`, to which nothing is really delivered (`**bypassed**` in the log).
+    #[must_use]
+    pub fn is_bypassed(&self) -> bool {
+        self.kind == AddressKind::File && self.address == b"/dev/null"
+    }
+
+    /// The address as `$local_part` in its own case: without the affixes that the router took off.
+    #[must_use]
+    pub fn local_part_without_affixes(&self) -> Vec<u8> {
+        let start = self.prefix.as_ref().map_or(0, Vec::len);
+        let end = self.local_part.len().saturating_sub(self.suffix.as_ref().map_or(0, Vec::len));
+        self.local_part.get(start..end).unwrap_or(&self.local_part).to_vec()
+    }
+
+    /// The text for log lines and messages; invalid UTF-8 is shown as replacement characters.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.address).into_owned()
+    }
+
+    /// The local part as the variables show it: from outside, so tainted.
+    #[must_use]
+    pub fn local_part_text(&self) -> Text {
+        Text::with_taint(self.routed_local_part.clone(), Taint::Tainted)
+    }
+
+    /// The domain as the variables show it.
+    #[must_use]
+    pub fn domain_text(&self) -> Text {
+        Text::with_taint(self.domain.clone(), Taint::Tainted)
+    }
+}
+
+/// Where the domain begins: after the last `@` that is not quoted. `None` without a domain.
+#[must_use]
+pub fn domain_start(address: &[u8]) -> Option<usize> {
+    let at = memchr::memrchr(b'@', address)?;
+    // An address that ends inside quotes has no domain: `"a@b"`.
+    let mut quoted = false;
+    let mut escaped = false;
+    for byte in address.iter().take(at) {
+        match (escaped, byte) {
+            (true, _) => escaped = false,
+            (false, b'\\') => escaped = true,
+            (false, b'"') => quoted = !quoted,
+            (false, _) => {}
+        }
+    }
+    (!quoted).then_some(at.saturating_add(1))
+}
+
+/// The address with its domain in lower case and its local part untouched.
+#[must_use]
+pub fn unique_form(address: &[u8]) -> Vec<u8> {
+    let mut out = address.to_vec();
+    if let Some(start) = domain_start(address) {
+        out.iter_mut().skip(start).for_each(|b| *b = b.to_ascii_lowercase());
+    }
+    out
+}
+
+/// Local part (unquoted, in its own case) and domain (in lower case).
+#[must_use]
+pub fn split(address: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    match domain_start(address) {
+        Some(start) => {
+            let local = address.get(..start.saturating_sub(1)).unwrap_or_default();
+            (unquote(local), address.get(start..).unwrap_or_default().to_ascii_lowercase())
+        }
+        None => (unquote(address), Vec::new()),
+    }
+}
+
+/// Takes the quoting off a local part: `"a\ b"` and `a\ b` name the same mailbox.
+fn unquote(local_part: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(local_part.len());
+    let mut bytes = local_part.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => out.extend(bytes.next()),
+            b'"' => {}
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+/// `\N\` before the address tells a child from the ancestor it equals, so that the journal can hold one as done and
+/// the other not.
+fn homonym(generation: usize, address: &[u8]) -> Vec<u8> {
+    let mut out = format!("\\{}\\", generation.saturating_sub(1)).into_bytes();
+    out.extend_from_slice(address);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_part_keeps_its_case_and_loses_its_quotes() {
+        let address = Address::recipient("\"Two Words\"@Test.EX", 3);
+        assert_eq!(address.local_part, b"Two Words");
+        assert_eq!(address.domain, b"test.ex");
+        assert_eq!(address.unique, b"\"Two Words\"@test.ex");
+        assert_eq!(address.routed_local_part, b"two words");
+        assert_eq!(domain_start(b"\"a@b\""), None);
+    }
+
+    #[test]
+    fn a_child_that_equals_its_ancestor_is_another_address() {
+        let parent = Arc::new(Address::recipient("cleo@test.ex", 0));
+        let same = Arc::new(Address::child(&parent, "cleo@TEST.ex"));
+        assert_eq!(same.unique, b"\\0\\cleo@test.ex");
+        assert_eq!(Address::child(&same, "cleo@test.ex").unique, b"\\1\\cleo@test.ex");
+        assert_eq!(Address::child(&parent, "bob@test.ex").unique, b"bob@test.ex");
+        assert_eq!(same.top().address, b"cleo@test.ex");
+    }
+
+    #[test]
+    fn a_pipe_belongs_to_its_parent() {
+        let parent = Arc::new(Address::recipient("a@test.ex", 0));
+        let pipe = Address::special_child(&parent, AddressKind::Pipe, "|/bin/cat");
+        assert_eq!(pipe.unique, b"a@test.ex:|/bin/cat");
+        assert_eq!(pipe.domain, b"test.ex");
+    }
+
+    #[test]
+    fn affixes_come_off_the_cased_local_part() {
+        let mut address = Address::recipient("Real-Bob+x@test.ex", 0);
+        address.prefix = Some(b"Real-".to_vec());
+        address.suffix = Some(b"+x".to_vec());
+        assert_eq!(address.local_part_without_affixes(), b"Bob");
+    }
+}
