@@ -1,1 +1,3 @@
 //! Sockets with deadlines: DNS, TLS, the SMTP client.
+
+pub mod dns;

@@ -1,0 +1,383 @@
+//! The resolver: configuration, cache, search domains and the CNAME loop.
+//!
+//! The AD bit of the server is believed, as Exim does: the server must be on this host or the way to it be safe.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use oxim_base::debug;
+use oxim_base::limits::{DNS_CNAMES_MAX, DNS_RECORDS_MAX};
+
+use super::cache::{AnswerCache, Key, NEGATIVE_TTL_SECONDS_MAX, Outcome, RecordSet, TTL_SECONDS_MAX};
+use super::hosts_file::HostsFile;
+use super::record::{as_mx, as_name, as_soa, as_srv, as_strings, as_tlsa, name_text};
+use super::transport::{self, Manner};
+use super::{Answer, BlockingResolver, Lookup, Mx, NotThere, Soa, Srv, Tlsa, resolv_conf};
+
+/// How to ask. `Default` follows the system: resolv.conf, /etc/hosts.
+#[derive(Clone, Debug)]
+pub struct ResolverConfig {
+    /// The name servers; those of resolv.conf when unset.
+    pub servers: Option<Vec<SocketAddr>>,
+    /// How long to wait for one server (`dns_retrans`); resolv.conf or 5 seconds when unset.
+    pub timeout: Option<Duration>,
+    /// How many rounds over the servers (`dns_retry`); resolv.conf or 2 when unset.
+    pub attempts: Option<usize>,
+    /// Whether to send EDNS records (`dns_use_edns0`). Asking for the AD bit sends one all the same.
+    pub use_edns: bool,
+    /// How many times a CNAME that the server left unresolved is followed (`dns_cname_loops`).
+    pub cname_loops: usize,
+    /// Search domains; those of resolv.conf when unset. Used only when a caller asks for it.
+    pub search: Option<Vec<String>>,
+    /// Where resolv.conf is.
+    pub resolv_conf: PathBuf,
+    /// Where the hosts file is.
+    pub hosts_file: PathBuf,
+}
+
+impl Default for ResolverConfig {
+    fn default() -> Self {
+        ResolverConfig {
+            servers: None,
+            timeout: None,
+            attempts: None,
+            use_edns: false,
+            cname_loops: 1,
+            search: None,
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            hosts_file: PathBuf::from("/etc/hosts"),
+        }
+    }
+}
+
+struct Shared {
+    servers: Vec<SocketAddr>,
+    search: Vec<String>,
+    cname_loops: usize,
+    cache: AnswerCache,
+    hosts: HostsFile,
+}
+
+/// The DNS client. Clones share servers and cache; the `with_` methods give a clone that asks in another manner.
+#[derive(Clone)]
+pub struct Resolver {
+    shared: Arc<Shared>,
+    manner: Manner,
+    qualify_single: bool,
+    search_parents: bool,
+}
+
+impl Resolver {
+    /// A resolver with an empty cache. Reads resolv.conf now, the hosts file when it is first needed.
+    #[must_use]
+    pub fn new(config: ResolverConfig) -> Self {
+        let conf = resolv_conf::read(&config.resolv_conf);
+        let shared = Shared {
+            servers: config.servers.unwrap_or(conf.servers),
+            search: config.search.unwrap_or(conf.search),
+            cname_loops: config.cname_loops.min(DNS_CNAMES_MAX),
+            cache: AnswerCache::new(),
+            hosts: HostsFile::new(config.hosts_file),
+        };
+        let manner = Manner {
+            timeout: config.timeout.or(conf.timeout).unwrap_or(Duration::from_secs(5)),
+            attempts: config.attempts.or(conf.attempts).unwrap_or(2),
+            edns: config.use_edns,
+            dnssec: false,
+        };
+        Resolver { shared: Arc::new(shared), manner, qualify_single: false, search_parents: false }
+    }
+
+    /// Whether to ask for the AD bit (`dns_dnssec_ok`, `dnssec_request_domains`); off at first.
+    #[must_use]
+    pub fn with_dnssec(&self, wanted: bool) -> Self {
+        Resolver { manner: Manner { dnssec: wanted, ..self.manner }, ..self.clone() }
+    }
+
+    /// Another waiting time for one server and one try.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Resolver { manner: Manner { timeout, ..self.manner }, ..self.clone() }
+    }
+
+    /// Another number of rounds over the servers.
+    #[must_use]
+    pub fn with_attempts(&self, attempts: usize) -> Self {
+        Resolver { manner: Manner { attempts, ..self.manner }, ..self.clone() }
+    }
+
+    /// Whether names without a dot get the first search domain (`qualify_single`), and whether names that are not
+    /// there are tried below all of them (`search_parents`). Both are off at first.
+    #[must_use]
+    pub fn with_search(&self, qualify_single: bool, search_parents: bool) -> Self {
+        Resolver { qualify_single, search_parents, ..self.clone() }
+    }
+
+    /// The same resolver for code on a worker thread.
+    #[must_use]
+    pub fn blocking(&self, runtime: tokio::runtime::Handle) -> BlockingResolver {
+        BlockingResolver::new(self.clone(), runtime)
+    }
+
+    /// Forgets all answers.
+    pub fn clear_cache(&self) {
+        self.shared.cache.clear();
+    }
+
+    pub(super) fn hosts(&self) -> &HostsFile {
+        &self.shared.hosts
+    }
+
+    /// IPv4 addresses of a name.
+    pub async fn a(&self, name: &str) -> Lookup<Vec<Ipv4Addr>> {
+        self.typed(name, RecordType::A, |data| if let RData::A(a) = data { Some(a.0) } else { None }).await
+    }
+
+    /// IPv6 addresses of a name.
+    pub async fn aaaa(&self, name: &str) -> Lookup<Vec<Ipv6Addr>> {
+        self.typed(name, RecordType::AAAA, |data| if let RData::AAAA(a) = data { Some(a.0) } else { None })
+            .await
+    }
+
+    /// Mail exchangers, in the order of the response.
+    pub async fn mx(&self, name: &str) -> Lookup<Vec<Mx>> {
+        self.typed(name, RecordType::MX, as_mx).await
+    }
+
+    /// Services, in the order of the response. The caller writes the whole name (`_imap._tcp.a.example`).
+    pub async fn srv(&self, name: &str) -> Lookup<Vec<Srv>> {
+        self.typed(name, RecordType::SRV, as_srv).await
+    }
+
+    /// Text records, the strings of each joined.
+    pub async fn txt(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
+        self.typed(name, RecordType::TXT, |data| as_strings(data).map(|parts| parts.concat())).await
+    }
+
+    /// Text records (type TXT or the old type SPF) with their strings apart.
+    pub(super) async fn strings(&self, name: &str, kind: RecordType) -> Lookup<Vec<Vec<Vec<u8>>>> {
+        self.typed(name, kind, as_strings).await
+    }
+
+    /// Names that a reverse name points to. See [`super::reverse_name`].
+    pub async fn ptr(&self, name: &str) -> Lookup<Vec<String>> {
+        self.typed(name, RecordType::PTR, as_name).await
+    }
+
+    /// Name servers of a zone.
+    pub async fn ns(&self, name: &str) -> Lookup<Vec<String>> {
+        self.typed(name, RecordType::NS, as_name).await
+    }
+
+    /// The alias record itself; it is not followed.
+    pub async fn cname(&self, name: &str) -> Lookup<Vec<String>> {
+        self.typed(name, RecordType::CNAME, as_name).await
+    }
+
+    /// The start of authority of exactly this name.
+    pub async fn soa(&self, name: &str) -> Lookup<Vec<Soa>> {
+        self.typed(name, RecordType::SOA, as_soa).await
+    }
+
+    /// Certificate associations. The caller writes the whole name (`_25._tcp.mx.a.example`).
+    pub async fn tlsa(&self, name: &str) -> Lookup<Vec<Tlsa>> {
+        self.typed(name, RecordType::TLSA, as_tlsa).await
+    }
+
+    async fn typed<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        pick: impl Fn(&RData) -> Option<T>,
+    ) -> Lookup<Vec<T>> {
+        into_lookup(self.outcome(name, kind).await, pick)
+    }
+
+    /// Asks for the name as it stands, then below the search domains where the caller wants that.
+    async fn outcome(&self, name: &str, kind: RecordType) -> Outcome {
+        let absolute = name.ends_with('.');
+        let name = name.trim_end_matches('.');
+        let mut first: Option<Outcome> = None;
+        for candidate in self.candidates(name, absolute) {
+            let outcome = self.one_name(&candidate, kind).await;
+            debug::line(debug::DNS, || debug_text(&candidate, kind, &outcome));
+            match outcome {
+                Outcome::NotThere(_, _) => {
+                    first.get_or_insert(outcome);
+                }
+                Outcome::Found(_) | Outcome::AskAgain(_) => return outcome,
+            }
+        }
+        first.unwrap_or(Outcome::NotThere(NotThere::NoDomain, 0))
+    }
+
+    /// The full names to try. One without a dot is tried bare last, one with a dot first, as the C library does.
+    fn candidates(&self, name: &str, absolute: bool) -> Vec<String> {
+        let plain = !name.contains('.');
+        let search = &self.shared.search;
+        if absolute || search.is_empty() || !(self.search_parents || (self.qualify_single && plain)) {
+            return vec![name.to_owned()];
+        }
+        let count = if self.search_parents { search.len() } else { 1 };
+        let below = search.iter().take(count).map(|domain| format!("{name}.{domain}"));
+        let itself = std::iter::once(name.to_owned());
+        if plain && self.qualify_single {
+            below.chain(itself).collect()
+        } else {
+            itself.chain(below).collect()
+        }
+    }
+
+    async fn one_name(&self, name: &str, kind: RecordType) -> Outcome {
+        let Some(wire_name) = encode(name) else { return Outcome::NotThere(NotThere::NoDomain, 0) };
+        let key = Key { name: name.to_ascii_lowercase(), record_type: kind, dnssec: self.manner.dnssec };
+        if let Some(outcome) = self.shared.cache.get(&key) {
+            return outcome;
+        }
+        let outcome = self.follow(name, wire_name, kind).await;
+        self.shared.cache.put(key, &outcome);
+        outcome
+    }
+
+    /// Asks, and follows aliases that the server did not resolve itself.
+    async fn follow(&self, asked: &str, name: Name, kind: RecordType) -> Outcome {
+        let mut chase = Chase { current: name, kind, secure: true, ttl: TTL_SECONDS_MAX, aliases: 0 };
+        for _ in 0..=self.shared.cname_loops {
+            let response = match transport::ask(&self.shared.servers, &chase.current, kind, self.manner).await
+            {
+                Ok(response) => response,
+                Err(reason) => return Outcome::AskAgain(reason.into()),
+            };
+            match chase.read(&response) {
+                Step::Found(records) => {
+                    return Outcome::Found(Arc::new(RecordSet {
+                        name: asked.to_owned(),
+                        owner: name_text(&chase.current),
+                        records,
+                        secure: chase.secure && self.manner.dnssec,
+                        ttl_seconds: chase.ttl,
+                    }));
+                }
+                Step::NotThere(kind, ttl) => return Outcome::NotThere(kind, ttl.min(chase.ttl)),
+                Step::Loop => return Outcome::AskAgain("CNAME loop".into()),
+                Step::Follow => {}
+            }
+        }
+        // The server knows the alias but nothing behind it, and we may not follow further.
+        Outcome::NotThere(NotThere::NoData, 0)
+    }
+}
+
+/// The state of one question while aliases are followed.
+struct Chase {
+    current: Name,
+    kind: RecordType,
+    secure: bool,
+    ttl: u32,
+    aliases: usize,
+}
+
+enum Step {
+    Found(Vec<RData>),
+    NotThere(NotThere, u32),
+    Follow,
+    Loop,
+}
+
+impl Chase {
+    /// Walks the alias chain inside one response.
+    fn read(&mut self, response: &Message) -> Step {
+        self.secure &= response.metadata.authentic_data;
+        let mut moved = false;
+        loop {
+            let here = response.answers.iter().filter(|record| record.name == self.current);
+            let (mut records, mut alias) = (Vec::new(), None);
+            for record in here {
+                if record.record_type() == self.kind {
+                    self.ttl = self.ttl.min(record.ttl);
+                    records.push(record.data.clone());
+                } else if let RData::CNAME(target) = &record.data {
+                    alias = Some((target.0.clone(), record.ttl));
+                }
+            }
+            if !records.is_empty() {
+                records.truncate(DNS_RECORDS_MAX);
+                return Step::Found(records);
+            }
+            let Some((target, ttl)) = alias else { break };
+            self.aliases = self.aliases.saturating_add(1);
+            if self.aliases > DNS_CNAMES_MAX || target == self.current {
+                return Step::Loop;
+            }
+            self.ttl = self.ttl.min(ttl);
+            self.current = target;
+            moved = true;
+        }
+        let ttl = negative_ttl(response);
+        match (response.metadata.response_code, moved, ttl) {
+            (ResponseCode::NXDomain, _, ttl) => Step::NotThere(NotThere::NoDomain, ttl.unwrap_or(0)),
+            // An alias, and no word about what is behind it: this server leaves the chase to us.
+            (_, true, None) => Step::Follow,
+            (_, _, ttl) => Step::NotThere(NotThere::NoData, ttl.unwrap_or(0)),
+        }
+    }
+}
+
+/// RFC 2308 section 3: the smaller of the SOA record's own time to live and its last field.
+fn negative_ttl(response: &Message) -> Option<u32> {
+    response.authorities.iter().find_map(|record| {
+        let RData::SOA(soa) = &record.data else { return None };
+        Some(soa.minimum.min(record.ttl).min(NEGATIVE_TTL_SECONDS_MAX))
+    })
+}
+
+/// A name for the wire: bytes between dots, no escapes. `None` if a label is empty or too long, or the whole is.
+pub(super) fn encode(name: &str) -> Option<Name> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() {
+        return Some(Name::root());
+    }
+    if name.len() > 253 || name.split('.').any(str::is_empty) {
+        return None;
+    }
+    Name::from_labels(name.split('.').map(str::as_bytes)).ok()
+}
+
+fn into_lookup<T>(outcome: Outcome, pick: impl Fn(&RData) -> Option<T>) -> Lookup<Vec<T>> {
+    match outcome {
+        Outcome::Found(set) => {
+            let records: Vec<T> = set.records.iter().filter_map(pick).collect();
+            if records.is_empty() {
+                return Lookup::NotThere(NotThere::NoData);
+            }
+            Lookup::Found(Answer {
+                records,
+                secure: set.secure,
+                name: set.name.clone(),
+                owner: set.owner.clone(),
+                ttl_seconds: set.ttl_seconds,
+            })
+        }
+        Outcome::NotThere(kind, _) => Lookup::NotThere(kind),
+        Outcome::AskAgain(reason) => Lookup::AskAgain(reason.to_string()),
+    }
+}
+
+fn debug_text(name: &str, kind: RecordType, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Found(_) => format!("DNS lookup of {name} ({kind}) succeeded"),
+        Outcome::NotThere(NotThere::NoDomain, _) => {
+            format!("DNS lookup of {name} ({kind}) gave HOST_NOT_FOUND")
+        }
+        Outcome::NotThere(NotThere::NoData, _) => format!("DNS lookup of {name} ({kind}) gave NO_DATA"),
+        Outcome::AskAgain(reason) => format!("DNS lookup of {name} ({kind}) gave TRY_AGAIN: {reason}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolver_tests.rs"]
+mod tests;
