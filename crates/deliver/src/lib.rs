@@ -5,3 +5,8 @@
 //! `delivery` holds everything that is built once from a configuration.
 
 pub mod address;
+pub mod agent;
+/// Transports.
+pub mod transport {
+    pub mod error_code;
+}

@@ -1,0 +1,174 @@
+//! The delivering side: finds or starts an agent for a user, hands it a job, takes its answer.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, BufWriter, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::identity::Identity;
+use super::job::{FileExists, Job, JobResult, Trouble, perform};
+use super::{server, wire};
+use crate::transport::error_code;
+
+/// The command-line word that makes this program an agent.
+pub const AGENT_ARGUMENT: &str = "--delivery-agent";
+/// Agents that wait for their next job, over all users.
+const IDLE_MAX: usize = 32;
+/// An agent that had nothing to do for so long is let go.
+const IDLE_FOR: Duration = Duration::from_secs(20);
+/// Longest wait for any one answer beyond the job's own limits.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Starts agents. The daemon's worker asks its root parent; a process that is root starts them itself.
+pub trait Spawner: Send + Sync {
+    /// A connected socket to a new agent that will become `identity`, and the child if it is ours to wait for.
+    ///
+    /// # Errors
+    /// No process or descriptor to be had, or the parent refuses that user.
+    fn spawn(&self, identity: &Identity) -> io::Result<(UnixStream, Option<Child>)>;
+}
+
+/// Starts this program again as an agent.
+pub struct Reexecute;
+
+impl Spawner for Reexecute {
+    fn spawn(&self, _identity: &Identity) -> io::Result<(UnixStream, Option<Child>)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let program = std::env::current_exe()?;
+        let child = Command::new(program)
+            .arg(AGENT_ARGUMENT)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        Ok((ours, Some(child)))
+    }
+}
+
+struct Agent {
+    input: BufReader<UnixStream>,
+    output: BufWriter<UnixStream>,
+    child: Option<Child>,
+    idle_since: Instant,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Closing the socket ends the agent; one that hangs is not waited for longer than it takes to say so.
+        let _ = self.input.get_ref().shutdown(std::net::Shutdown::Both);
+        if let Some(child) = &mut self.child
+            && !matches!(child.try_wait(), Ok(Some(_)))
+        {
+            std::thread::sleep(Duration::from_millis(2));
+            if !matches!(child.try_wait(), Ok(Some(_))) {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// All agents of this process.
+pub struct Agents {
+    spawner: Box<dyn Spawner>,
+    idle: Mutex<HashMap<Identity, Vec<Agent>>>,
+}
+
+impl Agents {
+    /// No agents yet.
+    #[must_use]
+    pub fn new(spawner: Box<dyn Spawner>) -> Self {
+        Agents { spawner, idle: Mutex::new(HashMap::new()) }
+    }
+
+    /// Performs a job as a user, in this process where that is possible, else in an agent.
+    ///
+    /// Whatever goes wrong on the way is a deferral: the message is still in the spool.
+    pub fn perform(&self, identity: &Identity, job: &Job, message: &mut dyn Read) -> JobResult {
+        // Commands change the file creation mask, which belongs to the whole process.
+        if identity.is_current() && !matches!(job, Job::Command(_)) {
+            return perform(job, message);
+        }
+        match self.perform_elsewhere(identity, job, message) {
+            Ok(result) => result,
+            Err(error) => JobResult::Deferred(Trouble {
+                code: error.raw_os_error().unwrap_or(error_code::AGENT_LOST),
+                text: format!("delivery agent for uid {}: {}", identity.uid, super::job::strerror(&error)),
+                ..Trouble::default()
+            }),
+        }
+    }
+
+    fn perform_elsewhere(
+        &self,
+        identity: &Identity,
+        job: &Job,
+        message: &mut dyn Read,
+    ) -> io::Result<JobResult> {
+        let mut agent = match self.take_idle(identity) {
+            Some(agent) => agent,
+            None => self.start(identity)?,
+        };
+        wire::send(&mut agent.output, job)?;
+        if server::takes_message(job) {
+            wire::send_message(&mut agent.output, message)?;
+        } else {
+            io::Write::flush(&mut agent.output)?;
+        }
+        let result = wire::receive(&mut agent.input)?;
+        agent.idle_since = Instant::now();
+        self.keep(identity, agent);
+        Ok(result)
+    }
+
+    fn start(&self, identity: &Identity) -> io::Result<Agent> {
+        let (socket, child) = self.spawner.spawn(identity)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let mut agent = Agent {
+            input: BufReader::new(socket.try_clone()?),
+            output: BufWriter::with_capacity(64 * 1024, socket),
+            child,
+            idle_since: Instant::now(),
+        };
+        wire::send(&mut agent.output, identity)?;
+        io::Write::flush(&mut agent.output)?;
+        match wire::receive(&mut agent.input)? {
+            JobResult::Exists(FileExists::Yes) => Ok(agent),
+            JobResult::Deferred(trouble) => Err(io::Error::other(trouble.text)),
+            other => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
+        }
+    }
+
+    fn take_idle(&self, identity: &Identity) -> Option<Agent> {
+        let mut idle = self.idle.lock();
+        let waiting = idle.get_mut(identity)?;
+        let agent = waiting.pop();
+        if waiting.is_empty() {
+            idle.remove(identity);
+        }
+        agent
+    }
+
+    fn keep(&self, identity: &Identity, agent: Agent) {
+        let mut gone = Vec::new();
+        let mut idle = self.idle.lock();
+        for waiting in idle.values_mut() {
+            gone.extend(waiting.extract_if(.., |a| a.idle_since.elapsed() > IDLE_FOR));
+        }
+        idle.retain(|_, waiting| !waiting.is_empty());
+        if idle.values().map(Vec::len).sum::<usize>() < IDLE_MAX {
+            idle.entry(identity.clone()).or_default().push(agent);
+        } else {
+            gone.push(agent);
+        }
+        drop(idle);
+        drop(gone);
+    }
+}

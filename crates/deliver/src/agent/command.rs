@@ -1,0 +1,188 @@
+//! Runs a command with the message as its standard input (the pipe transport).
+//!
+//! The command gets a process group of its own, so that what it started can be ended with it. Its standard output and
+//! error are one pipe, read up to a limit. A broken pipe is no error: the command's status decides.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::job::{CommandJob, CommandStatus, JobResult, Trouble, strerror};
+use super::mailbox_write;
+use crate::transport::error_code;
+
+/// Why the command was killed by us.
+const RUNS: u8 = 0;
+const TIMED_OUT: u8 = 1;
+const TOO_MUCH: u8 = 2;
+
+/// Runs the command. Changes the file creation mask of this process, so it must be a delivery agent.
+pub(super) fn run(job: &CommandJob, message: &mut dyn Read) -> JobResult {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(job.umask));
+    let (mut output, child) = match start(job) {
+        Ok(started) => started,
+        Err(error) => return not_started(job, &error),
+    };
+    let mut child = child;
+    let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
+    let killed = AtomicU8::new(RUNS);
+    let kill = |why: u8| {
+        if killed.compare_exchange(RUNS, why, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            && group.as_raw() > 1
+        {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    };
+    let (finished, waits) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let kill = &kill;
+        scope.spawn(move || {
+            let limit =
+                if job.timeout.is_zero() { Duration::from_secs(u64::from(u32::MAX)) } else { job.timeout };
+            if matches!(waits.recv_timeout(limit), Err(mpsc::RecvTimeoutError::Timeout)) {
+                kill(TIMED_OUT);
+            }
+        });
+        let reader = scope.spawn(move || read_output(&mut output, job.output_bytes_max, || kill(TOO_MUCH)));
+        let write_error = write_message(job, &mut child, message);
+        let status = child.wait();
+        let text = reader.join().unwrap_or_default();
+        drop(finished);
+        conclude(status, killed.load(Ordering::SeqCst), text, write_error)
+    })
+}
+
+fn start(job: &CommandJob) -> io::Result<(io::PipeReader, Child)> {
+    let (program, arguments) =
+        job.argv.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let (output, input) = io::pipe()?;
+    let mut command = Command::new(OsStr::from_bytes(program));
+    command.args(arguments.iter().map(|a| OsStr::from_bytes(a)));
+    command
+        .env_clear()
+        .envs(job.environment.iter().map(|(n, v)| (OsStr::from_bytes(n), OsStr::from_bytes(v))));
+    command.current_dir(OsStr::from_bytes(&job.directory)).process_group(0);
+    command.stdin(Stdio::piped()).stdout(input.try_clone()?).stderr(input);
+    let child = command.spawn()?;
+    Ok((output, child))
+}
+
+fn not_started(job: &CommandJob, error: &io::Error) -> JobResult {
+    let directory = OsStr::from_bytes(&job.directory);
+    if let Err(place) = std::fs::metadata(directory) {
+        let text = format!("failed to chdir to {}: {}", directory.display(), strerror(&place));
+        return JobResult::Deferred(Trouble::found(error_code::CHDIR_FAILED, text));
+    }
+    match error.raw_os_error() {
+        Some(code @ (nix::libc::EAGAIN | nix::libc::ENOMEM | nix::libc::EMFILE | nix::libc::ENFILE)) => {
+            JobResult::Deferred(Trouble::found(
+                code,
+                format!("failed to create a process for the command: {}", strerror(error)),
+            ))
+        }
+        code => JobResult::Exited {
+            status: CommandStatus::NotStarted(code.unwrap_or(0)),
+            output: Vec::new(),
+            write_error: None,
+        },
+    }
+}
+
+fn read_output(output: &mut io::PipeReader, limit: u64, over: impl FnOnce()) -> Vec<u8> {
+    let mut text = Vec::new();
+    let _ = output.take(limit.saturating_add(1)).read_to_end(&mut text);
+    if text.len() as u64 > limit {
+        text.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        over();
+    }
+    text
+}
+
+fn write_message(job: &CommandJob, child: &mut Child, message: &mut dyn Read) -> Option<String> {
+    let mut stdin = child.stdin.take()?;
+    match mailbox_write::copy(message, &mut stdin, &job.framing) {
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
+        Err(error) => Some(strerror(&error)),
+    }
+}
+
+fn conclude(
+    status: io::Result<ExitStatus>,
+    killed: u8,
+    output: Vec<u8>,
+    write_error: Option<String>,
+) -> JobResult {
+    let status = match (killed, status) {
+        (TIMED_OUT, _) => CommandStatus::TimedOut,
+        (TOO_MUCH, _) => CommandStatus::TooMuchOutput,
+        (_, Ok(status)) => match (status.code(), status.signal()) {
+            (Some(code), _) => CommandStatus::Code(code),
+            (None, signal) => CommandStatus::Signal(signal.unwrap_or(0)),
+        },
+        (_, Err(error)) => {
+            return JobResult::Deferred(Trouble::system(&error, "wait for the command failed"));
+        }
+    };
+    JobResult::Exited { status, output, write_error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::job::Framing;
+    use super::*;
+
+    fn job(script: &str) -> CommandJob {
+        CommandJob {
+            argv: vec![b"/bin/sh".to_vec(), b"-c".to_vec(), script.as_bytes().to_vec()],
+            environment: vec![(b"X".to_vec(), b"value".to_vec())],
+            directory: b"/".to_vec(),
+            umask: 0o022,
+            timeout: Duration::from_secs(20),
+            output_bytes_max: 1000,
+            framing: Framing::default(),
+        }
+    }
+
+    fn exited(result: JobResult) -> (CommandStatus, String) {
+        match result {
+            JobResult::Exited { status, output, .. } => (status, String::from_utf8(output).unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn output_status_and_environment() {
+        let result = run(&job("cat; echo $X $HOME; pwd; echo err >&2; exit 3"), &mut &b"message\n"[..]);
+        assert_eq!(exited(result), (CommandStatus::Code(3), "message\nvalue\n/\nerr\n".to_owned()));
+    }
+
+    #[test]
+    fn a_command_that_reads_nothing_is_no_error() {
+        let big = vec![b'x'; 1_000_000];
+        assert_eq!(exited(run(&job("exit 0"), &mut &big[..])).0, CommandStatus::Code(0));
+    }
+
+    #[test]
+    fn limits() {
+        let mut slow = job("sleep 60");
+        slow.timeout = Duration::from_millis(200);
+        assert_eq!(exited(run(&slow, &mut &b""[..])).0, CommandStatus::TimedOut);
+        assert_eq!(exited(run(&job("yes"), &mut &b""[..])).0, CommandStatus::TooMuchOutput);
+        assert_eq!(exited(run(&job("kill -9 $$"), &mut &b""[..])).0, CommandStatus::Signal(9));
+        let mut absent = job("");
+        absent.argv = vec![b"/nonexistent/program".to_vec()];
+        assert_eq!(exited(run(&absent, &mut &b""[..])).0, CommandStatus::NotStarted(nix::libc::ENOENT));
+        let mut nowhere = job("true");
+        nowhere.directory = b"/nonexistent".to_vec();
+        assert!(matches!(run(&nowhere, &mut &b""[..]), JobResult::Deferred(_)));
+    }
+}

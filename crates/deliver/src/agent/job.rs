@@ -1,0 +1,363 @@
+//! What an agent can be asked to do, with every value resolved, and what it answers.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{command, mailbox, new_file, user_file};
+
+/// One request to an agent. The message, where one is needed, follows as a stream of bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Job {
+    /// Append to a single file (mbox or MBX).
+    Mailbox(MailboxJob),
+    /// Write a new file or set of files in a directory.
+    NewFile(NewFileJob),
+    /// Run a command with the message as its standard input.
+    Command(CommandJob),
+    /// Read a file of the user's (`.forward`), after checks of owner and mode.
+    ReadFile(ReadFileJob),
+    /// Ask whether paths exist and can be read (`require_files`).
+    Exists(Vec<u8>),
+}
+
+/// How a whole message is changed while it is written.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Framing {
+    /// Written before the message.
+    pub prefix: Vec<u8>,
+    /// Written after the message.
+    pub suffix: Vec<u8>,
+    /// A line that begins with this gets `escape_string` in its place.
+    pub check_string: Vec<u8>,
+    /// See `check_string`.
+    pub escape_string: Vec<u8>,
+    /// Lines end in CR LF.
+    pub use_crlf: bool,
+}
+
+/// Which locks protect a single-file mailbox (manual section 26.3).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Locking {
+    /// `mailbox.lock` beside the mailbox.
+    pub lockfile: bool,
+    /// fcntl() on the open file.
+    pub fcntl: bool,
+    /// flock() on the open file.
+    pub flock: bool,
+    /// The MBX rules: shared lock on the mailbox, exclusive lock on a file in /tmp.
+    pub mbx: bool,
+    /// Mode of lock files.
+    pub lockfile_mode: u32,
+    /// A lock file older than this is stale.
+    pub lockfile_timeout: Duration,
+    /// How often to try.
+    pub retries: u32,
+    /// Pause between tries.
+    pub interval: Duration,
+    /// Blocking fcntl() with this limit instead of polling, if not zero.
+    pub fcntl_timeout: Duration,
+    /// Blocking flock() with this limit instead of polling, if not zero.
+    pub flock_timeout: Duration,
+    /// Part of the hitching post's name.
+    pub host_name: Vec<u8>,
+}
+
+/// A size limit of a mailbox.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Quota {
+    /// Bytes; 0 is no limit.
+    pub bytes: u64,
+    /// The limit is watched, not enforced (`/no_check`).
+    pub bytes_no_check: bool,
+    /// Files; 0 is no limit.
+    pub files: u64,
+    /// See `bytes_no_check`.
+    pub files_no_check: bool,
+    /// The message counts towards the limit (`quota_is_inclusive`).
+    pub inclusive: bool,
+    /// A warning is due when the size passes this many bytes; 0 is never.
+    pub warn_bytes: u64,
+    /// Finds a file's size in its name.
+    pub size_regex: Option<String>,
+    /// Where to count, if not in the delivery directory.
+    pub directory: Option<Vec<u8>>,
+    /// The size as an external source gives it.
+    pub known_bytes: Option<u64>,
+    /// The number of files as an external source gives it.
+    pub known_files: Option<u64>,
+}
+
+impl Quota {
+    /// Whether the mailbox has to be measured at all.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.bytes > 0 || self.files > 0 || self.warn_bytes > 0
+    }
+}
+
+/// Where files may be created (`create_file`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CreateWhere {
+    /// Anywhere.
+    Anywhere,
+    /// In or below the home directory.
+    BelowHome(Option<Vec<u8>>),
+    /// In the home directory itself.
+    InHome(Option<Vec<u8>>),
+    /// Below a given path; names made of foreign data may be used there.
+    Below(Vec<u8>),
+}
+
+/// Creation of directories.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Directories {
+    /// Missing directories are made.
+    pub create: bool,
+    /// Their mode.
+    pub mode: u32,
+    /// Where that is allowed.
+    pub allowed: CreateWhere,
+}
+
+/// Append to a single file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MailboxJob {
+    /// Absolute path.
+    pub path: Vec<u8>,
+    /// How the message is written.
+    pub framing: Framing,
+    /// MBX instead of mbox.
+    pub mbx_format: bool,
+    /// Which locks to take.
+    pub locking: Locking,
+    /// Mode of the file.
+    pub mode: u32,
+    /// The mode comes from a filter's `save` and is forced.
+    pub mode_forced: bool,
+    /// A file with fewer permissions than `mode` is an error.
+    pub mode_fail_narrower: bool,
+    /// The owner must be the user delivered as.
+    pub check_owner: bool,
+    /// The group must be the group delivered as.
+    pub check_group: bool,
+    /// The file must be there already.
+    pub must_exist: bool,
+    /// A FIFO may be written to.
+    pub allow_fifo: bool,
+    /// A symbolic link may be followed.
+    pub allow_symlink: bool,
+    /// Missing directories.
+    pub directories: Directories,
+    /// Pairs of a string that the file may begin with and the transport for such files.
+    pub formats: Vec<(Vec<u8>, String)>,
+    /// The transport that made the job, for `formats`.
+    pub transport: String,
+    /// Size limit.
+    pub quota: Quota,
+    /// Size of the message as it will be written, in bytes, without prefix and suffix.
+    pub message_bytes: u64,
+}
+
+/// The three ways of writing one file a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum NewFileForm {
+    /// maildir.
+    Maildir {
+        /// Added to the name in `new`.
+        tag: Vec<u8>,
+        /// Tries for an unused name.
+        retries: u32,
+        /// A `maildirfolder` file is made in the directory.
+        make_folder_file: bool,
+        /// The maildirsize file is kept: the regular expression of directories that count.
+        size_file: Option<String>,
+    },
+    /// mailstore: an envelope file and a message file.
+    Mailstore {
+        /// Base name: message id and pid and time are added here.
+        base: Vec<u8>,
+        /// Contents of the .env file.
+        envelope: Vec<u8>,
+    },
+    /// One file with a name of the postmaster's; `\0` stands for the inode number.
+    Plain {
+        /// See above.
+        name: Vec<u8>,
+    },
+}
+
+/// Write a new file in a directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewFileJob {
+    /// Absolute path of the delivery directory.
+    pub directory: Vec<u8>,
+    /// Which form.
+    pub form: NewFileForm,
+    /// How the message is written.
+    pub framing: Framing,
+    /// Mode of the file.
+    pub mode: u32,
+    /// Missing directories.
+    pub directories: Directories,
+    /// Size limit.
+    pub quota: Quota,
+    /// Size of the message as it will be written, in bytes.
+    pub message_bytes: u64,
+    /// Part of the file's name.
+    pub host_name: Vec<u8>,
+}
+
+/// Run a command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommandJob {
+    /// Absolute path of the program and its arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// The whole environment.
+    pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where it runs.
+    pub directory: Vec<u8>,
+    /// File creation mask.
+    pub umask: u32,
+    /// The command is killed after this time; zero is never.
+    pub timeout: Duration,
+    /// The command is killed when it prints more than this many bytes.
+    pub output_bytes_max: u64,
+    /// How the message is written.
+    pub framing: Framing,
+}
+
+/// Read a file of the user's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReadFileJob {
+    /// Absolute path.
+    pub path: Vec<u8>,
+    /// Largest size that is read, in bytes.
+    pub bytes_max: u64,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobResult {
+    /// The message is on disk.
+    Delivered {
+        /// Bytes written.
+        bytes: u64,
+        /// The quota warning threshold was passed by this message.
+        quota_warning: bool,
+    },
+    /// The file belongs to another transport (`file_format`).
+    OtherTransport(String),
+    /// The command ended.
+    Exited {
+        /// Its status.
+        status: CommandStatus,
+        /// What it printed, cut at `output_bytes_max`.
+        output: Vec<u8>,
+        /// The message could not be written to it completely.
+        write_error: Option<String>,
+    },
+    /// A file's contents and facts.
+    File(FileRead),
+    /// Answer to [`Job::Exists`].
+    Exists(FileExists),
+    /// Try again later.
+    Deferred(Trouble),
+    /// Never.
+    Failed(Trouble),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandStatus {
+    /// Return code.
+    Code(i32),
+    /// Signal number.
+    Signal(i32),
+    /// It ran longer than allowed and was killed.
+    TimedOut,
+    /// It printed more than allowed and was killed.
+    TooMuchOutput,
+    /// It could not be started: the errno.
+    NotStarted(i32),
+}
+
+/// What is known of a file that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileRead {
+    /// It is not there (ENOENT, ENOTDIR).
+    NotThere,
+    /// It is there.
+    Contents {
+        /// Bytes.
+        data: Vec<u8>,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// It cannot be had now: errno and text.
+    Error(i32, String),
+}
+
+/// Three answers about a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileExists {
+    /// There.
+    Yes,
+    /// Not there.
+    No,
+    /// Cannot tell: errno.
+    Error(i32),
+}
+
+/// Why a job did not succeed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The system's errno, or one of the negative codes of [`crate::transport::error_code`].
+    pub code: i32,
+    /// Seconds since the mailbox was last read, for quota errors and their retry rules.
+    pub quota_age: Option<u64>,
+    /// The text for the log.
+    pub text: String,
+    /// Something is wrong enough that the message should be frozen.
+    pub freeze: bool,
+}
+
+impl Trouble {
+    /// A trouble that the system reported: its text is `what: strerror`.
+    pub(crate) fn system(error: &std::io::Error, what: impl Into<String>) -> Trouble {
+        let code = error.raw_os_error().unwrap_or(0);
+        Trouble { code, text: format!("{}: {}", what.into(), strerror(error)), ..Trouble::default() }
+    }
+
+    /// A trouble that this program found.
+    pub(crate) fn found(code: i32, text: impl Into<String>) -> Trouble {
+        Trouble { code, text: text.into(), ..Trouble::default() }
+    }
+}
+
+/// The system's words for an error, without Rust's `(os error N)`.
+#[must_use]
+pub fn strerror(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Performs a job as the user that this process is.
+///
+/// `message` gives the whole message with LF line ends: header, blank line, body. It is read to its end only where the job needs it.
+pub fn perform(job: &Job, message: &mut dyn Read) -> JobResult {
+    match job {
+        Job::Mailbox(job) => mailbox::append(job, message),
+        Job::NewFile(job) => new_file::write(job, message),
+        Job::Command(job) => command::run(job, message),
+        Job::ReadFile(job) => JobResult::File(user_file::read(job)),
+        Job::Exists(path) => JobResult::Exists(user_file::exists(path)),
+    }
+}

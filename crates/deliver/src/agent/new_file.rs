@@ -1,0 +1,385 @@
+//! Writes each message to a file of its own: maildir, mailstore, or a name of the postmaster's.
+//!
+//! The file is complete and synced before it gets its final name; so is the directory that holds the name.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use super::job::{JobResult, NewFileForm, NewFileJob, Trouble};
+use super::quota::{self, Used};
+use super::{mailbox_write, maildirsize, path};
+use crate::transport::error_code;
+
+/// Writes the message.
+pub(super) fn write(job: &NewFileJob, message: &mut dyn Read) -> JobResult {
+    let directory = path::path(&job.directory);
+    let result = match &job.form {
+        NewFileForm::Maildir { tag, retries, make_folder_file, size_file } => {
+            let maildir = Maildir {
+                job,
+                directory,
+                tag,
+                retries: *retries,
+                make_folder_file: *make_folder_file,
+                size_file: size_file.as_deref(),
+            };
+            maildir.write(message)
+        }
+        NewFileForm::Mailstore { base, envelope } => write_mailstore(job, directory, base, envelope, message),
+        NewFileForm::Plain { name } => write_plain(job, directory, name, message),
+    };
+    match result {
+        Ok((bytes, quota_warning)) => JobResult::Delivered { bytes, quota_warning },
+        Err(trouble) => JobResult::Deferred(trouble),
+    }
+}
+
+/// Microseconds since 1970, never the same twice in this process: file names rest on it.
+fn unique_micros() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    let next = |last: u64| now.max(last.saturating_add(1));
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last))).unwrap_or(0);
+    next(last)
+}
+
+fn create(name: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(name)?;
+    if file.metadata()?.mode() & 0o7777 != mode {
+        // The mask must not narrow what the postmaster asked for.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(file)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Copies and syncs; a file that could not be written completely is removed.
+fn fill(job: &NewFileJob, name: &Path, mut file: File, message: &mut dyn Read) -> Result<u64, Trouble> {
+    let written = mailbox_write::copy(message, &mut file, &job.framing)
+        .and_then(|bytes| file.sync_all().map(|()| bytes));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(name);
+        if error.raw_os_error() == Some(nix::errno::Errno::EDQUOT as i32) {
+            return Trouble::found(
+                error_code::MAILBOX_FULL,
+                format!("mailbox is full (system quota) while writing to file {}", name.display()),
+            );
+        }
+        Trouble::system(&error, format!("error while writing to {}", name.display()))
+    })
+}
+
+/// Where the mailbox begins for the quota: two levels may be one mailbox (maildir++).
+fn quota_top(job: &NewFileJob, directory: &Path) -> PathBuf {
+    match &job.quota.directory {
+        Some(top) => path::path(top).to_path_buf(),
+        None if directory.join("maildirfolder").exists() => {
+            directory.parent().unwrap_or(directory).to_path_buf()
+        }
+        None => directory.to_path_buf(),
+    }
+}
+
+fn check_quota(job: &NewFileJob, directory: &Path) -> Result<bool, Trouble> {
+    if !job.quota.is_needed() {
+        return Ok(false);
+    }
+    let top = quota_top(job, directory);
+    let used = match (job.quota.known_bytes, job.quota.known_files) {
+        (Some(bytes), Some(files)) => Used { bytes, files },
+        (bytes, files) => {
+            let regex = quota::pattern(job.quota.size_regex.as_deref())?;
+            let found = quota::measure(&top, regex.as_ref(), None)
+                .map_err(|e| Trouble::system(&e, format!("failed to measure {}", top.display())))?;
+            Used { bytes: bytes.unwrap_or(found.bytes), files: files.unwrap_or(found.files) }
+        }
+    };
+    quota::check(&job.quota, used, job.message_bytes, last_read(&top))
+}
+
+/// Seconds since the mailbox was last read: for a maildir, since `new` last lost a file.
+fn last_read(top: &Path) -> u64 {
+    std::fs::metadata(top.join("new"))
+        .or_else(|_| std::fs::metadata(top))
+        .map_or(0, |m| quota::age(m.mtime()))
+}
+
+struct Maildir<'a> {
+    job: &'a NewFileJob,
+    directory: &'a Path,
+    tag: &'a [u8],
+    retries: u32,
+    make_folder_file: bool,
+    size_file: Option<&'a str>,
+}
+
+impl Maildir<'_> {
+    fn write(&self, message: &mut dyn Read) -> Result<(u64, bool), Trouble> {
+        self.ensure()?;
+        let top = quota_top(self.job, self.directory);
+        let quota_warning = match self.size_file {
+            None => check_quota(self.job, self.directory)?,
+            Some(counted) => self.check_size_file(&top, counted)?,
+        };
+        let (name, file) = self.create_temporary()?;
+        let temporary = self.directory.join("tmp").join(&name);
+        let bytes = fill(self.job, &temporary, file, message)?;
+        self.publish(&name, &temporary)?;
+        if self.size_file.is_some() {
+            // The sum is a cache: a lost line is mended by the next rebuild.
+            let _ = maildirsize::add(&top, bytes);
+        }
+        Ok((bytes, quota_warning))
+    }
+
+    fn ensure(&self) -> Result<(), Trouble> {
+        for part in ["tmp", "new", "cur"] {
+            let place = self.directory.join(part);
+            if !place.is_dir() {
+                path::ensure_directory(&place, &self.job.directories)?;
+            }
+        }
+        let marker = self.directory.join("maildirfolder");
+        if self.make_folder_file && !marker.exists() {
+            create(&marker, 0o600)
+                .map_err(|e| Trouble::system(&e, format!("failed to create {}", marker.display())))?;
+        }
+        Ok(())
+    }
+
+    fn check_size_file(&self, top: &Path, counted: &str) -> Result<bool, Trouble> {
+        let size_regex = quota::pattern(self.job.quota.size_regex.as_deref())?;
+        let Some(counted) = quota::pattern(Some(counted))? else { return Ok(false) };
+        let used = maildirsize::used(top, &self.job.quota, &counted, size_regex.as_ref(), self.job.mode)
+            .map_err(|e| Trouble::system(&e, format!("while accessing maildirsize in {}", top.display())))?;
+        quota::check(&self.job.quota, used, self.job.message_bytes, last_read(top))
+    }
+
+    fn create_temporary(&self) -> Result<(String, File), Trouble> {
+        let host = String::from_utf8_lossy(&self.job.host_name).replace(['/', ':'], "_");
+        for attempt in 0..=self.retries {
+            if attempt > 0 {
+                sleep(Duration::from_secs(2));
+            }
+            let micros = unique_micros();
+            let name =
+                format!("{}.H{}P{}.{host}", micros / 1_000_000, micros % 1_000_000, std::process::id());
+            let path = self.directory.join("tmp").join(&name);
+            match create(&path, self.job.mode) {
+                Ok(file) => return Ok((name, file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(Trouble::system(&error, format!("failed to open {}", path.display())));
+                }
+            }
+        }
+        Err(Trouble::found(
+            error_code::EXIST_RACE,
+            format!(
+                "failed to open {}/tmp (after {} tries): File exists",
+                self.directory.display(),
+                self.retries
+            ),
+        ))
+    }
+
+    fn publish(&self, name: &str, temporary: &Path) -> Result<(), Trouble> {
+        let new = self.directory.join("new");
+        let mut tagged = name.as_bytes().to_vec();
+        tagged.extend_from_slice(self.tag);
+        let target = new.join(path::path(&tagged));
+        let moved = match std::fs::rename(temporary, &target) {
+            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENAMETOOLONG as i32) => {
+                std::fs::rename(temporary, new.join(name))
+            }
+            other => other,
+        };
+        moved.and_then(|()| sync_directory(&new)).map_err(|error| {
+            let _ = std::fs::remove_file(temporary);
+            Trouble::system(
+                &error,
+                format!("failed to rename {} as {}", temporary.display(), target.display()),
+            )
+        })
+    }
+}
+
+fn write_mailstore(
+    job: &NewFileJob,
+    directory: &Path,
+    base: &[u8],
+    envelope: &[u8],
+    message: &mut dyn Read,
+) -> Result<(u64, bool), Trouble> {
+    path::ensure_directory(directory, &job.directories)?;
+    let quota_warning = check_quota(job, directory)?;
+    let base = String::from_utf8_lossy(base);
+    let micros = unique_micros();
+    let stem = format!("{base}.{}-{micros:x}", std::process::id());
+    let name = |kind: &str| directory.join(format!("{stem}.{kind}"));
+    let system = |error: &io::Error, path: &Path| {
+        Trouble::system(error, format!("error while writing to {}", path.display()))
+    };
+    let temporary = name("tmp");
+    let mut file = create(&temporary, job.mode).map_err(|e| system(&e, &temporary))?;
+    let written = io::Write::write_all(&mut file, envelope).and_then(|()| file.sync_all());
+    written.map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        system(&e, &temporary)
+    })?;
+    let data = name("msg");
+    let file = create(&data, job.mode).map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        system(&e, &data)
+    })?;
+    let bytes = fill(job, &data, file, message).inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })?;
+    let published = std::fs::rename(&temporary, name("env")).and_then(|()| sync_directory(directory));
+    published.map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        let _ = std::fs::remove_file(&data);
+        system(&e, &temporary)
+    })?;
+    Ok((bytes, quota_warning))
+}
+
+fn write_plain(
+    job: &NewFileJob,
+    directory: &Path,
+    name: &[u8],
+    message: &mut dyn Read,
+) -> Result<(u64, bool), Trouble> {
+    path::ensure_directory(directory, &job.directories)?;
+    let quota_warning = check_quota(job, directory)?;
+    let temporary = directory.join(format!("temp.{}.{}", std::process::id(), unique_micros()));
+    let file = create(&temporary, job.mode)
+        .map_err(|e| Trouble::system(&e, format!("failed to create file {}", temporary.display())))?;
+    let inode = file.metadata().map_or(0, |m| m.ino()).to_string();
+    let bytes = fill(job, &temporary, file, message)?;
+    let mut final_name = Vec::with_capacity(name.len() + inode.len());
+    for &byte in name {
+        if byte == 0 { final_name.extend_from_slice(inode.as_bytes()) } else { final_name.push(byte) }
+    }
+    let target = directory.join(path::path(&final_name));
+    let moved = if final_name.contains(&b'/') {
+        Err(io::Error::other("the name holds a slash"))
+    } else {
+        std::fs::rename(&temporary, &target).and_then(|()| sync_directory(directory))
+    };
+    moved.map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        Trouble::system(
+            &e,
+            format!("while renaming message file {} as {}", temporary.display(), target.display()),
+        )
+    })?;
+    Ok((bytes, quota_warning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::job::{CreateWhere, Directories, Framing, Quota};
+    use super::*;
+
+    fn job(directory: &Path, form: NewFileForm) -> NewFileJob {
+        NewFileJob {
+            directory: std::os::unix::ffi::OsStrExt::as_bytes(directory.as_os_str()).to_vec(),
+            form,
+            framing: Framing::default(),
+            mode: 0o640,
+            directories: Directories { create: true, mode: 0o700, allowed: CreateWhere::Anywhere },
+            quota: Quota::default(),
+            message_bytes: 10,
+            host_name: b"host.ex".to_vec(),
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn maildir_has_the_message_in_new_and_nothing_in_tmp() {
+        let place = tempfile::tempdir().unwrap();
+        let top = place.path().join("a/b/Maildir");
+        let form = NewFileForm::Maildir {
+            tag: b",S=9".to_vec(),
+            retries: 1,
+            make_folder_file: false,
+            size_file: None,
+        };
+        for _ in 0..3 {
+            let result = write(&job(&top, form.clone()), &mut &b"A: b\n\nxyz"[..]);
+            assert_eq!(result, JobResult::Delivered { bytes: 9, quota_warning: false });
+        }
+        assert!(names(&top.join("tmp")).is_empty());
+        let new = names(&top.join("new"));
+        assert_eq!(new.len(), 3);
+        assert!(new[0].ends_with(".host.ex,S=9"), "{new:?}");
+        assert_eq!(std::fs::read(top.join("new").join(&new[0])).unwrap(), b"A: b\n\nxyz");
+        assert_eq!(std::fs::metadata(top.join("new").join(&new[0])).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn quota_defers_and_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let form = NewFileForm::Maildir {
+            tag: Vec::new(),
+            retries: 1,
+            make_folder_file: false,
+            size_file: Some("^(?:cur|new|\\..*)$".into()),
+        };
+        let mut wanted = job(place.path(), form);
+        wanted.quota = Quota { bytes: 15, inclusive: true, ..Quota::default() };
+        assert!(matches!(write(&wanted, &mut &b"0123456789"[..]), JobResult::Delivered { .. }));
+        assert!(
+            matches!(write(&wanted, &mut &b"0123456789"[..]), JobResult::Deferred(t) if t.code == error_code::MAILBOX_FULL)
+        );
+        assert_eq!(names(&place.path().join("new")).len(), 1);
+        let sizes = std::fs::read_to_string(place.path().join("maildirsize")).unwrap();
+        assert_eq!(sizes, "15S\n0 0\n10 1\n");
+    }
+
+    #[test]
+    fn plain_name_with_inode() {
+        let place = tempfile::tempdir().unwrap();
+        let wanted = job(place.path(), NewFileForm::Plain { name: b"q-\0".to_vec() });
+        assert!(matches!(write(&wanted, &mut &b"x"[..]), JobResult::Delivered { bytes: 1, .. }));
+        let only = names(place.path());
+        let inode = std::fs::metadata(place.path().join(&only[0])).unwrap().ino();
+        assert_eq!(only, [format!("q-{inode}")]);
+        let bad = job(place.path(), NewFileForm::Plain { name: b"../x".to_vec() });
+        assert!(matches!(write(&bad, &mut &b"x"[..]), JobResult::Deferred(_)));
+        assert_eq!(names(place.path()).len(), 1);
+    }
+
+    #[test]
+    fn mailstore_is_two_files() {
+        let place = tempfile::tempdir().unwrap();
+        let form = NewFileForm::Mailstore { base: b"16id".to_vec(), envelope: b"a@b\nc@d\n".to_vec() };
+        assert!(matches!(write(&job(place.path(), form), &mut &b"x"[..]), JobResult::Delivered { .. }));
+        let both = names(place.path());
+        assert_eq!(both.len(), 2);
+        assert!(both[0].ends_with(".env") && both[1].ends_with(".msg"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Directories that a delivery makes, and where it may make them.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Component, Path};
+
+use super::job::{CreateWhere, Directories, Trouble, strerror};
+use crate::transport::error_code;
+
+/// A path from bytes.
+pub(super) fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// Whether a file or directory may be created at this path (`create_file`). The error is Exim's text.
+pub(super) fn check_creation(target: &Path, allowed: &CreateWhere) -> Result<(), Trouble> {
+    let refuse = || {
+        Trouble::found(
+            error_code::BAD_CREATE,
+            format!("failed to create file (outside permitted area): {}", target.display()),
+        )
+    };
+    if target.components().any(|c| matches!(c, Component::ParentDir)) && *allowed != CreateWhere::Anywhere {
+        return Err(refuse());
+    }
+    let fine = match allowed {
+        CreateWhere::Anywhere => true,
+        CreateWhere::BelowHome(home) => home.as_ref().is_some_and(|h| target.starts_with(path(h))),
+        CreateWhere::InHome(home) => home.as_ref().is_some_and(|h| target.parent() == Some(path(h))),
+        CreateWhere::Below(top) => target.starts_with(path(top)),
+    };
+    if fine { Ok(()) } else { Err(refuse()) }
+}
+
+/// Makes a directory and those above it where they are missing.
+pub(super) fn ensure_directory(directory: &Path, how: &Directories) -> Result<(), Trouble> {
+    match std::fs::metadata(directory) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => {
+            return Err(Trouble::found(
+                error_code::NOT_DIRECTORY,
+                format!("{} is not a directory", directory.display()),
+            ));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Trouble::system(&error, format!("failed to stat {}", directory.display()))),
+    }
+    if !how.create {
+        let text = format!("directory {} does not exist", directory.display());
+        return Err(Trouble::found(nix::errno::Errno::ENOENT as i32, text));
+    }
+    if how.allowed != CreateWhere::Anywhere {
+        check_creation(directory, &how.allowed)?;
+    }
+    let mut missing: Vec<&Path> = Vec::new();
+    let mut walk = Some(directory);
+    while let Some(step) = walk {
+        if step.as_os_str().is_empty() || step.is_dir() {
+            break;
+        }
+        missing.push(step);
+        walk = step.parent();
+    }
+    for step in missing.into_iter().rev() {
+        match std::fs::DirBuilder::new().mode(how.mode).create(step) {
+            // The mask must not narrow what the postmaster asked for.
+            Ok(()) => {
+                let _ = std::fs::set_permissions(step, std::fs::Permissions::from_mode(how.mode));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let mut trouble = Trouble::found(
+                    error.raw_os_error().unwrap_or(0),
+                    format!("failed to create directories for {}: {}", directory.display(), strerror(&error)),
+                );
+                trouble.freeze = false;
+                return Err(trouble);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creation_stays_where_it_is_allowed() {
+        let home = Some(b"/home/u".to_vec());
+        assert!(check_creation(Path::new("/home/u/mail/x"), &CreateWhere::BelowHome(home.clone())).is_ok());
+        assert!(check_creation(Path::new("/home/u2/x"), &CreateWhere::BelowHome(home.clone())).is_err());
+        assert!(check_creation(Path::new("/home/u/../v/x"), &CreateWhere::BelowHome(home.clone())).is_err());
+        assert!(check_creation(Path::new("/home/u/mail/x"), &CreateWhere::InHome(home.clone())).is_err());
+        assert!(check_creation(Path::new("/home/u/x"), &CreateWhere::InHome(home)).is_ok());
+        assert!(check_creation(Path::new("/etc/x"), &CreateWhere::Below(b"/var/mail".to_vec())).is_err());
+        assert!(check_creation(Path::new("/etc/x"), &CreateWhere::InHome(None)).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! The agent's side: become the user, then perform one job after the other until the other side closes.
+
+use std::io::{self, BufReader};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use super::identity::Identity;
+use super::job::{Job, JobResult, Trouble, perform};
+use super::wire;
+
+/// Serves the socket that is this process's standard input. Returns when the other side has closed it.
+///
+/// # Errors
+/// A broken connection, or a user that could not be assumed.
+pub fn serve() -> io::Result<()> {
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    detach_standard_input()?;
+    serve_on(&socket)
+}
+
+/// Commands must not find the socket as their standard input, nor keep it open.
+fn detach_standard_input() -> io::Result<()> {
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(())
+}
+
+/// Whether a job is followed by a message.
+pub(super) fn takes_message(job: &Job) -> bool {
+    match job {
+        Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) => true,
+        Job::ReadFile(_) | Job::Exists(_) => false,
+    }
+}
+
+fn serve_on(socket: &UnixStream) -> io::Result<()> {
+    let mut input = BufReader::with_capacity(64 * 1024, socket);
+    let mut output = socket;
+    let identity: Identity = wire::receive(&mut input)?;
+    match identity.assume() {
+        Ok(()) => wire::send(&mut output, &JobResult::Exists(super::job::FileExists::Yes))?,
+        Err(error) => {
+            wire::send(&mut output, &JobResult::Deferred(Trouble::system(&error, "failed to change user")))?;
+            return Err(error);
+        }
+    }
+    loop {
+        let job: Job = match wire::receive(&mut input) {
+            Ok(job) => job,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let result = if takes_message(&job) {
+            let mut message = wire::MessageReader::new(&mut input);
+            let result = perform(&job, &mut message);
+            message.drain()?;
+            result
+        } else {
+            perform(&job, &mut io::empty())
+        };
+        wire::send(&mut output, &result)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::job::{FileExists, FileRead, ReadFileJob};
+    use super::*;
+
+    #[test]
+    fn jobs_over_a_socket() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let agent = std::thread::spawn(move || serve_on(&theirs));
+        let mut wire_end = &ours;
+        // Root would really change user; the current identity is kept only for others.
+        if !rustix::process::geteuid().is_root() {
+            wire::send(&mut wire_end, &Identity::current()).unwrap();
+            assert_eq!(
+                wire::receive::<JobResult>(&mut wire_end).unwrap(),
+                JobResult::Exists(FileExists::Yes)
+            );
+            wire::send(
+                &mut wire_end,
+                &Job::ReadFile(ReadFileJob { path: b"/nonexistent".to_vec(), bytes_max: 1 }),
+            )
+            .unwrap();
+            assert_eq!(
+                wire::receive::<JobResult>(&mut wire_end).unwrap(),
+                JobResult::File(FileRead::NotThere)
+            );
+        }
+        drop(ours);
+        let ended = agent.join().unwrap();
+        assert!(ended.is_ok() || rustix::process::geteuid().is_root());
+    }
+}

@@ -1,0 +1,34 @@
+//! The numbers that Exim logs for errors that the system has no number for: `defer (-22): mailbox is full`.
+//!
+//! They stand in log lines and retry hints, so postmasters' scripts know them. Positive numbers are the system's errno.
+
+/// Nothing more is known.
+pub const UNKNOWN: i32 = -1;
+/// The mailbox belongs to somebody else.
+pub const NOT_OWNER: i32 = -5;
+/// Not a regular file.
+pub const NOT_REGULAR: i32 = -6;
+/// A directory was expected.
+pub const NOT_DIRECTORY: i32 = -7;
+/// The mailbox has the wrong permissions.
+pub const BAD_MODE: i32 = -9;
+/// The file changed between check and open.
+pub const INODE_CHANGED: i32 = -10;
+/// No lock could be had.
+pub const LOCK_FAILED: i32 = -11;
+/// The working directory cannot be used.
+pub const CHDIR_FAILED: i32 = -20;
+/// The file may not be created there (`create_file`).
+pub const BAD_CREATE: i32 = -19;
+/// An option could not be expanded.
+pub const EXPANSION_FAILED: i32 = -3;
+/// The connection ended in the middle.
+pub const CONNECTION_LOST: i32 = -18;
+/// A quota is exceeded, ours or the system's.
+pub const MAILBOX_FULL: i32 = -22;
+/// The mailbox has a format that no transport knows.
+pub const BAD_FORMAT: i32 = -23;
+/// A file kept appearing and disappearing.
+pub const EXIST_RACE: i32 = -24;
+/// A delivery agent could not be started or died.
+pub const AGENT_LOST: i32 = -99;
