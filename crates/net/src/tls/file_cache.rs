@@ -1,0 +1,73 @@
+//! Things made from files, kept until a file changes.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::hash::Hash;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many things one cache keeps. Options are expanded per connection, so their values are not bounded by themselves.
+const ENTRIES_MAX: usize = 1_000;
+
+/// Which file, and which state of it: device, inode, length, time of change of content and of inode.
+type Stamp = Vec<Option<(u64, u64, u64, i64, i64, i64, i64)>>;
+
+/// A map from settings to what was made of them and of their files.
+pub(super) struct FileCache<K, V> {
+    entries: Mutex<HashMap<K, (Stamp, Arc<V>)>>,
+}
+
+impl<K: Eq + Hash + Clone, V> FileCache<K, V> {
+    pub(super) fn new() -> Self {
+        FileCache { entries: Mutex::new(HashMap::new()) }
+    }
+
+    /// What was made for `key`, made anew if one of `files` is not what it was. Costs one stat per file.
+    pub(super) fn get<E>(
+        &self,
+        key: &K,
+        files: &[&Path],
+        make: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Arc<V>, E> {
+        let stamp: Stamp =
+            files.iter().map(|file| std::fs::metadata(file).ok().map(|meta| identity(&meta))).collect();
+        if let Some((known, value)) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(key)
+            && *known == stamp
+        {
+            return Ok(value.clone());
+        }
+        let value = Arc::new(make()?);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= ENTRIES_MAX {
+            entries.clear();
+        }
+        entries.insert(key.clone(), (stamp, value.clone()));
+        Ok(value)
+    }
+
+    /// Forgets one entry.
+    pub(super) fn remove(&self, key: &K) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+fn identity(meta: &Metadata) -> (u64, u64, u64, i64, i64, i64, i64) {
+    (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_once_until_the_file_changes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let cache: FileCache<&str, Vec<u8>> = FileCache::new();
+        let load = || cache.get(&"k", &[file.path()], || std::fs::read(file.path())).unwrap();
+        let first = load();
+        assert!(Arc::ptr_eq(&first, &load()));
+        std::fs::write(file.path(), "x").unwrap();
+        assert_eq!(*load(), b"x");
+    }
+}

@@ -1,0 +1,64 @@
+//! Certificates, keys and revocation lists from PEM files.
+
+use std::path::Path;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+
+use super::TlsError;
+
+/// All certificates of a file, in order.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path)?;
+    let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match list {
+        Ok(list) if !list.is_empty() => Ok(list),
+        Ok(_) => Err(TlsError::Config(format!("no certificate in {}", path.display()))),
+        Err(error) => Err(TlsError::Config(format!("bad certificate in {}: {error}", path.display()))),
+    }
+}
+
+/// The first private key of a file.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = read(path)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        let encrypted = memchr::memmem::find(&bytes, b"ENCRYPTED").is_some();
+        let why =
+            if encrypted { "the private key is password-protected".to_owned() } else { error.to_string() };
+        TlsError::Config(format!("no usable private key in {}: {why}", path.display()))
+    })
+}
+
+/// All revocation lists of a file, or of the files of a directory.
+pub(super) fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let bytes = if path.is_dir() { read_directory(path)? } else { read(path)? };
+    CertificateRevocationListDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Config(format!("bad revocation list in {}: {error}", path.display())))
+}
+
+/// Every certificate in the files of a directory. Files without one are passed over.
+pub(super) fn certificates_of_directory(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read_directory(path)?;
+    Ok(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok).collect())
+}
+
+fn read_directory(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let entries = std::fs::read_dir(path).map_err(|error| cannot_read(path, &error))?;
+    let mut all = Vec::new();
+    for entry in entries.flatten() {
+        if entry.path().is_file() {
+            all.extend(std::fs::read(entry.path()).unwrap_or_default());
+            all.push(b'\n');
+        }
+    }
+    Ok(all)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| cannot_read(path, &error))
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> TlsError {
+    TlsError::Config(format!("cannot read {}: {error}", path.display()))
+}
