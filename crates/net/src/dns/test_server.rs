@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// A running server; it ends with the runtime.
 pub(super) struct TestServer {
+    #[allow(dead_code, reason = "the scenarios know it")]
     pub(super) address: SocketAddr,
     pub(super) udp_questions: Arc<AtomicUsize>,
     pub(super) tcp_questions: Arc<AtomicUsize>,
@@ -30,14 +31,28 @@ struct Zone {
 }
 
 impl TestServer {
+    /// On a free port of 127.0.0.1.
+    #[allow(dead_code, reason = "the scenarios want a certain port")]
     pub(super) async fn start(text: &str) -> TestServer {
-        let zone = Arc::new(read_zone(text));
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
                 break (udp, tcp);
             }
         };
+        TestServer::serve(text, udp, tcp)
+    }
+
+    /// On a given address and port.
+    #[allow(dead_code, reason = "the tests of this crate want a free port")]
+    pub(super) async fn start_on(address: SocketAddr, text: &str) -> TestServer {
+        let udp = UdpSocket::bind(address).await.unwrap();
+        let tcp = TcpListener::bind(address).await.unwrap();
+        TestServer::serve(text, udp, tcp)
+    }
+
+    fn serve(text: &str, udp: UdpSocket, tcp: TcpListener) -> TestServer {
+        let zone = Arc::new(read_zone(text));
         let server = TestServer {
             address: udp.local_addr().unwrap(),
             udp_questions: Arc::default(),
