@@ -7,6 +7,9 @@
 
 use super::{AddressError, AddressSyntax, ParsedAddress, comment_end, parse};
 
+/// Longest domain literal within which separators are seen as part of it, in bytes.
+const LITERAL_BYTES_MAX: usize = 128;
+
 /// One address of a list, not yet parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListItem<'a> {
@@ -74,8 +77,12 @@ impl<'a> AddressList<'a> {
                     continue;
                 }
                 b'[' => {
+                    // A literal is short: looking further would make a line of brackets cost its square.
                     let rest = self.input.get(at..).unwrap_or_default();
-                    let close = rest.iter().position(|b| matches!(b, b']' | b',' | b'>' | b'\n'));
+                    let close = rest
+                        .iter()
+                        .take(LITERAL_BYTES_MAX)
+                        .position(|b| matches!(b, b']' | b',' | b'>' | b'\n'));
                     if let Some(length) = close.filter(|&n| rest.get(n) == Some(&b']')) {
                         at = at.saturating_add(length);
                     }
@@ -231,5 +238,17 @@ mod tests {
         }
         out.extend_from_slice(&body[done..]);
         assert_eq!(out, b" Fred <#> (x),\n g: # , #;, #");
+    }
+
+    #[test]
+    fn hostile_lists_cost_no_more_than_their_length() {
+        for unit in ["[", "(", "\"", "<", "@,", "@a,(", "a:", ";", "=?a?b?", "\\", "a;,g:"] {
+            let input = unit.repeat(400_000 / unit.len());
+            let started = std::time::Instant::now();
+            let count =
+                address_list(input.as_bytes()).filter(|i| i.parse(&AddressSyntax::default()).is_ok()).count();
+            assert!(count <= input.len());
+            assert!(started.elapsed().as_secs() < 20, "{unit}");
+        }
     }
 }
