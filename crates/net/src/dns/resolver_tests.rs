@@ -43,6 +43,8 @@ const ZONE: &str = "
     _client._smtp.p.co.ex SRV 1 2 1 t.ex.
     s.secure A 1.2.3.4
     secure SECURE
+    h.own A 1.2.3.4
+    own AUTHORITY
     host.local.ex A 9.9.9.9
 ";
 
@@ -127,6 +129,9 @@ async fn the_ad_bit_is_given_only_when_asked_for() {
     assert!(!dns.a("s.secure").await.found().unwrap().secure);
     assert!(dns.with_dnssec(true).a("s.secure").await.found().unwrap().secure);
     assert!(!dns.with_dnssec(true).a("t.ex").await.found().unwrap().secure);
+    let own = dns.with_dnssec(true).a("h.own").await.found().unwrap();
+    assert_eq!((own.secure, own.authority.as_deref()), (false, Some("own")));
+    assert_eq!(dns.a("t.ex").await.found().unwrap().authority, None);
 }
 
 #[tokio::test]
@@ -208,4 +213,34 @@ fn worker_threads_may_wait() {
     let blocking = dns.blocking(runtime.handle().clone());
     assert_eq!(blocking.a("t.ex").records().unwrap().len(), 1);
     assert_eq!(blocking.a("t.ex").records().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn one_question_serves_all_who_ask_at_the_same_time() {
+    let (dns, server) = resolver().await;
+    let asking: Vec<_> = (0..20)
+        .map(|_| {
+            let dns = dns.clone();
+            tokio::spawn(async move { dns.a("t.ex").await.found().is_some() })
+        })
+        .collect();
+    for task in asking {
+        assert!(task.await.unwrap());
+    }
+    assert_eq!(server.udp_questions.load(Ordering::SeqCst), 1);
+    assert!(dns.under_way().is_empty());
+}
+
+#[tokio::test]
+async fn a_dead_server_delays_only_the_first_question() {
+    let (_, good) = resolver().await;
+    let dead = TestServer::start("t.ex TIMEOUT\nm.ex TIMEOUT").await;
+    let dns = Resolver::new(ResolverConfig {
+        servers: Some(vec![dead.address, good.address]),
+        timeout: Some(Duration::from_millis(200)),
+        ..ResolverConfig::default()
+    });
+    assert!(dns.a("t.ex").await.found().is_some());
+    assert!(dns.mx("m.ex").await.found().is_some());
+    assert_eq!(dead.udp_questions.load(Ordering::SeqCst), 1);
 }

@@ -2,7 +2,8 @@
 //!
 //! Lines are `name TYPE value`. `SERVFAIL`, `REFUSED` and `TIMEOUT` in place of the type are what the server does for that
 //! name; `TRUNCATE` makes its UDP answers empty with the TC bit; `NOCHASE` leaves its alias to the client. An AD bit is set
-//! for names in zones that a line `zone SECURE` names, if the client sent the DO bit.
+//! for names in zones that a line `zone SECURE` names, if the client sent the DO bit. `zone AUTHORITY` makes positive answers
+//! from that zone authoritative.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +29,7 @@ struct Zone {
     records: HashMap<String, Vec<(RecordType, RData)>>,
     behaviours: HashMap<String, String>,
     secure: Vec<String>,
+    authority: Vec<String>,
 }
 
 impl TestServer {
@@ -95,6 +97,7 @@ fn read_zone(text: &str) -> Zone {
         let value = parts.next().unwrap_or_default();
         match kind {
             "SECURE" => zone.secure.push(name),
+            "AUTHORITY" => zone.authority.push(name),
             "SERVFAIL" | "REFUSED" | "TIMEOUT" | "TRUNCATE" | "NOCHASE" => {
                 zone.behaviours.insert(name, kind.to_owned());
             }
@@ -150,6 +153,13 @@ impl Zone {
             Some("REFUSED") => response.metadata.response_code = ResponseCode::Refused,
             Some("TRUNCATE") if udp => response.metadata.truncation = true,
             _ => self.fill(&mut response, &mut name, question.query_type(), behaviour == Some("NOCHASE")),
+        }
+        if let (Some(zone), false) =
+            (self.authority.iter().find(|z| name.ends_with(z.as_str())), response.answers.is_empty())
+        {
+            response.metadata.authoritative = true;
+            let data = RData::NS(rdata::NS(self::name("ns.ex")));
+            response.authorities.push(Record::from_rdata(self::name(zone), 60, data));
         }
         Some(response.to_vec().unwrap())
     }
