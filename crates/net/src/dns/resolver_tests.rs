@@ -244,3 +244,50 @@ async fn a_dead_server_delays_only_the_first_question() {
     assert!(dns.mx("m.ex").await.found().is_some());
     assert_eq!(dead.udp_questions.load(Ordering::SeqCst), 1);
 }
+
+/// A response with an alias and records of most kinds.
+fn rich_response() -> Vec<u8> {
+    use hickory_proto::op::{MessageType, OpCode, Query};
+    use hickory_proto::rr::Record;
+    let mut message = Message::new(7, MessageType::Response, OpCode::Query);
+    message.queries.push(Query::query(encode("a.ex").unwrap(), RecordType::MX));
+    let records = [
+        ("a.ex", RecordType::CNAME, "b.ex."),
+        ("b.ex", RecordType::MX, "10 m.ex."),
+        ("b.ex", RecordType::TXT, "text"),
+        ("b.ex", RecordType::SRV, "1 2 3 t.ex."),
+        ("b.ex", RecordType::TLSA, "3 1 1 aabb"),
+        ("b.ex", RecordType::SOA, "n.ex. h.ex. 1 2 3 4 5"),
+    ];
+    for (owner, kind, value) in records {
+        let data = RData::try_from_str(kind, value).unwrap();
+        message.answers.push(Record::from_rdata(encode(owner).unwrap(), 60, data));
+    }
+    message.to_vec().unwrap()
+}
+
+proptest::proptest! {
+    #[test]
+    fn spoilt_responses_do_not_panic(places in proptest::collection::vec((0_usize..300, 0_u8..=255), 0..4), cut in 0_usize..300) {
+        let mut bytes = rich_response();
+        for (at, byte) in places {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        if cut < 200 {
+            bytes.truncate(bytes.len().saturating_sub(cut / 8));
+        }
+        let Ok(message) = Message::from_vec(&bytes) else { return Ok(()) };
+        for kind in [RecordType::MX, RecordType::TXT, RecordType::SOA, RecordType::CNAME] {
+            let current = encode("a.ex").unwrap();
+            let mut chase =
+                Chase { current, kind, secure: true, ttl: TTL_SECONDS_MAX, aliases: 0, authority: None };
+            if let Step::Found(records) = chase.read(&message) {
+                for data in &records {
+                    let _ = (as_mx(data), as_name(data), as_soa(data), as_srv(data), as_strings(data), as_tlsa(data));
+                }
+            }
+        }
+    }
+}

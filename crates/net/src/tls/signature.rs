@@ -129,10 +129,10 @@ mod tests {
                 *place = byte;
             }
             let _ = public_key(&der);
-            let _ = crate::tls::certificate::Certificate::parse(&der.clone().into());
+            let _ = crate::tls::certificate::Certificate::parse(&der);
             der.truncate(cut);
             let _ = public_key(&der);
-            let _ = crate::tls::certificate::Certificate::parse(&der.into());
+            let _ = crate::tls::certificate::Certificate::parse(&der);
         }
     }
 }
