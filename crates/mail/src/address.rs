@@ -20,6 +20,9 @@ pub use quote::{quote_local_part, split_at_domain, unquote_local_part};
 /// Longest canonical address, in bytes. Exim's figure; RFC 5321 allows 254 in a path.
 pub const ADDRESS_BYTES_MAX: usize = 256;
 
+/// How much of what wrongly follows an address is shown, in bytes. Exim's figure.
+const TRAILING_SHOWN_BYTES_MAX: usize = 32;
+
 /// What is allowed in an address beyond RFC 5322, by option and by context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressSyntax {
@@ -108,7 +111,7 @@ pub enum AddressError {
     },
     /// The address is complete but more text follows.
     Trailing {
-        /// What follows.
+        /// How what follows begins.
         rest: Vec<u8>,
         /// What it follows, as written.
         before: Vec<u8>,
@@ -162,9 +165,8 @@ impl std::error::Error for AddressError {}
 /// What is wrong with it, in Exim's words.
 pub fn parse(input: &[u8], syntax: &AddressSyntax) -> Result<ParsedAddress, AddressError> {
     let out = Vec::with_capacity(input.len().min(ADDRESS_BYTES_MAX));
-    let mut scanner = Scanner { input, at: 0, begin: 0, out, syntax };
+    let mut scanner = Scanner { input, at: 0, out, syntax };
     scanner.skip_blank();
-    scanner.begin = scanner.at;
     let parsed = scanner.address()?;
     scanner.skip_blank();
     if scanner.at < input.len() {
@@ -234,8 +236,6 @@ fn comment_end(input: &[u8], at: usize) -> usize {
 struct Scanner<'a> {
     input: &'a [u8],
     at: usize,
-    /// Where the first word or bracket stands, for error texts.
-    begin: usize,
     out: Vec<u8>,
     syntax: &'a AddressSyntax,
 }
@@ -270,8 +270,8 @@ impl Scanner<'_> {
 
     fn trailing(&self) -> AddressError {
         AddressError::Trailing {
-            rest: self.input.get(self.at..).unwrap_or_default().to_vec(),
-            before: self.input.get(self.begin..self.at).unwrap_or_default().to_vec(),
+            rest: self.input.iter().skip(self.at).take(TRAILING_SHOWN_BYTES_MAX).copied().collect(),
+            before: self.input.get(..self.at).unwrap_or_default().to_vec(),
         }
     }
 
@@ -286,15 +286,16 @@ impl Scanner<'_> {
             None => return Err(AddressError::Empty),
             Some(b'<') => return self.bracketed(),
             Some(b'@') => {
-                self.route(false)?;
+                self.route()?;
                 return self.routed(start, false);
             }
             Some(_) => {}
         }
-        let mut end = self.local_part(false)?;
+        let mut end = self.words(false)?;
         self.skip_blank();
         loop {
             match self.peek() {
+                None | Some(b';') if self.out.is_empty() => return Err(AddressError::Empty),
                 None | Some(b';') => return Ok(self.finished(None, start, end)),
                 Some(b'@') => {
                     let local_part_end = self.out.len();
@@ -328,16 +329,15 @@ impl Scanner<'_> {
         self.out.clear();
         self.step();
         let mut excess = 0_usize;
-        self.skip_blank();
         while self.syntax.strip_excess_angle_brackets && self.take(b'<') {
             excess = excess.saturating_add(1);
-            self.skip_blank();
         }
+        self.skip_blank();
         let start = self.at;
         let parsed = match self.peek() {
             Some(b'>') if self.syntax.allow_empty => self.finished(None, start, start),
             Some(b'@') => {
-                self.route(true)?;
+                self.route()?;
                 self.routed(start, true)?
             }
             Some(_) | None => self.addr_spec(start)?,
@@ -373,32 +373,37 @@ impl Scanner<'_> {
     fn routed(&mut self, start: usize, bracketed: bool) -> Result<ParsedAddress, AddressError> {
         self.local_part(false)?;
         self.skip_blank();
-        if self.peek() != Some(b'@') {
-            return Err(AddressError::RouteWithoutDomain);
+        match self.peek() {
+            Some(b'@') => {}
+            Some(b'>') if bracketed => return Err(AddressError::RouteWithoutDomain),
+            None if !bracketed => return Err(AddressError::RouteWithoutDomain),
+            Some(_) | None => {
+                return Err(AddressError::DomainExpected { after: std::mem::take(&mut self.out) });
+            }
         }
         let local_part_end = self.out.len();
         let end = self.at_domain(bracketed)?;
         Ok(self.finished(Some(local_part_end), start, end))
     }
 
-    /// `@domain,@domain:`, at `@`.
-    fn route(&mut self, bracketed: bool) -> Result<(), AddressError> {
-        let mut commas = 0_usize;
-        while self.peek() == Some(b'@') {
-            self.step();
-            self.domain(bracketed)?;
+    /// `@domain,@domain:`, at `@`. Domain literals are checked here with and without angle brackets.
+    fn route(&mut self) -> Result<(), AddressError> {
+        let mut is_list = false;
+        while self.take(b'@') {
+            self.domain(true)?;
             self.out.clear();
             self.skip_blank();
-            while self.take(b',') {
-                commas = commas.saturating_add(1);
-                self.skip_blank();
+            if !self.take(b',') {
+                break;
             }
+            is_list = true;
+            self.skip_blank();
         }
         if self.take(b':') {
             self.skip_blank();
             return Ok(());
         }
-        Err(if commas > 0 { AddressError::RouteColon } else { AddressError::NoLocalPart })
+        Err(if is_list { AddressError::RouteColon } else { AddressError::NoLocalPart })
     }
 
     /// `@domain`, at `@`. Returns where the domain ends in the input.
@@ -408,10 +413,16 @@ impl Scanner<'_> {
         self.domain(bracketed)
     }
 
-    /// Words with dots between them. Empty words are allowed (manual 48.20), an empty whole is not.
-    /// Returns where it ends in the input.
+    /// `words`, at least one byte of them.
     fn local_part(&mut self, in_phrase: bool) -> Result<usize, AddressError> {
         let length = self.out.len();
+        let end = self.words(in_phrase)?;
+        if self.out.len() == length { Err(AddressError::LocalPart { in_phrase }) } else { Ok(end) }
+    }
+
+    /// Words with dots between them, perhaps none. Empty words are allowed (manual 48.20).
+    /// Returns where they end in the input.
+    fn words(&mut self, in_phrase: bool) -> Result<usize, AddressError> {
         let mut end = self.at;
         loop {
             match self.peek() {
@@ -427,16 +438,12 @@ impl Scanner<'_> {
             }
             self.skip_blank();
             if !self.take(b'.') {
-                break;
+                return Ok(end);
             }
             self.out.push(b'.');
             end = self.at;
             self.skip_blank();
         }
-        if self.out.len() == length {
-            return Err(AddressError::LocalPart { in_phrase });
-        }
-        Ok(end)
     }
 
     fn atom(&mut self, in_phrase: bool) -> Result<(), AddressError> {
@@ -501,8 +508,7 @@ impl Scanner<'_> {
             }
             let dot = self.at;
             self.skip_blank();
-            let more =
-                self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b >= 0x80 || b == b'.' || b == b'-');
+            let more = self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b >= 0x80 || b == b'.');
             if !more {
                 if self.syntax.strip_trailing_dot {
                     return Ok(dot);

@@ -65,7 +65,10 @@ impl<'a> AddressList<'a> {
         let mut in_angle = false;
         // A group within a group is an error of this item; its semicolon does not end the outer one.
         let mut inner_group = false;
+        // Only words can name a group.
+        let mut is_phrase = true;
         while let Some(&byte) = self.input.get(at) {
+            is_phrase &= !matches!(byte, b'@' | b'<' | b'>' | b'[' | b']' | b';' | b')');
             match byte {
                 b'\\' => at = at.saturating_add(1),
                 b'(' => {
@@ -91,8 +94,8 @@ impl<'a> AddressList<'a> {
                 b'>' => in_angle = false,
                 b',' if !in_angle && (!in_route || !self.route_goes_on(at)) => return (at, Stop::Comma),
                 b':' if in_route => in_route = false,
-                b':' if !in_angle && !self.in_group => return (at, Stop::Colon),
-                b':' if !in_angle => inner_group = true,
+                b':' if is_phrase && !self.in_group => return (at, Stop::Colon),
+                b':' if !in_angle && self.in_group => inner_group = true,
                 b';' if !in_angle && inner_group => inner_group = false,
                 b';' if !in_angle && self.in_group => return (at, Stop::Semicolon),
                 _ => {}
