@@ -748,4 +748,30 @@ mod tests {
         assert_eq!(parsed.address, b"\"a b\"@c");
         assert!(parse(b"a\\\nb@c", &AddressSyntax::default()).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_parses_is_canonical(
+            input in proptest::collection::vec(proptest::sample::select(b"ab@@..<>(),:;\"\\[] 1\n\xc3\xa9-".to_vec()), 0..24),
+            all in proptest::bool::ANY,
+        ) {
+            let syntax = if all { AddressSyntax { allow_empty: true, ..bracket_syntax() } } else { AddressSyntax::default() };
+            if let Ok(parsed) = parse(&input, &syntax) {
+                proptest::prop_assert!(input.get(parsed.range()).is_some());
+                proptest::prop_assert_eq!(split_at_domain(&parsed.address), (parsed.local_part(), parsed.domain()));
+                if !parsed.address.is_empty() {
+                    let again = parse(&parsed.address, &syntax).map(|p| p.address);
+                    proptest::prop_assert_eq!(again, Ok(parsed.address));
+                }
+            }
+        }
+
+        #[test]
+        fn a_quoted_local_part_parses_and_comes_back(text in "[ -~]{0,40}") {
+            let quoted = quote_local_part(text.as_bytes());
+            let address = [quoted.as_slice(), b"@b.c"].concat();
+            let parsed = parse(&address, &AddressSyntax::default()).map_err(|e| proptest::test_runner::TestCaseError::fail(e.to_string()))?;
+            proptest::prop_assert_eq!(unquote_local_part(parsed.local_part()), text.into_bytes());
+        }
+    }
 }
