@@ -36,7 +36,9 @@ impl SpoolError {
     /// Sorts a system error by what the client should be told.
     #[must_use]
     pub fn io(path: impl AsRef<Path>, source: io::Error) -> SpoolError {
-        let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].iter().any(|e| Some(e.raw_os_error()) == source.raw_os_error());
+        let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG]
+            .iter()
+            .any(|e| Some(e.raw_os_error()) == source.raw_os_error());
         let (path, source) = (path.as_ref().to_owned(), Arc::new(source));
         if full { SpoolError::Full { path, source } } else { SpoolError::Local { path, source } }
     }

@@ -352,7 +352,9 @@ impl Body {
     pub fn bytes(&self) -> io::Result<Bytes> {
         match self {
             Body::Memory(bytes) => Ok(bytes.clone()),
-            Body::File { len, .. } => self.range(0, usize::try_from(*len).unwrap_or(usize::MAX)).map(Bytes::from),
+            Body::File { len, .. } => {
+                self.range(0, usize::try_from(*len).unwrap_or(usize::MAX)).map(Bytes::from)
+            }
         }
     }
 

@@ -8,6 +8,8 @@ mod local;
 mod location;
 mod mover;
 mod syncer;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -216,7 +218,10 @@ pub struct Claim {
 
 impl std::fmt::Debug for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Claim").field("id", &self.message.id).field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Claim")
+            .field("id", &self.message.id)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }
 

@@ -126,7 +126,8 @@ impl<'a> Lines<'a> {
         let length: usize = number(length).ok_or_else(|| self.error(what))?;
         let (Some(letter), Some(b' ')) = (rest.first(), rest.get(1)) else { return Err(self.error(what)) };
         let kind = HeaderKind::from_letter(*letter).ok_or_else(|| self.error(what))?;
-        let (text, rest) = rest.get(2..).unwrap_or_default().split_at_checked(length).ok_or_else(|| self.error(what))?;
+        let (text, rest) =
+            rest.get(2..).unwrap_or_default().split_at_checked(length).ok_or_else(|| self.error(what))?;
         if text.last() != Some(&b'\n') {
             return Err(self.error("a header line of the announced length"));
         }
@@ -166,12 +167,15 @@ fn times(lines: &mut Lines<'_>, message: &mut Message) -> Result<(), FormatError
 
 /// The lookups whose quoting is remembered; a mark for another one reads as tainted.
 const QUOTERS: [&str; 12] = [
-    "ldap", "ldapdn", "ldapm", "mysql", "pgsql", "sqlite", "redis", "oracle", "ibase", "nisplus", "dsearch", "spf",
+    "ldap", "ldapdn", "ldapm", "mysql", "pgsql", "sqlite", "redis", "oracle", "ibase", "nisplus", "dsearch",
+    "spf",
 ];
 
 /// Takes the hyphens and the quoter off.
 fn marked(line: &[u8]) -> (Taint, &[u8]) {
-    let Some(rest) = line.strip_prefix(b"--") else { return (Taint::Clean, line.get(1..).unwrap_or_default()) };
+    let Some(rest) = line.strip_prefix(b"--") else {
+        return (Taint::Clean, line.get(1..).unwrap_or_default());
+    };
     let Some(inside) = rest.strip_prefix(b"(") else { return (Taint::Tainted, rest) };
     let Some(close) = memchr(b')', inside) else { return (Taint::Tainted, rest) };
     let name = inside.get(..close).unwrap_or_default();

@@ -202,7 +202,10 @@ fn tls_lines(out: &mut Out, tls: &TlsRecord) {
     if tls.ocsp > 0 {
         out.number_line(format_args!("-tls_ocsp {}", tls.ocsp));
     }
-    out.number_line(format_args!("-tls_resumption {}", char::from(b'A'.saturating_add(tls.resumption.min(25)))));
+    out.number_line(format_args!(
+        "-tls_resumption {}",
+        char::from(b'A'.saturating_add(tls.resumption.min(25)))
+    ));
     out.value(false, "tls_ver", tls.version.as_deref());
 }
 
