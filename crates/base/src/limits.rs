@@ -39,5 +39,15 @@ pub const SMTP_REPLY_BYTES_MAX: usize = 64 * 1024;
 pub const JOURNAL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Output taken from a child process run by an expansion, in bytes.
 pub const CHILD_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest file that a lookup or a list item reads, in bytes.
+pub const LOOKUP_FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// How many files of lookups and list items are kept parsed.
+pub const LOOKUP_FILES_CACHED_MAX: usize = 64;
+/// Bytes of all files that are kept parsed.
+pub const LOOKUP_CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// How many lists that come out of expansions are kept parsed.
+pub const LISTS_CACHED_MAX: usize = 500;
+/// How many results of named lists one message remembers.
+pub const LIST_RESULTS_MAX: usize = 1_000;
 /// Largest frame between parent, worker and delivery agents, in bytes.
 pub const AGENT_FRAME_BYTES_MAX: usize = 1024 * 1024;

@@ -13,7 +13,6 @@ use std::sync::{Arc, OnceLock};
 use oxim_base::Text;
 use oxim_base::clock::{Stamp, Zone};
 
-use crate::config::Config;
 use crate::host::Host;
 use crate::regex;
 
@@ -54,12 +53,12 @@ impl Context {
 pub struct Services {
     /// The zone in which times are written (`timezone`).
     pub zone: Zone,
-    /// The configuration; set once at start. Unset in tests of single evaluations.
-    pub config: OnceLock<Arc<Config>>,
     /// ACLs and host names, implemented by the crates above; set once at start.
     pub host: OnceLock<Arc<dyn Host>>,
     /// Regular expressions that come out of expansions.
     pub regexes: regex::Cache,
+    /// Named lists, DNS and what else lists and lookups need; set once at start.
+    pub surroundings: OnceLock<Arc<crate::list::Surroundings>>,
 }
 
 impl std::fmt::Debug for Services {
@@ -198,6 +197,8 @@ pub struct Message {
     pub local_scan_data: Option<Vec<u8>>,
     /// `$sn0` to `$sn9`, left by the system filter.
     pub system_counters: [i64; 10],
+    /// Results of named lists that need not be found out again for this message.
+    pub list_results: crate::list::Results,
 }
 
 impl Default for Message {
@@ -226,6 +227,7 @@ impl Default for Message {
             smtputf8: false,
             local_scan_data: None,
             system_counters: [0; 10],
+            list_results: crate::list::Results::default(),
         }
     }
 }

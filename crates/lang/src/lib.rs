@@ -1,7 +1,9 @@
 //! Exim's language: configuration, lists, lookups, expansions.
 
-pub mod config;
 pub mod context;
 pub mod expand;
 pub mod host;
+pub mod interfaces;
+pub mod list;
+pub mod lookup;
 pub mod regex;

@@ -1,1 +1,0 @@
-//! `-bP`: printing the configuration (manual section 5.2).

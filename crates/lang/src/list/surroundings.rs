@@ -1,0 +1,109 @@
+//! What lists and lookups need to know of this host and its configuration; the only place that asks for it.
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use oxim_base::{Text, debug};
+use oxim_net::dns::{BlockingResolver, Family};
+
+use super::{Defer, List, NamedLists, Subject};
+use crate::context::Context;
+use crate::interfaces::Interfaces;
+
+/// Where a log line goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// The main log.
+    Main,
+    /// The main log and the panic log.
+    Panic,
+}
+
+/// Takes log lines, without time stamp.
+pub type LogSink = Arc<dyn Fn(LogKind, &str) + Send + Sync>;
+
+/// What is known around a list; made from the configuration once, in [`crate::context::Services::surroundings`].
+#[derive(Default)]
+pub struct Surroundings {
+    /// The named lists.
+    pub named: Arc<NamedLists>,
+    /// `primary_hostname`: `@` in domain and host lists.
+    pub primary_hostname: String,
+    /// `hosts_treat_as_local`, for `@mx_any` and kin.
+    pub hosts_treat_as_local: Option<List>,
+    /// Which addresses are this host's.
+    pub interfaces: Interfaces,
+    /// Which addresses host names are looked up for (`disable_ipv6`).
+    pub family: Family,
+    /// DNS. Without it, items that need it defer.
+    pub resolver: Option<BlockingResolver>,
+    /// The logs. Without it, lines are shown under `-d+lists` only.
+    pub log: Option<LogSink>,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("primary_hostname", &self.primary_hostname)
+            .finish_non_exhaustive()
+    }
+}
+
+static NOTHING: LazyLock<Arc<Surroundings>> = LazyLock::new(Arc::default);
+
+fn of(context: &Context) -> &Surroundings {
+    context.services.surroundings.get().unwrap_or(&NOTHING)
+}
+
+/// The named lists.
+pub(super) fn named_lists(context: &Context) -> Arc<NamedLists> {
+    Arc::clone(&of(context).named)
+}
+
+/// `primary_hostname`.
+pub(super) fn primary_hostname(context: &Context) -> String {
+    of(context).primary_hostname.clone()
+}
+
+/// Which addresses are looked up for a name.
+pub(super) fn family(context: &Context) -> Family {
+    of(context).family
+}
+
+/// Whether an address is one of this host's.
+pub(super) fn is_local_address(context: &Context, address: IpAddr) -> bool {
+    of(context).interfaces.is_local(address)
+}
+
+/// Whether a host name is in `hosts_treat_as_local`.
+pub(super) fn is_treated_as_local(context: &mut Context, host: &str) -> Result<bool, Defer> {
+    let Some(list) = of(context).hosts_treat_as_local.clone() else {
+        return Ok(false);
+    };
+    let captures = context.local.captures.clone();
+    let matched = list.matches(context, &Subject::Domain(&Text::tainted(host)));
+    context.local.captures = captures;
+    Ok(matched?.is_yes())
+}
+
+/// The resolver; the error is a text for a deferral.
+pub(crate) fn resolver(context: &Context) -> Result<BlockingResolver, String> {
+    of(context).resolver.clone().ok_or_else(|| "no DNS resolver is available here".to_owned())
+}
+
+/// Writes a line to the main log.
+pub(super) fn log_main(context: &Context, line: &str) {
+    log(context, LogKind::Main, line);
+}
+
+/// Writes a line to the main log and the panic log.
+pub(super) fn log_panic(context: &Context, line: &str) {
+    log(context, LogKind::Panic, line);
+}
+
+fn log(context: &Context, kind: LogKind, line: &str) {
+    match &of(context).log {
+        Some(sink) => sink(kind, line),
+        None => debug::line(debug::LISTS, || line.to_owned()),
+    }
+}

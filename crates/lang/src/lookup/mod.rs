@@ -1,0 +1,400 @@
+//! File and database lookups: the table of lookup types, their generic part, and the caches behind them.
+//!
+//! A [`LookupKind`] is a row of [`LOOKUPS`]; each lives in a file of its own. What all have in common is here: the
+//! type specification (`partial2-lsearch*@,ret=key`), the sequence of keys for partial matching and defaults, the
+//! taint rules and `ret=key`. Manual chapter 9.
+//!
+//! Failure modes: [`LookupError::Failed`] is a lookup that cannot be done (an unknown type, a file that cannot be
+//! opened, a tainted file name); [`LookupError::Defer`] one that could not be done now. "Not there" is `Ok(None)` and
+//! nothing else is ever turned into it.
+
+mod cdb;
+mod dnsdb;
+mod dsearch;
+pub(crate) mod files;
+mod iplsearch;
+mod lsearch;
+mod passwd;
+mod unavailable;
+mod wildlsearch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use oxim_base::debug;
+use oxim_base::{Taint, Text};
+
+use crate::context::Context;
+pub use lsearch::dequote;
+
+/// All lookup types, in the order of the manual.
+pub static LOOKUPS: &[&LookupKind] = &[
+    &cdb::CDB,
+    &unavailable::DBM,
+    &unavailable::DBMJZ,
+    &unavailable::DBMNZ,
+    &dsearch::DSEARCH,
+    &iplsearch::IPLSEARCH,
+    &unavailable::JSON,
+    &unavailable::LMDB,
+    &lsearch::LSEARCH,
+    &unavailable::NIS,
+    &unavailable::NIS0,
+    &unavailable::NMH,
+    &unavailable::PSL,
+    &unavailable::REGDOM,
+    &unavailable::SPF,
+    &wildlsearch::WILDLSEARCH,
+    &wildlsearch::NWILDLSEARCH,
+    &dnsdb::DNSDB,
+    &unavailable::IBASE,
+    &unavailable::LDAP,
+    &unavailable::LDAPDN,
+    &unavailable::LDAPM,
+    &unavailable::MYSQL,
+    &unavailable::NISPLUS,
+    &unavailable::ORACLE,
+    &passwd::PASSWD,
+    &unavailable::PGSQL,
+    &unavailable::READSOCK,
+    &unavailable::REDIS,
+    &unavailable::SQLITE,
+    &unavailable::WHOSON,
+];
+
+/// A lookup type: one row of [`LOOKUPS`].
+pub struct LookupKind {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// How it is asked.
+    pub style: Style,
+    /// One line for the documentation.
+    pub doc: &'static str,
+}
+
+/// How a lookup type is asked.
+pub enum Style {
+    /// Single-key: a file (or directory), then one key after the other.
+    KeyedFile(fn(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String>),
+    /// Query-style: one text, in a language of its own.
+    Query(fn(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Option<Text>, LookupError>),
+    /// Known by name and refused; the text says why, and what to do.
+    Unavailable {
+        /// Whether it would take a key.
+        single_key: bool,
+        /// The rest of the error message, after the name.
+        reason: &'static str,
+    },
+}
+
+impl LookupKind {
+    /// Whether the type takes a key beside the file.
+    #[must_use]
+    pub fn is_single_key(&self) -> bool {
+        matches!(self.style, Style::KeyedFile(_) | Style::Unavailable { single_key: true, .. })
+    }
+
+    /// Whether it can be used in this version.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        !matches!(self.style, Style::Unavailable { .. })
+    }
+}
+
+impl fmt::Debug for LookupKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LookupKind({})", self.name)
+    }
+}
+
+/// A file that has been opened for single-key lookups.
+pub trait KeyedFile: Send + Sync {
+    /// Looks one non-empty key up, once: partial matching and defaults are the caller's.
+    ///
+    /// # Errors
+    /// The text of a deferral. A failure is never an absence.
+    fn find(&self, context: &mut Context, key: &[u8], lookup: &LookupType)
+    -> Result<Option<Vec<u8>>, String>;
+}
+
+/// Why a lookup gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LookupError {
+    /// It cannot be done: the expansion fails with this text.
+    Failed(String),
+    /// It could not be done now. The text is the service's; Exim's message around it is the caller's.
+    Defer(String),
+}
+
+impl LookupError {
+    /// The text, whichever it is.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            LookupError::Failed(text) | LookupError::Defer(text) => text,
+        }
+    }
+}
+
+/// Which key is tried when nothing else was found (manual section 9.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultKey {
+    /// None.
+    #[default]
+    None,
+    /// `*`.
+    Star,
+    /// `*@domain`, then `*`.
+    StarAt,
+}
+
+/// Partial matching (manual section 9.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// How many components must be left.
+    pub components_min: usize,
+    /// What is put before them.
+    pub affix: Vec<u8>,
+}
+
+/// A lookup type as written: name, partial matching, defaults, options.
+#[derive(Clone, Debug)]
+pub struct LookupType {
+    /// The row.
+    pub kind: &'static LookupKind,
+    /// `partialN-` before the name.
+    pub partial: Option<Partial>,
+    /// `*` or `*@` behind it.
+    pub default: DefaultKey,
+    /// What follows the first comma, as name and value.
+    pub options: Vec<(String, String)>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The data; for most types it is clean whatever the key was.
+    pub data: Text,
+    /// After partial matching, the wild and the fixed part of the key, for `$1` and `$2`.
+    pub parts: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl LookupType {
+    /// Reads a specification such as `lsearch`, `partial-dbm*@` or `dsearch,filter=dir,ret=full`.
+    ///
+    /// # Errors
+    /// Exim's text for an unknown type and for what the type does not allow; our own for a type that is refused.
+    pub fn parse(specification: &str) -> Result<LookupType, String> {
+        let (name, options) = specification.split_once(',').unwrap_or((specification, ""));
+        let (partial, rest) =
+            split_partial(name).ok_or_else(|| format!("format error in lookup type \"{name}\""))?;
+        let (base, default) = match rest {
+            _ if rest.ends_with("*@") => (rest.trim_end_matches("*@"), DefaultKey::StarAt),
+            _ if rest.ends_with('*') => (rest.trim_end_matches('*'), DefaultKey::Star),
+            _ => (rest, DefaultKey::None),
+        };
+        let kind = kind_named(base).ok_or_else(|| format!("unknown lookup type \"{rest}\""))?;
+        if let Style::Unavailable { reason, .. } = &kind.style {
+            return Err(format!("lookup type \"{base}\" {reason}"));
+        }
+        if partial.is_some() && !kind.is_single_key() {
+            return Err(format!("\"partial\" is not permitted for lookup type \"{base}\""));
+        }
+        if default != DefaultKey::None && !kind.is_single_key() {
+            return Err(format!(
+                "defaults using \"*\" or \"*@\" are not permitted for lookup type \"{rest}\""
+            ));
+        }
+        Ok(LookupType { kind, partial, default, options: split_options(options) })
+    }
+
+    /// The value of an option, if it is given.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `ret=key`: the result is the key, made clean.
+    fn returns_key(&self) -> bool {
+        self.kind.is_single_key() && self.option("ret") == Some("key")
+    }
+}
+
+/// The row of a name, if there is one; refused types are found too.
+#[must_use]
+pub fn kind_named(name: &str) -> Option<&'static LookupKind> {
+    LOOKUPS.iter().find(|kind| kind.name == name).copied()
+}
+
+/// What `${quote_<type>:` does to a string. Types that have no quoting leave it as it is (manual section 9.9).
+///
+/// # Errors
+/// Exim's text for an unknown type, our own for one that is refused.
+pub fn quote(type_name: &str, text: &Text) -> Result<Text, String> {
+    let kind = kind_named(type_name).ok_or_else(|| format!("unknown lookup type \"{type_name}\""))?;
+    match &kind.style {
+        Style::Unavailable { reason, .. } => Err(format!("lookup type \"{type_name}\" {reason}")),
+        Style::KeyedFile(_) | Style::Query(_) => Ok(text.clone()),
+    }
+}
+
+/// Runs a lookup: with a key for a single-key type (`source` is then the file), without for a query-style one.
+///
+/// May block.
+///
+/// # Errors
+/// [`LookupError`]; a key where none belongs, or none where one does, is `Failed` with Exim's text.
+pub fn find(
+    context: &mut Context,
+    lookup: &LookupType,
+    key: Option<&Text>,
+    source: &Text,
+) -> Result<Option<Found>, LookupError> {
+    let name = lookup.kind.name;
+    let found = match (&lookup.kind.style, key) {
+        (Style::KeyedFile(open), Some(key)) => find_in_file(context, lookup, *open, key, source),
+        (Style::Query(run), None) => {
+            run(context, source, lookup).map(|data| data.map(|data| Found { data, parts: None }))
+        }
+        (Style::KeyedFile(_), None) => {
+            Err(LookupError::Failed(format!("missing {{key}} for single-key \"{name}\" lookup")))
+        }
+        (Style::Query(_), Some(_)) => Err(LookupError::Failed(format!(
+            "a single key was given for lookup type \"{name}\", which is not a single-key lookup type"
+        ))),
+        (Style::Unavailable { reason, .. }, _) => {
+            Err(LookupError::Failed(format!("lookup type \"{name}\" {reason}")))
+        }
+    };
+    debug::line(debug::LOOKUP, || match &found {
+        Ok(Some(found)) => {
+            format!("{name} lookup of {:?} in {source}: {}", key.unwrap_or(source), found.data)
+        }
+        Ok(None) => format!("{name} lookup of {:?} in {source} failed", key.unwrap_or(source)),
+        Err(error) => {
+            format!("{name} lookup of {:?} in {source} deferred: {}", key.unwrap_or(source), error.text())
+        }
+    });
+    found
+}
+
+fn find_in_file(
+    context: &mut Context,
+    lookup: &LookupType,
+    open: fn(&[u8]) -> Result<Arc<dyn KeyedFile>, String>,
+    key: &Text,
+    path: &Text,
+) -> Result<Option<Found>, LookupError> {
+    if path.taint() != Taint::Clean {
+        return Err(LookupError::Failed(format!("Tainted filename for search: '{path}'")));
+    }
+    let file = open(path.as_bytes()).map_err(LookupError::Failed)?;
+    let search = Search { file: &*file, lookup, key: key.as_bytes() };
+    let found = search.run(context).map_err(LookupError::Defer)?;
+    Ok(found.map(|(data, parts)| {
+        let data = if lookup.returns_key() { key.as_bytes().to_vec() } else { data };
+        Found { data: Text::clean(data), parts }
+    }))
+}
+
+/// The data with the wild and the fixed part of the key.
+type Hit = Option<(Vec<u8>, Option<(Vec<u8>, Vec<u8>)>)>;
+
+/// One lookup of one subject key: the sequence of keys that is tried.
+struct Search<'a> {
+    file: &'a dyn KeyedFile,
+    lookup: &'a LookupType,
+    key: &'a [u8],
+}
+
+impl Search<'_> {
+    fn run(&self, context: &mut Context) -> Result<Hit, String> {
+        let whole = |partial: &Option<Partial>| partial.is_some().then(|| (Vec::new(), self.key.to_vec()));
+        if let Some(data) = self.one(context, self.key)? {
+            return Ok(Some((data, whole(&self.lookup.partial))));
+        }
+        if let Some(partial) = &self.lookup.partial
+            && let Some(hit) = self.partial(context, partial)?
+        {
+            return Ok(Some(hit));
+        }
+        let at = self.key.iter().rposition(|b| *b == b'@');
+        if let (DefaultKey::StarAt, Some(at)) = (self.lookup.default, at) {
+            let default = [b"*", self.key.get(at..).unwrap_or_default()].concat();
+            if default != self.key
+                && let Some(data) = self.one(context, &default)?
+            {
+                return Ok(Some((data, None)));
+            }
+        }
+        if self.lookup.default != DefaultKey::None
+            && let Some(data) = self.one(context, b"*")?
+        {
+            let parts = self.lookup.partial.as_ref().map(|_| (self.key.to_vec(), Vec::new()));
+            return Ok(Some((data, parts)));
+        }
+        Ok(None)
+    }
+
+    fn one(&self, context: &mut Context, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        if key.is_empty() { Ok(None) } else { self.file.find(context, key, self.lookup) }
+    }
+
+    fn partial(&self, context: &mut Context, partial: &Partial) -> Result<Hit, String> {
+        let with_affix = |rest: &[u8]| [partial.affix.as_slice(), rest].concat();
+        if !partial.affix.is_empty()
+            && let Some(data) = self.one(context, &with_affix(self.key))?
+        {
+            return Ok(Some((data, Some((Vec::new(), self.key.to_vec())))));
+        }
+        let dots: Vec<usize> = memchr::memchr_iter(b'.', self.key).collect();
+        // Removing n components leaves dots.len() + 1 - n; each removal ends at a dot.
+        let removable = (dots.len() + 1).saturating_sub(partial.components_min.max(1));
+        for dot in dots.iter().take(removable) {
+            let wild = self.key.get(..*dot).unwrap_or_default();
+            let fixed = self.key.get(dot.saturating_add(1)..).unwrap_or_default();
+            if let Some(data) = self.one(context, &with_affix(fixed))? {
+                return Ok(Some((data, Some((wild.to_vec(), fixed.to_vec())))));
+            }
+        }
+        if partial.components_min > 0 {
+            return Ok(None);
+        }
+        let last = match partial.affix.as_slice() {
+            [] => return Ok(None),
+            [_] => partial.affix.as_slice(),
+            [front @ .., b'.'] => front,
+            whole => whole,
+        };
+        let found = self.one(context, last)?;
+        Ok(found.map(|data| (data, Some((self.key.to_vec(), Vec::new())))))
+    }
+}
+
+/// Takes `partial`, a number and `-` or `(affix)` off the front. None: begun and malformed.
+fn split_partial(name: &str) -> Option<(Option<Partial>, &str)> {
+    let Some(after) = name.strip_prefix("partial") else {
+        return Some((None, name));
+    };
+    let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = after.split_at_checked(digits)?;
+    // More components than any name has: a number that does not fit means the same.
+    let components_min = if number.is_empty() { 2 } else { number.parse().unwrap_or(usize::MAX) };
+    if let Some(rest) = rest.strip_prefix('-') {
+        return Some((Some(Partial { components_min, affix: b"*.".to_vec() }), rest));
+    }
+    let (affix, rest) = rest.strip_prefix('(')?.split_once(')')?;
+    let affix = affix.as_bytes().to_vec();
+    affix.iter().all(u8::is_ascii_punctuation).then_some((Some(Partial { components_min, affix }), rest))
+}
+
+fn split_options(text: &str) -> Vec<(String, String)> {
+    let options = text.split(',').map(str::trim).filter(|option| !option.is_empty());
+    options
+        .map(|option| option.split_once('=').unwrap_or((option, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
