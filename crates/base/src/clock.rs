@@ -48,7 +48,8 @@ impl Stamp {
     }
 
     fn format(self, zone: Zone, pattern: &str) -> String {
-        let utc: DateTime<Utc> = DateTime::from_timestamp(self.seconds, self.micros.saturating_mul(1000)).unwrap_or_default();
+        let utc: DateTime<Utc> =
+            DateTime::from_timestamp(self.seconds, self.micros.saturating_mul(1000)).unwrap_or_default();
         match zone {
             Zone::Local => utc.with_timezone(&Local).format(pattern).to_string(),
             Zone::Utc => utc.format(pattern).to_string(),

@@ -57,7 +57,18 @@ selectors! {
 }
 
 /// What `-d` without further words switches on.
-pub const DEFAULT: u64 = ALL & !(EXPAND | FILTER | INTERFACE | LOAD | LOCAL_SCAN | MEMORY | PID | RESOLVER | TIMESTAMP | NOUTF8 | LISTS);
+pub const DEFAULT: u64 = ALL
+    & !(EXPAND
+        | FILTER
+        | INTERFACE
+        | LOAD
+        | LOCAL_SCAN
+        | MEMORY
+        | PID
+        | RESOLVER
+        | TIMESTAMP
+        | NOUTF8
+        | LISTS);
 /// What `-v` switches on: only the lines that every debugging start shows.
 pub const VERBOSE: u64 = 1 << 62;
 /// Everything.

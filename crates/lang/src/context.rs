@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use oxim_base::Text;
 use oxim_base::clock::{Stamp, Zone};
 
+use crate::config::Config;
 use crate::host::Host;
 use crate::regex;
 
@@ -53,6 +54,8 @@ impl Context {
 pub struct Services {
     /// The zone in which times are written (`timezone`).
     pub zone: Zone,
+    /// The configuration; set once at start. Unset in tests of single evaluations.
+    pub config: OnceLock<Arc<Config>>,
     /// ACLs and host names, implemented by the crates above; set once at start.
     pub host: OnceLock<Arc<dyn Host>>,
     /// Regular expressions that come out of expansions.

@@ -1,5 +1,6 @@
 //! Exim's language: configuration, lists, lookups, expansions.
 
+pub mod config;
 pub mod context;
 pub mod expand;
 pub mod host;

@@ -20,6 +20,9 @@ pub use quote::{quote_local_part, split_at_domain, unquote_local_part};
 /// Longest canonical address, in bytes. Exim's figure; RFC 5321 allows 254 in a path.
 pub const ADDRESS_BYTES_MAX: usize = 256;
 
+/// How much of what wrongly follows an address is shown, in bytes. Exim's figure.
+const TRAILING_SHOWN_BYTES_MAX: usize = 32;
+
 /// What is allowed in an address beyond RFC 5322, by option and by context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressSyntax {
@@ -108,7 +111,7 @@ pub enum AddressError {
     },
     /// The address is complete but more text follows.
     Trailing {
-        /// What follows.
+        /// How what follows begins.
         rest: Vec<u8>,
         /// What it follows, as written.
         before: Vec<u8>,
@@ -162,9 +165,8 @@ impl std::error::Error for AddressError {}
 /// What is wrong with it, in Exim's words.
 pub fn parse(input: &[u8], syntax: &AddressSyntax) -> Result<ParsedAddress, AddressError> {
     let out = Vec::with_capacity(input.len().min(ADDRESS_BYTES_MAX));
-    let mut scanner = Scanner { input, at: 0, begin: 0, out, syntax };
+    let mut scanner = Scanner { input, at: 0, out, syntax };
     scanner.skip_blank();
-    scanner.begin = scanner.at;
     let parsed = scanner.address()?;
     scanner.skip_blank();
     if scanner.at < input.len() {
@@ -234,8 +236,6 @@ fn comment_end(input: &[u8], at: usize) -> usize {
 struct Scanner<'a> {
     input: &'a [u8],
     at: usize,
-    /// Where the first word or bracket stands, for error texts.
-    begin: usize,
     out: Vec<u8>,
     syntax: &'a AddressSyntax,
 }
@@ -270,8 +270,8 @@ impl Scanner<'_> {
 
     fn trailing(&self) -> AddressError {
         AddressError::Trailing {
-            rest: self.input.get(self.at..).unwrap_or_default().to_vec(),
-            before: self.input.get(self.begin..self.at).unwrap_or_default().to_vec(),
+            rest: self.input.iter().skip(self.at).take(TRAILING_SHOWN_BYTES_MAX).copied().collect(),
+            before: self.input.get(..self.at).unwrap_or_default().to_vec(),
         }
     }
 
@@ -286,15 +286,16 @@ impl Scanner<'_> {
             None => return Err(AddressError::Empty),
             Some(b'<') => return self.bracketed(),
             Some(b'@') => {
-                self.route(false)?;
+                self.route()?;
                 return self.routed(start, false);
             }
             Some(_) => {}
         }
-        let mut end = self.local_part(false)?;
+        let mut end = self.words(false)?;
         self.skip_blank();
         loop {
             match self.peek() {
+                None | Some(b';') if self.out.is_empty() => return Err(AddressError::Empty),
                 None | Some(b';') => return Ok(self.finished(None, start, end)),
                 Some(b'@') => {
                     let local_part_end = self.out.len();
@@ -328,16 +329,15 @@ impl Scanner<'_> {
         self.out.clear();
         self.step();
         let mut excess = 0_usize;
-        self.skip_blank();
         while self.syntax.strip_excess_angle_brackets && self.take(b'<') {
             excess = excess.saturating_add(1);
-            self.skip_blank();
         }
+        self.skip_blank();
         let start = self.at;
         let parsed = match self.peek() {
             Some(b'>') if self.syntax.allow_empty => self.finished(None, start, start),
             Some(b'@') => {
-                self.route(true)?;
+                self.route()?;
                 self.routed(start, true)?
             }
             Some(_) | None => self.addr_spec(start)?,
@@ -373,32 +373,37 @@ impl Scanner<'_> {
     fn routed(&mut self, start: usize, bracketed: bool) -> Result<ParsedAddress, AddressError> {
         self.local_part(false)?;
         self.skip_blank();
-        if self.peek() != Some(b'@') {
-            return Err(AddressError::RouteWithoutDomain);
+        match self.peek() {
+            Some(b'@') => {}
+            Some(b'>') if bracketed => return Err(AddressError::RouteWithoutDomain),
+            None if !bracketed => return Err(AddressError::RouteWithoutDomain),
+            Some(_) | None => {
+                return Err(AddressError::DomainExpected { after: std::mem::take(&mut self.out) });
+            }
         }
         let local_part_end = self.out.len();
         let end = self.at_domain(bracketed)?;
         Ok(self.finished(Some(local_part_end), start, end))
     }
 
-    /// `@domain,@domain:`, at `@`.
-    fn route(&mut self, bracketed: bool) -> Result<(), AddressError> {
-        let mut commas = 0_usize;
-        while self.peek() == Some(b'@') {
-            self.step();
-            self.domain(bracketed)?;
+    /// `@domain,@domain:`, at `@`. Domain literals are checked here with and without angle brackets.
+    fn route(&mut self) -> Result<(), AddressError> {
+        let mut is_list = false;
+        while self.take(b'@') {
+            self.domain(true)?;
             self.out.clear();
             self.skip_blank();
-            while self.take(b',') {
-                commas = commas.saturating_add(1);
-                self.skip_blank();
+            if !self.take(b',') {
+                break;
             }
+            is_list = true;
+            self.skip_blank();
         }
         if self.take(b':') {
             self.skip_blank();
             return Ok(());
         }
-        Err(if commas > 0 { AddressError::RouteColon } else { AddressError::NoLocalPart })
+        Err(if is_list { AddressError::RouteColon } else { AddressError::NoLocalPart })
     }
 
     /// `@domain`, at `@`. Returns where the domain ends in the input.
@@ -408,10 +413,16 @@ impl Scanner<'_> {
         self.domain(bracketed)
     }
 
-    /// Words with dots between them. Empty words are allowed (manual 48.20), an empty whole is not.
-    /// Returns where it ends in the input.
+    /// `words`, at least one byte of them.
     fn local_part(&mut self, in_phrase: bool) -> Result<usize, AddressError> {
         let length = self.out.len();
+        let end = self.words(in_phrase)?;
+        if self.out.len() == length { Err(AddressError::LocalPart { in_phrase }) } else { Ok(end) }
+    }
+
+    /// Words with dots between them, perhaps none. Empty words are allowed (manual 48.20).
+    /// Returns where they end in the input.
+    fn words(&mut self, in_phrase: bool) -> Result<usize, AddressError> {
         let mut end = self.at;
         loop {
             match self.peek() {
@@ -427,16 +438,12 @@ impl Scanner<'_> {
             }
             self.skip_blank();
             if !self.take(b'.') {
-                break;
+                return Ok(end);
             }
             self.out.push(b'.');
             end = self.at;
             self.skip_blank();
         }
-        if self.out.len() == length {
-            return Err(AddressError::LocalPart { in_phrase });
-        }
-        Ok(end)
     }
 
     fn atom(&mut self, in_phrase: bool) -> Result<(), AddressError> {
@@ -501,8 +508,7 @@ impl Scanner<'_> {
             }
             let dot = self.at;
             self.skip_blank();
-            let more =
-                self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b >= 0x80 || b == b'.' || b == b'-');
+            let more = self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b >= 0x80 || b == b'.');
             if !more {
                 if self.syntax.strip_trailing_dot {
                     return Ok(dot);
@@ -563,183 +569,4 @@ impl Scanner<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bracket_syntax() -> AddressSyntax {
-        AddressSyntax {
-            allow_domain_literals: true,
-            allow_utf8_domains: true,
-            strip_excess_angle_brackets: true,
-            strip_trailing_dot: true,
-            ..AddressSyntax::default()
-        }
-    }
-
-    fn read(input: &str, syntax: &AddressSyntax) -> String {
-        match parse(input.as_bytes(), syntax) {
-            Ok(parsed) => String::from_utf8_lossy(&parsed.address).into_owned(),
-            Err(error) => format!("! {error}"),
-        }
-    }
-
-    #[test]
-    fn plain_forms_and_their_errors() {
-        // Each checked against exim4 -bv and RCPT TO.
-        for (input, expected) in [
-            ("a@b.c", "a@b.c"),
-            ("bad@@addr", "! domain missing or malformed"),
-            ("@b", "! no local part"),
-            ("a@", "! domain missing or malformed"),
-            ("a b@c", "! missing or malformed local part (expected word or \"<\")"),
-            ("a@b c", "! malformed address: c may not follow a@b "),
-            ("a..b@c", "a..b@c"),
-            (".a@b", ".a@b"),
-            ("a.@b", "a.@b"),
-            ("\"q x\"@d.e", "\"q x\"@d.e"),
-            ("\"q\\\"x\"@d.e", "\"q\\\"x\"@d.e"),
-            ("\"\"@d.e", "\"\"@d.e"),
-            ("a@b>", "! malformed address: > may not follow a@b"),
-            ("@r1,@r2:a@b", "a@b"),
-            ("", "! empty address"),
-            ("(c)", "! empty address"),
-            ("Fred <a@b>", "a@b"),
-            ("Fred. B <a@b>", "a@b"),
-            ("Fred (x) . (y) B \"q\" <a@b>", "a@b"),
-            ("\"Fred\" <a@b> x", "! malformed address: x may not follow \"Fred\" <a@b> "),
-            ("(c) a(c)@(d)b(e)", "a@b"),
-            ("a@b(unclosed", "a@b"),
-            ("a@[1.2.3.4]", "a@[1.2.3.4]"),
-            ("a@[xyz]", "a@[xyz]"),
-            ("a@b.", "! domain missing or malformed"),
-            ("a@b..c", "! domain missing or malformed"),
-            ("a@.b", "! domain missing or malformed"),
-            ("a@b_c", "! malformed address: _c may not follow a@b"),
-            ("a@b-", "a@b-"),
-            ("a@-b", "! domain missing or malformed"),
-            ("a@b.-c", "! domain missing or malformed"),
-            ("a@ünï.de", "! domain missing or malformed"),
-            ("ü@b.de", "ü@b.de"),
-            ("a@b,c@d", "! malformed address: ,c@d may not follow a@b"),
-            ("a:b", "! missing or malformed local part (expected word or \"<\")"),
-            ("a;b", "! malformed address: ;b may not follow a"),
-            ("a\\@b@c", "a\\@b@c"),
-            ("\"a\\", "! unmatched doublequote in local part"),
-            ("\"aa@b \"x\"", "! unmatched doublequote in local part (expected word or \"<\")"),
-            ("a . b @ c . d", "a.b@c.d"),
-            ("user", "user"),
-            ("us er", "! missing or malformed local part (expected word or \"<\")"),
-            ("a@b@c", "! malformed address: @c may not follow a@b"),
-            ("Mr X <a@b> (c) y", "! malformed address: y may not follow Mr X <a@b> (c) "),
-            ("a%b@c", "a%b@c"),
-            ("|x", "|x"),
-            ("Fred <a@b", "! '>' missing at end of address"),
-            ("a.\"b c\"@c", "a.\"b c\"@c"),
-            ("a\"b\"@c", "! missing or malformed local part (expected word or \"<\")"),
-            ("a\u{1}@b", "! missing or malformed local part (expected word or \"<\")"),
-        ] {
-            assert_eq!(read(input, &AddressSyntax::default()), expected, "{input}");
-        }
-    }
-
-    #[test]
-    fn bracketed_forms_and_their_errors() {
-        for (input, expected, relaxed) in [
-            ("<>", "! missing or malformed local part", "! missing or malformed local part"),
-            ("<<a@b>>", "! missing or malformed local part", "a@b"),
-            ("<<<a@b>>>", "! missing or malformed local part", "a@b"),
-            ("<<a@b>", "! missing or malformed local part", "! '>' missing at end of address"),
-            ("<a@b", "! '>' missing at end of address", "! '>' missing at end of address"),
-            ("<a@b.>", "! domain missing or malformed", "a@b"),
-            ("<a@b..>", "! domain missing or malformed", "! domain missing or malformed"),
-            ("<a@[1.2.3.4]>", "! domain literals not allowed", "a@[1.2.3.4]"),
-            ("<a@[ipv6:::1]>", "! domain literals not allowed", "a@[ipv6:::1]"),
-            ("<a@[xyz]>", "! domain literals not allowed", "! malformed domain literal"),
-            ("<a@[1.2.3.4>", "! domain literals not allowed", "! malformed domain literal"),
-            ("<a@ünï.de>", "! domain missing or malformed", "a@ünï.de"),
-            ("<a@-ü>", "! domain missing or malformed", "! domain missing or malformed"),
-            ("<@r1,@r2:a@b>", "a@b", "a@b"),
-            ("<@[1.2.3.4],@x.y:a@b>", "! domain literals not allowed", "a@b"),
-            ("<@x,a@b>", "! colon expected after route list", "! colon expected after route list"),
-            ("<@x a@b>", "! no local part", "! no local part"),
-            ("<@x:>", "! missing or malformed local part", "! missing or malformed local part"),
-            (
-                "<@x:user>",
-                "! domain missing in source-routed address",
-                "! domain missing in source-routed address",
-            ),
-            ("<@x,:a@b>", "a@b", "a@b"),
-            ("<@>", "! domain missing or malformed", "! domain missing or malformed"),
-            ("<a:b>", "! \"@\" or \".\" expected after \"a\"", "! \"@\" or \".\" expected after \"a\""),
-            (
-                "<\"a\"b@c>",
-                "! \"@\" or \".\" expected after \"\"a\"\"",
-                "! \"@\" or \".\" expected after \"\"a\"\"",
-            ),
-            ("<a\\>", "! \"@\" or \".\" expected after \"a\\>\"", "! \"@\" or \".\" expected after \"a\\>\""),
-            (
-                "<a@b_c>",
-                "! malformed address: _c> may not follow <a@b",
-                "! malformed address: _c> may not follow <a@b",
-            ),
-            (
-                "<a@b c>",
-                "! malformed address: c> may not follow <a@b ",
-                "! malformed address: c> may not follow <a@b ",
-            ),
-            ("<a@b(unclosed>", "! '>' missing at end of address", "! '>' missing at end of address"),
-            ("<a(c@b>", "! \"@\" or \".\" expected after \"a\"", "! \"@\" or \".\" expected after \"a\""),
-            (
-                "<\"unterminated>",
-                "! unmatched doublequote in local part",
-                "! unmatched doublequote in local part",
-            ),
-            ("<.>", ".", "."),
-            ("<user>", "user", "user"),
-        ] {
-            assert_eq!(read(input, &AddressSyntax::default()), expected, "{input}");
-            assert_eq!(read(input, &bracket_syntax()), relaxed, "{input} with all options");
-        }
-    }
-
-    #[test]
-    fn the_empty_address_on_demand() {
-        let syntax = AddressSyntax { allow_empty: true, ..AddressSyntax::default() };
-        assert_eq!(parse(b"<>", &syntax).map(|p| p.address), Ok(Vec::new()));
-        assert!(parse(b"", &syntax).is_err());
-    }
-
-    #[test]
-    fn offsets_cover_the_address_and_nothing_else() {
-        for (input, inner) in [
-            ("Fred <a@b> (c)", "a@b"),
-            (" (x) a . b @ c . d (y) ", "a . b @ c . d"),
-            ("<@r:a@b>", "@r:a@b"),
-            ("user (c)", "user"),
-            ("<a@b. >", "a@b."),
-        ] {
-            let parsed = parse(input.as_bytes(), &bracket_syntax()).unwrap();
-            assert_eq!(std::str::from_utf8(&input.as_bytes()[parsed.range()]).unwrap(), inner);
-        }
-        let parsed = parse(b"Fred <\"a b\"@c.d>", &AddressSyntax::default()).unwrap();
-        assert_eq!((parsed.local_part(), parsed.domain()), (b"\"a b\"".as_slice(), Some(b"c.d".as_slice())));
-    }
-
-    #[test]
-    fn length_is_limited() {
-        let mut input = vec![b'a'; ADDRESS_BYTES_MAX - 2];
-        input.extend(b"@b");
-        assert!(parse(&input, &AddressSyntax::default()).is_ok());
-        input.insert(0, b'a');
-        let error = parse(&input, &AddressSyntax::default()).unwrap_err();
-        assert!(error.to_string().starts_with("address is ridiculously long: aaaa"));
-        assert_eq!(error.to_string().len(), 30 + 64 + 3);
-    }
-
-    #[test]
-    fn no_line_break_survives() {
-        let parsed = parse(b"\"a\r\n b\"@c", &AddressSyntax::default()).unwrap();
-        assert_eq!(parsed.address, b"\"a b\"@c");
-        assert!(parse(b"a\\\nb@c", &AddressSyntax::default()).is_err());
-    }
-}
+mod tests;

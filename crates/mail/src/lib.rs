@@ -11,6 +11,7 @@ pub mod date;
 pub mod dsn;
 pub mod header;
 pub mod idna;
+pub mod imap_utf7;
 pub mod message_id;
 pub mod mime;
 pub mod rfc2047;

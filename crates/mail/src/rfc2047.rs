@@ -15,6 +15,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 /// Longest encoded word, in bytes (RFC 2047 section 2).
 pub const ENCODED_WORD_BYTES_MAX: usize = 75;
 
+/// Longest encoded word that is recognised when lengths are not checked. "Any length" would let a text of many
+/// beginnings and one end cost its square.
+const UNCHECKED_WORD_BYTES_MAX: usize = 16 * 1024;
+
 /// Encodes a text, if it needs it, as words of the Q encoding with a space between each two.
 ///
 /// Unchanged: text of printing ASCII and spaces without the characters that the manual lists. `charset` names the
@@ -244,10 +248,12 @@ impl<'a> EncodedWord<'a> {
             [b'?', encoding, b'?', rest @ ..] => (*encoding, rest),
             _ => return None,
         };
-        let content_length = memchr::memmem::find(rest, b"?=")?;
+        let limit = if check_length { ENCODED_WORD_BYTES_MAX } else { UNCHECKED_WORD_BYTES_MAX };
+        let window = rest.get(..limit).unwrap_or(rest);
+        let content_length = memchr::memmem::find(window, b"?=")?;
         let content = rest.get(..content_length)?;
         let length = charset_length.checked_add(content_length)?.checked_add(7)?;
-        if check_length && length > ENCODED_WORD_BYTES_MAX {
+        if length > limit {
             return None;
         }
         let content = match encoding {

@@ -1,6 +1,20 @@
 //! Sockets with deadlines: DNS, TLS, the SMTP client.
+//!
+//! Plain Rust values go in, typed outcomes come out; nothing here knows an option of Exim or its language.
+//!
+//! | module | what | async or blocking |
+//! |---|---|---|
+//! | [`dns`] | the resolver, its cache, the hosts file | async, with [`dns::BlockingResolver`] for worker threads |
+//! | [`tls`] | both sides of TLS, certificates, cipher strings | server async, client blocking |
+//! | [`smtp_client`] | the client's end of SMTP and LMTP | blocking |
+//! | [`socket`] | connected sockets with a limit per step | blocking |
+//! | [`listen`] | listening sockets | given to the runtime by the caller |
+//!
+//! What faces many idle peers is async; what a worker thread does one step at a time is blocking, because the kernel then wakes
+//! the thread that waits, without a hop through the runtime.
 
 pub mod dns;
 pub mod listen;
+pub mod smtp_client;
 pub mod socket;
 pub mod tls;

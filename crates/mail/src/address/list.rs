@@ -7,6 +7,9 @@
 
 use super::{AddressError, AddressSyntax, ParsedAddress, comment_end, parse};
 
+/// Longest domain literal within which separators are seen as part of it, in bytes.
+const LITERAL_BYTES_MAX: usize = 128;
+
 /// One address of a list, not yet parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListItem<'a> {
@@ -62,7 +65,10 @@ impl<'a> AddressList<'a> {
         let mut in_angle = false;
         // A group within a group is an error of this item; its semicolon does not end the outer one.
         let mut inner_group = false;
+        // Only words can name a group.
+        let mut is_phrase = true;
         while let Some(&byte) = self.input.get(at) {
+            is_phrase &= !matches!(byte, b'@' | b'<' | b'>' | b'[' | b']' | b';' | b')');
             match byte {
                 b'\\' => at = at.saturating_add(1),
                 b'(' => {
@@ -74,8 +80,12 @@ impl<'a> AddressList<'a> {
                     continue;
                 }
                 b'[' => {
+                    // A literal is short: looking further would make a line of brackets cost its square.
                     let rest = self.input.get(at..).unwrap_or_default();
-                    let close = rest.iter().position(|b| matches!(b, b']' | b',' | b'>' | b'\n'));
+                    let close = rest
+                        .iter()
+                        .take(LITERAL_BYTES_MAX)
+                        .position(|b| matches!(b, b']' | b',' | b'>' | b'\n'));
                     if let Some(length) = close.filter(|&n| rest.get(n) == Some(&b']')) {
                         at = at.saturating_add(length);
                     }
@@ -84,8 +94,8 @@ impl<'a> AddressList<'a> {
                 b'>' => in_angle = false,
                 b',' if !in_angle && (!in_route || !self.route_goes_on(at)) => return (at, Stop::Comma),
                 b':' if in_route => in_route = false,
-                b':' if !in_angle && !self.in_group => return (at, Stop::Colon),
-                b':' if !in_angle => inner_group = true,
+                b':' if is_phrase && !self.in_group => return (at, Stop::Colon),
+                b':' if !in_angle && self.in_group => inner_group = true,
                 b';' if !in_angle && inner_group => inner_group = false,
                 b';' if !in_angle && self.in_group => return (at, Stop::Semicolon),
                 _ => {}
@@ -231,5 +241,17 @@ mod tests {
         }
         out.extend_from_slice(&body[done..]);
         assert_eq!(out, b" Fred <#> (x),\n g: # , #;, #");
+    }
+
+    #[test]
+    fn hostile_lists_cost_no_more_than_their_length() {
+        for unit in ["[", "(", "\"", "<", "@,", "@a,(", "a:", ";", "=?a?b?", "\\", "a;,g:"] {
+            let input = unit.repeat(400_000 / unit.len());
+            let started = std::time::Instant::now();
+            let count =
+                address_list(input.as_bytes()).filter(|i| i.parse(&AddressSyntax::default()).is_ok()).count();
+            assert!(count <= input.len());
+            assert!(started.elapsed().as_secs() < 20, "{unit}");
+        }
     }
 }

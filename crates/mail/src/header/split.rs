@@ -290,4 +290,20 @@ mod tests {
         let result = split_header_block(b"A: bbbb\nA: bbbb\nA: bbbb\n", limits);
         assert_eq!(result.unwrap_err().to_string(), "Message header is ridiculously long");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn header_and_body_make_up_the_message(message in "[A: \t\n.x]{0,60}") {
+            let (list, body) = split_header_block(message.as_bytes(), HeaderLimits::default()).unwrap();
+            let mut text: Vec<u8> = list.all().iter().flat_map(|h| h.text.clone()).collect();
+            // Blank continuations, the empty line and a missing line ending are all that may differ.
+            text.retain(|b| !b.is_ascii_whitespace());
+            let mut head = message.as_bytes()[..body].to_vec();
+            head.retain(|b| !b.is_ascii_whitespace());
+            proptest::prop_assert_eq!(text, head);
+            for header in list.all() {
+                proptest::prop_assert!(starts_header(&header.text) && header.text.ends_with(b"\n"));
+            }
+        }
+    }
 }

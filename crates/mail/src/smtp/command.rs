@@ -280,4 +280,13 @@ mod tests {
         }
         assert!(helo_name_is_valid(b"a_b", b"_"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_read(line in "(MAIL FROM:|RCPT TO:|BDAT |AUTH |HELO |QUIT)?[ -~\t]{0,40}") {
+            if let Ok(Command::Mail(rest) | Command::Rcpt(rest)) = parse(line.as_bytes()) {
+                proptest::prop_assert!(!rest.is_empty() && rest == rest.trim_ascii());
+            }
+        }
+    }
 }

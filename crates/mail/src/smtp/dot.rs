@@ -4,8 +4,8 @@
 //! chunks that end anywhere and carry no buffer. Nothing fails: what is irregular is made regular and counted.
 //!
 //! Against smuggling, these hold: over the network the data ends at CR LF . CR LF and nowhere else; a dot after a
-//! bare CR or a bare LF is never taken off; what is sent has no CR without LF, no LF without CR, and no line
-//! beginning with an unstuffed dot.
+//! bare CR, or after a bare LF where lines end in CR LF, is never taken off; what is sent has no CR without LF, no
+//! LF without CR, and no line beginning with an unstuffed dot.
 
 use memchr::{memchr2, memchr3};
 

@@ -5,6 +5,9 @@
 use super::command::decimal;
 use super::reply::Reply;
 
+/// Most AUTH mechanisms of one server that are kept.
+const MECHANISMS_MAX: usize = 64;
+
 /// The extensions of a server, or of a server as far as it is believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
@@ -91,7 +94,7 @@ impl Extensions {
 
     fn mechanisms<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
         for word in words {
-            if !self.auth.iter().any(|known| known == word) {
+            if self.auth.len() < MECHANISMS_MAX && !self.auth.iter().any(|known| known == word) {
                 self.auth.push(word.to_owned());
             }
         }

@@ -42,6 +42,7 @@ pub(super) struct RecordSet {
     pub(super) records: Vec<RData>,
     pub(super) secure: bool,
     pub(super) ttl_seconds: u32,
+    pub(super) authority: Option<String>,
 }
 
 /// What came of a question, before it is turned into a type.

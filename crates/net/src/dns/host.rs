@@ -159,7 +159,7 @@ impl Resolver {
 }
 
 fn local_answer<T>(name: &str, owner: String, records: T) -> Answer<T> {
-    Answer { records, secure: false, name: name.to_owned(), owner, ttl_seconds: 0 }
+    Answer { records, secure: false, name: name.to_owned(), owner, ttl_seconds: 0, authority: None }
 }
 
 fn join(v6: Lookup<Vec<IpAddr>>, v4: Lookup<Vec<IpAddr>>) -> Lookup<Vec<IpAddr>> {
@@ -168,6 +168,9 @@ fn join(v6: Lookup<Vec<IpAddr>>, v4: Lookup<Vec<IpAddr>>) -> Lookup<Vec<IpAddr>>
             first.records.extend(second.records);
             first.secure &= second.secure;
             first.ttl_seconds = first.ttl_seconds.min(second.ttl_seconds);
+            if first.authority != second.authority {
+                first.authority = None;
+            }
             Lookup::Found(first)
         }
         (Lookup::Found(answer), _) | (_, Lookup::Found(answer)) => Lookup::Found(answer),

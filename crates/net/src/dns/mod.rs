@@ -64,6 +64,9 @@ pub struct Answer<T> {
     pub owner: String,
     /// The smallest time to live on the way, in seconds.
     pub ttl_seconds: u32,
+    /// If the server answered with authority (AA bit), the zone that it named: the first NS record of the authority
+    /// section. Callers who trust that zone (`dns_trust_aa`) count the answer as secure.
+    pub authority: Option<String>,
 }
 
 impl<T> Answer<T> {
@@ -75,6 +78,7 @@ impl<T> Answer<T> {
             name: self.name,
             owner: self.owner,
             ttl_seconds: self.ttl_seconds,
+            authority: self.authority,
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Unknown lines are skipped, as the C library does. No usable server means the one on this host.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Most name servers that are used. The C library's figure.
 const SERVERS_MAX: usize = 3;
@@ -20,8 +21,48 @@ pub(super) struct ResolvConf {
     pub(super) attempts: Option<usize>,
 }
 
+/// The file of this system, read again when it changes: laptops and leases move.
+pub(super) struct ResolvConfFile {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    conf: Arc<ResolvConf>,
+    stamp: Option<(SystemTime, u64)>,
+    checked: Instant,
+}
+
+/// How often the file is looked at for changes, at most.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+impl ResolvConfFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        let state = State { conf: Arc::new(read(&path)), stamp: stamp(&path), checked: Instant::now() };
+        ResolvConfFile { path, state: Mutex::new(state) }
+    }
+
+    pub(super) fn get(&self) -> Arc<ResolvConf> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.checked.elapsed() >= CHECK_INTERVAL {
+            state.checked = Instant::now();
+            let stamp = stamp(&self.path);
+            if stamp != state.stamp {
+                state.stamp = stamp;
+                state.conf = Arc::new(read(&self.path));
+            }
+        }
+        state.conf.clone()
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
 /// Reads the file; a missing one counts as empty.
-pub(super) fn read(path: &Path) -> ResolvConf {
+fn read(path: &Path) -> ResolvConf {
     let text = std::fs::read(path).unwrap_or_default();
     let mut conf = parse(&String::from_utf8_lossy(&text));
     if conf.servers.is_empty() {

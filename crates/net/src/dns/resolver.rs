@@ -2,21 +2,24 @@
 //!
 //! The AD bit of the server is believed, as Exim does: the server must be on this host or the way to it be safe.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use oxim_base::debug;
 use oxim_base::limits::{DNS_CNAMES_MAX, DNS_RECORDS_MAX};
+use tokio::sync::OnceCell;
 
 use super::cache::{AnswerCache, Key, NEGATIVE_TTL_SECONDS_MAX, Outcome, RecordSet, TTL_SECONDS_MAX};
 use super::hosts_file::HostsFile;
 use super::record::{as_mx, as_name, as_soa, as_srv, as_strings, as_tlsa, name_text};
-use super::transport::{self, Manner};
-use super::{Answer, BlockingResolver, Lookup, Mx, NotThere, Soa, Srv, Tlsa, resolv_conf};
+use super::resolv_conf::ResolvConfFile;
+use super::transport::{self, Manner, Silence};
+use super::{Answer, BlockingResolver, Lookup, Mx, NotThere, Soa, Srv, Tlsa};
 
 /// How to ask. `Default` follows the system: resolv.conf, /etc/hosts.
 #[derive(Clone, Debug)]
@@ -55,11 +58,14 @@ impl Default for ResolverConfig {
 }
 
 struct Shared {
-    servers: Vec<SocketAddr>,
-    search: Vec<String>,
+    servers: Option<Vec<SocketAddr>>,
+    search: Option<Vec<String>>,
+    system: ResolvConfFile,
+    silence: Silence,
     cname_loops: usize,
     cache: AnswerCache,
     hosts: HostsFile,
+    under_way: Mutex<HashMap<Key, Arc<OnceCell<Outcome>>>>,
 }
 
 /// The DNS client. Clones share servers and cache; the `with_` methods give a clone that asks in another manner.
@@ -75,13 +81,17 @@ impl Resolver {
     /// A resolver with an empty cache. Reads resolv.conf now, the hosts file when it is first needed.
     #[must_use]
     pub fn new(config: ResolverConfig) -> Self {
-        let conf = resolv_conf::read(&config.resolv_conf);
+        let system = ResolvConfFile::new(config.resolv_conf);
+        let conf = system.get();
         let shared = Shared {
-            servers: config.servers.unwrap_or(conf.servers),
-            search: config.search.unwrap_or(conf.search),
+            servers: config.servers,
+            search: config.search,
+            system,
+            silence: Silence::default(),
             cname_loops: config.cname_loops.min(DNS_CNAMES_MAX),
             cache: AnswerCache::new(),
             hosts: HostsFile::new(config.hosts_file),
+            under_way: Mutex::new(HashMap::new()),
         };
         let manner = Manner {
             timeout: config.timeout.or(conf.timeout).unwrap_or(Duration::from_secs(5)),
@@ -218,10 +228,10 @@ impl Resolver {
     /// The full names to try. One without a dot is tried bare last, one with a dot first, as the C library does.
     fn candidates(&self, name: &str, absolute: bool) -> Vec<String> {
         let plain = !name.contains('.');
-        let search = &self.shared.search;
-        if absolute || search.is_empty() || !(self.search_parents || (self.qualify_single && plain)) {
+        if absolute || !(self.search_parents || (self.qualify_single && plain)) {
             return vec![name.to_owned()];
         }
+        let search = self.shared.search.clone().unwrap_or_else(|| self.shared.system.get().search.clone());
         let count = if self.search_parents { search.len() } else { 1 };
         let below = search.iter().take(count).map(|domain| format!("{name}.{domain}"));
         let itself = std::iter::once(name.to_owned());
@@ -238,16 +248,42 @@ impl Resolver {
         if let Some(outcome) = self.shared.cache.get(&key) {
             return outcome;
         }
-        let outcome = self.follow(name, wire_name, kind).await;
-        self.shared.cache.put(key, &outcome);
-        outcome
+        // Many sessions ask for the same name at the same time: one question serves them all.
+        let cell = self.under_way().entry(key.clone()).or_default().clone();
+        let question = UnderWay { resolver: self, key, cell };
+        let ask = || async {
+            let outcome = self.follow(name, wire_name, kind).await;
+            self.shared.cache.put(question.key.clone(), &outcome);
+            outcome
+        };
+        question.cell.get_or_init(ask).await.clone()
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<OnceCell<Outcome>>>> {
+        self.shared.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks, and follows aliases that the server did not resolve itself.
     async fn follow(&self, asked: &str, name: Name, kind: RecordType) -> Outcome {
-        let mut chase = Chase { current: name, kind, secure: true, ttl: TTL_SECONDS_MAX, aliases: 0 };
+        let system;
+        let servers = match &self.shared.servers {
+            Some(servers) => servers,
+            None => {
+                system = self.shared.system.get();
+                &system.servers
+            }
+        };
+        let mut chase =
+            Chase { current: name, kind, secure: true, ttl: TTL_SECONDS_MAX, aliases: 0, authority: None };
         for _ in 0..=self.shared.cname_loops {
-            let response = match transport::ask(&self.shared.servers, &chase.current, kind, self.manner).await
+            let response = match transport::ask(
+                servers,
+                &self.shared.silence,
+                &chase.current,
+                kind,
+                self.manner,
+            )
+            .await
             {
                 Ok(response) => response,
                 Err(reason) => return Outcome::AskAgain(reason.into()),
@@ -260,6 +296,7 @@ impl Resolver {
                         records,
                         secure: chase.secure && self.manner.dnssec,
                         ttl_seconds: chase.ttl,
+                        authority: chase.authority,
                     }));
                 }
                 Step::NotThere(kind, ttl) => return Outcome::NotThere(kind, ttl.min(chase.ttl)),
@@ -272,6 +309,22 @@ impl Resolver {
     }
 }
 
+/// A question that others may join. It is taken off the list when it is answered, or when the one who asked goes away.
+struct UnderWay<'a> {
+    resolver: &'a Resolver,
+    key: Key,
+    cell: Arc<OnceCell<Outcome>>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut list = self.resolver.under_way();
+        if list.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.cell)) {
+            list.remove(&self.key);
+        }
+    }
+}
+
 /// The state of one question while aliases are followed.
 struct Chase {
     current: Name,
@@ -279,6 +332,7 @@ struct Chase {
     secure: bool,
     ttl: u32,
     aliases: usize,
+    authority: Option<String>,
 }
 
 enum Step {
@@ -292,9 +346,15 @@ impl Chase {
     /// Walks the alias chain inside one response.
     fn read(&mut self, response: &Message) -> Step {
         self.secure &= response.metadata.authentic_data;
+        let zone = response.authorities.iter().find(|record| record.record_type() == RecordType::NS);
+        self.authority =
+            zone.filter(|_| response.metadata.authoritative).map(|record| name_text(&record.name));
         let mut moved = false;
         loop {
-            let here = response.answers.iter().filter(|record| record.name == self.current);
+            let here = response
+                .answers
+                .iter()
+                .filter(|record| record.dns_class == DNSClass::IN && record.name == self.current);
             let (mut records, mut alias) = (Vec::new(), None);
             for record in here {
                 if record.record_type() == self.kind {
@@ -360,6 +420,7 @@ fn into_lookup<T>(outcome: Outcome, pick: impl Fn(&RData) -> Option<T>) -> Looku
                 name: set.name.clone(),
                 owner: set.owner.clone(),
                 ttl_seconds: set.ttl_seconds,
+                authority: set.authority.clone(),
             })
         }
         Outcome::NotThere(kind, _) => Lookup::NotThere(kind),

@@ -2,7 +2,8 @@
 //!
 //! Lines are `name TYPE value`. `SERVFAIL`, `REFUSED` and `TIMEOUT` in place of the type are what the server does for that
 //! name; `TRUNCATE` makes its UDP answers empty with the TC bit; `NOCHASE` leaves its alias to the client. An AD bit is set
-//! for names in zones that a line `zone SECURE` names, if the client sent the DO bit.
+//! for names in zones that a line `zone SECURE` names, if the client sent the DO bit. `zone AUTHORITY` makes positive answers
+//! from that zone authoritative.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// A running server; it ends with the runtime.
 pub(super) struct TestServer {
+    #[allow(dead_code, reason = "the scenarios know it")]
     pub(super) address: SocketAddr,
     pub(super) udp_questions: Arc<AtomicUsize>,
     pub(super) tcp_questions: Arc<AtomicUsize>,
@@ -27,17 +29,32 @@ struct Zone {
     records: HashMap<String, Vec<(RecordType, RData)>>,
     behaviours: HashMap<String, String>,
     secure: Vec<String>,
+    authority: Vec<String>,
 }
 
 impl TestServer {
+    /// On a free port of 127.0.0.1.
+    #[allow(dead_code, reason = "the scenarios want a certain port")]
     pub(super) async fn start(text: &str) -> TestServer {
-        let zone = Arc::new(read_zone(text));
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
                 break (udp, tcp);
             }
         };
+        TestServer::serve(text, udp, tcp)
+    }
+
+    /// On a given address and port.
+    #[allow(dead_code, reason = "the tests of this crate want a free port")]
+    pub(super) async fn start_on(address: SocketAddr, text: &str) -> TestServer {
+        let udp = UdpSocket::bind(address).await.unwrap();
+        let tcp = TcpListener::bind(address).await.unwrap();
+        TestServer::serve(text, udp, tcp)
+    }
+
+    fn serve(text: &str, udp: UdpSocket, tcp: TcpListener) -> TestServer {
+        let zone = Arc::new(read_zone(text));
         let server = TestServer {
             address: udp.local_addr().unwrap(),
             udp_questions: Arc::default(),
@@ -80,6 +97,7 @@ fn read_zone(text: &str) -> Zone {
         let value = parts.next().unwrap_or_default();
         match kind {
             "SECURE" => zone.secure.push(name),
+            "AUTHORITY" => zone.authority.push(name),
             "SERVFAIL" | "REFUSED" | "TIMEOUT" | "TRUNCATE" | "NOCHASE" => {
                 zone.behaviours.insert(name, kind.to_owned());
             }
@@ -135,6 +153,13 @@ impl Zone {
             Some("REFUSED") => response.metadata.response_code = ResponseCode::Refused,
             Some("TRUNCATE") if udp => response.metadata.truncation = true,
             _ => self.fill(&mut response, &mut name, question.query_type(), behaviour == Some("NOCHASE")),
+        }
+        if let (Some(zone), false) =
+            (self.authority.iter().find(|z| name.ends_with(z.as_str())), response.answers.is_empty())
+        {
+            response.metadata.authoritative = true;
+            let data = RData::NS(rdata::NS(self::name("ns.ex")));
+            response.authorities.push(Record::from_rdata(self::name(zone), 60, data));
         }
         Some(response.to_vec().unwrap())
     }

@@ -4,9 +4,11 @@
 //! the question of a response are checked, anything else on that port is ignored. Servers are asked in order, in rounds;
 //! one that fails or refuses is passed over. RFC 1035, RFC 5452 (forged answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
@@ -49,9 +51,40 @@ impl Trouble {
     }
 }
 
+/// How long a server that did not answer is asked only after the others.
+const SILENCE_REMEMBERED: Duration = Duration::from_secs(30);
+
+/// Which servers did not answer of late, so that a dead one does not delay every question.
+#[derive(Default)]
+pub(super) struct Silence(Mutex<HashMap<SocketAddr, Instant>>);
+
+impl Silence {
+    /// The servers in their order, those that were silent last.
+    fn order(&self, servers: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut order = servers.to_vec();
+        let silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !silent.is_empty() {
+            order.sort_by_key(|server| {
+                silent.get(server).is_some_and(|since| since.elapsed() < SILENCE_REMEMBERED)
+            });
+        }
+        order
+    }
+
+    fn note(&self, server: SocketAddr, is_silent: bool) {
+        let mut silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_silent {
+            silent.insert(server, Instant::now());
+        } else if !silent.is_empty() {
+            silent.remove(&server);
+        }
+    }
+}
+
 /// Asks until a server gives NOERROR or NXDOMAIN. The error is the reason of the last failure.
 pub(super) async fn ask(
     servers: &[SocketAddr],
+    silence: &Silence,
     name: &Name,
     kind: RecordType,
     manner: Manner,
@@ -59,11 +92,14 @@ pub(super) async fn ask(
     let mut reason = "no name server".to_owned();
     for _ in 0..manner.attempts.max(1) {
         let mut any_silent = false;
-        for server in servers {
-            match ask_server(*server, name, kind, manner).await {
+        for server in silence.order(servers) {
+            let result = ask_server(server, name, kind, manner).await;
+            let is_silent = matches!(result, Err(Trouble::Silent(_)));
+            silence.note(server, is_silent);
+            match result {
                 Ok(response) => return Ok(response),
                 Err(trouble) => {
-                    any_silent |= matches!(trouble, Trouble::Silent(_));
+                    any_silent |= is_silent;
                     reason = trouble.text();
                 }
             }

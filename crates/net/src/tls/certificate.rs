@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 
-use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::objects::{oid_registry, oid2sn};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
@@ -64,7 +63,7 @@ impl Certificate {
     ///
     /// # Errors
     /// If it is not X.509 in DER.
-    pub fn parse(der: &CertificateDer<'_>) -> Result<Certificate, String> {
+    pub fn parse(der: &[u8]) -> Result<Certificate, String> {
         let (_, parsed) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
         let mut certificate = Certificate {
             der: der.to_vec(),

@@ -402,4 +402,13 @@ mod tests {
         assert_eq!(choose("NORMAL:+NONSENSE").unwrap().unknown, vec!["NONSENSE"]);
         assert!(choose("NONE:+VERS-TLS1.1").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_string_is_read(text in "[A-Z0-9:!+@%_-]{0,40}") {
+            if let Ok(choice) = choose(&text) {
+                assert!(!choice.suites.is_empty());
+            }
+        }
+    }
 }

@@ -120,4 +120,19 @@ mod tests {
         }
         assert_eq!(public_key(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn spoilt_certificates_do_not_panic(at in 0_usize..400, byte: u8, cut in 0_usize..400) {
+            let mut der = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap().cert.der().to_vec();
+            if let Some(place) = der.get_mut(at) {
+                *place = byte;
+            }
+            let _ = public_key(&der);
+            let _ = crate::tls::certificate::Certificate::parse(&der);
+            der.truncate(cut);
+            let _ = public_key(&der);
+            let _ = crate::tls::certificate::Certificate::parse(&der);
+        }
+    }
 }

@@ -362,3 +362,44 @@ fn any_certificate_will_do_unverified() {
         }
     }
 }
+
+#[test]
+fn openssl_clients_are_served() {
+    let ours = Authority::new("mx.example");
+    if !openssl(ours.folder.path(), "version") {
+        eprintln!("skipped: there is no openssl program");
+        return;
+    }
+    for version in ["-tls1_2", "-tls1_3"] {
+        let served = serve(
+            ServerPolicy {
+                certificates: vec![ours.pair()],
+                client_certificates: Verify::Try,
+                ca: ours.ca(),
+                ..ServerPolicy::default()
+            },
+            1,
+        );
+        let arguments = format!(
+            "s_client -quiet -verify_return_error -verify_hostname mx.example -servername mx.example \
+             -CAfile ca.pem -cert leaf.pem -key leaf.pem {version} -connect 127.0.0.1:{}",
+            served.port
+        );
+        let mut client = Command::new("openssl")
+            .current_dir(ours.folder.path())
+            .args(arguments.split_whitespace())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        client.stdin.as_mut().unwrap().write_all(b"hello").unwrap();
+        let mut back = [0; 5];
+        client.stdout.as_mut().unwrap().read_exact(&mut back).unwrap();
+        let _ = client.kill();
+        client.wait().unwrap();
+        let facts = served.facts().remove(0).unwrap();
+        assert!(facts.verified, "{version}: {:?}", facts.verify_failure);
+        assert_eq!(facts.sni.as_deref(), Some("mx.example"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Predefined macros: `_HAVE_*`, `_DRIVER_*`, `_LOG_*` and `_OPT_*` (manual section 6.9).
+//!
+//! They exist to be asked by `.ifdef`, so a macro is there exactly when what it names works: an option that is refused
+//! as not implemented has none. They are not kept in a table, but recognised in the option and driver tables.
+
+use super::main_options::MAIN;
+use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
+
+/// Facilities that are there, as the words after `_HAVE_`. One line each, added with the feature.
+static FACILITIES: &[&str] = &["DNSSEC", "ICONV", "IPV6", "OPENSSL", "TLS", "TLS1_3"];
+
+/// Names that `log_selector` takes.
+pub static LOG_SELECTORS: &[&str] = &[
+    "8bitmime",
+    "acl_warn_skipped",
+    "address_rewrite",
+    "all",
+    "all_parents",
+    "arguments",
+    "connection_id",
+    "connection_reject",
+    "delay_delivery",
+    "deliver_time",
+    "delivery_size",
+    "dkim",
+    "dkim_verbose",
+    "dmarc",
+    "dmarc_verbose",
+    "dnslist_defer",
+    "dnssec",
+    "etrn",
+    "host_lookup_failed",
+    "ident_timeout",
+    "incoming_interface",
+    "incoming_port",
+    "lost_incoming_connection",
+    "millisec",
+    "msg_id",
+    "msg_id_created",
+    "outgoing_interface",
+    "outgoing_port",
+    "pid",
+    "pipelining",
+    "protocol_detail",
+    "proxy",
+    "queue_run",
+    "queue_time",
+    "queue_time_exclusive",
+    "queue_time_overall",
+    "receive_time",
+    "received_recipients",
+    "received_sender",
+    "rejected_header",
+    "rejected_headers",
+    "retry_defer",
+    "return_path_on_delivery",
+    "sender_on_delivery",
+    "sender_verify_fail",
+    "size_reject",
+    "skip_delivery",
+    "smtp_confirmation",
+    "smtp_connection",
+    "smtp_incomplete_transaction",
+    "smtp_mailauth",
+    "smtp_no_mail",
+    "smtp_protocol_error",
+    "smtp_syntax_error",
+    "spf",
+    "spf_verbose",
+    "subject",
+    "tls_certificate_verified",
+    "tls_cipher",
+    "tls_on_connect",
+    "tls_peerdn",
+    "tls_resumption",
+    "tls_sni",
+    "unknown_in_list",
+];
+
+/// Every predefined macro has this value.
+const VALUE: &str = "y";
+
+/// What predefined macros are made from.
+#[derive(Clone, Debug)]
+pub struct Builtins {
+    classes: Vec<(&'static str, &'static str, Drivers)>,
+    is_empty: bool,
+}
+
+impl Builtins {
+    /// Those of this program with these drivers.
+    #[must_use]
+    pub fn new(catalogue: &Catalogue) -> Builtins {
+        Builtins {
+            classes: vec![
+                ("AUTHENTICATORS_", "AUTHENTICATOR_", catalogue.authenticators.clone()),
+                ("TRANSPORTS_", "TRANSPORT_", catalogue.transports.clone()),
+                ("ROUTERS_", "ROUTER_", catalogue.routers.clone()),
+            ],
+            is_empty: false,
+        }
+    }
+
+    /// No predefined macros at all.
+    #[must_use]
+    pub fn none() -> Builtins {
+        Builtins { classes: Vec::new(), is_empty: true }
+    }
+
+    /// The longest predefined macro with which `text` begins: its length and value.
+    #[must_use]
+    pub fn at_start(&self, text: &str) -> Option<(usize, &'static str)> {
+        let token = text.strip_prefix('_')?;
+        if self.is_empty || !token.as_bytes().first().is_some_and(u8::is_ascii_uppercase) {
+            return None;
+        }
+        let length = if let Some(rest) = token.strip_prefix("HAVE_") {
+            longest(rest, FACILITIES.iter().copied())
+        } else if let Some(rest) = token.strip_prefix("LOG_") {
+            longest(rest, LOG_SELECTORS.iter().copied())
+        } else if let Some(rest) = token.strip_prefix("OPT_MAIN_") {
+            longest(rest, working(MAIN))
+        } else if let Some(rest) = token.strip_prefix("OPT_") {
+            self.option(rest)
+        } else {
+            self.driver(token.strip_prefix("DRIVER_")?)
+        }?;
+        let tail = token.len().saturating_sub(length.rest);
+        Some((tail.saturating_add(length.matched).saturating_add(1), VALUE))
+    }
+
+    fn option(&self, text: &str) -> Option<Match> {
+        self.classes.iter().find_map(|(generic, private, drivers)| {
+            if let Some(rest) = text.strip_prefix(generic) {
+                return longest(rest, working(drivers.generic));
+            }
+            let rest = text.strip_prefix(private)?;
+            drivers
+                .drivers
+                .iter()
+                .filter_map(|driver| {
+                    let rest = strip_upper(rest, driver.name)?.strip_prefix('_')?;
+                    longest(rest, working(driver.options))
+                })
+                .min_by_key(|found| found.rest.saturating_sub(found.matched))
+        })
+    }
+
+    fn driver(&self, text: &str) -> Option<Match> {
+        self.classes.iter().find_map(|(_, private, drivers)| {
+            longest(text.strip_prefix(private)?, drivers.drivers.iter().map(|driver| driver.name))
+        })
+    }
+
+    /// All names and values, for `-bP macros`: a name comes before those it begins with.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, &'static str)> {
+        let mut names: Vec<String> = Vec::new();
+        if self.is_empty {
+            return Vec::new();
+        }
+        let mut add = |prefix: &str, words: &mut dyn Iterator<Item = &'static str>| {
+            let mut group: Vec<String> =
+                words.map(|word| format!("_{prefix}{}", word.to_ascii_uppercase())).collect();
+            group.sort_unstable_by(|a, b| b.cmp(a));
+            names.extend(group);
+        };
+        add("HAVE_", &mut FACILITIES.iter().copied());
+        add("LOG_", &mut LOG_SELECTORS.iter().copied());
+        for (generic, private, drivers) in &self.classes {
+            for driver in drivers.drivers.iter().rev() {
+                let prefix = format!("OPT_{private}{}_", driver.name.to_ascii_uppercase());
+                add(&prefix, &mut working(driver.options));
+                add(&format!("DRIVER_{private}"), &mut std::iter::once(driver.name));
+            }
+            add(&format!("OPT_{generic}"), &mut working(drivers.generic));
+        }
+        add("OPT_MAIN_", &mut working(MAIN));
+        names.into_iter().map(|name| (name, VALUE)).collect()
+    }
+}
+
+struct Match {
+    matched: usize,
+    rest: usize,
+}
+
+fn strip_upper<'a>(text: &'a str, lower: &str) -> Option<&'a str> {
+    let (head, tail) = text.split_at_checked(lower.len())?;
+    (head.eq_ignore_ascii_case(lower) && !head.bytes().any(|byte| byte.is_ascii_lowercase())).then_some(tail)
+}
+
+fn longest(text: &str, words: impl Iterator<Item = &'static str>) -> Option<Match> {
+    words
+        .filter(|word| strip_upper(text, word).is_some())
+        .map(str::len)
+        .max()
+        .map(|matched| Match { matched, rest: text.len() })
+}
+
+/// The names of a table's options that are carried out; those of other status must not look available.
+fn working(rows: &'static [OptionRow]) -> impl Iterator<Item = &'static str> {
+    rows.iter().filter(|row| is_offered(row)).map(|row| row.name)
+}
+
+fn is_offered(row: &OptionRow) -> bool {
+    match row.kind {
+        OptionKind::Alias(_) | OptionKind::Both(..) => true,
+        _ => row.status != Status::NotYet,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::catalogue;
+    use super::*;
+
+    #[test]
+    fn recognised_where_they_stand() {
+        let builtins = Builtins::new(&catalogue());
+        assert_eq!(builtins.at_start("_HAVE_TLS1_3 x"), Some((12, "y")));
+        assert_eq!(builtins.at_start("_HAVE_TLSX"), Some((9, "y")));
+        assert_eq!(builtins.at_start("_HAVE_NOTHING"), None);
+        assert_eq!(builtins.at_start("_have_tls"), None);
+        assert_eq!(builtins.at_start("_OPT_MAIN_QUEUE_ONLY_FILE"), Some((25, "y")));
+        assert_eq!(builtins.at_start("_OPT_MAIN_DMARC_TLD_FILE"), None);
+        assert_eq!(builtins.at_start("_OPT_ROUTERS_VERIFY_ONLY"), Some((24, "y")));
+        assert_eq!(builtins.at_start("_OPT_TRANSPORT_SMTP_PORT"), Some((24, "y")));
+        assert_eq!(builtins.at_start("_DRIVER_ROUTER_ACCEPT"), Some((21, "y")));
+        assert_eq!(builtins.at_start("_DRIVER_ROUTER_IPLOOKUP"), None);
+    }
+
+    #[test]
+    fn every_listed_macro_is_recognised_whole() {
+        let builtins = Builtins::new(&catalogue());
+        for (name, value) in builtins.all() {
+            assert_eq!(builtins.at_start(&name), Some((name.len(), value)), "{name}");
+        }
+    }
+}

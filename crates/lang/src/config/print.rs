@@ -1,0 +1,1 @@
+//! `-bP`: printing the configuration (manual section 5.2).

@@ -1,0 +1,674 @@
+//! The sections of the configuration file and what stands in them.
+//!
+//! Reading goes on after an error, so that all can be shown at once; what cannot be judged because of an earlier error
+//! (private options of an unknown driver, lines of an unknown section) is passed over in silence.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::error::ConfigError;
+use super::lines::{Line, Lines};
+use super::macros;
+use super::main::{self, Main};
+use super::main_options::MAIN;
+use super::named_lists::{ListKind, NamedList, NamedLists};
+use super::options::{
+    Catalogue, Drivers, Instance, OptionKind, OptionRow, Options, Status, Value, default_value,
+};
+use super::{AclSource, Config, DriverClass, Hidden, SourceLine, report, rows, value};
+
+/// What is wrong with a line: the text, the columns and advice.
+struct Fault {
+    message: String,
+    span: Range<usize>,
+    help: Option<String>,
+}
+
+fn fault(message: impl Into<String>, span: Range<usize>) -> Fault {
+    Fault { message: message.into(), span, help: None }
+}
+
+/// The sections after the main one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Section {
+    Acl,
+    Authenticators,
+    LocalScan,
+    Retry,
+    Rewrite,
+    Routers,
+    Transports,
+}
+
+const SECTIONS: &[(&str, Section)] = &[
+    ("acl", Section::Acl),
+    ("authenticators", Section::Authenticators),
+    ("local_scan", Section::LocalScan),
+    ("retry", Section::Retry),
+    ("rewrite", Section::Rewrite),
+    ("routers", Section::Routers),
+    ("transports", Section::Transports),
+];
+
+/// An instance being read.
+struct Open {
+    instance: Instance,
+    /// Rows that were named in it.
+    named: Vec<&'static str>,
+    /// Its driver is known.
+    has_driver: bool,
+    /// Its driver was named and is not there, which was reported.
+    is_broken: bool,
+}
+
+struct Reader<'a> {
+    lines: Lines,
+    catalogue: &'a Catalogue,
+    main_options: Options,
+    lists: NamedLists,
+    acls: Vec<AclSource>,
+    instances: [Vec<Instance>; 3],
+    rewrite: Vec<SourceLine>,
+    retry: Vec<SourceLine>,
+    hidden: Hidden,
+}
+
+/// Reads all sections.
+pub(super) fn read(path: &str, lines: Lines, catalogue: &Catalogue) -> Result<Config, Vec<ConfigError>> {
+    let mut reader = Reader {
+        lines,
+        catalogue,
+        main_options: Options::new(MAIN, &[]),
+        lists: NamedLists::default(),
+        acls: Vec::new(),
+        instances: Default::default(),
+        rewrite: Vec::new(),
+        retry: Vec::new(),
+        hidden: Hidden::new(),
+    };
+    let mut begin = reader.main_section();
+    reader.end_of_main();
+    let mut seen = Vec::new();
+    while let Some(line) = begin {
+        begin = reader.section(&line, &mut seen);
+    }
+    if !reader.lines.errors.is_empty() {
+        return Err(reader.lines.errors);
+    }
+    let [routers, transports, authenticators] = reader.instances;
+    Ok(Config {
+        main: Main::new(&reader.main_options),
+        main_options: reader.main_options,
+        lists: reader.lists,
+        acls: reader.acls,
+        routers,
+        transports,
+        authenticators,
+        rewrite: reader.rewrite,
+        retry: reader.retry,
+        path: path.to_owned(),
+        macros: reader.lines.macros,
+        hidden: reader.hidden,
+        shown: Arc::new(reader.lines.shown),
+        warnings: reader.lines.warnings,
+    })
+}
+
+/// `begin x`: what follows the word.
+fn begins(line: &str) -> Option<&str> {
+    let (word, rest) = line.split_at_checked(6)?;
+    word.eq_ignore_ascii_case("begin ").then(|| rest.trim())
+}
+
+fn name_length(text: &str) -> usize {
+    if !text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) {
+        return 0;
+    }
+    text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count()
+}
+
+/// `name :` at the start of a line: the name and what follows the colon.
+fn labelled(text: &str) -> Option<(&str, &str)> {
+    let (name, rest) = text.split_at_checked(name_length(text))?;
+    let rest = rest.trim_start().strip_prefix(':')?;
+    (!name.is_empty()).then(|| (name, rest.trim()))
+}
+
+/// The columns of a part of a line.
+fn span_of_tail(text: &str, tail: &str) -> Range<usize> {
+    text.len().saturating_sub(tail.len())..text.len()
+}
+
+impl Reader<'_> {
+    fn fail(&mut self, line: &Line, fault: Fault) {
+        let error = ConfigError::at(&line.location, fault.message);
+        self.lines.errors.push(error.shown(&line.text, fault.span, line.first_line).helped(fault.help));
+    }
+
+    fn warn(&mut self, line: &Line, message: String, span: Range<usize>) {
+        let warning = ConfigError::at(&line.location, message);
+        self.lines.warnings.push(warning.shown(&line.text, span, line.first_line));
+    }
+
+    /// Defines a macro if the line does that. Errors belong to no line, as in Exim.
+    fn define(&mut self, line: &Line) -> bool {
+        let Some(definition) = macros::definition(&line.text) else { return false };
+        if let Err(error) = self.lines.macros.define(&definition) {
+            let span = 0..definition.name.len();
+            let help = format!("the definition is in {}", line.location);
+            self.lines.errors.push(error.shown(&line.text, span, line.first_line).helped(Some(help)));
+        }
+        true
+    }
+
+    /// Reads the main section; gives the `begin` line that ends it.
+    fn main_section(&mut self) -> Option<Line> {
+        let mut named = Vec::new();
+        while let Some(line) = self.lines.next_line() {
+            if begins(&line.text).is_some() {
+                return Some(line);
+            }
+            if self.define(&line) {
+                continue;
+            }
+            if line.text.as_bytes().first().is_some_and(u8::is_ascii_uppercase) {
+                self.fail(&line, fault("malformed macro definition", 0..line.text.len()));
+                continue;
+            }
+            let result = match list_word(&line.text) {
+                Some((kind, rest)) => self.named_list(&line, kind, rest),
+                None => self.main_option(&line, &mut named),
+            };
+            if let Err(fault) = result {
+                self.fail(&line, fault);
+            }
+        }
+        None
+    }
+
+    fn main_option(&mut self, line: &Line, named: &mut Vec<&'static str>) -> Result<(), Fault> {
+        let written = take_apart(&line.text)?;
+        if written.is_hidden
+            && let Some((kind, rest)) = list_word(written.text)
+        {
+            return self.named_list(line, kind, rest);
+        }
+        // Taken out while it is written, because errors and warnings go to the same reader.
+        let mut options = std::mem::take(&mut self.main_options);
+        let result = self.set(&mut options, named, line, &written, "main option");
+        self.main_options = options;
+        let row = result?;
+        if written.is_hidden {
+            self.hidden.insert((None, "", row.name));
+        }
+        Ok(())
+    }
+
+    fn named_list(&mut self, line: &Line, kind: ListKind, rest: &str) -> Result<(), Fault> {
+        let (is_cached, rest) = match rest.strip_prefix("_cache") {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        let Some(rest) = rest.strip_prefix(char::is_whitespace) else {
+            return Err(fault("unrecognized configuration line", 0..line.text.len()));
+        };
+        let rest = rest.trim_start();
+        let (name, after) = rest.split_at_checked(name_length(rest)).unwrap_or((rest, ""));
+        let Some(text) = after.trim_start().strip_prefix('=') else {
+            return Err(fault(format!("missing '=' after \"{name}\""), span_of_tail(&line.text, after)));
+        };
+        let text = text.trim_start();
+        let span = span_of_tail(&line.text, text);
+        let source = value::string(name, text).map_err(|message| fault(message, span))?;
+        let list = NamedList {
+            kind,
+            name: name.to_owned(),
+            source,
+            location: line.location.clone(),
+            is_cached,
+            is_hidden: line.text.starts_with("hide"),
+        };
+        if self.lists.add(list) {
+            return Ok(());
+        }
+        let message = format!("duplicate name \"{name}\" for a named {} list", kind.description());
+        let start = span_of_tail(&line.text, rest).start;
+        Err(fault(message, start..start.saturating_add(name.len())))
+    }
+
+    /// Checks that Exim makes between the main section and the others.
+    fn end_of_main(&mut self) {
+        for error in main::check(&self.main_options) {
+            self.lines.errors.push(error);
+        }
+        main::compute(&mut self.main_options);
+    }
+
+    /// Reads the section that a `begin` line opens; gives the next `begin` line.
+    fn section(&mut self, begin: &Line, seen: &mut Vec<Section>) -> Option<Line> {
+        let word = begins(&begin.text).unwrap_or_default();
+        let span = span_of_tail(&begin.text, word);
+        let Some((name, section)) = SECTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)) else {
+            let message = format!("\"{word}\" is not a known configuration section name");
+            let help = report::nearest(word, SECTIONS.iter().map(|(name, _)| *name));
+            self.fail(begin, Fault { message, span, help });
+            return self.skip_section();
+        };
+        if seen.contains(section) {
+            let message = format!("\"{name}\" section is repeated in the configuration file");
+            self.fail(begin, fault(message, span));
+            return self.skip_section();
+        }
+        seen.push(*section);
+        match section {
+            Section::Acl => self.acl_section(),
+            Section::Routers => self.driver_section(DriverClass::Router),
+            Section::Transports => self.driver_section(DriverClass::Transport),
+            Section::Authenticators => self.driver_section(DriverClass::Authenticator),
+            Section::Retry => self.raw_section(|reader| &mut reader.retry),
+            Section::Rewrite => self.raw_section(|reader| &mut reader.rewrite),
+            Section::LocalScan => {
+                let message = "local_scan() options not supported: (LOCAL_SCAN_HAS_OPTIONS not defined in Local/Makefile)";
+                self.fail(begin, fault(message, span));
+                self.skip_section()
+            }
+        }
+    }
+
+    fn skip_section(&mut self) -> Option<Line> {
+        loop {
+            let line = self.lines.next_line()?;
+            if begins(&line.text).is_some() {
+                return Some(line);
+            }
+        }
+    }
+
+    fn raw_section(&mut self, target: fn(&mut Self) -> &mut Vec<SourceLine>) -> Option<Line> {
+        loop {
+            let line = self.lines.next_line()?;
+            if begins(&line.text).is_some() {
+                return Some(line);
+            }
+            target(self).push(SourceLine { text: line.text, location: line.location });
+        }
+    }
+
+    /// ACLs. A macro definition ends the ACL before it, so a name must follow.
+    fn acl_section(&mut self) -> Option<Line> {
+        let mut is_inside = false;
+        loop {
+            let line = self.lines.next_line()?;
+            if begins(&line.text).is_some() {
+                return Some(line);
+            }
+            if self.define(&line) {
+                is_inside = false;
+            } else if let Some((name, rest)) = labelled(&line.text) {
+                is_inside = true;
+                self.new_acl(&line, name, rest);
+            } else if is_inside {
+                if let Some(acl) = self.acls.last_mut() {
+                    acl.lines.push(SourceLine { text: line.text, location: line.location });
+                }
+            } else {
+                let span = 0..line.text.len();
+                self.fail(&line, fault("missing or malformed ACL name", span));
+                is_inside = true;
+                self.acls.push(AclSource { name: String::new(), location: line.location, lines: Vec::new() });
+            }
+        }
+    }
+
+    fn new_acl(&mut self, line: &Line, name: &str, rest: &str) {
+        if self.acls.iter().any(|acl| acl.name == name) {
+            self.fail(line, fault(format!("there are two ACLs called \"{name}\""), 0..name.len()));
+        }
+        let mut lines = Vec::new();
+        if !rest.is_empty() {
+            lines.push(SourceLine { text: rest.to_owned(), location: line.location.clone() });
+        }
+        self.acls.push(AclSource { name: name.to_owned(), location: line.location.clone(), lines });
+    }
+
+    fn drivers(&self, class: DriverClass) -> &Drivers {
+        match class {
+            DriverClass::Router => &self.catalogue.routers,
+            DriverClass::Transport => &self.catalogue.transports,
+            DriverClass::Authenticator => &self.catalogue.authenticators,
+        }
+    }
+
+    fn class_instances(&mut self, class: DriverClass) -> &mut Vec<Instance> {
+        let [routers, transports, authenticators] = &mut self.instances;
+        match class {
+            DriverClass::Router => routers,
+            DriverClass::Transport => transports,
+            DriverClass::Authenticator => authenticators,
+        }
+    }
+
+    fn driver_section(&mut self, class: DriverClass) -> Option<Line> {
+        let mut open: Option<Open> = None;
+        let ending = loop {
+            let Some(line) = self.lines.next_line() else { break None };
+            if begins(&line.text).is_some() {
+                break Some(line);
+            }
+            if macros::definition(&line.text).is_some() {
+                self.finish(class, open.take());
+                self.define(&line);
+            } else if let Some((name, rest)) = labelled(&line.text) {
+                self.finish(class, open.take());
+                open = Some(self.new_instance(class, &line, name, rest));
+            } else if let Some(open) = &mut open {
+                if let Err(fault) = self.driver_option(class, open, &line) {
+                    self.fail(&line, fault);
+                }
+            } else {
+                let message = format!("{} name missing", class.word());
+                self.fail(&line, fault(message, 0..line.text.len()));
+            }
+        };
+        self.finish(class, open);
+        ending
+    }
+
+    fn new_instance(&mut self, class: DriverClass, line: &Line, name: &str, rest: &str) -> Open {
+        let word = class.word();
+        if self.class_instances(class).iter().any(|instance| instance.name == name) {
+            self.lines.errors.push(
+                ConfigError::new(format!("there are two {word}s called \"{name}\"")).shown(
+                    &line.text,
+                    0..name.len(),
+                    line.first_line,
+                ),
+            );
+        }
+        if !rest.is_empty() {
+            let span = span_of_tail(&line.text, rest);
+            self.fail(line, fault(format!("extra characters follow driver name {name}"), span));
+        }
+        let options = Options::new(self.drivers(class).generic, &[]);
+        let instance =
+            Instance { name: name.to_owned(), driver: "", options, location: line.location.clone() };
+        Open { instance, named: Vec::new(), has_driver: false, is_broken: false }
+    }
+
+    /// Takes an instance as complete.
+    fn finish(&mut self, class: DriverClass, open: Option<Open>) {
+        let Some(mut open) = open else { return };
+        if open.is_broken {
+            return;
+        }
+        if !open.has_driver {
+            let message = format!("no driver defined for {} \"{}\"", class.word(), open.instance.name);
+            let help = format!("the {} begins in {}", class.word(), open.instance.location);
+            self.lines.errors.push(ConfigError::new(message).helped(Some(help)));
+            return;
+        }
+        let instance = &mut open.instance;
+        if class == DriverClass::Authenticator
+            && instance.options.setting("public_name").is_none()
+            && let Some(row) = instance.options.row("public_name")
+        {
+            instance.options.put(row, Value::Text(instance.name.clone()), None);
+        }
+        self.class_instances(class).push(open.instance);
+    }
+
+    fn driver_option(&mut self, class: DriverClass, open: &mut Open, line: &Line) -> Result<(), Fault> {
+        let written = take_apart(&line.text)?;
+        if open.is_broken && !open.instance.options.has(positive(written.name)) {
+            return Ok(());
+        }
+        let Open { instance, named, .. } = open;
+        let row = self.set(&mut instance.options, named, line, &written, "option").map_err(|mut fault| {
+            if !open.has_driver && fault.message.ends_with("unknown") {
+                fault.message.push_str(" (\"driver\" must be specified before any private options)");
+            }
+            fault
+        })?;
+        if row.name == "driver" {
+            self.choose_driver(class, open, line, written.rest)?;
+        }
+        if written.is_hidden {
+            let is_generic = super::options::find_row(self.drivers(class).generic, row.name).is_some();
+            let driver = if is_generic { "" } else { open.instance.driver };
+            self.hidden.insert((Some(class), driver, row.name));
+        }
+        Ok(())
+    }
+
+    fn choose_driver(
+        &self,
+        class: DriverClass,
+        open: &mut Open,
+        line: &Line,
+        rest: &str,
+    ) -> Result<(), Fault> {
+        let name = open.instance.options.string("driver").unwrap_or_default().to_owned();
+        let drivers = self.drivers(class);
+        if let Some(driver) = drivers.drivers.iter().find(|driver| driver.name == name) {
+            open.instance.driver = driver.name;
+            open.instance.options.set_driver(driver);
+            open.has_driver = true;
+            return Ok(());
+        }
+        open.is_broken = true;
+        let word = class.word();
+        let span = span_of_tail(&line.text, rest);
+        if rows::NOT_BUILT.contains(&(word, name.as_str())) {
+            return Err(fault(format!("{word} driver \"{name}\" is not implemented yet"), span));
+        }
+        let message = format!("{word} {}: cannot find {word} driver \"{name}\"", open.instance.name);
+        let help = report::nearest(&name, drivers.drivers.iter().map(|driver| driver.name));
+        Err(Fault { message, span, help })
+    }
+
+    /// Sets an option of an instance.
+    fn set(
+        &mut self,
+        options: &mut Options,
+        named: &mut Vec<&'static str>,
+        line: &Line,
+        written: &Written<'_>,
+        what: &str,
+    ) -> Result<&'static OptionRow, Fault> {
+        let name_start = span_of_tail(&line.text, written.text).start;
+        let name_span = name_start..name_start.saturating_add(written.name.len());
+        let (row, is_negated) = match options.row(written.name) {
+            Some(row) => (row, false),
+            None => match Some(positive(written.name))
+                .filter(|name| *name != written.name)
+                .and_then(|name| options.row(name))
+            {
+                Some(row) => (row, true),
+                None => {
+                    let message = format!("{what} \"{}\" unknown", written.name);
+                    let (generic, private) = options.tables();
+                    let names = generic.iter().chain(private).map(|row| row.name);
+                    let help = report::nearest(positive(written.name), names);
+                    return Err(Fault { message, span: name_span, help });
+                }
+            },
+        };
+        if named.contains(&row.name) && !is_repeatable(row.kind) {
+            return Err(fault(format!("\"{}\" option set for the second time", written.name), name_span));
+        }
+        named.push(row.name);
+        let value_span = span_of_tail(&line.text, written.rest);
+        let value = read_value(row, written, is_negated).map_err(|message| {
+            let span = if value_span.is_empty() { name_span.clone() } else { value_span };
+            fault(message, span)
+        })?;
+        self.judge(line, row, &value, name_span)?;
+        store(options, row, value, line);
+        Ok(row)
+    }
+
+    /// Refuses what is not built, mentions what has no effect.
+    fn judge(
+        &mut self,
+        line: &Line,
+        row: &'static OptionRow,
+        value: &Value,
+        span: Range<usize>,
+    ) -> Result<(), Fault> {
+        let is_default = match default_value(row) {
+            Some(default) => default == *value,
+            None => matches!(value, Value::Text(text) if text.is_empty()),
+        };
+        match row.status {
+            Status::Works => Ok(()),
+            _ if is_default => Ok(()),
+            Status::NotYet => Err(fault(format!("option \"{}\" is not implemented yet", row.name), span)),
+            Status::NoEffectYet => {
+                self.warn(line, format!("option \"{}\" has no effect", row.name), span);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// An option line taken apart.
+struct Written<'a> {
+    is_hidden: bool,
+    /// From the name on.
+    text: &'a str,
+    name: &'a str,
+    /// From after the name on, then the value once `=` is read; without white space before it.
+    rest: &'a str,
+    has_equals: bool,
+}
+
+fn take_apart(line: &str) -> Result<Written<'_>, Fault> {
+    if name_length(line) == 0 {
+        return Err(fault(format!("option setting expected: {line}"), 0..line.len()));
+    }
+    let (first, after) = line.split_at_checked(name_length(line)).unwrap_or((line, ""));
+    let (is_hidden, text) = if first == "hide" { (true, after.trim_start()) } else { (false, line) };
+    let (name, after) = text.split_at_checked(name_length(text)).unwrap_or((text, ""));
+    let after = after.trim_start();
+    let (has_equals, rest) = match after.strip_prefix('=') {
+        Some(rest) => (true, rest.trim_start()),
+        None => (false, after),
+    };
+    Ok(Written { is_hidden, text, name, rest, has_equals })
+}
+
+/// A name without `no_` or `not_`.
+fn positive(name: &str) -> &str {
+    name.strip_prefix("not_").or_else(|| name.strip_prefix("no_")).unwrap_or(name)
+}
+
+/// The kind of named list that a line begins with, and what follows the word.
+fn list_word(line: &str) -> Option<(ListKind, &str)> {
+    ListKind::ALL.iter().find_map(|kind| line.strip_prefix(kind.word()).map(|rest| (*kind, rest)))
+}
+
+fn is_switch(kind: OptionKind) -> bool {
+    matches!(kind, OptionKind::Bool | OptionKind::BoolOrExpanded | OptionKind::Both(..))
+}
+
+fn is_repeatable(kind: OptionKind) -> bool {
+    matches!(
+        kind,
+        OptionKind::StrLines | OptionKind::StrList | OptionKind::StrSemicolons | OptionKind::StrConditions
+    )
+}
+
+/// The value of an option line, or Exim's text of what is wrong.
+fn read_value(row: &'static OptionRow, written: &Written<'_>, is_negated: bool) -> Result<Value, String> {
+    let name = written.name;
+    if is_switch(row.kind) {
+        if is_negated || !written.has_equals {
+            if written.has_equals || !written.rest.is_empty() {
+                let hint =
+                    if written.rest.starts_with('#') { " (# is comment only at line start)" } else { "" };
+                return Err(format!("extra characters follow boolean option {name}{hint}"));
+            }
+            return Ok(Value::Bool(!is_negated));
+        }
+        return value::read(row.kind, name, written.rest);
+    }
+    if is_negated {
+        return Err("negation prefix applied to a non-boolean option".to_owned());
+    }
+    if written.has_equals {
+        value::read(row.kind, name, written.rest)
+    } else if written.rest.is_empty() {
+        Err(format!("unexpected end of line (data missing) after {name}"))
+    } else {
+        Err(format!("missing \"=\" after {name}"))
+    }
+}
+
+/// Puts a value in its place: where an alias points, in both of a pair, or joined to what is there.
+fn store(options: &mut Options, row: &'static OptionRow, value: Value, line: &Line) {
+    let place = Some(line.location.clone());
+    match row.kind {
+        OptionKind::Alias(target) => {
+            if let Some(target) = options.row(target) {
+                let text = if let Value::Text(text) = &value { text.as_str() } else { "" };
+                let value = value::read(target.kind, target.name, text).unwrap_or(value);
+                options.put(target, value, place);
+            }
+        }
+        OptionKind::Both(first, second) => {
+            for target in [options.row(first), options.row(second)].into_iter().flatten() {
+                options.put(target, value.clone(), place.clone());
+            }
+        }
+        OptionKind::StrLines
+        | OptionKind::StrList
+        | OptionKind::StrSemicolons
+        | OptionKind::StrConditions => {
+            let text = if let Value::Text(text) = value { text } else { String::new() };
+            let joined = join(row.kind, options.string(row.name), &text);
+            options.put(row, Value::Text(joined), place);
+        }
+        _ => options.put(row, value, place),
+    }
+}
+
+/// What a repeated option comes to.
+fn join(kind: OptionKind, old: Option<&str>, new: &str) -> String {
+    let item = match kind {
+        OptionKind::StrLines => new.trim_end_matches('\n').to_owned(),
+        OptionKind::StrList => relisted(new, ':'),
+        OptionKind::StrSemicolons => relisted(new, ';'),
+        _ => new.to_owned(),
+    };
+    match (kind, old) {
+        (OptionKind::StrLines, Some(old)) => format!("{old}\n{item}"),
+        (OptionKind::StrList, Some(old)) => format!("{old}:{item}"),
+        (OptionKind::StrSemicolons, Some(old)) => format!("{old};{item}"),
+        (OptionKind::StrConditions, Some(old)) => {
+            format!("${{if and{{{{bool_lax{{{old}}}}}{{bool_lax{{{item}}}}}}}}}")
+        }
+        (_, Some(_) | None) => item,
+    }
+}
+
+/// A list with another separator as one with `separator`, so that lists can be joined.
+fn relisted(text: &str, separator: char) -> String {
+    let Some(rest) = text.strip_prefix('<') else { return text.to_owned() };
+    let mut letters = rest.chars();
+    let Some(own) = letters.next().filter(char::is_ascii_punctuation) else { return text.to_owned() };
+    let doubled = [own, own].iter().collect::<String>();
+    let mut items: Vec<String> = vec![String::new()];
+    let mut rest = letters.as_str();
+    while let Some(c) = rest.chars().next() {
+        let length = if rest.starts_with(&doubled) { doubled.len() } else { c.len_utf8() };
+        if c == own && length == own.len_utf8() {
+            items.push(String::new());
+        } else if let Some(item) = items.last_mut() {
+            item.push(c);
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    let double: String = [separator, separator].iter().collect();
+    let items: Vec<String> = items.iter().map(|item| item.trim().replace(separator, &double)).collect();
+    items.join(&separator.to_string())
+}

@@ -1,0 +1,396 @@
+//! One message's files: makes, locks, reads and replaces -D, -H and -J in a directory that is open already.
+//!
+//! The lock is Exim's: a write lock on the first line of -D. It is taken as an open-file-description lock, which
+//! conflicts with the fcntl locks of other programs and is not lost when this process closes another descriptor.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use oxim_mail::message_id::MessageId;
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::beneath;
+use crate::message::Body;
+use crate::{Owner, fault};
+
+/// Largest -H file that is read: far above what header_maxsize and recipients_max let in.
+const HEADER_FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// The directory of a message and its id.
+pub struct Pair {
+    directory: OwnedFd,
+    id: MessageId,
+    owner: Option<Owner>,
+}
+
+impl Pair {
+    /// The files of this message in this directory, there or not.
+    #[must_use]
+    pub fn new(directory: OwnedFd, id: MessageId, owner: Option<Owner>) -> Pair {
+        Pair { directory, id, owner }
+    }
+
+    fn name(&self, suffix: &str) -> PathBuf {
+        PathBuf::from(format!("{}{suffix}", self.id))
+    }
+
+    fn temporary_header(&self) -> PathBuf {
+        PathBuf::from(format!("hdr.{}", self.id))
+    }
+
+    /// Where the body begins in -D: after its own name and a line end.
+    #[must_use]
+    pub fn data_start(&self) -> u64 {
+        u64::try_from(self.id.as_bytes().len()).unwrap_or(0).saturating_add(3)
+    }
+
+    /// Makes -D with its first line, and locks it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create_data(&self) -> io::Result<File> {
+        let mut file = beneath::create(&self.directory, &self.name("-D"), self.owner)?;
+        if !lock(&file, self.data_start())? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        file.write_all(format!("{}-D\n", self.id).as_bytes())?;
+        Ok(file)
+    }
+
+    /// Writes the -D of a message that owns its id, in place of one that an interrupted attempt left, and syncs it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn replace_data(&self, body: &Body) -> io::Result<File> {
+        self.unlink("-D")?;
+        self.write_data(body)
+    }
+
+    /// Writes a whole new -D, locks and syncs it.
+    ///
+    /// # Errors
+    /// Already exists: the id is taken. What the system says.
+    pub fn write_data(&self, body: &Body) -> io::Result<File> {
+        let mut file = self.create_data()?;
+        let written = fill_data(&mut file, body);
+        if written.is_err() {
+            // Half a body without -H is no message; the error above matters more.
+            let _ = self.unlink("-D");
+        }
+        written.map(|()| file)
+    }
+
+    /// Opens -D to work on the message. `Ok(None)`: someone else has it locked.
+    ///
+    /// # Errors
+    /// Not found if it does not exist or was removed meanwhile; what the system says.
+    pub fn lock_data(&self) -> io::Result<Option<File>> {
+        let file = File::from(beneath::open(&self.directory, &self.name("-D"), OFlags::RDWR, Mode::empty())?);
+        if !lock(&file, self.data_start())? {
+            return Ok(None);
+        }
+        // Whoever held the lock before may have removed the file.
+        if rustix::fs::fstat(&file)?.st_nlink == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Some(file))
+    }
+
+    /// The body in an open -D.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn body(&self, file: &Arc<File>) -> io::Result<Body> {
+        let start = self.data_start();
+        let len = file.metadata()?.len().saturating_sub(start);
+        Ok(Body::File { file: Arc::clone(file), start, len })
+    }
+
+    /// How long the body in -D is.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn data_length(&self) -> io::Result<u64> {
+        let status = rustix::fs::statat(&self.directory, self.name("-D"), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(u64::try_from(status.st_size).unwrap_or(0).saturating_sub(self.data_start()))
+    }
+
+    /// Reads -H.
+    ///
+    /// # Errors
+    /// What the system says; too large counts as malformed data.
+    pub fn read_header(&self) -> io::Result<Vec<u8>> {
+        let file =
+            File::from(beneath::open(&self.directory, &self.name("-H"), OFlags::RDONLY, Mode::empty())?);
+        let mut text = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(1 << 20)).unwrap_or(0));
+        file.take(HEADER_FILE_BYTES_MAX).read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    /// Whether -H exists.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn has_header(&self) -> io::Result<bool> {
+        self.has("-H")
+    }
+
+    /// Whether -D exists.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn has_data(&self) -> io::Result<bool> {
+        self.has("-D")
+    }
+
+    fn has(&self, suffix: &str) -> io::Result<bool> {
+        match rustix::fs::statat(&self.directory, self.name(suffix), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Replaces -H, or makes it: temporary file, sync, rename. The caller syncs the directory.
+    ///
+    /// # Errors
+    /// What the system says; then -H is as it was.
+    pub fn write_header(&self, text: &[u8]) -> io::Result<()> {
+        let temporary = self.temporary_header();
+        let mut file = match beneath::create(&self.directory, &temporary, self.owner) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty())?;
+                beneath::create(&self.directory, &temporary, self.owner)?
+            }
+            other => other?,
+        };
+        let written = self.fill_header(&mut file, text, &temporary);
+        if written.is_err() {
+            // What is left is a temporary file; the error above matters more.
+            let _ = rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty());
+        }
+        written
+    }
+
+    fn fill_header(&self, file: &mut File, text: &[u8], temporary: &Path) -> io::Result<()> {
+        file.write_all(text)?;
+        fault::point("header-written");
+        file.sync_data()?;
+        fault::point("header-synced");
+        rustix::fs::renameat(&self.directory, temporary, &self.directory, self.name("-H"))?;
+        fault::point("header-renamed");
+        Ok(())
+    }
+
+    /// Makes names that were given or taken away last.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sync_directory(&self) -> io::Result<()> {
+        rustix::fs::fsync(&self.directory)?;
+        Ok(())
+    }
+
+    /// The addresses in -J. None if there is no such file; a last line without its end is not counted.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_done(&self) -> io::Result<Option<Vec<Vec<u8>>>> {
+        let flags = OFlags::RDONLY;
+        let file = match beneath::open(&self.directory, &self.name("-J"), flags, Mode::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => File::from(other?),
+        };
+        let mut text = Vec::new();
+        file.take(HEADER_FILE_BYTES_MAX).read_to_end(&mut text)?;
+        let whole = memchr::memrchr(b'\n', &text).unwrap_or(0);
+        let lines = text.get(..whole).unwrap_or_default().split(|b| *b == b'\n');
+        Ok(Some(lines.filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect()))
+    }
+
+    /// Adds addresses to -J, and syncs it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn add_done(&self, addresses: &[Vec<u8>]) -> io::Result<()> {
+        let (mut file, is_new) = beneath::append(&self.directory, &self.name("-J"), self.owner)?;
+        let mut text = Vec::new();
+        for address in addresses {
+            text.extend(address.iter().map(|&b| if b < b' ' { b' ' } else { b }));
+            text.push(b'\n');
+        }
+        file.write_all(&text)?;
+        fault::point("done-written");
+        file.sync_data()?;
+        if is_new {
+            self.sync_directory()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file of the message; one that is not there is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn unlink(&self, suffix: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.directory, self.name(suffix), AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes the message. -H goes first, since without it there is no message; -J last, so that what was
+    /// delivered stays known for as long as an -H could come back after a crash.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove(&self) -> io::Result<()> {
+        self.unlink("-H")?;
+        fault::point("header-removed");
+        self.unlink("-D")?;
+        self.unlink("-J")
+    }
+
+    /// Moves the files to another directory, -H last: until then the message is where it was.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn move_to(&self, target: &Pair) -> io::Result<()> {
+        for suffix in ["-J", "-D", "-H"] {
+            match rustix::fs::renameat(
+                &self.directory,
+                self.name(suffix),
+                &target.directory,
+                self.name(suffix),
+            ) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::NOENT) if suffix == "-J" => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        target.sync_directory()?;
+        self.sync_directory()
+    }
+
+    /// Moves only -D, of a message that is not yet there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn move_data_to(&self, target: &Pair) -> io::Result<()> {
+        rustix::fs::renameat(&self.directory, self.name("-D"), &target.directory, self.name("-D"))?;
+        Ok(())
+    }
+}
+
+fn fill_data(file: &mut File, body: &Body) -> io::Result<()> {
+    match body {
+        Body::Memory(bytes) => file.write_all(bytes)?,
+        Body::File { .. } => {
+            io::copy(&mut body.reader(), file)?;
+        }
+    }
+    fault::point("data-written");
+    file.sync_data()?;
+    fault::point("data-synced");
+    Ok(())
+}
+
+/// Takes Exim's lock. False: someone else has it.
+fn lock(file: impl AsFd, length: u64) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&first_line(libc::F_WRLCK, length))) {
+        Ok(_) => Ok(true),
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives Exim's lock back, though others may still hold the file open.
+pub fn unlock(file: &File, id: &MessageId) {
+    let length = u64::try_from(id.as_bytes().len()).unwrap_or(0).saturating_add(3);
+    // Unlocking what is locked or not cannot fail.
+    let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&first_line(libc::F_UNLCK, length)));
+}
+
+fn first_line(kind: libc::c_int, length: u64) -> libc::flock {
+    libc::flock {
+        l_type: i16::try_from(kind).unwrap_or_default(),
+        l_whence: i16::try_from(libc::SEEK_SET).unwrap_or_default(),
+        l_start: 0,
+        l_len: i64::try_from(length).unwrap_or_default(),
+        l_pid: 0,
+    }
+}
+
+/// Turns the CR LF line ends of a wire-format -D into LF, in memory or in an unnamed file.
+///
+/// # Errors
+/// What the system says.
+pub fn without_carriage_returns(body: &Body, memory_max: usize) -> io::Result<Body> {
+    let mut reader = body.reader();
+    let mut out = Vec::new();
+    let mut file: Option<File> = None;
+    let mut chunk = vec![0_u8; 64 * 1024];
+    let mut held = false;
+    loop {
+        let count = reader.read(&mut chunk)?;
+        let part = chunk.get(..count).unwrap_or_default();
+        for &byte in part {
+            if held && byte != b'\n' {
+                out.push(b'\r');
+            }
+            held = byte == b'\r';
+            if !held {
+                out.push(byte);
+            }
+        }
+        if count == 0 && held {
+            out.push(b'\r');
+        }
+        if out.len() > memory_max || file.is_some() {
+            let target = match &mut file {
+                Some(file) => file,
+                none => none.insert(unnamed_file()?),
+            };
+            target.write_all(&out)?;
+            out.clear();
+        }
+        if count == 0 {
+            break;
+        }
+    }
+    match file {
+        None => Ok(Body::from(out)),
+        Some(mut file) => {
+            let len = file.seek(SeekFrom::End(0))?;
+            Ok(Body::File { file: Arc::new(file), start: 0, len })
+        }
+    }
+}
+
+fn unnamed_file() -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(std::env::temp_dir(), flags, Mode::from_raw_mode(0o600))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carriage_returns_before_line_feeds_go() {
+        for (input, output) in
+            [("a\r\nb\r\n", "a\nb\n"), ("a\rb\r\r\nc\r", "a\rb\r\nc\r"), ("", ""), ("a\n", "a\n")]
+        {
+            for memory_max in [1_000, 0] {
+                let body =
+                    without_carriage_returns(&Body::from(input.as_bytes().to_vec()), memory_max).unwrap();
+                assert_eq!(body.bytes().unwrap().as_ref(), output.as_bytes());
+            }
+        }
+    }
+}

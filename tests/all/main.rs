@@ -1,0 +1,31 @@
+//! All tests that need more than one crate: scenarios (each against Oxim and, where Exim has the feature, against the
+//! installed exim4), tidy checks of the source tree, and the long runs.
+//!
+//! The same binary, called as `--stage`, is the process inside the namespaces of one scenario.
+//! `UPDATE=1` writes what exim4 did (or Oxim, where there is no oracle) into the scenario files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may fail loudly"
+)]
+#![allow(clippy::too_many_lines, clippy::cast_possible_truncation, missing_docs, reason = "test code")]
+
+mod place;
+mod scenario;
+mod tidy;
+
+use libtest_mimic::Arguments;
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("--stage") {
+        scenario::stage::main(&words.next().unwrap());
+        return;
+    }
+    let arguments = Arguments::from_args();
+    let mut trials = tidy::trials();
+    trials.extend(scenario::trials());
+    libtest_mimic::run(&arguments, trials).exit();
+}

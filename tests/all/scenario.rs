@@ -1,0 +1,103 @@
+//! Scenarios: one text file holds configuration, DNS, what is done, and what must come of it.
+//!
+//! The format is told in `tests/scenarios/README.md`. Each file is a test called `scenario::FOLDER::NAME`; where exim4
+//! has the feature there is a second one, `oracle::FOLDER::NAME`, which holds the same expectations against exim4. A
+//! scenario is therefore a comparison: both programs must do what the file says.
+
+mod clients;
+mod compare;
+mod dns;
+mod format;
+mod pattern;
+pub(crate) mod stage;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::place;
+use format::Scenario;
+
+/// Which program runs a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Program {
+    Oxim,
+    Exim,
+}
+
+/// All scenario tests.
+pub(crate) fn trials() -> Vec<Trial> {
+    let top = place::source().join("tests/scenarios");
+    let mut files = Vec::new();
+    collect(&top, &mut files);
+    files.sort();
+    let mut trials = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&top).unwrap().with_extension("").to_string_lossy().replace('/', "::");
+        let (scenario, update) = (Scenario::read(&file), std::env::var_os("UPDATE").is_some());
+        let has_oracle = scenario.as_ref().is_ok_and(|s| s.has_oracle);
+        if has_oracle && place::exim().is_some() {
+            let file = file.clone();
+            trials.push(
+                Trial::test(format!("oracle::{name}"), move || check(&file, Program::Exim, update))
+                    .with_ignored_flag(!is_root()),
+            );
+        }
+        let update = update && !has_oracle;
+        trials.push(Trial::test(format!("scenario::{name}"), move || {
+            scenario.map_err(Failed::from)?;
+            check(&file, Program::Oxim, update)
+        }));
+    }
+    trials
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "txt") {
+            files.push(path);
+        }
+    }
+}
+
+fn check(file: &Path, program: Program, update: bool) -> Result<(), Failed> {
+    let scenario = Scenario::read(file)?;
+    let results = run_in_namespaces(file, program)?;
+    if update {
+        std::fs::write(file, format::with_results(&scenario, &results))?;
+        return Ok(());
+    }
+    let differences = compare::differences(&scenario, &results, program);
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{program:?}, {}:\n{differences}", file.display()).into())
+    }
+}
+
+/// Runs the stage in mount, network and host-name namespaces of its own, so that ports and paths are always the same.
+fn run_in_namespaces(file: &Path, program: Program) -> Result<stage::Results, Failed> {
+    let work = tempfile::tempdir()?;
+    let order = stage::Order { file: file.to_path_buf(), program, work: work.path().to_path_buf() };
+    let order_file = work.path().join("order.json");
+    std::fs::write(&order_file, serde_json::to_vec(&order)?)?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--uts", "--propagation", "private"]);
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let output = command.arg("--").arg(std::env::current_exe()?).arg("--stage").arg(&order_file).output()?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("{program:?}: the stage failed: {text}").into());
+    }
+    serde_json::from_slice(&std::fs::read(work.path().join("results.json"))?).map_err(Failed::from)
+}
