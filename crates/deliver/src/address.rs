@@ -102,8 +102,8 @@ pub struct RouteHost {
     pub group: u32,
     /// Whether the lookup of the name (MX, SRV) and of the address was authenticated.
     pub dnssec: HostDnssec,
-    /// The name that a certificate must bear, if it is not `name` (the name before CNAMEs were followed).
-    pub certificate_name: Option<String>,
+    /// The name that owns the address records, if CNAMEs led from `name` to another one (DANE tries both).
+    pub canonical_name: Option<String>,
 }
 
 /// An account of this machine, from `check_local_user`.
@@ -132,13 +132,25 @@ pub struct RunAs {
     pub initgroups: bool,
 }
 
+/// Why a pipe, file or reply that a redirection names is not delivered to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `forbid_pipe`, `forbid_file`, `forbid_filter_reply` or `one_time`.
+    Forbidden {
+        /// Its transport could not be found either.
+        setup: Option<String>,
+    },
+    /// The transport for it is not set or not known; the text says which.
+    Setup(String),
+}
+
 /// One address: a recipient or something made from one.
 #[derive(Clone, Debug, Default)]
 pub struct Address {
     /// The address as written, in its own case, without angle brackets; or a pipe, file or reply: see `kind`.
     pub address: Vec<u8>,
     /// What makes it the same as another: the journal, the non-recipients tree and the duplicate check use this.
-    /// Lower-case domain; a child that equals an ancestor has `\N\` before it, a pipe or file its parent's address.
+    /// Lower-case domain; a child that equals an ancestor has `\N\` before it, a pipe or file its parent's address after it.
     pub unique: Vec<u8>,
     /// What the address names.
     pub kind: AddressKind,
@@ -195,8 +207,14 @@ pub struct Address {
     pub router_home: Option<Text>,
     /// `disable_logging` of the router.
     pub is_unlogged: bool,
-    /// The names of the routers that this very address (not its parents) went through as redirections.
-    pub self_redirects: u32,
+    /// `log_as_local` of the router: the log shows the local part alone.
+    pub is_logged_as_local: bool,
+    /// The router at which routing begins; the first one if unset (`redirect_router`, `unseen`).
+    pub start: Option<RouterId>,
+    /// The redirect router said `no_rewrite`: rewriting rules are not applied to it.
+    pub skips_rewriting: bool,
+    /// A pipe, file or reply that cannot be delivered: the router forbids it, or has no transport for it.
+    pub refusal: Option<Refusal>,
 }
 
 impl Address {
@@ -239,14 +257,15 @@ impl Address {
     #[must_use]
     pub fn special_child(parent: &Arc<Address>, kind: AddressKind, text: impl Into<Vec<u8>>) -> Address {
         let text = text.into();
-        let mut unique = parent.unique.clone();
+        let mut unique = text.clone();
         unique.push(b':');
-        unique.extend_from_slice(&text);
+        unique.extend_from_slice(without_homonym_mark(&parent.unique));
         let mut child = Address::clone(parent);
         child.address = text;
         child.unique = unique;
         child.kind = kind;
         child.is_unseen_copy = false;
+        child.start = None;
         child.parent = Some(Arc::clone(parent));
         child
     }
@@ -355,6 +374,14 @@ fn unquote(local_part: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The unique form without the mark that tells it from its ancestor.
+fn without_homonym_mark(unique: &[u8]) -> &[u8] {
+    match unique {
+        [b'\\', digit, b'\\', rest @ ..] if digit.is_ascii_digit() => rest,
+        _ => unique,
+    }
+}
+
 /// `\N\` before the address tells a child from the ancestor it equals, so that the journal can hold one as done and
 /// the other not.
 fn homonym(generation: usize, address: &[u8]) -> Vec<u8> {
@@ -391,7 +418,7 @@ mod tests {
     fn a_pipe_belongs_to_its_parent() {
         let parent = Arc::new(Address::recipient("a@test.ex", 0));
         let pipe = Address::special_child(&parent, AddressKind::Pipe, "|/bin/cat");
-        assert_eq!(pipe.unique, b"a@test.ex:|/bin/cat");
+        assert_eq!(pipe.unique, b"|/bin/cat:a@test.ex");
         assert_eq!(pipe.domain, b"test.ex");
     }
 

@@ -2,11 +2,13 @@
 //!
 //! A guided tour: `address` is one recipient and what becomes of it; `router` decides (manual chapters 3 and 15 to
 //! 22), `verify` asks the routers without delivering, `route_test` prints what they decided (`-bt`, `-bv`);
-//! `delivery` holds everything that is built once from a configuration.
+//! `transport` carries it out, with `agent` acting as the user; `delivery` holds everything that is built once from a
+//! configuration.
 
 pub mod address;
 pub mod agent;
-/// Transports.
-pub mod transport {
-    pub mod error_code;
-}
+pub mod delivery;
+pub mod route_test;
+pub mod router;
+pub mod transport;
+pub mod verify;

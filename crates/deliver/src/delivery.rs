@@ -1,0 +1,209 @@
+//! Everything that is built once from a configuration and then only read: routers, transports, and what they share.
+//!
+//! Failure modes: building reports every faulty section, not only the first one.
+
+use std::sync::Arc;
+
+use oxim_lang::config::{Config, ConfigError, Instance, Options};
+use oxim_lang::context::{Context, Services};
+use oxim_lang::list::{List, ListKind};
+use oxim_lang::regex::Regex;
+use oxim_mail::address::AddressSyntax;
+
+use crate::address::{RouterId, TransportId};
+use crate::agent::Agents;
+use crate::agent::client::Reexecute;
+use crate::router::user_files::UserFiles;
+use crate::router::{Build, Generic, ROUTERS, Router};
+use crate::transport::{TRANSPORTS, Transport};
+
+/// A transport as far as routers need to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportName {
+    /// Its name.
+    pub name: String,
+    /// Whether it delivers on this machine: then no hosts are looked up for it.
+    pub is_local: bool,
+}
+
+/// Main options that routing reads.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// `qualify_domain`.
+    pub qualify_domain: Vec<u8>,
+    /// `qualify_recipient`.
+    pub qualify_recipient: Vec<u8>,
+    /// What addresses may look like.
+    pub syntax: AddressSyntax,
+    /// `allow_mx_to_ip`.
+    pub allow_mx_to_ip: bool,
+    /// `dns_ipv4_lookup`.
+    pub dns_ipv4_lookup: Option<List>,
+    /// `dns_again_means_nonexist`.
+    pub dns_again_means_nonexist: Option<List>,
+    /// `dns_check_names_pattern`.
+    pub dns_check_names: Option<Arc<Regex>>,
+}
+
+impl Settings {
+    /// Reads them.
+    #[must_use]
+    pub fn of(options: &Options) -> Settings {
+        let text =
+            |name: &str| options.string(name).filter(|text| !text.is_empty()).map(|t| t.as_bytes().to_vec());
+        let list = |name: &str| options.string(name).map(|text| List::compile(ListKind::Domain, text));
+        let qualify_domain = text("qualify_domain").or_else(|| text("primary_hostname")).unwrap_or_default();
+        Settings {
+            qualify_recipient: text("qualify_recipient").unwrap_or_else(|| qualify_domain.clone()),
+            qualify_domain,
+            syntax: AddressSyntax {
+                allow_domain_literals: options.bool("allow_domain_literals"),
+                allow_utf8_domains: options.bool("allow_utf8_domains"),
+                strip_excess_angle_brackets: options.bool("strip_excess_angle_brackets"),
+                strip_trailing_dot: options.bool("strip_trailing_dot"),
+                ..AddressSyntax::default()
+            },
+            allow_mx_to_ip: options.bool("allow_mx_to_ip"),
+            dns_ipv4_lookup: list("dns_ipv4_lookup"),
+            dns_again_means_nonexist: list("dns_again_means_nonexist"),
+            dns_check_names: options
+                .string("dns_check_names_pattern")
+                .filter(|pattern| !pattern.is_empty())
+                .and_then(|pattern| Regex::compile(pattern.as_bytes(), true).ok())
+                .map(Arc::new),
+        }
+    }
+
+    /// Whether a domain may be looked up in the DNS at all.
+    #[must_use]
+    pub fn is_good_domain(&self, domain: &str) -> bool {
+        let Some(pattern) = &self.dns_check_names else { return true };
+        pattern.is_match(domain.as_bytes()).unwrap_or(false)
+    }
+}
+
+/// What is built from a configuration for routing and delivering. Immutable; shared by all sessions and deliveries.
+pub struct Delivery {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What the process shares.
+    pub services: Arc<Services>,
+    /// Main options that routing reads.
+    pub settings: Settings,
+    /// The routers, in order.
+    pub routers: Vec<Router>,
+    /// The transports, in order.
+    pub transports: Vec<Transport>,
+    /// The processes that act as users.
+    pub agents: Arc<Agents>,
+    /// How routers read users' files: by the agents, unless a test says otherwise.
+    pub user_files: Arc<dyn UserFiles>,
+    transport_names: Vec<TransportName>,
+}
+
+impl Delivery {
+    /// Builds all drivers. Agents are started by executing this program again; see [`Delivery::build_with`].
+    ///
+    /// # Errors
+    /// All that is wrong, in the order of the file.
+    pub fn build(config: Arc<Config>, services: Arc<Services>) -> Result<Delivery, Vec<ConfigError>> {
+        Delivery::build_with(config, services, Arc::new(Agents::new(Box::new(Reexecute))))
+    }
+
+    /// Builds all drivers, with agents that are started in another way.
+    ///
+    /// # Errors
+    /// All that is wrong, in the order of the file.
+    pub fn build_with(
+        config: Arc<Config>,
+        services: Arc<Services>,
+        agents: Arc<Agents>,
+    ) -> Result<Delivery, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        let mut transports = Vec::new();
+        for instance in &config.transports {
+            match build_transport(instance) {
+                Ok(transport) => transports.push(transport),
+                Err(faults) => errors.extend(faults),
+            }
+        }
+        let transport_names: Vec<TransportName> = transports
+            .iter()
+            .map(|t| TransportName { name: t.name.clone(), is_local: t.driver.is_local() })
+            .collect();
+        let names: Vec<&str> = config.routers.iter().map(|instance| instance.name.as_str()).collect();
+        let mut routers = Vec::new();
+        for (place, instance) in config.routers.iter().enumerate() {
+            match build_router(instance, RouterId(place), &names, &transport_names) {
+                Ok(router) => routers.push(router),
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let settings = Settings::of(&config.main_options);
+        let user_files: Arc<dyn UserFiles> = Arc::clone(&agents) as Arc<dyn UserFiles>;
+        Ok(Delivery { config, services, settings, routers, transports, agents, user_files, transport_names })
+    }
+
+    /// A router.
+    #[must_use]
+    pub fn router(&self, id: RouterId) -> Option<&Router> {
+        self.routers.get(id.0)
+    }
+
+    /// A transport.
+    #[must_use]
+    pub fn transport(&self, id: TransportId) -> Option<&Transport> {
+        self.transports.get(id.0)
+    }
+
+    /// The transport of a name.
+    #[must_use]
+    pub fn transport_named(&self, name: &str) -> Option<TransportId> {
+        self.transport_names.iter().position(|transport| transport.name == name).map(TransportId)
+    }
+
+    /// The name of a transport.
+    #[must_use]
+    pub fn transport_name(&self, id: TransportId) -> &str {
+        self.transport_names.get(id.0).map_or("", |transport| transport.name.as_str())
+    }
+
+    /// Whether a transport delivers on this machine.
+    #[must_use]
+    pub fn is_local_transport(&self, id: TransportId) -> bool {
+        self.transport_names.get(id.0).is_some_and(|transport| transport.is_local)
+    }
+
+    /// An address that a redirection made, as the rewriting rules change it; `None` if they do not.
+    #[must_use]
+    pub fn rewrite_redirected(&self, _context: &mut Context, _address: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+fn build_router(
+    instance: &Instance,
+    id: RouterId,
+    names: &[&str],
+    transports: &[TransportName],
+) -> Result<Router, ConfigError> {
+    let kind = ROUTERS.iter().find(|kind| kind.row.name == instance.driver).ok_or_else(|| {
+        let text = format!("router {}: cannot find router driver \"{}\"", instance.name, instance.driver);
+        ConfigError::at(&instance.location, text)
+    })?;
+    let generic = Generic::build(instance, kind, names)?;
+    let driver = (kind.build)(&Build { instance, generic: &generic, transports })?;
+    Ok(Router { id, name: instance.name.clone(), kind, generic, driver })
+}
+
+fn build_transport(instance: &Instance) -> Result<Transport, Vec<ConfigError>> {
+    let kind = TRANSPORTS.iter().find(|kind| kind.row.name == instance.driver).ok_or_else(|| {
+        let text =
+            format!("transport {}: cannot find transport driver \"{}\"", instance.name, instance.driver);
+        vec![ConfigError::at(&instance.location, text)]
+    })?;
+    Transport::build(instance, kind)
+}

@@ -1,0 +1,54 @@
+//! Files that routers look at on behalf of a user: `.forward`, `:include:` lists, `require_files`.
+//!
+//! A process that is root never opens them itself: an agent that has become the user does. Manual section 22.2.
+
+use crate::agent::job::{FileExists, FileRead, ReadFileJob};
+use crate::agent::{Agents, Identity, Job, JobResult};
+
+/// Reads and asks for files as a user.
+pub trait UserFiles: Send + Sync {
+    /// The contents of a file, as the user, or as this process if no user is given.
+    fn read(&self, user: Option<&Identity>, path: &[u8], bytes_max: u64) -> FileRead;
+
+    /// Whether a path exists.
+    fn exists(&self, user: Option<&Identity>, path: &[u8]) -> FileExists;
+}
+
+impl UserFiles for Agents {
+    fn read(&self, user: Option<&Identity>, path: &[u8], bytes_max: u64) -> FileRead {
+        let job = Job::ReadFile(ReadFileJob { path: path.to_vec(), bytes_max });
+        match self.ask(user, &job) {
+            JobResult::File(read) => read,
+            other => FileRead::Error(0, trouble(other)),
+        }
+    }
+
+    fn exists(&self, user: Option<&Identity>, path: &[u8]) -> FileExists {
+        match self.ask(user, &Job::Exists(path.to_vec())) {
+            JobResult::Exists(answer) => answer,
+            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => FileExists::Error(trouble.code),
+            JobResult::Delivered { .. }
+            | JobResult::OtherTransport(_)
+            | JobResult::Exited { .. }
+            | JobResult::File(_) => FileExists::Error(0),
+        }
+    }
+}
+
+impl Agents {
+    fn ask(&self, user: Option<&Identity>, job: &Job) -> JobResult {
+        let here = Identity::current();
+        self.perform(user.unwrap_or(&here), job, &mut std::io::empty())
+    }
+}
+
+fn trouble(result: JobResult) -> String {
+    match result {
+        JobResult::Deferred(trouble) | JobResult::Failed(trouble) => trouble.text,
+        JobResult::Delivered { .. }
+        | JobResult::OtherTransport(_)
+        | JobResult::Exited { .. }
+        | JobResult::File(_)
+        | JobResult::Exists(_) => "unexpected answer from the delivery agent".to_owned(),
+    }
+}

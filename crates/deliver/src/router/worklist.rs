@@ -1,0 +1,321 @@
+//! All addresses of a message through the routers, and their children, until each is decided.
+//!
+//! Manual sections 3.11, 3.13 and 22.7 (duplicates). Children are routed where their parent stood, so that the order of
+//! the recipients is kept.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use oxim_base::debug;
+use oxim_base::limits::REDIRECTED_ADDRESSES_MAX;
+use oxim_lang::context::Context;
+
+use super::redirect::list::SyntaxError;
+use super::walk::{Step, walk};
+use super::{Problem, Purpose, error_code, scope};
+use crate::address::{Address, AddressKind, Refusal, RouteHost, RouterId, RunAs, TransportId};
+use crate::delivery::Delivery;
+
+/// What became of one address.
+#[derive(Clone, Debug)]
+pub enum Decided {
+    /// It goes to its transport (or to `/dev/null`, see [`Address::is_bypassed`]).
+    Deliver(Address),
+    /// It is thrown away: `=> :blackhole:`.
+    Discarded(Address),
+    /// It fails.
+    Failed(Address, Problem),
+    /// It waits.
+    Deferred(Address, Problem),
+}
+
+impl Decided {
+    /// The address.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        match self {
+            Decided::Deliver(address)
+            | Decided::Discarded(address)
+            | Decided::Failed(address, _)
+            | Decided::Deferred(address, _) => address,
+        }
+    }
+}
+
+/// A domain that a router put in the place of another: header lines of the message are to follow.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DomainChange {
+    /// The domain as it was.
+    pub from: Vec<u8>,
+    /// The domain as it is.
+    pub to: Vec<u8>,
+}
+
+/// Somebody is to be told about a faulty redirection list (`syntax_errors_to`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxNotice {
+    /// Whom.
+    pub to: Vec<u8>,
+    /// What stands at the head of the message (`syntax_errors_text`).
+    pub text: Option<Vec<u8>>,
+    /// The router.
+    pub router: String,
+    /// The address that was redirected.
+    pub address: Vec<u8>,
+    /// What was left out.
+    pub errors: Vec<SyntaxError>,
+}
+
+/// Notices that routing collects.
+pub type Notices = Vec<SyntaxNotice>;
+
+/// The outcome of routing.
+#[derive(Clone, Debug, Default)]
+pub struct Routed {
+    /// What became of each address, in order.
+    pub decided: Vec<Decided>,
+    /// Domains that were replaced, each pair once.
+    pub domain_changes: Vec<DomainChange>,
+    /// Messages to be sent about faulty lists.
+    pub notices: Notices,
+}
+
+/// How to route.
+pub struct RouteRequest<'a> {
+    /// Why.
+    pub purpose: Purpose,
+    /// Whether an address, in its unique form, was delivered or failed in an earlier attempt.
+    pub is_done: &'a dyn Fn(&[u8]) -> bool,
+    /// Whether an address has to wait before it is routed at all (retry times, `hold_domains`, `queue_domains`).
+    pub hold: &'a dyn Fn(&mut Context, &Address) -> Option<Problem>,
+}
+
+impl RouteRequest<'_> {
+    /// A request in which nothing was done before and nothing has to wait.
+    #[must_use]
+    pub fn new(purpose: Purpose) -> RouteRequest<'static> {
+        RouteRequest { purpose, is_done: &|_| false, hold: &|_, _| None }
+    }
+}
+
+/// Routing that addresses of the same domain share (`same_domain_copy_routing`).
+struct DomainRoute {
+    hosts: Vec<RouteHost>,
+    router: RouterId,
+    transport: TransportId,
+    fallback_hosts: Arc<[RouteHost]>,
+    run_as: RunAs,
+    is_randomized: bool,
+    errors_to: Option<Vec<u8>>,
+}
+
+struct Worklist<'a> {
+    delivery: &'a Delivery,
+    request: &'a RouteRequest<'a>,
+    queue: VecDeque<Address>,
+    seen: HashSet<Vec<u8>>,
+    made: HashMap<usize, usize>,
+    by_domain: HashMap<Vec<u8>, DomainRoute>,
+    routed: Routed,
+}
+
+impl Delivery {
+    /// Routes addresses and whatever they are redirected to. May block. The address and delivery scopes of the context
+    /// are as before afterwards.
+    pub fn route_all(
+        &self,
+        context: &mut Context,
+        addresses: Vec<Address>,
+        request: &RouteRequest<'_>,
+    ) -> Routed {
+        let scope = context.address.clone();
+        let mut work = Worklist {
+            delivery: self,
+            request,
+            queue: addresses.into(),
+            seen: HashSet::new(),
+            made: HashMap::new(),
+            by_domain: HashMap::new(),
+            routed: Routed::default(),
+        };
+        while let Some(address) = work.queue.pop_front() {
+            work.one(context, address);
+        }
+        context.address = scope;
+        work.routed
+    }
+}
+
+impl Worklist<'_> {
+    fn is_for_delivery(&self) -> bool {
+        self.request.purpose == Purpose::Deliver
+    }
+
+    fn one(&mut self, context: &mut Context, address: Address) {
+        if (self.request.is_done)(&address.unique) {
+            debug::line(debug::DELIVER, || format!("{} was delivered before: discarded", address.text()));
+            return;
+        }
+        if address.kind != AddressKind::Mail {
+            self.special(address);
+            return;
+        }
+        if let Some(problem) = (self.request.hold)(context, &address) {
+            self.routed.decided.push(Decided::Deferred(address, problem));
+            return;
+        }
+        if let Some(copied) = self.copy_of_domain(&address) {
+            self.deliver(copied);
+            return;
+        }
+        let walked = walk(self.delivery, context, address, self.request.purpose, &mut self.routed.notices);
+        if let Some(copy) = walked.unseen_copy {
+            self.queue.push_front(copy);
+        }
+        match walked.step {
+            Step::Deliver(address) => {
+                self.remember_domain(&address);
+                self.deliver(address);
+            }
+            Step::Discard(address) => self.routed.decided.push(Decided::Discarded(address)),
+            Step::Fail(address, problem) => self.routed.decided.push(Decided::Failed(address, problem)),
+            Step::Defer(address, problem) => self.routed.decided.push(Decided::Deferred(address, problem)),
+            Step::Children(children, change) => {
+                if let Some(change) = change
+                    && !self.routed.domain_changes.contains(&change)
+                {
+                    self.routed.domain_changes.push(change);
+                }
+                self.add_children(context, children);
+            }
+        }
+    }
+
+    fn add_children(&mut self, context: &mut Context, children: Vec<Address>) {
+        let Some(first) = children.first() else { return };
+        let made = self.made.entry(first.recipient).or_default();
+        *made = made.saturating_add(children.len());
+        if *made > REDIRECTED_ADDRESSES_MAX {
+            let parent = first.parent.as_deref().unwrap_or(first).clone();
+            let text =
+                format!("more than {REDIRECTED_ADDRESSES_MAX} addresses made from {}", parent.top().text());
+            self.routed.decided.push(Decided::Deferred(parent, Problem::new(error_code::BAD_REDIRECT, text)));
+            return;
+        }
+        for mut child in children.into_iter().rev() {
+            self.rewrite(context, &mut child);
+            self.queue.push_front(child);
+        }
+    }
+
+    /// Addresses that a redirection made are rewritten like new ones.
+    fn rewrite(&self, context: &mut Context, child: &mut Address) {
+        if child.skips_rewriting || child.kind != AddressKind::Mail {
+            return;
+        }
+        let Some(text) = self.delivery.rewrite_redirected(context, &child.address) else { return };
+        if let Some(parent) = child.parent.clone() {
+            let mut rewritten = Address::child(&parent, text);
+            rewritten.is_hidden_in_bounces = child.is_hidden_in_bounces;
+            rewritten.is_one_time = child.is_one_time;
+            rewritten.start = child.start;
+            *child = rewritten;
+        }
+    }
+
+    /// A pipe, file or reply: routed already, unless it is refused.
+    fn special(&mut self, address: Address) {
+        if !self.is_for_delivery() {
+            self.routed.decided.push(Decided::Deliver(address));
+            return;
+        }
+        match &address.refusal {
+            None => self.deliver(address),
+            Some(Refusal::Forbidden { .. }) => {
+                let what = match address.kind {
+                    AddressKind::Pipe => "pipe",
+                    AddressKind::Reply => "autoreply",
+                    AddressKind::File | AddressKind::Directory | AddressKind::Mail => "file",
+                };
+                let problem = Problem::new(error_code::UNKNOWN, format!("delivery to {what} forbidden"));
+                self.routed.decided.push(Decided::Failed(address, problem));
+            }
+            Some(Refusal::Setup(text)) => {
+                let problem = Problem::new(error_code::BAD_TRANSPORT, text.clone());
+                self.routed.decided.push(Decided::Deferred(address, problem));
+            }
+        }
+    }
+
+    fn deliver(&mut self, address: Address) {
+        // The delivery of an `unseen` router has a name of its own, known only now.
+        if (self.request.is_done)(&address.unique) {
+            debug::line(debug::DELIVER, || "\"unseen\" delivery previously done - discarded".to_owned());
+            return;
+        }
+        if self.is_for_delivery() && !self.seen.insert(address.unique.clone()) {
+            debug::line(debug::DELIVER, || format!("{} is a duplicate address: discarded", address.text()));
+            return;
+        }
+        self.routed.decided.push(Decided::Deliver(address));
+    }
+
+    fn remember_domain(&mut self, address: &Address) {
+        let (Some(router), Some(transport)) = (address.router, address.transport) else { return };
+        let copies = self.delivery.routers.get(router.0).is_some_and(|r| r.driver.copies_routing_by_domain());
+        let unchanged =
+            address.propagated.headers_add.is_empty() && address.propagated.headers_remove.is_empty();
+        if !self.is_for_delivery()
+            || !copies
+            || !unchanged
+            || address.parent.is_some()
+            || self.delivery.is_local_transport(transport)
+        {
+            return;
+        }
+        self.by_domain.insert(
+            address.domain.clone(),
+            DomainRoute {
+                hosts: address.hosts.clone(),
+                router,
+                transport,
+                fallback_hosts: Arc::clone(&address.fallback_hosts),
+                run_as: address.run_as.clone(),
+                is_randomized: address.is_randomized,
+                errors_to: address.propagated.errors_to.clone(),
+            },
+        );
+    }
+
+    fn copy_of_domain(&self, address: &Address) -> Option<Address> {
+        let route = self.by_domain.get(&address.domain)?;
+        if address.start.is_some() {
+            return None;
+        }
+        let mut copy = address.clone();
+        copy.hosts.clone_from(&route.hosts);
+        copy.router = Some(route.router);
+        copy.transport = Some(route.transport);
+        copy.fallback_hosts = Arc::clone(&route.fallback_hosts);
+        copy.run_as = route.run_as.clone();
+        copy.is_randomized = route.is_randomized;
+        copy.propagated.errors_to.clone_from(&route.errors_to);
+        debug::line(debug::ROUTE, || format!("Routing for {} copied from its domain", copy.text()));
+        Some(copy)
+    }
+}
+
+impl Routed {
+    /// The addresses that go to transports.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Address> {
+        self.decided.iter().filter_map(|decided| match decided {
+            Decided::Deliver(address) => Some(address),
+            Decided::Discarded(_) | Decided::Failed(..) | Decided::Deferred(..) => None,
+        })
+    }
+}
+
+/// Makes an address the one in hand after routing: what transports do before they expand anything.
+pub fn enter(context: &mut Context, address: &Address) {
+    scope::enter(context, address);
+}
