@@ -8,10 +8,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use oxim_base::Text;
 use oxim_base::clock::{Stamp, Zone};
+
+use oxim_spool::hints::Hints;
+use oxim_spool::log::{Log, LogConfig};
 
 use crate::config::Config;
 use crate::host::Host;
@@ -56,12 +60,31 @@ pub struct Services {
     pub zone: Zone,
     /// The configuration; set once at start. Unset in tests of single evaluations.
     pub config: OnceLock<Arc<Config>>,
+    /// `spool_directory`, expanded.
+    pub spool_directory: PathBuf,
+    /// The logs; set once at start.
+    pub log: OnceLock<Arc<Log>>,
+    /// The hints, in modes that need them; without them every host is tried and every callout made.
+    pub hints: OnceLock<Arc<Hints>>,
     /// ACLs and host names, implemented by the crates above; set once at start.
     pub host: OnceLock<Arc<dyn Host>>,
     /// Regular expressions that come out of expansions.
     pub regexes: regex::Cache,
     /// Named lists, DNS and what else lists and lookups need; set once at start.
     pub surroundings: OnceLock<Arc<crate::list::Surroundings>>,
+}
+
+impl Services {
+    /// The logs. Before they are set (in tests), entries go to standard error as far as they are panics.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.log.get_or_init(|| {
+            let mut config = LogConfig::new(&self.spool_directory);
+            config.paths.files = false;
+            config.panic_to_stderr = true;
+            Arc::new(Log::new(config))
+        })
+    }
 }
 
 impl std::fmt::Debug for Services {
