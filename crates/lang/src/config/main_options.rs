@@ -427,7 +427,7 @@ pub static MAIN: &[OptionRow] = &[
     row("spool_directory", Str, "/var/spool/exim4", Works, "where the spool is"),
     row("spool_wireformat", Bool, "false", NotYet, "keep message bodies as they came"),
     row("sqlite_dbfile", Str, "", NotYet, "SQLite file for queries that name none"),
-    row("sqlite_lock_timeout", Time, "5", NotYet, "seconds to wait for a SQLite lock"),
+    row("sqlite_lock_timeout", Int, "5", NotYet, "seconds to wait for a SQLite lock"),
     row("srs_config", Str, "", NotYet, "all settings of the older SRS in one"),
     row("srs_hashlength", Int, "6", NotYet, "characters of an SRS hash"),
     row("srs_hashmin", Int, "-1", NotYet, "fewest characters of an SRS hash that count"),

@@ -8,6 +8,7 @@
 //! Manual chapters 6, 14 and the option lists of 15 to 42.
 
 pub mod builtin;
+mod derived;
 pub mod error;
 pub mod lines;
 pub mod macros;

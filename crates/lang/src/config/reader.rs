@@ -15,7 +15,7 @@ use super::named_lists::{ListKind, NamedList, NamedLists};
 use super::options::{
     Catalogue, Drivers, Instance, OptionKind, OptionRow, Options, Status, Value, default_value,
 };
-use super::{AclSource, Config, DriverClass, Hidden, SourceLine, report, rows, value};
+use super::{AclSource, Config, DriverClass, Hidden, SourceLine, derived, report, rows, value};
 
 /// What is wrong with a line: the text, the columns and advice.
 struct Fault {
@@ -407,13 +407,7 @@ impl Reader<'_> {
             self.lines.errors.push(ConfigError::new(message).helped(Some(help)));
             return;
         }
-        let instance = &mut open.instance;
-        if class == DriverClass::Authenticator
-            && instance.options.setting("public_name").is_none()
-            && let Some(row) = instance.options.row("public_name")
-        {
-            instance.options.put(row, Value::Text(instance.name.clone()), None);
-        }
+        derived::complete(class, &mut open.instance);
         self.class_instances(class).push(open.instance);
     }
 
