@@ -204,10 +204,7 @@ fn working(rows: &'static [OptionRow]) -> impl Iterator<Item = &'static str> {
 }
 
 fn is_offered(row: &OptionRow) -> bool {
-    match row.kind {
-        OptionKind::Alias(_) | OptionKind::Both(..) => true,
-        _ => row.status != Status::NotYet,
-    }
+    matches!(row.kind, OptionKind::Alias(_) | OptionKind::Both(..)) || row.status != Status::NotYet
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub struct ConfigError {
     /// The message stands alone, without the words `Exim configuration error`.
     pub is_bare: bool,
     /// The line with the columns at fault.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
     /// Advice for `oxim check`, such as the nearest name. Never part of Exim's text.
     pub help: Option<String>,
 }
@@ -86,7 +86,7 @@ impl ConfigError {
     /// The same error with the line shown.
     #[must_use]
     pub fn shown(mut self, text: &str, span: Range<usize>, first_line: usize) -> ConfigError {
-        self.excerpt = Some(Excerpt { text: text.to_owned(), span, first_line });
+        self.excerpt = Some(Box::new(Excerpt { text: text.to_owned(), span, first_line }));
         self
     }
 

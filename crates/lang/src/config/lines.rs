@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{ConfigError, Location};
-use super::macros::Macros;
+use super::macros::{LINE_BYTES_MAX, Macros};
 
 /// How deep `.include` may nest: a file that includes itself must end somewhere.
 const INCLUDE_DEPTH_MAX: usize = 64;
@@ -165,40 +165,48 @@ impl Lines {
 
     /// The next logical line; None at the end.
     pub fn next_line(&mut self) -> Option<Line> {
-        let mut text = String::new();
-        let mut first_line = 0;
-        let mut is_open = false;
+        loop {
+            let Some(line) = self.joined() else {
+                self.unfinished();
+                return None;
+            };
+            if !line.text.is_empty() {
+                self.shown.push(Shown::Line(line.text.clone()));
+                return Some(line);
+            }
+        }
+    }
+
+    /// Physical lines up to one that is not continued; the text may be empty.
+    fn joined(&mut self) -> Option<Line> {
+        let mut whole = String::new();
+        let mut first_line = None;
         let mut line = String::new();
-        let mut place = self.end.clone();
+        let mut location = self.end.clone();
         while self.physical(&mut line).is_some() {
-            match self.prepare(&mut line, !is_open) {
+            match self.prepare(&mut line, first_line.is_none()) {
                 Physical::Skipped => continue,
-                Physical::Blank if is_open => break,
+                Physical::Blank if first_line.is_some() => break,
                 Physical::Blank => continue,
                 Physical::Text => {}
             }
-            place = self.end.clone();
-            if !is_open {
-                first_line = place.line;
+            location = self.end.clone();
+            first_line.get_or_insert(location.line);
+            match line.strip_suffix('\\') {
+                Some(head) if whole.len() < LINE_BYTES_MAX => whole.push_str(head),
+                Some(_) => {}
+                None => {
+                    whole.push_str(&line);
+                    break;
+                }
             }
-            let Some(head) = line.strip_suffix('\\') else {
-                text.push_str(&line);
-                is_open = true;
-                break;
-            };
-            text.push_str(head);
-            is_open = true;
         }
-        if !is_open {
-            self.unfinished();
-            return None;
+        let first_line = first_line?;
+        if whole.len() >= LINE_BYTES_MAX {
+            self.errors.push(ConfigError::at(&location, "the line is too long"));
         }
-        let text = text.trim().to_owned();
-        if text.is_empty() {
-            return self.next_line();
-        }
-        self.shown.push(Shown::Line(text.clone()));
-        Some(Line { text, location: place, first_line })
+        let text = whole.trim().to_owned();
+        Some(Line { text, location, first_line })
     }
 
     /// Reports `.ifdef`s without `.endif`.

@@ -7,6 +7,9 @@
 use super::builtin::Builtins;
 use super::error::ConfigError;
 
+/// Longest line. Macros that double what earlier ones hold would otherwise fill the memory.
+pub(super) const LINE_BYTES_MAX: usize = 1 << 24;
+
 /// One macro of the file or of the command line.
 #[derive(Clone, Debug)]
 pub struct Macro {
@@ -209,6 +212,9 @@ fn replace_all(line: &mut String, from: usize, name: &str, value: &str) {
         out.push_str(before);
         out.push_str(value);
         rest = after;
+        if out.len() > LINE_BYTES_MAX {
+            break;
+        }
     }
     out.push_str(rest);
     *line = out;

@@ -108,9 +108,8 @@ impl Printer<'_> {
         if let Some(name) = word.strip_prefix('+') {
             return self.named_lists(name);
         }
-        let row = find_row(MAIN, word).and_then(|row| match row.kind {
-            OptionKind::Alias(target) => find_row(MAIN, target),
-            _ => Some(row),
+        let row = find_row(MAIN, word).and_then(|row| {
+            if let OptionKind::Alias(target) = row.kind { find_row(MAIN, target) } else { Some(row) }
         });
         let Some(row) = row else {
             self.line(&format!("{word} is not a known option"));
@@ -354,10 +353,10 @@ fn group_name(id: u32) -> String {
 
 /// The group that goes with a user that is set without one.
 fn group_of_user(row: &'static OptionRow, options: &Options) -> Option<String> {
-    let counterpart = match row.kind {
-        OptionKind::GidExpanded | OptionKind::Gid => row.name.replace("group", "user"),
-        _ => return None,
-    };
+    if !matches!(row.kind, OptionKind::GidExpanded | OptionKind::Gid) {
+        return None;
+    }
+    let counterpart = row.name.replace("group", "user");
     let uid = options.row(&counterpart).and_then(|row| options.id(row.name))?;
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
     Some(group_name(user.gid.as_raw()))

@@ -601,48 +601,42 @@ fn read_value(row: &'static OptionRow, written: &Written<'_>, is_negated: bool) 
 /// Puts a value in its place: where an alias points, in both of a pair, or joined to what is there.
 fn store(options: &mut Options, row: &'static OptionRow, value: Value, line: &Line) {
     let place = Some(line.location.clone());
-    match row.kind {
-        OptionKind::Alias(target) => {
-            if let Some(target) = options.row(target) {
-                let text = if let Value::Text(text) = &value { text.as_str() } else { "" };
-                let value = value::read(target.kind, target.name, text).unwrap_or(value);
-                options.put(target, value, place);
-            }
+    if let OptionKind::Alias(target) = row.kind {
+        if let Some(target) = options.row(target) {
+            let text = if let Value::Text(text) = &value { text.as_str() } else { "" };
+            let value = value::read(target.kind, target.name, text).unwrap_or(value);
+            options.put(target, value, place);
         }
-        OptionKind::Both(first, second) => {
-            for target in [options.row(first), options.row(second)].into_iter().flatten() {
-                options.put(target, value.clone(), place.clone());
-            }
+    } else if let OptionKind::Both(first, second) = row.kind {
+        for target in [options.row(first), options.row(second)].into_iter().flatten() {
+            options.put(target, value.clone(), place.clone());
         }
-        OptionKind::StrLines
-        | OptionKind::StrList
-        | OptionKind::StrSemicolons
-        | OptionKind::StrConditions => {
-            let text = if let Value::Text(text) = value { text } else { String::new() };
-            let joined = join(row.kind, options.string(row.name), &text);
-            options.put(row, Value::Text(joined), place);
-        }
-        _ => options.put(row, value, place),
+    } else if is_repeatable(row.kind)
+        && let Value::Text(text) = &value
+    {
+        let joined = join(row.kind, options.string(row.name), text);
+        options.put(row, Value::Text(joined), place);
+    } else {
+        options.put(row, value, place);
     }
 }
 
 /// What a repeated option comes to.
 fn join(kind: OptionKind, old: Option<&str>, new: &str) -> String {
-    let item = match kind {
-        OptionKind::StrLines => new.trim_end_matches('\n').to_owned(),
-        OptionKind::StrList => relisted(new, ':'),
-        OptionKind::StrSemicolons => relisted(new, ';'),
-        _ => new.to_owned(),
-    };
-    match (kind, old) {
-        (OptionKind::StrLines, Some(old)) => format!("{old}\n{item}"),
-        (OptionKind::StrList, Some(old)) => format!("{old}:{item}"),
-        (OptionKind::StrSemicolons, Some(old)) => format!("{old};{item}"),
-        (OptionKind::StrConditions, Some(old)) => {
-            format!("${{if and{{{{bool_lax{{{old}}}}}{{bool_lax{{{item}}}}}}}}}")
-        }
-        (_, Some(_) | None) => item,
+    if kind == OptionKind::StrConditions {
+        return old.map_or_else(
+            || new.to_owned(),
+            |old| format!("${{if and{{{{bool_lax{{{old}}}}}{{bool_lax{{{new}}}}}}}}}"),
+        );
     }
+    let (separator, item) = if kind == OptionKind::StrLines {
+        ('\n', new.trim_end_matches('\n').to_owned())
+    } else if kind == OptionKind::StrSemicolons {
+        (';', relisted(new, ';'))
+    } else {
+        (':', relisted(new, ':'))
+    };
+    old.map_or_else(|| item.clone(), |old| format!("{old}{separator}{item}"))
 }
 
 /// A list with another separator as one with `separator`, so that lists can be joined.

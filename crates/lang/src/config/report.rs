@@ -83,7 +83,7 @@ pub fn render(error: &ConfigError, is_warning: bool) -> String {
         diagnostic = diagnostic.with_notes(vec![help.clone()]);
     }
     let empty = Excerpt { text: String::new(), span: 0..0, first_line: 0 };
-    let excerpt = error.excerpt.as_ref().unwrap_or(&empty);
+    let excerpt = error.excerpt.as_deref().unwrap_or(&empty);
     let name = error.location.as_ref().map(|place| place.file.to_string()).unwrap_or_default();
     if error.excerpt.is_some() && !name.is_empty() {
         diagnostic = diagnostic.with_labels(vec![Label::primary((), excerpt.span.clone())]);
