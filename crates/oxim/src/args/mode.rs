@@ -1,0 +1,161 @@
+//! `-b…`: what the program is to do.
+
+use super::message::MessageCommand;
+use super::{ArgumentError, CommandLine, Cursor, queue};
+
+/// What the program is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Take a message from standard input (`-bm`, and the default). `explicit`: an option asked for it.
+    Receive {
+        /// `-bm` was given, so that no recipients is an error of its own.
+        explicit: bool,
+    },
+    /// SMTP on standard input and output.
+    Smtp {
+        /// `-bnq` and the like are in `sending`.
+        from_inetd: bool,
+    },
+    /// Batched SMTP on standard input.
+    BatchSmtp,
+    /// A pretended session from an address.
+    HostCheck {
+        /// Address, with a port after a last full stop.
+        host: Vec<u8>,
+        /// Callouts are made (`-bhc`).
+        callouts: bool,
+    },
+    /// Listen for connections.
+    Daemon {
+        /// Stay in the foreground (`-bdf`).
+        foreground: bool,
+        /// Accept on standard input (`-bw`), with a time limit of idleness in seconds.
+        inherited: Option<u64>,
+    },
+    /// A queue run, or a daemon that only runs the queue.
+    QueueRun,
+    /// Expand strings.
+    ExpandTest {
+        /// A file with a message that the strings may refer to (`-bem`).
+        message: Option<Vec<u8>>,
+    },
+    /// Rewrite addresses.
+    RewriteTest,
+    /// Find retry rules.
+    RetryTest,
+    /// Route addresses.
+    AddressTest,
+    /// Verify addresses.
+    Verify {
+        /// As senders (`-bvs`).
+        as_sender: bool,
+    },
+    /// Version and what is built in.
+    Version,
+    /// Print the configuration.
+    PrintConfig,
+    /// List the queue.
+    ListQueue(queue::Listing),
+    /// Count the queue.
+    CountQueue,
+    /// Act on messages.
+    Message(MessageCommand),
+    /// `newaliases`: run `bi_command`.
+    NewAliases,
+    /// `-bI:help` and kin.
+    Information(Vec<u8>),
+    /// Print the usage text.
+    Help,
+    /// Become a delivery agent.
+    DeliveryAgent,
+}
+
+impl Default for Mode {
+    fn default() -> Self {
+        Mode::Receive { explicit: false }
+    }
+}
+
+impl Mode {
+    /// Whether all further words are arguments, even those with a hyphen.
+    pub(super) fn takes_rest(&self) -> bool {
+        matches!(self, Mode::Message(command) if command.takes_rest())
+    }
+}
+
+/// The mode that the program's name stands for (manual section 5.1).
+pub(super) fn from_program_name(line: &mut CommandLine, name: &[u8]) {
+    let base = name.rsplit(|b| *b == b'/').next().unwrap_or(name);
+    match base {
+        b"mailq" => line.mode = Mode::ListQueue(queue::Listing::default()),
+        b"rsmtp" => line.mode = Mode::BatchSmtp,
+        b"rmail" => {
+            line.sending.ignore_dot = true;
+            line.sending.error_report = super::ErrorReport::MailExitZero;
+        }
+        b"runq" => {
+            line.queue_run = Some(queue::QueueRun::default());
+            line.mode = Mode::QueueRun;
+        }
+        b"newaliases" => line.mode = Mode::NewAliases,
+        _ => {}
+    }
+}
+
+/// Sets the mode; a second, different one is an error, as far as Exim says so.
+pub(super) fn set(line: &mut CommandLine, mode: Mode) -> Result<(), ArgumentError> {
+    let unset = matches!(line.mode, Mode::Receive { explicit: false } | Mode::ListQueue(_) | Mode::QueueRun);
+    if !unset && line.mode != mode && line.mode != Mode::Version {
+        return Err(ArgumentError("exim: incompatible command-line options or arguments".to_owned()));
+    }
+    line.mode = mode;
+    Ok(())
+}
+
+pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], rest: &[u8]) -> Result<(), ArgumentError> {
+    match rest {
+        b"d" => set(line, Mode::Daemon { foreground: false, inherited: None }),
+        b"df" => set(line, Mode::Daemon { foreground: true, inherited: None }),
+        b"e" => set(line, Mode::ExpandTest { message: None }),
+        b"em" => {
+            let file = cursor.next_word(word)?;
+            set(line, Mode::ExpandTest { message: Some(file) })
+        }
+        b"h" | b"hc" => {
+            let host = cursor.next_word(word)?;
+            set(line, Mode::HostCheck { host, callouts: rest == b"hc" })
+        }
+        b"i" => set(line, Mode::NewAliases),
+        b"m" => set(line, Mode::Receive { explicit: true }),
+        b"nq" => {
+            line.sending.allow_unqualified = true;
+            Ok(())
+        }
+        b"P" => set(line, Mode::PrintConfig),
+        b"pc" => set(line, Mode::CountQueue),
+        b"rt" => set(line, Mode::RetryTest),
+        b"rw" => set(line, Mode::RewriteTest),
+        b"S" => set(line, Mode::BatchSmtp),
+        b"s" => set(line, Mode::Smtp { from_inetd: false }),
+        b"t" => set(line, Mode::AddressTest),
+        b"V" => set(line, Mode::Version),
+        b"v" => set(line, Mode::Verify { as_sender: false }),
+        b"vs" => set(line, Mode::Verify { as_sender: true }),
+        b"F" | b"f" | b"fd" | b"fl" | b"fp" | b"fs" | b"malware" => Err(ArgumentError::not_yet(word)),
+        _ if rest.starts_with(b"I:") => set(line, Mode::Information(rest.get(2..).unwrap_or_default().to_vec())),
+        _ if rest.starts_with(b"p") => {
+            let listing = queue::listing(rest.get(1..).unwrap_or_default()).ok_or_else(|| ArgumentError::unknown(word))?;
+            set(line, Mode::ListQueue(listing))
+        }
+        _ if rest.starts_with(b"w") => {
+            let limit = rest.get(1..).unwrap_or_default();
+            let seconds = match std::str::from_utf8(limit) {
+                Ok("") => 0,
+                Ok(text) => oxim_base::clock::parse_interval(text).ok_or_else(|| ArgumentError::unknown(word))?,
+                Err(_) => return Err(ArgumentError::unknown(word)),
+            };
+            set(line, Mode::Daemon { foreground: true, inherited: Some(seconds) })
+        }
+        _ => Err(ArgumentError::unknown(word)),
+    }
+}
