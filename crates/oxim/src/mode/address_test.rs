@@ -1,0 +1,37 @@
+//! `-bt`, `-bv` and `-bvs`: routes or verifies addresses and prints what came of it.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use oxim_deliver::delivery::Delivery;
+use oxim_deliver::route_test::TestMode;
+use oxim_lang::context::Context;
+
+use crate::assemble::Program;
+
+/// Tests each argument, or each line of standard input. Exit code: 2 if one failed, 1 if one could not be resolved, else 0.
+pub fn run(program: &Program, delivery: &Delivery, context: &mut Context, mode: TestMode) -> u8 {
+    let mut worst = 0;
+    let mut test = |argument: &[u8]| {
+        let result = delivery.test_addresses(context, argument, mode, program.line.verbose);
+        let _ = io::stdout().lock().write_all(result.text.as_bytes());
+        worst = worst.max(result.status.code());
+    };
+    if program.line.arguments.is_empty() {
+        let prompts = io::stdin().is_terminal();
+        for line in io::stdin().lock().split(b'\n') {
+            let Ok(line) = line else { break };
+            if !line.trim_ascii().is_empty() {
+                test(line.trim_ascii());
+            }
+            if prompts {
+                print!("> ");
+                let _ = io::stdout().flush();
+            }
+        }
+    } else {
+        for argument in &program.line.arguments {
+            test(argument);
+        }
+    }
+    worst
+}

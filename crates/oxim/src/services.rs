@@ -1,0 +1,180 @@
+//! What all evaluations share, made from the configuration: logs, hints, DNS, named lists.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oxim_base::clock::Zone;
+use oxim_lang::config::{Config, ConfigError};
+use oxim_lang::context::{Context, Services};
+use oxim_lang::interfaces::Interfaces;
+use oxim_lang::list::{List, ListKind, LogKind, NamedLists, Surroundings};
+use oxim_net::dns::{Family, Resolver, ResolverConfig};
+use oxim_spool::hints::{Hints, HintsConfig};
+use oxim_spool::log::{Log, LogConfig, LogPaths, LogSelectors, SyslogConfig};
+use oxim_spool::store::LocalConfig;
+use oxim_spool::{Owner, Report};
+
+/// The parts that every mode needs. Costs nothing but memory.
+///
+/// # Errors
+/// A faulty `log_selector` or `log_file_path`, or a `spool_directory` that cannot be expanded.
+pub fn make(config: &Arc<Config>) -> Result<Services, Vec<ConfigError>> {
+    let zone = zone(config);
+    let services = Services { zone, ..Services::default() };
+    let _ = services.config.set(Arc::clone(config));
+    let services = services;
+    let shared = Arc::new(services);
+    let mut context = Context::new(Arc::clone(&shared));
+    let spool = spool_directory(config, &mut context)?;
+    let log = Arc::new(Log::new(log_config(config, &mut context, zone, &spool)?));
+    drop(context);
+    let mut services = Arc::try_unwrap(shared).unwrap_or_else(|_| Services { zone, ..Services::default() });
+    let _ = services.config.set(Arc::clone(config));
+    let _ = services.log.set(log);
+    services.spool_directory = spool;
+    Ok(services)
+}
+
+fn zone(config: &Config) -> Zone {
+    match config.main.timezone.as_deref() {
+        Some("UTC" | "GMT") => Zone::Utc,
+        _ => Zone::Local,
+    }
+}
+
+fn expanded(context: &mut Context, template: &oxim_lang::expand::Template, option: &str) -> Result<String, Vec<ConfigError>> {
+    template.expand(context).map(|text| text.to_string_lossy()).map_err(|e| vec![ConfigError::bare(format!("failed to expand {option} \"{}\": {e}", template.source()))])
+}
+
+fn spool_directory(config: &Config, context: &mut Context) -> Result<PathBuf, Vec<ConfigError>> {
+    expanded(context, &config.main.spool_directory, "spool_directory").map(PathBuf::from)
+}
+
+fn log_config(config: &Config, context: &mut Context, zone: Zone, spool: &std::path::Path) -> Result<LogConfig, Vec<ConfigError>> {
+    let main = &config.main;
+    let paths = expanded(context, &main.log_file_path, "log_file_path")?;
+    let located = |name: &str, text: String| match config.main_options.location(name) {
+        Some(location) => vec![ConfigError::at(location, text)],
+        None => vec![ConfigError::new(text)],
+    };
+    let paths = LogPaths::parse(&paths, spool).map_err(|e| located("log_file_path", e.to_string()))?;
+    let selectors = match &main.log_selector {
+        Some(text) => LogSelectors::parse(text).map_err(|e| located("log_selector", e.to_string()))?,
+        None => LogSelectors::default(),
+    };
+    let defaults = SyslogConfig::default();
+    Ok(LogConfig {
+        paths,
+        zone,
+        log_timezone: main.log_timezone,
+        write_rejectlog: main.write_rejectlog,
+        selectors,
+        owner: owner(config),
+        syslog: SyslogConfig {
+            facility: main.syslog_facility.clone().unwrap_or_else(|| defaults.facility.clone()),
+            process_name: main.syslog_processname.clone(),
+            timestamp: main.syslog_timestamp,
+            duplication: main.syslog_duplication,
+            pid: main.syslog_pid,
+            ..defaults
+        },
+        panic_to_stderr: true,
+    })
+}
+
+/// Whose files those of spool and logs are, if it is for us to say.
+#[must_use]
+pub fn owner(config: &Config) -> Option<Owner> {
+    rustix::process::geteuid().is_root().then_some(Owner { uid: config.main.exim_user, gid: config.main.exim_group })
+}
+
+/// Trouble goes to the panic log.
+#[must_use]
+pub fn report(services: &Arc<Services>) -> Report {
+    let services = Arc::clone(services);
+    Arc::new(move |text| services.log().panic(text))
+}
+
+/// How the spool is set up.
+#[must_use]
+pub fn store_config(config: &Config, services: &Arc<Services>) -> LocalConfig {
+    LocalConfig {
+        owner: owner(config),
+        split_spool_directory: config.main.split_spool_directory,
+        message_logs: config.main.message_logs,
+        report: report(services),
+        ..LocalConfig::new(services.spool_directory.clone())
+    }
+}
+
+/// Opens the hints. Without them mail goes on: every host is tried, every callout made.
+pub fn open_hints(config: &Config, services: &Arc<Services>, cache: bool) {
+    let settings = HintsConfig { spool_directory: services.spool_directory.clone(), owner: owner(config), cache, report: report(services) };
+    match Hints::open(settings) {
+        Ok(hints) => {
+            let _ = services.hints.set(Arc::new(hints));
+        }
+        Err(error) => services.log().panic(format!("hints cannot be opened: {error}")),
+    }
+}
+
+/// DNS as the options want it.
+#[must_use]
+pub fn resolver(config: &Config) -> Resolver {
+    let main = &config.main;
+    let servers = main.dns_servers.as_ref().map(|list| {
+        let items = oxim_lang::list::split(list.as_bytes());
+        items.filter_map(|item| server_address(&String::from_utf8_lossy(&item))).collect()
+    });
+    let defaults = ResolverConfig::default();
+    Resolver::new(ResolverConfig {
+        servers,
+        timeout: Some(main.dns_retrans).filter(|t| !t.is_zero()),
+        attempts: usize::try_from(main.dns_retry).ok().filter(|n| *n > 0),
+        use_edns: main.dns_use_edns0 > 0,
+        cname_loops: usize::try_from(main.dns_cname_loops).unwrap_or(defaults.cname_loops),
+        ..defaults
+    })
+}
+
+/// `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353`.
+fn server_address(text: &str) -> Option<std::net::SocketAddr> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|ip| std::net::SocketAddr::new(ip, 53)))
+}
+
+/// Gives lists and lookups what they need. `runtime` drives DNS.
+pub fn surround(config: &Config, services: &Arc<Services>, runtime: Option<tokio::runtime::Handle>) {
+    let main = &config.main;
+    let mut named = NamedLists::default();
+    for list in config.lists.iter() {
+        named.define(list_kind(list.kind), &list.name, &list.source, list.cached, list.hidden);
+    }
+    let for_log = Arc::downgrade(services);
+    let surroundings = Surroundings {
+        named: Arc::new(named),
+        primary_hostname: main.primary_hostname.clone(),
+        hosts_treat_as_local: main.hosts_treat_as_local.as_ref().map(|text| List::compile(ListKind::Domain, text)),
+        interfaces: Interfaces::new(&main.local_interfaces, main.extra_local_interfaces.as_deref().unwrap_or("")),
+        family: if main.disable_ipv6 { Family::V4 } else { Family::Both },
+        resolver: runtime.map(|handle| resolver(config).blocking(handle)),
+        log: Some(Arc::new(move |kind, line: &str| {
+            if let Some(services) = for_log.upgrade() {
+                match kind {
+                    LogKind::Main => services.log().main(line),
+                    LogKind::Panic => services.log().both(line),
+                }
+            }
+        })),
+    };
+    let _ = services.surroundings.set(Arc::new(surroundings));
+}
+
+fn list_kind(kind: oxim_lang::config::ListKind) -> ListKind {
+    use oxim_lang::config::ListKind as Named;
+    match kind {
+        Named::Domain => ListKind::Domain,
+        Named::Host => ListKind::Host,
+        Named::Address => ListKind::Address,
+        Named::LocalPart => ListKind::LocalPart,
+    }
+}
