@@ -1,10 +1,19 @@
-//! The program.
+//! Oxim: a mail transfer agent that takes Exim's place.
+//!
+//! This file chooses between our own subcommands and Exim's command line, and turns errors into exit codes.
 
 mod args;
+mod assemble;
+mod build;
+mod daemon;
+mod mode;
+mod privilege;
+mod run;
+mod services;
 
-fn main() {
-    if let Err(error) = args::parse(std::env::args_os()) {
-        eprintln!("{}", error.0);
-        std::process::exit(1);
-    }
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    ExitCode::from(run::run(words))
 }

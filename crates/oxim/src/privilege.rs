@@ -8,7 +8,10 @@ use oxim_lang::config::Config;
 pub fn is_admin(config: &Config) -> bool {
     let uid = Uid::current().as_raw();
     let groups = caller_groups();
-    uid == 0 || uid == config.main.exim_user || groups.contains(&config.main.exim_group) || config.main.admin_groups.iter().any(|g| groups.contains(g))
+    uid == 0
+        || uid == config.main.exim_user
+        || groups.contains(&config.main.exim_group)
+        || config.main.admin_groups.iter().any(|g| groups.contains(g))
 }
 
 fn caller_groups() -> Vec<u32> {

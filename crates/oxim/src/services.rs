@@ -42,15 +42,26 @@ fn zone(config: &Config) -> Zone {
     }
 }
 
-fn expanded(context: &mut Context, template: &oxim_lang::expand::Template, option: &str) -> Result<String, Vec<ConfigError>> {
-    template.expand(context).map(|text| text.to_string_lossy()).map_err(|e| vec![ConfigError::bare(format!("failed to expand {option} \"{}\": {e}", template.source()))])
+fn expanded(
+    context: &mut Context,
+    template: &oxim_lang::expand::Template,
+    option: &str,
+) -> Result<String, Vec<ConfigError>> {
+    template.expand(context).map(|text| text.to_string_lossy()).map_err(|e| {
+        vec![ConfigError::bare(format!("failed to expand {option} \"{}\": {e}", template.source()))]
+    })
 }
 
 fn spool_directory(config: &Config, context: &mut Context) -> Result<PathBuf, Vec<ConfigError>> {
     expanded(context, &config.main.spool_directory, "spool_directory").map(PathBuf::from)
 }
 
-fn log_config(config: &Config, context: &mut Context, zone: Zone, spool: &std::path::Path) -> Result<LogConfig, Vec<ConfigError>> {
+fn log_config(
+    config: &Config,
+    context: &mut Context,
+    zone: Zone,
+    spool: &std::path::Path,
+) -> Result<LogConfig, Vec<ConfigError>> {
     let main = &config.main;
     let paths = expanded(context, &main.log_file_path, "log_file_path")?;
     let located = |name: &str, text: String| match config.main_options.location(name) {
@@ -85,7 +96,9 @@ fn log_config(config: &Config, context: &mut Context, zone: Zone, spool: &std::p
 /// Whose files those of spool and logs are, if it is for us to say.
 #[must_use]
 pub fn owner(config: &Config) -> Option<Owner> {
-    rustix::process::geteuid().is_root().then_some(Owner { uid: config.main.exim_user, gid: config.main.exim_group })
+    rustix::process::geteuid()
+        .is_root()
+        .then_some(Owner { uid: config.main.exim_user, gid: config.main.exim_group })
 }
 
 /// Trouble goes to the panic log.
@@ -109,7 +122,12 @@ pub fn store_config(config: &Config, services: &Arc<Services>) -> LocalConfig {
 
 /// Opens the hints. Without them mail goes on: every host is tried, every callout made.
 pub fn open_hints(config: &Config, services: &Arc<Services>, cache: bool) {
-    let settings = HintsConfig { spool_directory: services.spool_directory.clone(), owner: owner(config), cache, report: report(services) };
+    let settings = HintsConfig {
+        spool_directory: services.spool_directory.clone(),
+        owner: owner(config),
+        cache,
+        report: report(services),
+    };
     match Hints::open(settings) {
         Ok(hints) => {
             let _ = services.hints.set(Arc::new(hints));
@@ -147,15 +165,21 @@ pub fn surround(config: &Config, services: &Arc<Services>, runtime: Option<tokio
     let main = &config.main;
     let mut named = NamedLists::default();
     for list in config.lists.iter() {
-        named.define(list_kind(list.kind), &list.name, &list.source, list.cached, list.hidden);
+        named.define(list_kind(list.kind), &list.name, &list.source, list.is_cached, list.is_hidden);
     }
     let for_log = Arc::downgrade(services);
     let surroundings = Surroundings {
         named: Arc::new(named),
         primary_hostname: main.primary_hostname.clone(),
-        hosts_treat_as_local: main.hosts_treat_as_local.as_ref().map(|text| List::compile(ListKind::Domain, text)),
-        interfaces: Interfaces::new(&main.local_interfaces, main.extra_local_interfaces.as_deref().unwrap_or("")),
-        family: if main.disable_ipv6 { Family::V4 } else { Family::Both },
+        hosts_treat_as_local: main
+            .hosts_treat_as_local
+            .as_ref()
+            .map(|text| List::compile(ListKind::Domain, text)),
+        interfaces: Interfaces::new(
+            &main.local_interfaces,
+            main.extra_local_interfaces.as_deref().unwrap_or(""),
+        ),
+        family: if main.disable_ipv6 { Family::V4Only } else { Family::Any },
         resolver: runtime.map(|handle| resolver(config).blocking(handle)),
         log: Some(Arc::new(move |kind, line: &str| {
             if let Some(services) = for_log.upgrade() {

@@ -75,17 +75,34 @@ const ACTIONS: &[(&[u8], MessageAction)] = &[
     (b"set", MessageAction::Set),
 ];
 
-pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], rest: &[u8]) -> Result<(), ArgumentError> {
+pub(super) fn option(
+    line: &mut CommandLine,
+    cursor: &mut Cursor,
+    word: &[u8],
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
     if rest == b"eb" {
-        return Err(ArgumentError("exim: -Meb is not implemented: edit the message before it is sent, or remove it".to_owned()));
+        return Err(ArgumentError(
+            "exim: -Meb is not implemented: edit the message before it is sent, or remove it".to_owned(),
+        ));
     }
     let action = ACTIONS.iter().find(|(name, _)| *name == rest).map(|(_, action)| *action);
     let action = action.ok_or_else(|| ArgumentError::unknown(word))?;
-    let words: Vec<Vec<u8>> = if matches!(action, MessageAction::Set) { cursor.words.next().into_iter().collect() } else { cursor.words.by_ref().collect() };
+    let words: Vec<Vec<u8>> = if matches!(action, MessageAction::Set) {
+        cursor.words.next().into_iter().collect()
+    } else {
+        cursor.words.by_ref().collect()
+    };
     if words.is_empty() {
-        return Err(ArgumentError(format!("exim: no message ids given after {} option", String::from_utf8_lossy(word))));
+        return Err(ArgumentError(format!(
+            "exim: no message ids given after {} option",
+            String::from_utf8_lossy(word)
+        )));
     }
-    let is_about_one = matches!(action, MessageAction::AddRecipients | MessageAction::EditSender | MessageAction::MarkDelivered);
+    let is_about_one = matches!(
+        action,
+        MessageAction::AddRecipients | MessageAction::EditSender | MessageAction::MarkDelivered
+    );
     let ids: &[Vec<u8>] = match action {
         MessageAction::MoveToQueue => words.get(1..).unwrap_or_default(),
         _ if is_about_one => words.get(..1).unwrap_or_default(),
@@ -94,7 +111,10 @@ pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], r
     for id in ids {
         let text = String::from_utf8_lossy(id);
         if oxim_mail::message_id::MessageId::parse(id).is_none() {
-            return Err(ArgumentError(format!("exim: malformed message id {text} after {} option", String::from_utf8_lossy(word))));
+            return Err(ArgumentError(format!(
+                "exim: malformed message id {text} after {} option",
+                String::from_utf8_lossy(word)
+            )));
         }
     }
     if is_about_one && words.len() < 2 {

@@ -71,7 +71,10 @@ pub struct ArgumentError(pub String);
 impl ArgumentError {
     /// Exim's words for an option that it does not know.
     fn unknown(option: &[u8]) -> ArgumentError {
-        ArgumentError(format!("exim abandoned: unknown, malformed, or incomplete option {}", String::from_utf8_lossy(option)))
+        ArgumentError(format!(
+            "exim abandoned: unknown, malformed, or incomplete option {}",
+            String::from_utf8_lossy(option)
+        ))
     }
 
     /// For options that exist in Exim but not here yet.
@@ -88,7 +91,11 @@ struct Cursor {
 impl Cursor {
     /// What is left of the option's own word, or the next word.
     fn value(&mut self, option: &[u8], rest: &[u8]) -> Result<Vec<u8>, ArgumentError> {
-        if rest.is_empty() { self.words.next().ok_or_else(|| ArgumentError::unknown(option)) } else { Ok(rest.to_vec()) }
+        if rest.is_empty() {
+            self.words.next().ok_or_else(|| ArgumentError::unknown(option))
+        } else {
+            Ok(rest.to_vec())
+        }
     }
 
     /// The next word, which must be there.
@@ -152,13 +159,21 @@ fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8]) -> Result<()
 fn check(line: &CommandLine) -> Result<(), ArgumentError> {
     let runs_queue = line.queue_run.is_some();
     let with_queue_run = matches!(line.mode, Mode::Receive { .. } | Mode::Daemon { .. } | Mode::QueueRun);
-    let wants_no_arguments = matches!(line.mode, Mode::Daemon { .. } | Mode::Smtp { .. } | Mode::BatchSmtp | Mode::HostCheck { .. } | Mode::QueueRun);
+    let wants_no_arguments = matches!(
+        line.mode,
+        Mode::Daemon { .. } | Mode::Smtp { .. } | Mode::BatchSmtp | Mode::HostCheck { .. } | Mode::QueueRun
+    );
     let interval = line.queue_run.as_ref().is_some_and(|q| q.interval.is_some());
     let bad = (runs_queue && !with_queue_run)
         || (wants_no_arguments && !line.arguments.is_empty())
         || (matches!(line.mode, Mode::Daemon { .. }) && runs_queue && !interval)
-        || (line.sending.extract_recipients && !matches!(line.mode, Mode::Receive { .. } | Mode::ExpandTest { .. }));
-    if bad { Err(ArgumentError("exim: incompatible command-line options or arguments".to_owned())) } else { Ok(()) }
+        || (line.sending.extract_recipients
+            && !matches!(line.mode, Mode::Receive { .. } | Mode::ExpandTest { .. }));
+    if bad {
+        Err(ArgumentError("exim: incompatible command-line options or arguments".to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

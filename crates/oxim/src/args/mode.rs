@@ -112,7 +112,12 @@ pub(super) fn set(line: &mut CommandLine, mode: Mode) -> Result<(), ArgumentErro
     Ok(())
 }
 
-pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], rest: &[u8]) -> Result<(), ArgumentError> {
+pub(super) fn option(
+    line: &mut CommandLine,
+    cursor: &mut Cursor,
+    word: &[u8],
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
     match rest {
         b"d" => set(line, Mode::Daemon { foreground: false, inherited: None }),
         b"df" => set(line, Mode::Daemon { foreground: true, inherited: None }),
@@ -142,16 +147,21 @@ pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], r
         b"v" => set(line, Mode::Verify { as_sender: false }),
         b"vs" => set(line, Mode::Verify { as_sender: true }),
         b"F" | b"f" | b"fd" | b"fl" | b"fp" | b"fs" | b"malware" => Err(ArgumentError::not_yet(word)),
-        _ if rest.starts_with(b"I:") => set(line, Mode::Information(rest.get(2..).unwrap_or_default().to_vec())),
+        _ if rest.starts_with(b"I:") => {
+            set(line, Mode::Information(rest.get(2..).unwrap_or_default().to_vec()))
+        }
         _ if rest.starts_with(b"p") => {
-            let listing = queue::listing(rest.get(1..).unwrap_or_default()).ok_or_else(|| ArgumentError::unknown(word))?;
+            let listing = queue::listing(rest.get(1..).unwrap_or_default())
+                .ok_or_else(|| ArgumentError::unknown(word))?;
             set(line, Mode::ListQueue(listing))
         }
         _ if rest.starts_with(b"w") => {
             let limit = rest.get(1..).unwrap_or_default();
             let seconds = match std::str::from_utf8(limit) {
                 Ok("") => 0,
-                Ok(text) => oxim_base::clock::parse_interval(text).ok_or_else(|| ArgumentError::unknown(word))?,
+                Ok(text) => {
+                    oxim_base::clock::parse_interval(text).ok_or_else(|| ArgumentError::unknown(word))?
+                }
                 Err(_) => return Err(ArgumentError::unknown(word)),
             };
             set(line, Mode::Daemon { foreground: true, inherited: Some(seconds) })

@@ -81,7 +81,12 @@ pub enum DeliveryMode {
     QueueRemote,
 }
 
-pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], rest: &[u8]) -> Result<(), ArgumentError> {
+pub(super) fn option(
+    line: &mut CommandLine,
+    cursor: &mut Cursor,
+    word: &[u8],
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
     match rest {
         b"A" => line.alias_file = Some(cursor.next_word(word)?),
         b"db" => line.sending.delivery = Some(DeliveryMode::Background),
@@ -102,14 +107,22 @@ pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], r
         b"s" => line.smtp_receive_timeout = Some(time(&cursor.next_word(word)?, word)?),
         b"X" => line.listen = Some(cursor.next_word(word)?),
         b"Y" => {} // No notifier socket: the control socket does its work.
-        _ if rest.starts_with(b"M") => return message_origin(line, cursor, word, rest.get(1..).unwrap_or_default()),
+        _ if rest.starts_with(b"M") => {
+            return message_origin(line, cursor, word, rest.get(1..).unwrap_or_default());
+        }
         _ if rest.starts_with(b"B") => {
-            if rest.len() == 1 && cursor.words.as_slice().first().is_some_and(|w| w.iter().all(u8::is_ascii_digit)) {
+            if rest.len() == 1
+                && cursor.words.as_slice().first().is_some_and(|w| w.iter().all(u8::is_ascii_digit))
+            {
                 cursor.words.next();
             }
         }
-        _ if rest.starts_with(b"r") => line.receive_timeout = Some(time(rest.get(1..).unwrap_or_default(), word)?),
-        _ if rest.starts_with(b"s") => line.smtp_receive_timeout = Some(time(rest.get(1..).unwrap_or_default(), word)?),
+        _ if rest.starts_with(b"r") => {
+            line.receive_timeout = Some(time(rest.get(1..).unwrap_or_default(), word)?)
+        }
+        _ if rest.starts_with(b"s") => {
+            line.smtp_receive_timeout = Some(time(rest.get(1..).unwrap_or_default(), word)?)
+        }
         _ => return Err(ArgumentError::unknown(word)),
     }
     Ok(())
@@ -117,12 +130,17 @@ pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], r
 
 fn time(text: &[u8], word: &[u8]) -> Result<std::time::Duration, ArgumentError> {
     let seconds = std::str::from_utf8(text).ok().and_then(oxim_base::clock::parse_interval);
-    seconds
-        .map(std::time::Duration::from_secs)
-        .ok_or_else(|| ArgumentError(format!("exim: bad time value {}: abandoned", String::from_utf8_lossy(word))))
+    seconds.map(std::time::Duration::from_secs).ok_or_else(|| {
+        ArgumentError(format!("exim: bad time value {}: abandoned", String::from_utf8_lossy(word)))
+    })
 }
 
-fn message_origin(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], rest: &[u8]) -> Result<(), ArgumentError> {
+fn message_origin(
+    line: &mut CommandLine,
+    cursor: &mut Cursor,
+    word: &[u8],
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
     let value = cursor.next_word(word)?;
     let slot = match rest {
         b"a" => &mut line.origin.host_address,

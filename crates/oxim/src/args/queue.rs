@@ -69,7 +69,13 @@ pub(super) fn listing(letters: &[u8]) -> Option<Listing> {
     Some(listing)
 }
 
-pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], first: u8, rest: &[u8]) -> Result<(), ArgumentError> {
+pub(super) fn option(
+    line: &mut CommandLine,
+    cursor: &mut Cursor,
+    word: &[u8],
+    first: u8,
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
     let mut run = line.queue_run.take().unwrap_or_default();
     let done = match first {
         b'q' => letters(&mut run, cursor, word, rest),
@@ -106,7 +112,9 @@ fn letters(run: &mut QueueRun, cursor: &mut Cursor, word: &[u8], rest: &[u8]) ->
     }
     if !rest.is_empty() {
         let text = std::str::from_utf8(rest).ok().and_then(oxim_base::clock::parse_interval);
-        let seconds = text.filter(|s| *s > 0).ok_or_else(|| ArgumentError(format!("exim: bad time value {}: abandoned", String::from_utf8_lossy(word))))?;
+        let seconds = text.filter(|s| *s > 0).ok_or_else(|| {
+            ArgumentError(format!("exim: bad time value {}: abandoned", String::from_utf8_lossy(word)))
+        })?;
         run.interval = Some(Duration::from_secs(seconds));
         return Ok(());
     }
@@ -123,12 +131,22 @@ fn letters(run: &mut QueueRun, cursor: &mut Cursor, word: &[u8], rest: &[u8]) ->
 }
 
 /// `-R[r][f|ff]` and `-S[r][f|ff]` with a string of their own or in the next word.
-fn selection(run: &mut QueueRun, cursor: &mut Cursor, word: &[u8], first: u8, rest: &[u8]) -> Result<(), ArgumentError> {
+fn selection(
+    run: &mut QueueRun,
+    cursor: &mut Cursor,
+    word: &[u8],
+    first: u8,
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
     let mut rest = rest;
     let mut is_regex = false;
-    for (letters, regex, force, frozen) in
-        [(&b"rff"[..], true, true, true), (b"rf", true, true, false), (b"ff", false, true, true), (b"r", true, false, false), (b"f", false, true, false)]
-    {
+    for (letters, regex, force, frozen) in [
+        (&b"rff"[..], true, true, true),
+        (b"rf", true, true, false),
+        (b"ff", false, true, true),
+        (b"r", true, false, false),
+        (b"f", false, true, false),
+    ] {
         if rest == letters {
             is_regex = regex;
             run.force |= force;
@@ -139,6 +157,10 @@ fn selection(run: &mut QueueRun, cursor: &mut Cursor, word: &[u8], first: u8, re
     }
     let text = cursor.value(word, rest)?;
     let chosen = Selection { text, is_regex };
-    if first == b'R' { run.recipient = Some(chosen) } else { run.sender = Some(chosen) }
+    if first == b'R' {
+        run.recipient = Some(chosen)
+    } else {
+        run.sender = Some(chosen)
+    }
     Ok(())
 }

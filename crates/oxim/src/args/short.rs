@@ -6,11 +6,22 @@ use super::{ArgumentError, CommandLine, Cursor};
 /// How many `-D` a command line may have, and how long a macro's name may be (manual section 5.3).
 const MACROS_MAX: usize = 10;
 
-pub(super) fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8], first: u8, rest: &[u8]) -> Result<(), ArgumentError> {
+pub(super) fn option(
+    line: &mut CommandLine,
+    cursor: &mut Cursor,
+    word: &[u8],
+    first: u8,
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
     match (first, rest) {
         (b'C', _) => {
             let list = cursor.value(word, rest)?;
-            line.config_files = Some(list.split(|b| *b == b':').map(|f| f.trim_ascii().to_vec()).filter(|f| !f.is_empty()).collect());
+            line.config_files = Some(
+                list.split(|b| *b == b':')
+                    .map(|f| f.trim_ascii().to_vec())
+                    .filter(|f| !f.is_empty())
+                    .collect(),
+            );
         }
         (b'D', _) => define(line, word, rest)?,
         (b'd', b"ropcr") => line.sending.drop_cr = true,
@@ -59,7 +70,9 @@ fn define(line: &mut CommandLine, word: &[u8], rest: &[u8]) -> Result<(), Argume
     let length = text.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
     let (name, tail) = text.split_at_checked(length).ok_or_else(|| ArgumentError::unknown(word))?;
     if !name.first().is_some_and(u8::is_ascii_uppercase) {
-        return Err(ArgumentError("exim: macro name set by -D must start with an upper case letter".to_owned()));
+        return Err(ArgumentError(
+            "exim: macro name set by -D must start with an upper case letter".to_owned(),
+        ));
     }
     if line.macros.len() >= MACROS_MAX {
         return Err(ArgumentError("exim: too many -D options on command line".to_owned()));

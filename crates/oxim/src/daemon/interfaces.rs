@@ -34,14 +34,18 @@ pub fn addresses(wanted: &Wanted) -> Result<Vec<SocketAddr>, String> {
             ports = format!("<\n {}", own_ports.join("\n"));
             if own_interfaces.is_empty() {
                 // Ports alone: every interface keeps its address and loses its port.
-                own_interfaces = list::split(interfaces.as_bytes()).iter().map(|i| without_port(&String::from_utf8_lossy(i))).collect();
+                own_interfaces = list::split(interfaces.as_bytes())
+                    .map(|i| without_port(&String::from_utf8_lossy(&i)))
+                    .collect();
             }
         }
         interfaces = format!("<\n {}", own_interfaces.join("\n"));
     }
-    let ports: Vec<u16> = list::split(ports.as_bytes()).iter().map(|p| port(&String::from_utf8_lossy(p))).collect::<Result<_, _>>()?;
+    let ports: Vec<u16> = list::split(ports.as_bytes())
+        .map(|p| port(&String::from_utf8_lossy(&p)))
+        .collect::<Result<_, _>>()?;
     let mut all = Vec::new();
-    let interfaces = list::split(interfaces.as_bytes());
+    let interfaces: Vec<_> = list::split(interfaces.as_bytes()).collect();
     let everywhere = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     if interfaces.is_empty() {
         all.extend(everywhere.iter().flat_map(|ip| ports.iter().map(|p| SocketAddr::new(*ip, *p))));
@@ -84,7 +88,15 @@ fn interface(item: &str) -> Result<(IpAddr, Option<u16>), String> {
 }
 
 /// Names that postmasters use for ports; others are looked up in /etc/services.
-const NAMES: &[(&str, u16)] = &[("smtp", 25), ("mail", 25), ("smtps", 465), ("ssmtp", 465), ("submissions", 465), ("urd", 465), ("submission", 587)];
+const NAMES: &[(&str, u16)] = &[
+    ("smtp", 25),
+    ("mail", 25),
+    ("smtps", 465),
+    ("ssmtp", 465),
+    ("submissions", 465),
+    ("urd", 465),
+    ("submission", 587),
+];
 
 /// A port by number or name.
 ///
@@ -112,13 +124,21 @@ mod tests {
     use super::*;
 
     fn listed(interfaces: &str, ports: &str, command_line: Option<&str>) -> Vec<String> {
-        let wanted = Wanted { interfaces: interfaces.into(), ports: ports.into(), command_line: command_line.map(str::to_owned), disable_ipv6: false };
+        let wanted = Wanted {
+            interfaces: interfaces.into(),
+            ports: ports.into(),
+            command_line: command_line.map(str::to_owned),
+            disable_ipv6: false,
+        };
         addresses(&wanted).unwrap().iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn interfaces_and_ports() {
-        assert_eq!(listed("127.0.0.1 : 192.0.2.7.26", "25:587", None), ["127.0.0.1:25", "127.0.0.1:587", "192.0.2.7:26"]);
+        assert_eq!(
+            listed("127.0.0.1 : 192.0.2.7.26", "25:587", None),
+            ["127.0.0.1:25", "127.0.0.1:587", "192.0.2.7:26"]
+        );
         assert_eq!(listed("<; ::1 ; [::1]:26", "smtp", None), ["[::1]:25", "[::1]:26"]);
         assert_eq!(listed("", "25", None), ["[::]:25", "0.0.0.0:25"]);
     }
@@ -127,7 +147,15 @@ mod tests {
     fn the_command_line_goes_before() {
         assert_eq!(listed("127.0.0.1.26", "25", Some("2525")), ["127.0.0.1:2525"]);
         assert_eq!(listed("127.0.0.1", "25", Some("127.0.0.3")), ["127.0.0.3:25"]);
-        assert_eq!(listed("127.0.0.1", "25", Some("127.0.0.3:26:[127.0.0.4]")), ["127.0.0.3:26"].map(str::to_owned).to_vec().into_iter().chain(["127.0.0.4:26".to_owned()]).collect::<Vec<_>>());
+        assert_eq!(
+            listed("127.0.0.1", "25", Some("127.0.0.3:26:[127.0.0.4]")),
+            ["127.0.0.3:26"]
+                .map(str::to_owned)
+                .to_vec()
+                .into_iter()
+                .chain(["127.0.0.4:26".to_owned()])
+                .collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -16,7 +16,9 @@ impl PidFile {
     pub fn write(path: &Path) -> io::Result<PidFile> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
-        let written = file.write_all(format!("{}\n", std::process::id()).as_bytes()).and_then(|()| fs::rename(&temporary, path));
+        let written = file
+            .write_all(format!("{}\n", std::process::id()).as_bytes())
+            .and_then(|()| fs::rename(&temporary, path));
         if let Err(error) = written {
             let _ = fs::remove_file(&temporary);
             return Err(error);
@@ -29,10 +31,17 @@ impl PidFile {
     /// # Errors
     /// The system's, or that the file belongs to another live daemon.
     pub fn remove_stale(path: &Path) -> io::Result<()> {
-        let pid: i32 = fs::read_to_string(path)?.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        let pid: i32 = fs::read_to_string(path)?
+            .trim()
+            .parse()
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         let caller = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
         let is_alive = Path::new(&format!("/proc/{pid}")).exists();
-        if pid == caller || !is_alive { fs::remove_file(path) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+        if pid == caller || !is_alive {
+            fs::remove_file(path)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub fn run(program: &Program, delivery: &Delivery, context: &mut Context, mode: 
     let mut test = |argument: &[u8]| {
         let result = delivery.test_addresses(context, argument, mode, program.line.verbose);
         let _ = io::stdout().lock().write_all(result.text.as_bytes());
-        worst = worst.max(result.status.code());
+        worst = worst.max(result.status as u8);
     };
     if program.line.arguments.is_empty() {
         let prompts = io::stdin().is_terminal();

@@ -11,14 +11,23 @@ pub const EXIM_VERSION: &str = "4.99";
 #[must_use]
 pub fn text(routers: &[&str], transports: &[&str], authenticators: &[&str], lookups: &[&str]) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "Exim version {EXIM_VERSION} (Oxim {}) #1 built for {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let _ = writeln!(
+        out,
+        "Exim version {EXIM_VERSION} (Oxim {}) #1 built for {}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH
+    );
     let _ = writeln!(out, "Copyright (c) the Oxim authors; licensed under Apache-2.0 or MIT");
     let _ = writeln!(out, "Hints: SQLite");
     let _ = writeln!(out, "Support for: crypteq iconv() IPv6 OpenSSL DNSSEC");
     let _ = writeln!(out, "Lookups (built-in): {}", lookups.join(" "));
     let _ = writeln!(out, "Authenticators: {}", authenticators.join(" "));
     let _ = writeln!(out, "Routers: {}", routers.join(" "));
-    let _ = writeln!(out, "Transports: {}", transports.join(" ").replace("appendfile", "appendfile/maildir/mailstore/mbx"));
+    let _ = writeln!(
+        out,
+        "Transports: {}",
+        transports.join(" ").replace("appendfile", "appendfile/maildir/mailstore/mbx")
+    );
     let _ = writeln!(out, "Fixed never_users: 0");
     let _ = writeln!(out, "Configure owner: 0:0");
     let _ = writeln!(out, "Size of off_t: 8");
