@@ -102,8 +102,8 @@ pub struct RouteHost {
     pub group: u32,
     /// Whether the lookup of the name (MX, SRV) and of the address was authenticated.
     pub dnssec: HostDnssec,
-    /// The name that owns the address records, if CNAMEs led from `name` to another one (DANE tries both).
-    pub canonical_name: Option<String>,
+    /// The name before CNAMEs led to `name`: what a certificate must bear, and the other name that DANE tries.
+    pub certificate_name: Option<String>,
 }
 
 /// An account of this machine, from `check_local_user`.
@@ -191,6 +191,8 @@ pub struct Address {
     pub transport: Option<TransportId>,
     /// Hosts in the order in which they are to be tried.
     pub hosts: Vec<RouteHost>,
+    /// Hosts of the domain that have no address now; only shown by `-bt`.
+    pub unusable_hosts: Vec<RouteHost>,
     /// The route's host list as text: `$host` of a local transport under manualroute.
     pub host_list: Option<Text>,
     /// Hosts to try when all of `hosts` deferred; goes before the transport's own list.
@@ -215,6 +217,17 @@ pub struct Address {
     pub skips_rewriting: bool,
     /// A pipe, file or reply that cannot be delivered: the router forbids it, or has no transport for it.
     pub refusal: Option<Refusal>,
+}
+
+impl RouteHost {
+    /// Takes the name that CNAMEs led to, and keeps the one that was asked for.
+    #[must_use]
+    pub fn named_after(mut self, owner: &str) -> RouteHost {
+        if !owner.eq_ignore_ascii_case(&self.name) {
+            self.certificate_name = Some(std::mem::replace(&mut self.name, owner.to_owned()));
+        }
+        self
+    }
 }
 
 impl Address {

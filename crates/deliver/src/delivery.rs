@@ -2,6 +2,8 @@
 //!
 //! Failure modes: building reports every faulty section, not only the first one.
 
+#![allow(clippy::result_large_err, reason = "errors of a configuration, made once at most")]
+
 use std::sync::Arc;
 
 use oxim_lang::config::{Config, ConfigError, Instance, Options};

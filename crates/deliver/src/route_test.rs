@@ -170,7 +170,7 @@ impl Delivery {
             }
         }
         // Exim shows local deliveries first, and both kinds from the last to the first.
-        let is_local = |address: &&Address| !address.transport.is_some_and(|id| !self.is_local_transport(id));
+        let is_local = |address: &&Address| address.transport.is_none_or(|id| self.is_local_transport(id));
         let (local, remote): (Vec<_>, Vec<_>) = deliveries.into_iter().rev().partition(is_local);
         let mut seen = HashSet::new();
         for address in local.into_iter().chain(remote) {
@@ -211,7 +211,11 @@ impl Delivery {
                 let host = RouteHost { name: list.to_string_lossy(), ..RouteHost::default() };
                 show_hosts(&[host], out);
             }
-            None => show_hosts(&address.hosts, out),
+            None => {
+                let mut hosts = [address.hosts.as_slice(), &address.unusable_hosts].concat();
+                hosts.sort_by_key(|host| host.sort_key);
+                show_hosts(&hosts, out);
+            }
         }
     }
 }
@@ -232,7 +236,13 @@ fn show_hosts(hosts: &[RouteHost], out: &mut String) {
     let name_width = hosts.iter().map(|h| h.name.len()).max().unwrap_or(0);
     let address_width = hosts.iter().map(|h| shown(h).len()).max().unwrap_or(0).max(7).saturating_add(2);
     for host in hosts {
-        let address = if host.address.is_some() { format!("[{}]", shown(host)) } else { String::new() };
+        // A host without an address: a host list of a local transport, or one that cannot be used now.
+        let is_unusable = host.address.is_none() && host.mx.is_some();
+        let address = match (host.address, is_unusable) {
+            (Some(_), _) => format!("[{}]", shown(host)),
+            (None, true) => "[unknown]".to_owned(),
+            (None, false) => String::new(),
+        };
         let _ = write!(out, "  host {:name_width$} {address:address_width$}", host.name);
         if let Some(preference) = host.mx {
             let _ = write!(out, " MX={preference}");
@@ -242,6 +252,9 @@ fn show_hosts(hosts: &[RouteHost], out: &mut String) {
         }
         if host.dnssec == HostDnssec::Yes {
             out.push_str(" AD");
+        }
+        if is_unusable {
+            out.push_str(" ** unusable **");
         }
         out.push('\n');
     }

@@ -44,6 +44,8 @@ pub enum HostFind {
     Found {
         /// Never empty.
         hosts: Vec<RouteHost>,
+        /// Hosts that are named but have no address now.
+        unusable: Vec<RouteHost>,
         /// The domain in full, after search domains.
         full_name: String,
         /// Whether the first host is this one.
@@ -144,14 +146,14 @@ impl Finder<'_, '_> {
         if let Some(service) = &self.wanted.service {
             let name = format!("_{service}._tcp.{domain}");
             match self.resolver.srv(&name) {
-                Lookup::Found(answer) => return Ok(self.from_srv(answer, domain)),
+                Lookup::Found(answer) => return Ok(self.srv_candidates(answer, domain)),
                 Lookup::NotThere(_) => {}
                 Lookup::AskAgain(_) if self.wanted.srv_may_fail || again_is_absent(self.run, &name)? => {}
                 Lookup::AskAgain(_) => return Ok(Candidates::Again),
             }
         }
         Ok(match self.resolver.mx(domain) {
-            Lookup::Found(answer) => self.from_mx(answer),
+            Lookup::Found(answer) => self.mx_candidates(answer),
             Lookup::NotThere(_) => Candidates::NoRecords,
             Lookup::AskAgain(_) if self.wanted.mx_may_fail || again_is_absent(self.run, domain)? => {
                 Candidates::NoRecords
@@ -160,7 +162,7 @@ impl Finder<'_, '_> {
         })
     }
 
-    fn from_mx(&self, answer: Answer<Vec<Mx>>) -> Candidates {
+    fn mx_candidates(&self, answer: Answer<Vec<Mx>>) -> Candidates {
         if self.wanted.dnssec_require && !answer.secure {
             return Candidates::Insecure;
         }
@@ -186,7 +188,7 @@ impl Finder<'_, '_> {
         Candidates::Some(candidates, answer.name)
     }
 
-    fn from_srv(&self, answer: Answer<Vec<Srv>>, domain: &str) -> Candidates {
+    fn srv_candidates(&self, answer: Answer<Vec<Srv>>, domain: &str) -> Candidates {
         if self.wanted.dnssec_require && !answer.secure {
             return Candidates::Insecure;
         }
@@ -227,7 +229,13 @@ impl Finder<'_, '_> {
                         break;
                     }
                 }
-                Ok(HostFind::Found { hosts, full_name, first_is_local, local_was_removed: false })
+                Ok(HostFind::Found {
+                    hosts,
+                    unusable: Vec::new(),
+                    full_name,
+                    first_is_local,
+                    local_was_removed: false,
+                })
             }
             Addresses::None => Ok(HostFind::NotThere(None)),
             Addresses::Again => Ok(HostFind::Again),
@@ -236,7 +244,7 @@ impl Finder<'_, '_> {
     }
 
     fn resolve_all(&mut self, candidates: Vec<Candidate>, full_name: String) -> Result<HostFind, Problem> {
-        let mut hosts = Vec::new();
+        let (mut hosts, mut unusable) = (Vec::new(), Vec::new());
         let (mut again, mut insecure, mut to_ip) = (false, false, false);
         for candidate in candidates {
             if !self.run.delivery.settings.allow_mx_to_ip && candidate.name.parse::<IpAddr>().is_ok() {
@@ -244,11 +252,21 @@ impl Finder<'_, '_> {
                 continue;
             }
             match self.addresses(&candidate)? {
-                Addresses::Some(found, _) => hosts.extend(found),
+                Addresses::Some(found, _) => {
+                    hosts.extend(found);
+                    continue;
+                }
                 Addresses::None => {}
                 Addresses::Again => again = true,
                 Addresses::Insecure => insecure = true,
             }
+            unusable.push(RouteHost {
+                name: candidate.name,
+                mx: candidate.preference,
+                port: candidate.port,
+                sort_key: candidate.key,
+                ..RouteHost::default()
+            });
         }
         if hosts.is_empty() {
             return Ok(match (again, insecure) {
@@ -263,11 +281,17 @@ impl Finder<'_, '_> {
                 }
             });
         }
-        self.without_us(sorted(hosts), full_name)
+        self.without_us(sorted(hosts), unusable, full_name)
     }
 
     /// This host and all that are not preferred to it are no use: mail would go round in a circle.
-    fn without_us(&mut self, mut hosts: Vec<RouteHost>, full_name: String) -> Result<HostFind, Problem> {
+    fn without_us(
+        &mut self,
+        mut hosts: Vec<RouteHost>,
+        mut unusable: Vec<RouteHost>,
+        full_name: String,
+    ) -> Result<HostFind, Problem> {
+        let (mut first_is_local, mut local_was_removed) = (false, false);
         let mut ours = None;
         for (place, host) in hosts.iter().enumerate() {
             if self_action::is_local(self.run.context, host)? {
@@ -275,16 +299,17 @@ impl Finder<'_, '_> {
                 break;
             }
         }
-        let Some((place, preference)) = ours else {
-            return Ok(HostFind::Found { hosts, full_name, first_is_local: false, local_was_removed: false });
-        };
-        let is_lowest = hosts.first().is_some_and(|first| first.mx == preference);
-        if is_lowest {
-            hosts.swap(0, place);
-            return Ok(HostFind::Found { hosts, full_name, first_is_local: true, local_was_removed: false });
+        if let Some((place, preference)) = ours {
+            first_is_local = hosts.first().is_some_and(|first| first.mx == preference);
+            if first_is_local {
+                hosts.swap(0, place);
+            } else {
+                local_was_removed = true;
+                hosts.retain(|host| host.mx < preference);
+                unusable.retain(|host| host.mx < preference);
+            }
         }
-        hosts.retain(|host| host.mx < preference);
-        Ok(HostFind::Found { hosts, full_name, first_is_local: false, local_was_removed: true })
+        Ok(HostFind::Found { hosts, unusable, full_name, first_is_local, local_was_removed })
     }
 
     fn addresses(&mut self, candidate: &Candidate) -> Result<Addresses, Problem> {
@@ -305,13 +330,12 @@ impl Finder<'_, '_> {
                     (true, true) => HostDnssec::Yes,
                     (true, false) => HostDnssec::No,
                 };
-                let canonical =
-                    (!answer.owner.eq_ignore_ascii_case(&answer.name)).then(|| answer.owner.clone());
                 let full_name = answer.name.clone();
-                Ok(match self.hosts_of(candidate, answer.records, dnssec, canonical)? {
-                    Addresses::Some(hosts, _) => Addresses::Some(hosts, full_name),
-                    other => other,
-                })
+                let mut found = self.hosts_of(candidate, answer.records, dnssec, Some(&answer.owner))?;
+                if let Addresses::Some(_, name) = &mut found {
+                    *name = full_name;
+                }
+                Ok(found)
             }
             Lookup::NotThere(_) => Ok(Addresses::None),
             Lookup::AskAgain(_) if again_is_absent(self.run, &candidate.name)? => Ok(Addresses::None),
@@ -324,7 +348,7 @@ impl Finder<'_, '_> {
         candidate: &Candidate,
         ips: Vec<IpAddr>,
         dnssec: HostDnssec,
-        canonical_name: Option<String>,
+        owner: Option<&str>,
     ) -> Result<Addresses, Problem> {
         let mut hosts = Vec::new();
         for ip in ips {
@@ -332,15 +356,18 @@ impl Finder<'_, '_> {
                 continue;
             }
             let goes_later = ip.is_ipv4() != self.wanted.ipv4_prefer;
-            hosts.push(RouteHost {
+            let host = RouteHost {
                 name: candidate.name.clone(),
                 address: Some(ip),
                 port: candidate.port,
                 mx: candidate.preference,
                 sort_key: candidate.key.saturating_add(if goes_later { 500 } else { 0 }),
                 dnssec,
-                canonical_name: canonical_name.clone(),
                 ..RouteHost::default()
+            };
+            hosts.push(match owner {
+                Some(owner) => host.named_after(owner),
+                None => host,
             });
         }
         Ok(if hosts.is_empty() { Addresses::None } else { Addresses::Some(hosts, candidate.name.clone()) })

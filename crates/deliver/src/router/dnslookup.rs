@@ -142,7 +142,8 @@ impl DnsLookup {
 
     fn judge(&self, run: &mut Run<'_>, address: &mut Address, found: HostFind) -> Result<Verdict, Problem> {
         let (mut hosts, first_is_local, local_was_removed) = match found {
-            HostFind::Found { hosts, first_is_local, local_was_removed, .. } => {
+            HostFind::Found { hosts, unusable, first_is_local, local_was_removed, .. } => {
+                address.unusable_hosts = unusable;
                 (hosts, first_is_local, local_was_removed)
             }
             HostFind::NotThere(text) => {
@@ -169,8 +170,7 @@ impl DnsLookup {
             }
         }
         if self.check_secondary_mx && !local_was_removed {
-            let text = "check_secondary_mx set and local host not secondary".to_owned();
-            return Ok(Verdict::Decline(Some(text)));
+            return Ok(Verdict::Decline(None));
         }
         host_list::translate_addresses(run, &mut hosts)?;
         address.hosts = hosts;

@@ -57,7 +57,7 @@ impl NotFound {
     fn verdict(self, text: String) -> Verdict {
         let problem = Problem::new(error_code::HOST_LOOKUP, text);
         match self {
-            NotFound::Decline => Verdict::Decline(problem.message),
+            NotFound::Decline => Verdict::Decline(None),
             NotFound::Pass => Verdict::Pass,
             NotFound::Fail => Verdict::Fail(problem),
             NotFound::Freeze => Verdict::Defer(Problem { freeze: true, ..problem }),
@@ -142,6 +142,10 @@ pub fn look_up(
         );
         return Ok(Err(all_ignored.verdict(text)));
     }
+    // The list's order is the postmaster's; keys of MX lookups have done their work.
+    for (host, place) in out.iter_mut().zip(0_i64..) {
+        host.sort_key = place;
+    }
     Ok(Ok(out))
 }
 
@@ -222,7 +226,6 @@ fn addresses(run: &mut Run<'_>, item: &RouteHost, method: Method, domain: &[u8])
         (true, true) => HostDnssec::Yes,
         (true, false) => HostDnssec::No,
     };
-    let canonical_name = (!answer.owner.eq_ignore_ascii_case(&answer.name)).then(|| answer.owner.clone());
     let mut ips = answer.records;
     if method.ipv4_prefer {
         ips.sort_by_key(IpAddr::is_ipv6);
@@ -233,8 +236,7 @@ fn addresses(run: &mut Run<'_>, item: &RouteHost, method: Method, domain: &[u8])
         if matching::is_ignored(run, ip)? {
             continue;
         }
-        let host =
-            RouteHost { address: Some(ip), dnssec, canonical_name: canonical_name.clone(), ..item.clone() };
+        let host = RouteHost { address: Some(ip), dnssec, ..item.clone() }.named_after(&answer.owner);
         local |= self_action::is_local(run.context, &host)?;
         hosts.push(host);
     }

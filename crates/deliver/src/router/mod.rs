@@ -4,6 +4,8 @@
 //! is run at all, the driver gives a [`Verdict`], and `worklist` goes on with the children until all is decided.
 //! Failure modes: whatever cannot be found out now is a deferral, never an absence. Manual chapters 3 and 15 to 22.
 
+#![allow(clippy::result_large_err, reason = "errors of a configuration, made once at most")]
+
 pub mod accept;
 pub mod affix;
 pub mod dns_hosts;

@@ -104,7 +104,7 @@ fn accessible(run: &Run<'_>, user: &Identity, path: &[u8]) -> FileExists {
         FileExists::Error(code) if code == Errno::EACCES as i32 => {
             return run.delivery.user_files.exists(Some(user), path);
         }
-        other => return other,
+        other @ (FileExists::No | FileExists::Error(_)) => return other,
     }
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
     for (place, part) in path.ancestors().collect::<Vec<_>>().into_iter().rev().map(|p| (p, p == path)) {

@@ -19,7 +19,13 @@ impl UserFiles for Agents {
         let job = Job::ReadFile(ReadFileJob { path: path.to_vec(), bytes_max });
         match self.ask(user, &job) {
             JobResult::File(read) => read,
-            other => FileRead::Error(0, trouble(other)),
+            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => FileRead::Error(0, trouble.text),
+            JobResult::Delivered { .. }
+            | JobResult::OtherTransport(_)
+            | JobResult::Exited { .. }
+            | JobResult::Exists(_) => {
+                FileRead::Error(0, "unexpected answer from the delivery agent".to_owned())
+            }
         }
     }
 
@@ -39,16 +45,5 @@ impl Agents {
     fn ask(&self, user: Option<&Identity>, job: &Job) -> JobResult {
         let here = Identity::current();
         self.perform(user.unwrap_or(&here), job, &mut std::io::empty())
-    }
-}
-
-fn trouble(result: JobResult) -> String {
-    match result {
-        JobResult::Deferred(trouble) | JobResult::Failed(trouble) => trouble.text,
-        JobResult::Delivered { .. }
-        | JobResult::OtherTransport(_)
-        | JobResult::Exited { .. }
-        | JobResult::File(_)
-        | JobResult::Exists(_) => "unexpected answer from the delivery agent".to_owned(),
     }
 }

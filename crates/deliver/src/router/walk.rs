@@ -47,8 +47,12 @@ impl From<Step> for Walked {
 /// Where to go after a router.
 enum Next {
     Router(usize),
-    Decided(Walked),
+    Decided(Box<Walked>),
     NoMore,
+}
+
+fn decided(step: Step) -> Next {
+    Next::Decided(Box::new(step.into()))
 }
 
 struct Walk<'a> {
@@ -83,7 +87,7 @@ pub fn walk(
         match walk.ask(router, &mut address) {
             Next::Router(next) => place = next,
             Next::NoMore => break walk.unrouteable(address, last),
-            Next::Decided(walked) => break walked,
+            Next::Decided(walked) => break *walked,
         }
     };
     context.delivery.router_name = outer_name;
@@ -184,7 +188,7 @@ impl Walk<'_> {
             let text = format!("{} router forced verify failure", router.name);
             let mut address = address.clone();
             address.router = Some(router.id);
-            return Next::Decided(Step::Fail(address, Problem::new(error_code::UNKNOWN, text)).into());
+            return decided(Step::Fail(address, Problem::new(error_code::UNKNOWN, text)));
         }
         self.unseen(router, address, step)
     }
@@ -200,7 +204,7 @@ impl Walk<'_> {
     /// Behind an `unseen` router the address is the parent of two: the one that was routed, and a copy that goes on.
     fn unseen(&mut self, router: &Router, address: &Address, step: Step) -> Next {
         match generic::switch(&router.generic.unseen, "unseen", false, self.context, &router.name) {
-            Ok(false) => return Next::Decided(step.into()),
+            Ok(false) => return decided(step),
             Ok(true) => {}
             Err(problem) => return self.defer(router, address, problem),
         }
@@ -221,9 +225,9 @@ impl Walk<'_> {
                 Step::Deliver(routed)
             }
             // Not even this failure stops the copy.
-            other => other,
+            Step::Children(..) | Step::Discard(_) | Step::Fail(..) | Step::Defer(..) => step,
         };
-        Next::Decided(Walked { step, unseen_copy: Some(copy) })
+        Next::Decided(Box::new(Walked { step, unseen_copy: Some(copy) }))
     }
 
     fn defer(&self, router: &Router, address: &Address, mut problem: Problem) -> Next {
@@ -237,7 +241,7 @@ impl Walk<'_> {
         }
         key.extend_from_slice(&address.domain);
         problem.retry_key = Some(key);
-        Next::Decided(Step::Defer(address, problem).into())
+        decided(Step::Defer(address, problem))
     }
 
     /// Whether an ancestor went through this router already, so that the address would go round in a circle.

@@ -126,9 +126,9 @@ impl Checks {
             .check_group
             .unwrap_or((local.is_some() && self.modemask & 0o20 == 0) || self.groups.is_some());
         let listed = |list: &Option<Vec<u32>>, id: u32| list.as_ref().is_some_and(|l| l.contains(&id));
-        let bad = if checks_owner && !local.is_some_and(|u| u.uid == uid) && !listed(&self.owners, uid) {
+        let bad = if checks_owner && local.is_none_or(|u| u.uid != uid) && !listed(&self.owners, uid) {
             "owner"
-        } else if checks_group && !local.is_some_and(|u| u.gid == gid) && !listed(&self.groups, gid) {
+        } else if checks_group && local.is_none_or(|u| u.gid != gid) && !listed(&self.groups, gid) {
             "group"
         } else {
             return Ok(());

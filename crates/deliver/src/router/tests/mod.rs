@@ -1,5 +1,7 @@
 //! Routing as a whole: a configuration and what is observed with it, and what only a delivery shows.
 
+mod dns;
+
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -7,7 +9,9 @@ use std::sync::Arc;
 use oxim_base::Text;
 use oxim_lang::config::{self, Catalogue, Config, Drivers, rows};
 use oxim_lang::context::{Context, Services};
+use oxim_lang::interfaces::Interfaces;
 use oxim_lang::list::{ListKind, NamedLists, Surroundings};
+use oxim_net::dns::BlockingResolver;
 
 use super::worklist::{Decided, RouteRequest, Routed};
 use super::{Problem, Purpose, ROUTERS};
@@ -30,7 +34,7 @@ fn catalogue() -> Catalogue {
     }
 }
 
-fn services(config: &Config) -> Arc<Services> {
+fn services(config: &Config, resolver: Option<BlockingResolver>) -> Arc<Services> {
     let mut named = NamedLists::default();
     for list in config.lists.iter() {
         let kind = match list.kind {
@@ -42,24 +46,35 @@ fn services(config: &Config) -> Arc<Services> {
         named.define(kind, &list.name, &list.source, list.is_cached, list.is_hidden);
     }
     let services = Services::default();
-    let surroundings = Surroundings { named: Arc::new(named), ..Surroundings::default() };
+    let surroundings = Surroundings {
+        named: Arc::new(named),
+        interfaces: Interfaces::new("127.0.0.1", ""),
+        resolver,
+        ..Surroundings::default()
+    };
     assert!(services.surroundings.set(Arc::new(surroundings)).is_ok());
     Arc::new(services)
 }
 
 /// What a configuration builds, and a context to route in.
 pub(crate) fn delivery(text: &str) -> (Delivery, Context) {
+    delivery_with(text, None)
+}
+
+fn delivery_with(text: &str, resolver: Option<BlockingResolver>) -> (Delivery, Context) {
     let config =
         config::read_bytes("/test", text.as_bytes(), &[], &catalogue()).expect("a good configuration");
-    let services = services(&config);
-    let delivery = Delivery::build(Arc::new(config), Arc::clone(&services)).ok().expect("good drivers");
+    let services = services(&config, resolver);
+    let Ok(delivery) = Delivery::build(Arc::new(config), Arc::clone(&services)) else {
+        panic!("drivers that cannot be built");
+    };
     (delivery, Context::new(services))
 }
 
 fn build_errors(text: &str) -> Vec<String> {
     let config =
         config::read_bytes("/test", text.as_bytes(), &[], &catalogue()).expect("a good configuration");
-    let services = services(&config);
+    let services = services(&config, None);
     let errors = Delivery::build(Arc::new(config), services).err().unwrap_or_default();
     errors.into_iter().map(|error| error.message).collect()
 }
