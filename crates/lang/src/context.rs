@@ -13,17 +13,22 @@ use std::sync::{Arc, OnceLock};
 
 use oxim_base::Text;
 use oxim_base::clock::{Stamp, Zone};
-
+use oxim_mail::header::HeaderList;
+use oxim_mail::message_id::MessageId;
+use oxim_net::tls::TlsFacts;
 use oxim_spool::hints::Hints;
 use oxim_spool::log::{Log, LogConfig};
+use oxim_spool::message::{Body, Recipient, TlsRecord};
 
-use crate::config::Config;
+use crate::config::{Catalogue, Config};
 use crate::host::Host;
 use crate::regex;
 
 /// Everything that an expansion, a list match or an ACL can see.
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// The configuration.
+    pub config: Arc<Config>,
     /// What the whole process shares.
     pub services: Arc<Services>,
     /// The SMTP connection, or the caller of a local submission.
@@ -41,8 +46,9 @@ pub struct Context {
 impl Context {
     /// A context in which nothing has happened yet.
     #[must_use]
-    pub fn new(services: Arc<Services>) -> Context {
+    pub fn new(config: Arc<Config>, services: Arc<Services>) -> Context {
         Context {
+            config,
             services,
             connection: Connection::default(),
             message: Message::default(),
@@ -51,6 +57,38 @@ impl Context {
             local: Local::default(),
         }
     }
+
+    /// A context for the delivery of a message of the spool: what was known when it came is known again.
+    #[must_use]
+    pub fn for_message(
+        config: Arc<Config>,
+        services: Arc<Services>,
+        spooled: &oxim_spool::message::Message,
+        body: Body,
+    ) -> Context {
+        let mut context = Context::new(config, services);
+        context.connection = Connection::of(spooled);
+        context.message = Message::of(spooled, body);
+        context
+    }
+
+    /// The character set to which `$h_` translates (`headers_charset`, or a filter's own).
+    #[must_use]
+    pub fn headers_charset(&self) -> &str {
+        self.local.headers_charset.as_deref().unwrap_or(&self.config.main.headers_charset)
+    }
+}
+
+impl Default for Context {
+    /// A context under an empty configuration, for tests and for modes that read none.
+    fn default() -> Self {
+        static EMPTY: OnceLock<Arc<Config>> = OnceLock::new();
+        let config = EMPTY.get_or_init(|| {
+            let config = crate::config::read_bytes("none", b"", &[], &Catalogue::default());
+            Arc::new(config.expect("an empty configuration has no errors"))
+        });
+        Context::new(config.clone(), Arc::new(Services::default()))
+    }
 }
 
 /// What one process shares: caches and connections to the outside.
@@ -58,8 +96,6 @@ impl Context {
 pub struct Services {
     /// The zone in which times are written (`timezone`).
     pub zone: Zone,
-    /// The configuration; set once at start. Unset in tests of single evaluations.
-    pub config: OnceLock<Arc<Config>>,
     /// `spool_directory`, expanded.
     pub spool_directory: PathBuf,
     /// The logs; set once at start.
@@ -72,6 +108,12 @@ pub struct Services {
     pub regexes: regex::Cache,
     /// Named lists, DNS and what else lists and lookups need; set once at start.
     pub surroundings: OnceLock<Arc<crate::list::Surroundings>>,
+    /// The directory in which the program was started: `$initial_cwd`.
+    pub initial_directory: OnceLock<Vec<u8>>,
+    /// What `-bV` and `$exim_version` give; set once at start.
+    pub version: OnceLock<String>,
+    /// When this program was built, for `$compile_date`; set once at start.
+    pub compile_date: OnceLock<String>,
 }
 
 impl Services {
@@ -148,6 +190,10 @@ pub struct Connection {
     pub auth_vars: Vec<Text>,
     /// `$received_protocol`: `esmtps`, `local`, ….
     pub protocol: Vec<u8>,
+    /// What is known of its TLS session.
+    pub tls: Option<TlsFacts>,
+    /// What the spool knows of the TLS session on which a message came that is now delivered.
+    pub tls_record: Option<TlsRecord>,
     /// `$acl_c…`: the key is the name without the prefix `acl_c`: `0`, `_x`.
     pub acl_c: BTreeMap<Vec<u8>, Text>,
     /// The whole current SMTP command.
@@ -177,6 +223,14 @@ pub struct Connection {
 /// The message in hand.
 #[derive(Clone, Debug)]
 pub struct Message {
+    /// Its id; None until it has one.
+    pub id: Option<MessageId>,
+    /// Its header lines, once they have been received.
+    pub headers: HeaderList,
+    /// Its envelope recipients so far.
+    pub recipients: Vec<Recipient>,
+    /// Its body, once it has been received.
+    pub body: Option<Body>,
     /// Envelope sender; empty for a bounce.
     pub sender: Vec<u8>,
     /// The size given by MAIL or found out; -1 if unknown.
@@ -207,7 +261,7 @@ pub struct Message {
     pub originator_uid: u32,
     /// `$originator_gid`.
     pub originator_gid: u32,
-    /// Whether this is the first delivery attempt.
+    /// Whether this is the first delivery attempt; set by the delivery.
     pub first_delivery: bool,
     /// Whether a queue runner delivers it.
     pub queue_running: bool,
@@ -230,6 +284,10 @@ pub struct Message {
 impl Default for Message {
     fn default() -> Self {
         Message {
+            id: None,
+            headers: HeaderList::new(),
+            recipients: Vec::new(),
+            body: None,
             sender: Vec::new(),
             size: 0,
             acl_m: BTreeMap::new(),
@@ -245,7 +303,7 @@ impl Default for Message {
             max_line: 0,
             originator_uid: 0,
             originator_gid: 0,
-            first_delivery: true,
+            first_delivery: false,
             queue_running: false,
             recipients_visible: false,
             queue_name: Vec::new(),
@@ -254,6 +312,36 @@ impl Default for Message {
             local_scan_data: None,
             system_counters: [0; 10],
             list_results: crate::list::Results::default(),
+        }
+    }
+}
+
+impl Message {
+    /// The message as it was spooled.
+    fn of(spooled: &oxim_spool::message::Message, body: Body) -> Message {
+        let lines = u64::try_from(spooled.headers.line_count()).unwrap_or(u64::MAX);
+        let received_count = spooled.headers.find(b"received").count();
+        Message {
+            id: Some(spooled.id.clone()),
+            headers: spooled.headers.clone(),
+            recipients: spooled.recipients.clone(),
+            sender: spooled.sender.clone(),
+            size: i64::try_from(spooled.size_with(body.len())).unwrap_or(i64::MAX),
+            body: Some(body),
+            acl_m: spooled.acl_m.clone(),
+            received: spooled.received,
+            received_count: u32::try_from(received_count).unwrap_or(u32::MAX),
+            body_lines: spooled.body_lines,
+            body_zeros: spooled.body_zeros,
+            lines: lines.saturating_add(spooled.body_lines),
+            max_line: spooled.max_line,
+            originator_uid: spooled.uid,
+            originator_gid: spooled.gid,
+            first_delivery: spooled.first_delivery,
+            queue_name: spooled.queue_name.clone(),
+            smtputf8: spooled.smtputf8,
+            local_scan_data: spooled.local_scan_data.clone(),
+            ..Message::default()
         }
     }
 }
@@ -330,6 +418,8 @@ pub struct DeliveryScope {
     pub host_port: u16,
     /// Our own end of an outgoing connection: `$sending_ip_address`, `$sending_port`.
     pub sending: Option<SocketAddr>,
+    /// What is known of the TLS session with that host.
+    pub tls: Option<TlsFacts>,
     /// `$return_path`; None before routing: then it is the sender.
     pub return_path: Option<Vec<u8>>,
     /// `$address_file`.
@@ -393,11 +483,44 @@ pub struct Local {
     pub regex_captures: Vec<Text>,
     /// `$sender_rate`, `$sender_rate_limit`, `$sender_rate_period`.
     pub sender_rate: Option<[String; 3]>,
+    /// What a filter's `headers charset` command has set.
+    pub headers_charset: Option<String>,
     /// How deep evaluations are nested; kept by the evaluators.
     pub depth: usize,
 }
 
 impl Connection {
+    /// The connection over which a spooled message came.
+    fn of(spooled: &oxim_spool::message::Message) -> Connection {
+        let host = spooled.host.as_ref();
+        let host_lookup = match host {
+            Some(host) if host.name.is_some() => HostLookup::Found,
+            Some(host) if host.lookup_failed => HostLookup::Failed,
+            Some(host) if host.lookup_deferred => HostLookup::Deferred,
+            _ => HostLookup::NotTried,
+        };
+        Connection {
+            host_address: host.map(|h| h.address),
+            host_port: host.map_or(0, |h| h.port),
+            host_name: host.and_then(|h| h.name.clone()),
+            host_lookup,
+            helo_name: spooled.helo_name.clone(),
+            interface: spooled.interface,
+            ident: spooled.ident.clone(),
+            auth_id: spooled.auth_id.clone(),
+            authenticator: spooled.authenticator.clone(),
+            auth_sender: spooled.auth_sender.clone(),
+            protocol: spooled.protocol.clone().unwrap_or_default(),
+            tls_record: spooled.tls.clone(),
+            acl_c: spooled.acl_c.clone(),
+            active_hostname: spooled.active_hostname.clone(),
+            caller_login: spooled.login.clone(),
+            caller_uid: spooled.uid,
+            caller_gid: spooled.gid,
+            ..Connection::default()
+        }
+    }
+
     /// The host as log lines and `$sender_fullhost` show it: `name (helo) [ip]:port`.
     ///
     /// Beside a verified name, the HELO name is left out when it is that name or the address in brackets; the port is

@@ -1,1 +1,3 @@
 //! Who may have sent this: checks that need no I/O of their own.
+
+pub mod prvs;

@@ -119,7 +119,7 @@ fn with_context(program: &Program, work: impl FnOnce(&mut Context) -> u8) -> u8 
         }
     };
     services::surround(&program.config, &program.services, Some(runtime.handle().clone()));
-    let mut context = Context::new(Arc::clone(&program.services));
+    let mut context = Context::new(Arc::clone(&program.config), Arc::clone(&program.services));
     let code = work(&mut context);
     runtime.shutdown_background();
     code

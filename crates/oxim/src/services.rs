@@ -21,15 +21,12 @@ use oxim_spool::{Owner, Report};
 pub fn make(config: &Arc<Config>) -> Result<Services, Vec<ConfigError>> {
     let zone = zone(config);
     let services = Services { zone, ..Services::default() };
-    let _ = services.config.set(Arc::clone(config));
-    let services = services;
     let shared = Arc::new(services);
-    let mut context = Context::new(Arc::clone(&shared));
+    let mut context = Context::new(Arc::clone(config), Arc::clone(&shared));
     let spool = spool_directory(config, &mut context)?;
     let log = Arc::new(Log::new(log_config(config, &mut context, zone, &spool)?));
     drop(context);
     let mut services = Arc::try_unwrap(shared).unwrap_or_else(|_| Services { zone, ..Services::default() });
-    let _ = services.config.set(Arc::clone(config));
     let _ = services.log.set(log);
     services.spool_directory = spool;
     Ok(services)

@@ -98,7 +98,7 @@ pub struct DriverRow {
 }
 
 /// All drivers of one class.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Drivers {
     /// Options that every instance has, in alphabetical order.
     pub generic: &'static [OptionRow],
@@ -107,7 +107,7 @@ pub struct Drivers {
 }
 
 /// What the reader must know about drivers, handed in by the program from the tables of `deliver`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     /// Routers.
     pub routers: Drivers,

@@ -10,10 +10,14 @@
 //! ([`ExpandError::Forced`]); a service that gives no answer now is [`ExpandError::Defer`].
 
 pub mod condition;
+pub(crate) mod elements;
 pub(crate) mod integer;
 pub mod item;
+mod json;
 pub mod operator;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod tree;
 pub mod variable;
 mod yes_no;
@@ -189,6 +193,12 @@ impl PartialEq for Template {
 }
 
 impl Eq for Template {}
+
+/// What the system says about an error, without the number that Rust adds.
+pub(crate) fn system_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
 
 /// Expands one line as `-be` does: the result, or `Failed: ` and the message.
 #[must_use]

@@ -125,6 +125,24 @@ impl<'a> Parser<'a> {
         Ok(body)
     }
 
+    /// A string in braces in which a dollar is nothing special, after its opening brace; takes the closing one.
+    pub(crate) fn plain_string(&mut self) -> Result<Vec<u8>, Fault> {
+        let mut body = Body::default();
+        loop {
+            match self.peek() {
+                None => return self.unterminated(),
+                Some(b'}') => break,
+                Some(b'\\') => self.escape(&mut body)?,
+                Some(other) => {
+                    body.push_byte(other);
+                    self.advance(1);
+                }
+            }
+        }
+        self.advance(1);
+        Ok(body.constant().unwrap_or_default().into_bytes())
+    }
+
     /// Reads a nested construct other than a string in braces, counting its depth.
     pub(crate) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         if self.depth >= EXPANSION_NESTING_MAX {

@@ -72,11 +72,6 @@ impl Body {
         }
     }
 
-    /// The parts.
-    pub(crate) fn nodes(&self) -> &[Node] {
-        &self.nodes
-    }
-
     /// Evaluates to a new text.
     pub(crate) fn expand(&self, context: &mut Context) -> Result<Text, ExpandError> {
         let mut out = Text::new();

@@ -68,9 +68,7 @@ impl Branches {
                 Ok(())
             }
             (false, _, No::Nothing) => Ok(()),
-            (false, _, No::Fail) => {
-                Err(ExpandError::Forced(format!("\"{}\" failed and \"fail\" requested", self.item)))
-            }
+            (false, _, No::Fail) => Err(forced(self.item)),
         }
     }
 
@@ -82,15 +80,53 @@ impl Branches {
         out: &mut Text,
         value: Option<Text>,
     ) -> Result<(), ExpandError> {
-        let found = value.is_some();
-        let Some(value) = value else {
-            return self.append(context, out, found, |_| Text::new());
+        let otherwise = match &self.no {
+            No::Nothing => Otherwise::Nothing,
+            No::String(body) => Otherwise::String(body),
+            No::Fail => Otherwise::Fail,
         };
-        let saved = context.local.value.replace(value);
-        let result = self.append(context, out, found, |c| c.local.value.clone().unwrap_or_default());
-        context.local.value = saved;
-        result
+        append_value(context, out, self.item, value, self.yes.as_ref(), otherwise)
     }
+}
+
+/// What stands for the second string.
+pub(crate) enum Otherwise<'a> {
+    /// Nothing.
+    Nothing,
+    /// A string.
+    String(&'a Body),
+    /// The word `fail`.
+    Fail,
+}
+
+/// Adds the string that applies to a value that was found or not, with `$value` set meanwhile.
+pub(crate) fn append_value(
+    context: &mut Context,
+    out: &mut Text,
+    item: &str,
+    value: Option<Text>,
+    yes: Option<&Body>,
+    otherwise: Otherwise<'_>,
+) -> Result<(), ExpandError> {
+    let Some(value) = value else {
+        return match otherwise {
+            Otherwise::Nothing => Ok(()),
+            Otherwise::String(body) => body.append(context, out),
+            Otherwise::Fail => Err(forced(item)),
+        };
+    };
+    let Some(yes) = yes else {
+        out.push(&value);
+        return Ok(());
+    };
+    let saved = context.local.value.replace(value);
+    let result = yes.append(context, out);
+    context.local.value = saved;
+    result
+}
+
+fn forced(item: &str) -> ExpandError {
+    ExpandError::Forced(format!("\"{item}\" failed and \"fail\" requested"))
 }
 
 fn problem(parser: &Parser<'_>, place: &str) -> Fault {

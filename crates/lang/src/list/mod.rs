@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use oxim_base::Text;
-use oxim_base::limits::{EXPANSION_DEPTH_MAX, LISTS_CACHED_MAX};
+use oxim_base::limits::{EXPANSION_NESTING_MAX, LISTS_CACHED_MAX};
 
 use crate::context::Context;
 use crate::expand::{ExpandError, Template};
@@ -265,7 +265,7 @@ impl List {
                 return Err(Defer(format!("failed to expand \"{source}\" while checking a list: {text}")));
             }
         };
-        if context.local.depth > EXPANSION_DEPTH_MAX {
+        if context.local.depth > EXPANSION_NESTING_MAX {
             return Err(Defer(format!("lists and lookups are nested too deeply at \"{}\"", items.text())));
         }
         context.local.depth = context.local.depth.saturating_add(1);

@@ -32,7 +32,7 @@ fn context() -> Context {
     };
     let services = Services::default();
     services.surroundings.set(Arc::new(surroundings)).unwrap();
-    Context::new(Arc::new(services))
+    Context { services: Arc::new(services), ..Context::default() }
 }
 
 /// `y:value:$0:$1:$2`, `n`, or the text of a deferral.
@@ -433,7 +433,7 @@ fn results_of_named_lists_are_remembered_for_the_message() {
     let surroundings = Surroundings { named: Arc::new(named), ..Surroundings::default() };
     let services = Services::default();
     services.surroundings.set(Arc::new(surroundings)).unwrap();
-    let mut context = Context::new(Arc::new(services));
+    let mut context = Context { services: Arc::new(services), ..Context::default() };
     assert_eq!(outcome(&mut context, ListKind::Domain, "a.b", "+outer"), "y:a.b:a.b");
     drop(domains);
     assert_eq!(outcome(&mut context, ListKind::Domain, "a.b", "+outer"), "y:a.b:a.b");

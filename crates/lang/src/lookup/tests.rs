@@ -5,7 +5,7 @@ use std::io::Write;
 use super::*;
 
 fn context() -> Context {
-    Context::new(Arc::default())
+    Context::default()
 }
 
 fn file(content: &str) -> tempfile::NamedTempFile {

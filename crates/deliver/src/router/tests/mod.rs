@@ -65,10 +65,11 @@ fn delivery_with(text: &str, resolver: Option<BlockingResolver>) -> (Delivery, C
     let config =
         config::read_bytes("/test", text.as_bytes(), &[], &catalogue()).expect("a good configuration");
     let services = services(&config, resolver);
-    let Ok(delivery) = Delivery::build(Arc::new(config), Arc::clone(&services)) else {
+    let config = Arc::new(config);
+    let Ok(delivery) = Delivery::build(Arc::clone(&config), Arc::clone(&services)) else {
         panic!("drivers that cannot be built");
     };
-    (delivery, Context::new(services))
+    (delivery, Context::new(config, services))
 }
 
 fn build_errors(text: &str) -> Vec<String> {

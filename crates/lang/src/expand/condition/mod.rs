@@ -6,7 +6,14 @@ use std::sync::OnceLock;
 use super::{Body, ExpandError, Fault, Parser};
 use crate::context::Context;
 
-mod compare;
+pub(crate) mod acl;
+pub(crate) mod compare;
+mod lists;
+mod logic;
+mod secret;
+pub(crate) mod simple;
+
+pub use simple::lax_bool;
 
 /// One kind of condition.
 pub struct ConditionRow {
@@ -54,7 +61,8 @@ impl Test {
 }
 
 /// All conditions.
-pub static CONDITIONS: &[&[&ConditionRow]] = &[compare::ROWS];
+pub static CONDITIONS: &[&[&ConditionRow]] =
+    &[acl::ROWS, compare::ROWS, lists::ROWS, logic::ROWS, secret::ROWS, simple::ROWS];
 
 /// The row of a condition.
 #[must_use]

@@ -9,6 +9,14 @@ use super::{ExpandError, Fault, Parser};
 use crate::context::Context;
 
 mod conditional;
+mod extract;
+mod lists;
+mod lookup;
+mod outside;
+mod refused;
+mod run;
+mod signed;
+mod strings;
 
 /// One kind of item.
 pub struct ItemRow {
@@ -30,12 +38,33 @@ pub(crate) trait Item: Send + Sync {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError>;
 }
 
-/// All items, in alphabetical order.
-pub static ITEMS: &[&ItemRow] = &[&conditional::IF];
+type Examples = &'static [(&'static str, &'static str)];
+type Parse = fn(&mut Parser<'_>) -> Result<Box<dyn Item>, Fault>;
+
+/// A row for an item that does not block.
+const fn row(name: &'static str, doc: &'static str, examples: Examples, parse: Parse) -> ItemRow {
+    ItemRow { name, doc, examples, may_block: false, parse }
+}
+
+/// All items, by file.
+pub static ITEMS: &[&[&ItemRow]] = &[
+    &[&conditional::IF],
+    extract::ROWS,
+    lists::ROWS,
+    lookup::ROWS,
+    outside::ROWS,
+    refused::ROWS,
+    run::ROWS,
+    signed::ROWS,
+    strings::ROWS,
+];
 
 /// The row of an item.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static ItemRow> {
     static BY_NAME: OnceLock<HashMap<&'static str, &'static ItemRow>> = OnceLock::new();
-    BY_NAME.get_or_init(|| ITEMS.iter().map(|row| (row.name, *row)).collect()).get(name).copied()
+    BY_NAME
+        .get_or_init(|| ITEMS.iter().copied().flatten().map(|row| (row.name, *row)).collect())
+        .get(name)
+        .copied()
 }

@@ -8,6 +8,22 @@ use oxim_base::Text;
 use super::{Body, ExpandError};
 use crate::context::Context;
 
+mod arithmetic;
+mod encode;
+pub(crate) mod hash;
+mod international;
+pub(crate) mod ip;
+mod list;
+mod mail;
+mod quote;
+pub(crate) mod text;
+mod time;
+
+/// What follows an operator's name after an underscore.
+pub(crate) type Word<'a> = Option<&'a str>;
+type Examples = &'static [(&'static str, &'static str)];
+type Apply = fn(&mut Context, Word<'_>, Text) -> Result<Text, ExpandError>;
+
 /// What may follow an operator's name after an underscore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arguments {
@@ -34,7 +50,12 @@ pub struct OperatorRow {
     /// Whether it may wait for a file or the network.
     pub may_block: bool,
     /// Applies it to an expanded string; the second argument is what followed the name.
-    pub(crate) apply: fn(&mut Context, Option<&str>, Text) -> Result<Text, ExpandError>,
+    pub(crate) apply: Apply,
+}
+
+/// A row for an operator that takes nothing after its name and does not block.
+const fn operator(name: &'static str, doc: &'static str, examples: Examples, apply: Apply) -> OperatorRow {
+    OperatorRow { name, alias: None, doc, examples, arguments: Arguments::None, may_block: false, apply }
 }
 
 impl OperatorRow {
@@ -46,10 +67,17 @@ impl OperatorRow {
         let Some(arguments) = arguments else {
             return Err(format!("missing values after {name}"));
         };
-        let unsigned = arguments.strip_prefix('-').unwrap_or(arguments);
-        let (first, second) = unsigned.split_once('_').unwrap_or((unsigned, ""));
+        // Only substr may count from the end; length has one number.
+        let start = arguments.strip_prefix('-').filter(|_| self.name == "substr").unwrap_or(arguments);
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        if digits(first) && digits(second) {
+        let right = match start.split_once('_') {
+            None => digits(start),
+            Some((first, second)) => {
+                let given = !first.is_empty() && !second.is_empty();
+                self.name != "length" && given && digits(first) && digits(second)
+            }
+        };
+        if right {
             return Ok(());
         }
         Err(format!("non-digit after underscore in \"{name}\""))
@@ -68,7 +96,18 @@ impl OperatorRow {
 }
 
 /// All operators.
-pub static OPERATORS: &[&[&OperatorRow]] = &[];
+pub static OPERATORS: &[&[&OperatorRow]] = &[
+    arithmetic::ROWS,
+    encode::ROWS,
+    hash::ROWS,
+    international::ROWS,
+    ip::ROWS,
+    list::ROWS,
+    mail::ROWS,
+    quote::ROWS,
+    text::ROWS,
+    time::ROWS,
+];
 
 /// The row of an operator by the text before the colon, and what follows its name.
 #[must_use]

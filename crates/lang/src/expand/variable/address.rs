@@ -20,8 +20,8 @@ fn bytes(value: &Option<Vec<u8>>) -> Value<'_> {
 }
 
 fn id(value: Option<u32>) -> Value<'static> {
-    // Exim shows the unset value, which is -1.
-    Value::Number(value.map_or(-1, i64::from))
+    // Exim shows the unset value, which is -1 without its sign.
+    Value::Number(i64::from(value.unwrap_or(u32::MAX)))
 }
 
 /// The address and its way.
@@ -137,7 +137,9 @@ pub(super) static ROWS: &[VariableRow] = &[
         optional(&c.address.recipient_data)
     }),
     row("return_path", Delivery, Tainted, "The envelope sender with which the message goes out.", |c, _| {
-        Value::Bytes(c.delivery.return_path.as_deref().unwrap_or(&c.message.sender))
+        // Before a message has an id nothing goes out; then it is the sender until a router changes it.
+        let unchanged = if c.message.id.is_some() { c.message.sender.as_slice() } else { &[] };
+        Value::Bytes(c.delivery.return_path.as_deref().unwrap_or(unchanged))
     }),
     row("router_name", Delivery, Clean, "The router that is running.", |c, _| name(&c.delivery.router_name)),
     row("self_hostname", Address, Clean, "The local host that a router has come upon.", |c, _| {
@@ -190,16 +192,16 @@ fn counter(counters: &[i64; 10], key: &str) -> Value<'static> {
 
 #[cfg(test)]
 mod tests {
-    use crate::context::{Context, Services};
+    use crate::context::Context;
     use crate::expand::Template;
     use oxim_base::Text;
-    use std::sync::Arc;
-
     #[test]
     fn the_return_path_is_the_sender_until_a_router_changes_it() {
-        let mut context: Context = Context::new(Arc::new(Services::default()));
+        let mut context = Context::default();
         context.message.sender = b"a@b".to_vec();
         let template = Template::compile("$return_path");
+        assert_eq!(template.expand(&mut context).unwrap(), "");
+        context.message.id = oxim_mail::MessageId::parse(b"16VDhn-000000001bo-D342");
         assert_eq!(template.expand(&mut context).unwrap(), Text::tainted("a@b"));
         context.delivery.return_path = Some(Vec::new());
         assert_eq!(template.expand(&mut context).unwrap(), "");

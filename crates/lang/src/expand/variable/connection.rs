@@ -102,7 +102,7 @@ pub(super) static ROWS: &[VariableRow] = &[
         Connection,
         Clean,
         "Whether HELO verification used authenticated data.",
-        |c, _| Value::Bytes(if c.connection.helo_dnssec { b"yes" } else { b"" }),
+        |c, _| Value::Bytes(if c.connection.helo_dnssec { b"yes" } else { b"no" }),
     ),
     row("sender_helo_name", Connection, Tainted, "The argument of HELO or EHLO.", |c, _| {
         bytes(&c.connection.helo_name)
@@ -125,7 +125,7 @@ pub(super) static ROWS: &[VariableRow] = &[
         Connection,
         Clean,
         "Whether the client's name comes from authenticated data.",
-        |c, _| Value::Bytes(if c.connection.host_dnssec { b"yes" } else { b"" }),
+        |c, _| Value::Bytes(if c.connection.host_dnssec { b"yes" } else { b"no" }),
     ),
     VariableRow {
         may_block: true,

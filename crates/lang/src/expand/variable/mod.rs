@@ -7,12 +7,18 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use oxim_base::{Taint, Text};
+use oxim_mail::header::value::{self, Decoding};
 
 use super::ExpandError;
 use crate::context::Context;
 
 mod address;
 mod connection;
+mod evaluation;
+mod message;
+mod not_yet;
+mod process;
+mod tls;
 
 /// How long a variable keeps its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +84,33 @@ impl VariableRow {
     pub fn is_implemented(&self) -> bool {
         !matches!(self.get, Getter::NotYet)
     }
+
+    /// Whether the name of a family may go on like this.
+    fn has_key(&self, key: &str) -> bool {
+        let number = |range: std::ops::RangeInclusive<usize>| {
+            !key.starts_with('0') && key.parse().is_ok_and(|n| range.contains(&n))
+                || (key == "0" && range.contains(&0))
+        };
+        match self.name {
+            "acl_c" | "acl_m" => key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit() || c == '_'),
+            "acl_arg" | "regex" => number(1..=9),
+            "auth" => number(1..=4),
+            "n" | "sn" => number(0..=9),
+            _ => true,
+        }
+    }
 }
 
 /// All variables, by what they belong to.
-pub static VARIABLES: &[&[VariableRow]] = &[address::ROWS, connection::ROWS];
+pub static VARIABLES: &[&[VariableRow]] = &[
+    address::ROWS,
+    connection::ROWS,
+    evaluation::ROWS,
+    message::ROWS,
+    not_yet::ROWS,
+    process::ROWS,
+    tls::ROWS,
+];
 
 /// A row for a variable that is read from the context.
 const fn row(
@@ -111,12 +140,12 @@ impl VariableReference {
         if let Some(row) = by_name.get(name) {
             return Some(VariableReference { row, key: "".into() });
         }
-        let row = VARIABLES.iter().copied().flatten().find(|row| row.family && name.starts_with(row.name))?;
+        let row = VARIABLES
+            .iter()
+            .copied()
+            .flatten()
+            .find(|row| row.family && name.strip_prefix(row.name).is_some_and(|key| row.has_key(key)))?;
         let key = name.get(row.name.len()..)?;
-        let acl = row.name.starts_with("acl_");
-        if acl && !(key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit() || c == '_')) {
-            return None;
-        }
         Some(VariableReference { row, key: key.into() })
     }
 
@@ -135,10 +164,19 @@ impl VariableReference {
         self.row.may_block
     }
 
+    fn is_acl_variable(&self) -> bool {
+        matches!(self.row.name, "acl_c" | "acl_m")
+    }
+
     /// Adds the value.
     pub(crate) fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         match self.row.get {
             Getter::Read(get) => match get(context, &self.key) {
+                Value::Empty if self.is_acl_variable() && context.config.main.strict_acl_vars => {
+                    let name = format!("{}{}", self.row.name, self.key);
+                    let text = format!("unknown variable name \"{name}\" (strict_acl_vars is set)");
+                    return Err(ExpandError::Failed(text));
+                }
                 Value::Empty => {}
                 Value::Bytes(bytes) => out.push_bytes(bytes, self.row.taint),
                 Value::Made(bytes) => out.push_bytes(&bytes, self.row.taint),
@@ -203,7 +241,23 @@ impl HeaderReference {
 
 impl HeaderReference {
     /// Adds the contents of the header lines of this name.
-    pub(crate) fn append(&self, _context: &Context, _out: &mut Text) {
-        let _ = (&self.form, &self.name);
+    pub(crate) fn append(&self, context: &Context, out: &mut Text) {
+        let headers = &context.message.headers;
+        let check_length = context.config.main.check_rfc2047_length;
+        let value = match self.form {
+            HeaderForm::Raw => value::raw_value(headers, &self.name),
+            HeaderForm::List => value::list_value(headers, &self.name),
+            HeaderForm::Basic => value::joined_value(headers, &self.name, Decoding::Bytes, check_length),
+            HeaderForm::Decoded => {
+                let decoding = Decoding::Charset { target: context.headers_charset().as_bytes() };
+                value::joined_value(headers, &self.name, decoding, check_length)
+            }
+        };
+        out.push_bytes(&value.unwrap_or_default(), Taint::Tainted);
+    }
+
+    /// Whether there is a header line of this name.
+    pub(crate) fn exists(&self, context: &Context) -> bool {
+        context.message.headers.contains(&self.name)
     }
 }

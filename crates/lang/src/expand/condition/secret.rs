@@ -1,0 +1,117 @@
+//! Conditions that check passwords: `crypteq`, and the services that are not built yet.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use md5::Md5;
+use oxim_base::Text;
+use sha1::{Digest, Sha1};
+
+use super::{Condition, ConditionRow, strings};
+use crate::context::Context;
+use crate::expand::operator::hash::lower_hex;
+use crate::expand::{Body, ExpandError, Fault, Parser};
+
+pub(super) static ROWS: &[&ConditionRow] = &[
+    &row(
+        "crypteq",
+        "The first string, encrypted in the way that the second states, is the second.",
+        &[("${if crypteq{test}{\\{md5\\}CY9rzUYh03PK3k6DJie09g==}{yes}{no}}", "yes")],
+        |p| Ok(Box::new(CryptEq { strings: strings(p, "crypteq", 2)? })),
+    ),
+    &refused("inbound_srs", |p| p.fault("condition \"inbound_srs\" is not implemented yet")),
+    &refused("ldapauth", |p| p.fault("condition \"ldapauth\" is not implemented yet")),
+    &refused("pam", |p| p.fault("condition \"pam\" is not implemented yet")),
+    &refused("pwcheck", |p| p.fault("condition \"pwcheck\" is not implemented yet")),
+    &refused("radius", |p| p.fault("condition \"radius\" is not implemented yet")),
+    &refused("saslauthd", |p| p.fault("condition \"saslauthd\" is not implemented yet")),
+];
+
+const fn row(
+    name: &'static str,
+    doc: &'static str,
+    examples: &'static [(&'static str, &'static str)],
+    parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
+) -> ConditionRow {
+    ConditionRow { name, doc, examples, may_block: false, sets_captures: false, parse }
+}
+
+const fn refused(
+    name: &'static str,
+    parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
+) -> ConditionRow {
+    row(name, "Not implemented yet.", &[], parse)
+}
+
+struct CryptEq {
+    strings: Vec<Body>,
+}
+
+impl Condition for CryptEq {
+    fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
+        let mut texts = [Text::new(), Text::new()];
+        for (text, body) in texts.iter_mut().zip(&self.strings) {
+            body.append(context, text)?;
+        }
+        let [plain, encrypted] = &texts;
+        crypt_equal(plain.as_bytes(), encrypted)
+    }
+}
+
+fn crypt_equal(plain: &[u8], encrypted: &Text) -> Result<bool, ExpandError> {
+    let bytes = encrypted.as_bytes();
+    if bytes.is_empty() {
+        return Ok(false);
+    }
+    let (scheme, data) = match memchr::memchr(b'}', bytes).filter(|_| bytes.starts_with(b"{")) {
+        Some(end) => {
+            let end = end.saturating_add(1);
+            (bytes.get(..end).unwrap_or_default().to_ascii_lowercase(), bytes.get(end..).unwrap_or_default())
+        }
+        None if bytes.starts_with(b"{") => (Vec::new(), bytes),
+        None => (b"{crypt}".to_vec(), bytes),
+    };
+    match scheme.as_slice() {
+        b"{md5}" => Ok(digest_equal(&Md5::digest(plain), data)),
+        b"{sha1}" => Ok(digest_equal(&Sha1::digest(plain), data)),
+        b"{crypt}" | b"{crypt16}" => {
+            Err(ExpandError::Failed("crypt() passwords are not implemented yet in \"crypteq\"".to_owned()))
+        }
+        _ => Err(ExpandError::Failed(format!("unknown encryption mechanism in \"{encrypted}\""))),
+    }
+}
+
+/// Compares with a digest in base 64 or hexadecimal, told apart by length.
+fn digest_equal(digest: &[u8], data: &[u8]) -> bool {
+    let base64 = STANDARD.encode(digest);
+    let hex = lower_hex(digest);
+    match data.len() {
+        n if n == base64.len() => same(base64.as_bytes(), data),
+        n if n == hex.len() => same(&hex, &data.to_ascii_lowercase()),
+        _ => false,
+    }
+}
+
+/// Equality whose duration does not tell where the difference is.
+fn same(first: &[u8], second: &[u8]) -> bool {
+    first.len() == second.len() && first.iter().zip(second).fold(0_u8, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_compare_in_both_forms() {
+        for encrypted in [
+            "{md5}CY9rzUYh03PK3k6DJie09g==",
+            "{md5}098f6bcd4621d373cade4e832627b4f6",
+            "{sha1}a94a8fe5ccb19ba61c4c0873d391e987982fbbd3",
+            "{SHA1}qUqP5cyxm6YcTAhz05Hph5gvu9M=",
+        ] {
+            assert_eq!(crypt_equal(b"test", &Text::from(encrypted)), Ok(true), "{encrypted}");
+            assert_eq!(crypt_equal(b"Test", &Text::from(encrypted)), Ok(false), "{encrypted}");
+        }
+        assert_eq!(crypt_equal(b"test", &Text::new()), Ok(false));
+        assert!(crypt_equal(b"test", &Text::from("{foo}abc")).is_err());
+    }
+}

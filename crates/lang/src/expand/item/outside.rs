@@ -1,0 +1,271 @@
+//! Items that ask something outside: readfile, readsocket, acl.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use oxim_base::limits::CHILD_OUTPUT_BYTES_MAX;
+use oxim_base::{Text, clock};
+
+use super::{Item, ItemRow, row};
+use crate::context::Context;
+use crate::expand::condition::acl;
+use crate::expand::{Body, ExpandError, elements, system_error};
+use crate::host::AclOutcome;
+
+pub(super) static ROWS: &[&ItemRow] = &[
+    &ItemRow {
+        may_block: true,
+        ..row("acl", "The message that an ACL sets: name, up to nine arguments.", &[], |p| {
+            Ok(Box::new(Acl { strings: p.strings("acl", 1, acl::ACL_STRINGS_MAX)? }))
+        })
+    },
+    &ItemRow {
+        may_block: true,
+        ..row(
+            "readfile",
+            "The contents of a file; newlines become the second string if there is one.",
+            &[("${readfile{/dev/null}}", "")],
+            |p| {
+                super::strings::fixed(p, "readfile", 1, 2, |_, texts| match texts {
+                    [path, rest @ ..] => read_file(path, rest.first()),
+                    [] => Ok(Text::new()),
+                })
+            },
+        )
+    },
+    &ItemRow {
+        may_block: true,
+        ..row(
+            "readsocket",
+            "What a socket answers: name, request, options, end-of-line string, string for failure.",
+            &[("${readsocket{/no/such/socket}{x}{3s}{}{failed}}", "failed")],
+            |p| Ok(Box::new(ReadSocket { strings: p.strings("readsocket", 2, 5)? })),
+        )
+    },
+];
+
+struct Acl {
+    strings: Vec<Body>,
+}
+
+impl Item for Acl {
+    fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        let (name, verdict) = acl::run(context, &self.strings)?;
+        match verdict.outcome {
+            AclOutcome::Accept | AclOutcome::Deny => {
+                out.push(&verdict.message.unwrap_or_default());
+                Ok(())
+            }
+            other => Err(acl::failure(&name, &other)),
+        }
+    }
+}
+
+fn read_file(path: &Text, newline: Option<&Text>) -> Result<Text, ExpandError> {
+    if path.is_foreign() {
+        return Err(ExpandError::Failed(format!("Tainted filename '{path}'")));
+    }
+    let failed = |error: &std::io::Error| {
+        ExpandError::Failed(format!("failed to open {path}: {}", system_error(error)))
+    };
+    let mut file = std::fs::File::open(OsStr::from_bytes(path.as_bytes())).map_err(|e| failed(&e))?;
+    let bytes = read_all(&mut file).map_err(|e| failed(&e))?;
+    Ok(with_newlines(&bytes, newline))
+}
+
+fn read_all(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(CHILD_OUTPUT_BYTES_MAX).unwrap_or(u64::MAX);
+    source.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() > CHILD_OUTPUT_BYTES_MAX {
+        return Err(std::io::Error::other("too much data"));
+    }
+    Ok(bytes)
+}
+
+fn with_newlines(bytes: &[u8], newline: Option<&Text>) -> Text {
+    let Some(newline) = newline else {
+        return Text::clean(bytes);
+    };
+    let lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
+    Text::with_taint(lines.join(newline.as_bytes()), newline.taint())
+}
+
+struct ReadSocket {
+    strings: Vec<Body>,
+}
+
+impl Item for ReadSocket {
+    fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        let mut texts = Vec::new();
+        for body in self.strings.iter().take(4) {
+            texts.push(body.expand(context)?);
+        }
+        let [name, request, rest @ ..] = texts.as_slice() else { return Ok(()) };
+        let options = SocketOptions::read(rest.first())?;
+        if name.is_foreign() {
+            return Err(ExpandError::Failed(format!("Tainted socket name '{name}'")));
+        }
+        match converse(name, request.as_bytes(), &options) {
+            Ok(answer) => {
+                out.push(&with_newlines(&answer, rest.get(1).filter(|_| self.strings.len() > 3)));
+                Ok(())
+            }
+            Err(message) => match self.strings.get(4) {
+                Some(body) => body.append(context, out),
+                None => Err(ExpandError::Failed(message)),
+            },
+        }
+    }
+}
+
+struct SocketOptions {
+    timeout: Duration,
+    shutdown: bool,
+}
+
+impl SocketOptions {
+    fn read(text: Option<&Text>) -> Result<SocketOptions, ExpandError> {
+        let mut options = SocketOptions { timeout: Duration::from_secs(5), shutdown: true };
+        let Some(text) = text else { return Ok(options) };
+        let mut items = elements::split(text).items.into_iter();
+        if let Some(first) = items.next() {
+            let seconds = first.as_str().and_then(clock::parse_interval);
+            let seconds = seconds.ok_or_else(|| ExpandError::Failed(format!("bad time value {first}")))?;
+            options.timeout = Duration::from_secs(seconds.max(1));
+        }
+        for item in items {
+            let text = item.to_string_lossy();
+            match text.split_once('=').unwrap_or((&text, "")) {
+                ("shutdown", "no") => options.shutdown = false,
+                ("shutdown", "yes") | ("tls", "no") | ("cache", "no") => {}
+                ("tls" | "sni" | "cache", _) => {
+                    return Err(ExpandError::Failed(format!(
+                        "readsocket option \"{text}\" is not implemented yet"
+                    )));
+                }
+                _ => return Err(ExpandError::Failed(format!("unknown readsocket option \"{text}\""))),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Connects, sends the request, reads to the end. The error is Exim's text.
+fn converse(name: &Text, request: &[u8], options: &SocketOptions) -> Result<Vec<u8>, String> {
+    match name.as_bytes().strip_prefix(b"inet:") {
+        Some(host) => {
+            let stream = connect_inet(&String::from_utf8_lossy(host), options)?;
+            let _ = stream.set_read_timeout(Some(options.timeout));
+            let _ = stream.set_write_timeout(Some(options.timeout));
+            exchange(&stream, request, options.shutdown, || stream.shutdown(std::net::Shutdown::Write), name)
+        }
+        None => {
+            let path = OsStr::from_bytes(name.as_bytes());
+            let stream = UnixStream::connect(path)
+                .map_err(|error| format!("failed to connect to socket {name}: {}", system_error(&error)))?;
+            let _ = stream.set_read_timeout(Some(options.timeout));
+            let _ = stream.set_write_timeout(Some(options.timeout));
+            exchange(&stream, request, options.shutdown, || stream.shutdown(std::net::Shutdown::Write), name)
+        }
+    }
+}
+
+fn connect_inet(text: &str, options: &SocketOptions) -> Result<TcpStream, String> {
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("missing port for readsocket {text}"))?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let port = match port.parse::<u16>() {
+        Ok(port) => port,
+        Err(_) => service_port(port).ok_or_else(|| format!("unknown port \"{port}\" for readsocket"))?,
+    };
+    let addresses =
+        (host, port).to_socket_addrs().map_err(|_| format!("no IP address found for host {host}"))?;
+    let mut problem = format!("no IP address found for host {host}");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, options.timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                problem = format!("failed to connect to any address for {host}: {}", system_error(&error))
+            }
+        }
+    }
+    Err(problem)
+}
+
+/// The TCP port of a service name.
+fn service_port(name: &str) -> Option<u16> {
+    let services = std::fs::read_to_string("/etc/services").ok()?;
+    services.lines().find_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_ascii_whitespace();
+        let (first, port) = (words.next()?, words.next()?);
+        let named = first == name || words.any(|alias| alias == name);
+        named.then(|| port.strip_suffix("/tcp")?.parse().ok()).flatten()
+    })
+}
+
+fn exchange<S>(
+    stream: &S,
+    request: &[u8],
+    shutdown: bool,
+    end_of_request: impl FnOnce() -> std::io::Result<()>,
+    name: &Text,
+) -> Result<Vec<u8>, String>
+where
+    for<'a> &'a S: Read + Write,
+{
+    let mut writer = stream;
+    writer
+        .write_all(request)
+        .map_err(|error| format!("request write to socket {name} failed: {}", system_error(&error)))?;
+    if shutdown {
+        let _ = end_of_request();
+    }
+    let mut reader = stream;
+    read_all(&mut reader).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => "socket read timed out".to_owned(),
+        _ => format!("read from socket {name} failed: {}", system_error(&error)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::context::Context;
+    use crate::expand::{ExpandError, Template};
+    use oxim_base::Text;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    fn expand(source: &str) -> Result<Text, ExpandError> {
+        Template::compile(source).expand(&mut Context::default())
+    }
+
+    #[test]
+    fn a_socket_is_asked_and_its_answer_taken() {
+        let folder = std::env::temp_dir().join(format!("oxim-readsocket-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            stream.read_to_string(&mut request).unwrap();
+            stream.write_all(format!("got {request}\nbye\n").as_bytes()).unwrap();
+        });
+        let source = format!("${{readsocket{{{}}}{{hello}}{{3s}}{{|}}}}", path.display());
+        assert_eq!(expand(&source).unwrap(), "got hello|bye|");
+        server.join().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(expand(&source).unwrap_err().message().starts_with("failed to connect to socket"));
+    }
+
+    #[test]
+    fn tls_on_a_socket_is_refused_and_not_ignored() {
+        let error = expand("${readsocket{/tmp/x}{a}{3s:tls=yes}}").unwrap_err();
+        assert!(error.message().contains("not implemented yet"));
+    }
+}

@@ -1,0 +1,290 @@
+//! `${run`: the output of a command.
+//!
+//! The command gets an empty standard input; standard output and error come back in one stream, bounded in size and
+//! time. Without `preexpand` the command is cut into words first and each word expanded, so that data cannot add
+//! arguments. No shell, no search path: a command without a slash is not found, as in Exim.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use oxim_base::Text;
+use oxim_base::limits::CHILD_OUTPUT_BYTES_MAX;
+
+use super::extract::unescape;
+use super::{Item, ItemRow, row};
+use crate::context::Context;
+use crate::expand::yes_no::Branches;
+use crate::expand::{Body, ExpandError, Fault, Parser};
+
+/// How long a command may run. Exim's figure.
+const RUN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a shell says of a command that it cannot find.
+const NOT_FOUND: i32 = 127;
+
+pub(super) static ROWS: &[&ItemRow] = &[&ItemRow {
+    may_block: true,
+    ..row(
+        "run",
+        "What a command writes, in `$value`; `$runrc` is its return code.",
+        &[
+            ("${run{/bin/echo a b}{<${sg{$value}{\\n}{}}>}{no}}$runrc", "<a b>0"),
+            ("${run{/bin/false}{yes}{no}}$runrc", "no1"),
+        ],
+        parse,
+    )
+}];
+
+struct Run {
+    command: CommandText,
+    branches: Branches,
+}
+
+enum CommandText {
+    /// Words, each a string of its own, with the text of the whole for messages.
+    Words(Vec<Body>),
+    /// One string that is expanded before it is cut into words.
+    Whole(Body),
+}
+
+fn parse(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
+    let mut before = false;
+    while parser.eat(b',') {
+        match parser.word(|b| b != b',' && b != b'{' && b != b' ') {
+            "preexpand" => before = true,
+            other => {
+                // A space belongs to the word that it spoils.
+                let spoiled = if other.is_empty() { parser.word(|b| b != b',' && b != b'{') } else { other };
+                let text = format!("bad option '{}' for run", spoiled.trim_end());
+                return parser.fault(text);
+            }
+        }
+    }
+    if !parser.space_eat(b'{') {
+        return parser.fault("missing '{' for command arg of run");
+    }
+    let command = if before {
+        CommandText::Whole(parser.body()?)
+    } else {
+        let raw = raw_command(parser)?;
+        CommandText::Words(command_words(parser, &raw)?)
+    };
+    Ok(Box::new(Run { command, branches: Branches::parse(parser, "run")? }))
+}
+
+/// The command as it stands between its braces: up to the brace that ends it as a string.
+fn raw_command(parser: &mut Parser<'_>) -> Result<Vec<u8>, Fault> {
+    let text = parser.rest();
+    let mut probe = Parser::new(text);
+    if let Err(fault) = probe.body() {
+        let ended = fault.position < text.len();
+        return parser.fault(if ended {
+            fault.message
+        } else {
+            "missing '}' closing command arg of run".to_owned()
+        });
+    }
+    let length = text.len().saturating_sub(probe.rest().len());
+    parser.advance(length);
+    Ok(text.get(..length.saturating_sub(1)).unwrap_or_default().to_vec())
+}
+
+fn command_words(parser: &mut Parser<'_>, raw: &[u8]) -> Result<Vec<Body>, Fault> {
+    let mut bodies = Vec::new();
+    for word in words(raw) {
+        let mut inner = Parser::new(&word);
+        let (body, fault) = inner.whole();
+        parser.note_blocking(inner.may_block());
+        if let Some(fault) = fault {
+            return parser.fault(format!(
+                "Expansion of \"{}\" from command \"{}\" in ${{run}} expansion failed: {}",
+                String::from_utf8_lossy(&word),
+                String::from_utf8_lossy(raw.trim_ascii()),
+                fault.message
+            ));
+        }
+        bodies.push(body);
+    }
+    Ok(bodies)
+}
+
+/// Cuts a command at white space. A word in double quotes may hold escapes; one in single quotes is taken as it is.
+fn words(command: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut rest = command.trim_ascii_start();
+    while let Some((first, after)) = rest.split_first() {
+        let word = match first {
+            b'"' => {
+                let (word, after) = quoted(after);
+                rest = after;
+                word
+            }
+            b'\'' => {
+                let end = memchr::memchr(b'\'', after).unwrap_or(after.len());
+                rest = after.get(end.saturating_add(1)..).unwrap_or_default();
+                after.get(..end).unwrap_or_default().to_vec()
+            }
+            _ => {
+                let end = rest.iter().take_while(|b| !b.is_ascii_whitespace()).count();
+                let (word, after) = rest.split_at_checked(end).unwrap_or_default();
+                rest = after;
+                word.to_vec()
+            }
+        };
+        words.push(word);
+        rest = rest.trim_ascii_start();
+    }
+    words
+}
+
+fn quoted(text: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut word = Vec::new();
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'"' => break,
+            b'\\' => {
+                let (byte, length) = unescape(rest);
+                word.extend(byte);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+            other => word.push(*other),
+        }
+    }
+    (word, rest)
+}
+
+impl CommandText {
+    fn expand(&self, context: &mut Context) -> Result<Vec<Text>, ExpandError> {
+        match self {
+            CommandText::Words(bodies) => bodies.iter().map(|body| body.expand(context)).collect(),
+            CommandText::Whole(body) => {
+                let whole = body.expand(context)?;
+                Ok(words(whole.as_bytes()).into_iter().map(|word| whole.derive(word)).collect())
+            }
+        }
+    }
+}
+
+impl Item for Run {
+    fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        let words = self.command.expand(context)?;
+        let program = words.first().cloned().unwrap_or_default();
+        let foreign_arguments =
+            matches!(self.command, CommandText::Whole(_)) && words.iter().any(Text::is_foreign);
+        if program.is_foreign() || foreign_arguments {
+            return Err(ExpandError::Failed(format!(
+                "Attempt to exec tainted path: '{program}' (in ${{run}}: take the command from the configuration, not from data)"
+            )));
+        }
+        let (code, output) = execute(&words)?;
+        context.local.runrc = code;
+        // $value stays as it is afterwards, so that a log_message can show it.
+        context.local.value = Some(Text::clean(output));
+        self.branches.append(context, out, code == 0, |c| c.local.value.clone().unwrap_or_default())
+    }
+}
+
+fn execute(words: &[Text]) -> Result<(i32, Vec<u8>), ExpandError> {
+    let failed = |e: std::io::Error| {
+        ExpandError::Failed(format!("couldn't create child process: {}", super::super::system_error(&e)))
+    };
+    let Some((program, arguments)) = words.split_first().filter(|(p, _)| p.as_bytes().contains(&b'/')) else {
+        return Ok((NOT_FOUND, Vec::new()));
+    };
+    if words.iter().any(|word| word.as_bytes().contains(&0)) {
+        return Err(ExpandError::Failed("a ${run} argument holds a NUL byte".to_owned()));
+    }
+    let (reader, writer) = std::io::pipe().map_err(failed)?;
+    let mut command = Command::new(OsStr::from_bytes(program.as_bytes()));
+    command
+        .args(arguments.iter().map(|a| OsStr::from_bytes(a.as_bytes())))
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().map_err(failed)?)
+        .stderr(writer)
+        .process_group(0);
+    let spawned = command.spawn();
+    // The command holds the writing ends of the pipe; without this, the end of the output would never be seen.
+    drop(command);
+    let Ok(mut child) = spawned else {
+        return Ok((NOT_FOUND, Vec::new()));
+    };
+    let output = collect(reader);
+    let Some(output) = output else {
+        stop(&mut child);
+        return Err(ExpandError::Failed("command timed out".to_owned()));
+    };
+    if output.len() > CHILD_OUTPUT_BYTES_MAX {
+        stop(&mut child);
+        return Err(ExpandError::Failed("command wrote too much".to_owned()));
+    }
+    let status = child.wait().map_err(failed)?;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ok((code, output)),
+        (None, signal) => Err(ExpandError::Failed(format!(
+            "command was terminated by signal {}",
+            signal.unwrap_or_default()
+        ))),
+    }
+}
+
+/// Everything that comes through the pipe, up to one byte more than is allowed; None if it takes too long.
+fn collect(reader: std::io::PipeReader) -> Option<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut output = Vec::new();
+        let most = u64::try_from(CHILD_OUTPUT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        let _ = reader.take(most).read_to_end(&mut output);
+        let _ = sender.send(output);
+    });
+    receiver.recv_timeout(RUN_TIMEOUT).ok()
+}
+
+/// Ends the command with everything that it has started.
+fn stop(child: &mut std::process::Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expand::Template;
+    #[test]
+    fn words_are_cut_before_they_are_expanded() {
+        let cut = |text: &str| -> Vec<String> {
+            words(text.as_bytes()).into_iter().map(|w| String::from_utf8(w).unwrap()).collect()
+        };
+        assert_eq!(cut(" /bin/echo  \"a b\" 'c d' e\"f  "), ["/bin/echo", "a b", "c d", "e\"f"]);
+        assert_eq!(cut("\"a\"b \"\\x41\\n"), ["a", "b", "A\n"]);
+    }
+
+    #[test]
+    fn data_can_neither_name_the_command_nor_add_arguments() {
+        let mut context = Context::default();
+        context.address.local_part = Text::tainted("/bin/echo x; y");
+        let expand = |source: &str, c: &mut Context| Template::compile(source).expand(c);
+        assert_eq!(expand("${run{/bin/echo $local_part}}", &mut context).unwrap(), "/bin/echo x; y\n");
+        assert!(expand("${run{$local_part x}}", &mut context).is_err());
+        assert!(expand("${run,preexpand{/bin/echo $local_part}}", &mut context).is_err());
+    }
+
+    #[test]
+    fn a_command_that_does_not_exist_gives_127() {
+        let mut context = Context::default();
+        let text = Template::compile("${run{/no/such/command}{y}{n}}$runrc").expand(&mut context).unwrap();
+        assert_eq!(text, "n127");
+        let text =
+            Template::compile("${run{/bin/sh -c \"exit 3\"}{y}{n}}$runrc").expand(&mut context).unwrap();
+        assert_eq!(text, "n3");
+    }
+}

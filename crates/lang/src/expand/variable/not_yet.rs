@@ -1,0 +1,52 @@
+//! Variables of features that are not built yet: a template that uses one is faulty, and says so.
+
+use oxim_base::Taint;
+
+use super::{Getter, Scope, VariableRow};
+
+const fn not_yet(name: &'static str) -> VariableRow {
+    VariableRow {
+        name,
+        family: false,
+        scope: Scope::Message,
+        taint: Taint::Tainted,
+        doc: "Not implemented yet.",
+        may_block: false,
+        get: Getter::NotYet,
+    }
+}
+
+const fn family(name: &'static str) -> VariableRow {
+    VariableRow { family: true, ..not_yet(name) }
+}
+
+pub(super) static ROWS: &[VariableRow] = &[
+    family("arc_"),
+    family("atrn_"),
+    not_yet("av_failed"),
+    family("bmi_"),
+    not_yet("connection_id"),
+    family("dcc_"),
+    family("dkim_"),
+    family("dmarc_"),
+    family("event_"),
+    not_yet("ldap_dn"),
+    not_yet("malware_name"),
+    family("mime_"),
+    not_yet("prdr_requested"),
+    family("proxy_"),
+    family("spam_"),
+    family("spf_"),
+    family("srs_"),
+    not_yet("tls_in_ocsp"),
+    not_yet("tls_in_ourcert"),
+    not_yet("tls_in_peercert"),
+    not_yet("tls_in_resumption"),
+    not_yet("tls_out_dane"),
+    not_yet("tls_out_ocsp"),
+    not_yet("tls_out_ourcert"),
+    not_yet("tls_out_peercert"),
+    not_yet("tls_out_resumption"),
+    not_yet("tls_out_tlsa_usage"),
+    family("tpda_"),
+];
