@@ -20,6 +20,7 @@ pub mod print;
 mod reader;
 pub mod report;
 pub mod rows;
+mod setting;
 pub mod source;
 pub mod value;
 

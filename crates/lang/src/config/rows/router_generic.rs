@@ -59,7 +59,7 @@ pub static ROUTER_GENERIC: &[OptionRow] = &[
     row("self", Str, "freeze", Works, "what is done when the host is this one"),
     row("senders", Str, "", Works, "senders that are routed"),
     row("set", StrSemicolons, "", Works, "variables that travel with the address"),
-    row("translate_ip_address", Str, "", NotYet, "another address for a host's"),
+    row("translate_ip_address", Str, "", Works, "another address for a host's"),
     row("transport", Str, "", Works, "transport for what is accepted"),
     row("transport_current_directory", Str, "", Works, "current directory of the transport"),
     row("transport_home_directory", Str, "", Works, "home directory of the transport"),
