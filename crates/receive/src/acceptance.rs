@@ -1,0 +1,464 @@
+//! From the last byte of a message to the instant of acceptance, and the reply after it.
+//!
+//! [`examine`] fixes the header and asks the DATA ACL; the session then makes the message durable; [`accepted`] writes the
+//! arrival line, gives the message to the queue and makes the 250. Nothing before the commit may be promised, nothing after it
+//! lost. Manual sections 44.6, 48.13 and 53.6.
+
+use std::sync::Arc;
+
+use oxim_base::clock::Stamp;
+use oxim_mail::header::{Header, HeaderKind, HeaderList};
+use oxim_mail::message_id::MessageId;
+use oxim_spool::SpoolError;
+use oxim_spool::message::{Body, Message};
+use oxim_spool::store::{Claim, Draft};
+
+use crate::acl::{Fake, Outcome, Phase, QueueControl, Verdict};
+use crate::arrival;
+use crate::body::{BodyFault, Received, Refused};
+use crate::command::set_end_reason;
+use crate::fixup::{self, Origin};
+use crate::log_line;
+use crate::reception::Reception;
+use crate::refusal;
+use crate::reply::Reply;
+use crate::sink::Queueing;
+use crate::talk::{Progress, Talk};
+
+/// A message that every check has passed, before it is durable.
+pub struct Ready {
+    /// The message.
+    pub message: Message,
+    /// Its body.
+    pub draft: Draft,
+    /// The reply when it is durable.
+    pub reply: Reply,
+    /// What the arrival line needs.
+    pub facts: arrival::Facts,
+}
+
+/// What is carried from the fix-ups past the ACL.
+struct Pending {
+    received: Received,
+    origin: Origin,
+    id_created: bool,
+}
+
+/// A message that arrived but is refused: the reply, and the line about it.
+pub fn refused(reception: &Arc<Reception>, talk: &mut Talk, refused: Refused) -> Reply {
+    talk.scene.context.message.id = Some(refused.id);
+    talk.scene.context.message.headers = refused.headers;
+    let client = log_line::client(reception, talk, false);
+    let reply = match refused.fault {
+        BodyFault::Header(error) => {
+            let (what, limit) = header_fault(&error);
+            reception.logs.main(&format!(
+                "{what} received from {client} (more than {limit} characters): message abandoned"
+            ));
+            Reply::new(552, error.to_string())
+        }
+        BodyFault::TooBig { read } => {
+            too_big(reception, talk, read);
+            Reply::fixed(552, "Message size exceeds maximum permitted")
+        }
+        BodyFault::Spool(error) => spool_fault(reception, &error),
+    };
+    talk.message_over();
+    reply
+}
+
+/// How log lines name a header over its limit, and the limit.
+#[must_use]
+pub fn header_fault(error: &oxim_mail::header::split::HeaderError) -> (&'static str, usize) {
+    use oxim_mail::header::split::HeaderError;
+    match error {
+        HeaderError::PeerHeaderTooLong { limit } => ("ridiculously long message header", *limit),
+        HeaderError::PeerLineTooLong { limit } => ("overlong message header line", *limit),
+        HeaderError::PeerBareLineFeed => ("message header line without CRLF", 0),
+    }
+}
+
+fn too_big(reception: &Reception, talk: &Talk, read: u64) {
+    if !reception.wants.size_reject {
+        return;
+    }
+    let message = &talk.scene.context.message;
+    let id = message.id.map(|id| format!("{id} ")).unwrap_or_default();
+    let sender = String::from_utf8_lossy(&message.sender).into_owned();
+    let client = log_line::client(reception, talk, true);
+    let line = format!(
+        "{id}rejected from <{sender}> {client}: message too big: read={read} max={}",
+        talk.size_limit
+    );
+    reception.logs.main(&line);
+    let headers = reception.wants.rejected_header.then(|| refusal::header_block(talk));
+    reception.logs.reject(&line, headers.as_deref());
+}
+
+/// What a client is told when the spool cannot hold its message.
+pub fn spool_fault(reception: &Reception, error: &SpoolError) -> Reply {
+    reception.logs.panic(&format!("spool error: {error}"));
+    match error {
+        SpoolError::Full { .. } => Reply::fixed(452, "Space shortage, please try later"),
+        SpoolError::Local { source, .. } if is_out_of_files(source) => {
+            Reply::fixed(421, "Unable to accept mail now - please try later").closing()
+        }
+        SpoolError::Local { .. } | SpoolError::Stale | SpoolError::Unwritable(_) | SpoolError::Closed => {
+            Reply::fixed(451, "Temporary local problem - please try later")
+        }
+    }
+}
+
+fn is_out_of_files(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|e| Some(e.raw_os_error()) == error.raw_os_error())
+}
+
+/// Fixes the header and goes on to the DATA ACL. For messages over SMTP.
+pub fn examine(reception: &Arc<Reception>, talk: &mut Talk, received: Received) -> Progress {
+    let is_local = talk.is_local();
+    let sender = &talk.scene.context.message.sender;
+    let sender_set = talk.caller.as_ref().is_some_and(|caller| *sender != caller.sender);
+    let origin = Origin { is_local, is_smtp: true, sender_set, extract_recipients: false };
+    let pending = match prepare(reception, talk, received, origin) {
+        Ok(pending) => pending,
+        Err(reply) => return Progress::Reply(reply),
+    };
+    if talk.scene.context.message.recipients.is_empty() {
+        let outcome = Outcome::plain(Verdict::Accept);
+        return after_acl(reception, talk, pending, &outcome);
+    }
+    let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
+        after_acl(reception, talk, pending, &outcome)
+    };
+    Progress::Acl(Phase::Data, Box::new(then))
+}
+
+/// Makes the message visible to variables, fixes its header, and puts Received: on top.
+fn prepare(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    mut received: Received,
+    origin: Origin,
+) -> Result<Pending, Reply> {
+    let message = &mut talk.scene.context.message;
+    message.id = Some(received.id);
+    message.received = received.started;
+    message.headers = std::mem::take(&mut received.headers);
+    message.body_lines = received.counts.body_lines;
+    message.body_zeros = received.counts.body_zeros;
+    message.max_line = received.counts.line_bytes_max;
+    message.recipients_visible = true;
+    message.received_for = match message.recipients.as_slice() {
+        [only] => Some(only.address.clone()),
+        _ => None,
+    };
+    match received.draft.body() {
+        Ok(body) => message.body = Some(body),
+        Err(error) => return Err(spool_fault(reception, &error)),
+    }
+    let id_created = fixup::apply(reception, talk, received.id, &origin);
+    let headers = &talk.scene.context.message.headers;
+    let lines = headers.line_count();
+    let own_size = u64::try_from(headers.size_bytes()).unwrap_or(u64::MAX);
+    let size = own_size.saturating_add(1).saturating_add(received.body_bytes);
+    let message = &mut talk.scene.context.message;
+    message.lines = u64::try_from(lines).unwrap_or(0).saturating_add(1).saturating_add(message.body_lines);
+    message.size = i64::try_from(size).unwrap_or(i64::MAX);
+    match fixup::received_line(reception, talk, received.started) {
+        Ok(header) => talk.scene.context.message.headers.push_front(header),
+        Err(reason) => {
+            reception.logs.panic(&reason);
+            return Err(Reply::fixed(451, "Temporary local problem - please try later"));
+        }
+    }
+    let headers = &talk.scene.context.message.headers;
+    talk.scene.context.message.received_count = fixup::received_count(headers);
+    Ok(Pending { received, origin, id_created })
+}
+
+fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending, outcome: &Outcome) -> Progress {
+    match outcome.verdict {
+        Verdict::Accept => {}
+        Verdict::Discard => {
+            talk.transaction.discarded_by = Some("DATA");
+            talk.scene.context.message.recipients.clear();
+        }
+        Verdict::Deny | Verdict::Defer | Verdict::Drop => {
+            add_acl_headers(talk);
+            let reply = refusal::refuse(reception, talk, Phase::Data, "", outcome);
+            talk.message_over();
+            return Progress::Reply(reply);
+        }
+    }
+    let id = pending.received.id;
+    let reply = final_reply(reception, talk, id, outcome);
+    let (message, draft, facts) = assemble(reception, talk, pending);
+    if message.recipients.is_empty() {
+        let reply = swallow(reception, talk, &message, &facts, reply);
+        return Progress::Reply(reply);
+    }
+    Progress::Commit(Box::new(Ready { message, draft, reply, facts }))
+}
+
+/// Why a message from a local process was not taken.
+#[derive(Debug)]
+pub enum Rejection {
+    /// The non-SMTP ACL said no.
+    Acl {
+        /// What it said.
+        text: String,
+        /// The header lines.
+        headers: HeaderList,
+        /// The body.
+        body: Option<Body>,
+    },
+    /// This machine cannot take it now.
+    Local(String),
+}
+
+/// Takes a message from a local process, from fix-ups to queue. For everything that is not a dialogue. Blocks.
+///
+/// # Errors
+/// It was not taken.
+pub fn submit(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    received: Received,
+    origin: Origin,
+) -> Result<(), Rejection> {
+    let id = received.id;
+    let pending = prepare(reception, talk, received, origin)
+        .map_err(|reply| Rejection::Local(String::from_utf8_lossy(&reply.text).into_owned()))?;
+    let outcome = crate::local::run_acl(reception, talk, Phase::NotSmtp);
+    match outcome.verdict {
+        Verdict::Accept => {}
+        Verdict::Discard => {
+            talk.transaction.discarded_by = Some("non-SMTP");
+            talk.scene.context.message.recipients.clear();
+        }
+        // There is no way to tell a local process to come again: "later" is "no".
+        Verdict::Deny | Verdict::Defer | Verdict::Drop => {
+            return Err(refuse_local(reception, talk, id, &outcome));
+        }
+    }
+    let (message, draft, facts) = assemble(reception, talk, pending);
+    let reply = Reply::fixed(250, "OK");
+    if message.recipients.is_empty() {
+        swallow(reception, talk, &message, &facts, reply);
+        return Ok(());
+    }
+    let claim = reception.store.commit_blocking(message, draft).map_err(|error| {
+        reception.logs.panic(&format!("spool error: {error}"));
+        Rejection::Local(error.to_string())
+    })?;
+    accepted(reception, talk, &facts, reply, claim);
+    Ok(())
+}
+
+fn refuse_local(reception: &Reception, talk: &mut Talk, id: MessageId, outcome: &Outcome) -> Rejection {
+    add_acl_headers(talk);
+    let text = outcome.user_message.as_ref().map(oxim_base::Text::to_string_lossy);
+    let logged = outcome.log_message.as_ref().map(oxim_base::Text::to_string_lossy).or_else(|| text.clone());
+    let reason =
+        logged.map(|logged| format!(": {}", logged.lines().next().unwrap_or_default())).unwrap_or_default();
+    let sender = String::from_utf8_lossy(&talk.scene.context.message.sender).into_owned();
+    let line = format!("{id} F=<{sender}> rejected by non-SMTP ACL{reason}");
+    if outcome.targets.main {
+        reception.logs.main(&line);
+    }
+    if outcome.targets.reject {
+        let headers = reception.wants.rejected_header.then(|| refusal::header_block(talk));
+        reception.logs.reject(&line, headers.as_deref());
+    }
+    let message = &mut talk.scene.context.message;
+    Rejection::Acl {
+        text: text.unwrap_or_else(|| "local configuration problem".to_owned()),
+        headers: std::mem::take(&mut message.headers),
+        body: message.body.take(),
+    }
+}
+
+/// Header and body of a message that is given back to its sender, with the lines that it would have got.
+pub fn fixed(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    mut received: Received,
+    origin: &Origin,
+) -> (HeaderList, Option<Body>) {
+    let origin = Origin { extract_recipients: false, ..origin.clone() };
+    talk.scene.context.message.headers = std::mem::take(&mut received.headers);
+    fixup::apply(reception, talk, received.id, &origin);
+    (std::mem::take(&mut talk.scene.context.message.headers), received.draft.body().ok())
+}
+
+/// `-bh`: the lines and the reply of an accepted message that is then thrown away.
+pub fn pretended(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    message: &Message,
+    facts: &arrival::Facts,
+    reply: Reply,
+) -> Reply {
+    reception.logs.main(&arrival::line(reception, talk, message, facts));
+    talk.counts.messages = talk.counts.messages.saturating_add(1);
+    talk.message_over();
+    reply
+}
+
+/// What the client will be told when the message is durable.
+fn final_reply(reception: &Reception, talk: &Talk, id: MessageId, outcome: &Outcome) -> Reply {
+    match &talk.scene.message.fake {
+        Some(Fake::Defer(text)) => Reply::new(450, text.as_bytes()),
+        Some(Fake::Reject(text)) => Reply::new(550, text.as_bytes()),
+        None if outcome.user_message.is_some() => refusal::accepted(reception, 250, "", outcome),
+        None => Reply::new(250, format!("OK id={id}")),
+    }
+}
+
+/// A message without recipients left: it is logged as arrived and done, and stored nowhere.
+fn swallow(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    message: &Message,
+    facts: &arrival::Facts,
+    reply: Reply,
+) -> Reply {
+    reception.logs.main(&arrival::line(reception, talk, message, facts));
+    let acl = talk.transaction.discarded_by.unwrap_or("RCPT");
+    reception.logs.main(&format!("{} => blackhole ({acl} ACL discarded recipients)", message.id));
+    reception.logs.main(&format!("{} Completed", message.id));
+    talk.message_over();
+    reply
+}
+
+/// Adds the lines that ACLs have asked for, and takes out those that they have named.
+pub(crate) fn add_acl_headers(talk: &mut Talk) {
+    let controls = &mut talk.scene.message;
+    let added = std::mem::take(&mut controls.headers_added);
+    let removed = std::mem::take(&mut controls.headers_removed);
+    let headers = &mut talk.scene.context.message.headers;
+    for name in removed {
+        headers.mark_deleted(&name, 0);
+    }
+    for line in added {
+        headers.add(line.position, Header::new(line.text));
+    }
+}
+
+/// Puts the spool's form of the message together.
+fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Message, Draft, arrival::Facts) {
+    let Pending { received, origin, id_created } = pending;
+    add_acl_headers(talk);
+    let now = Stamp::now();
+    let headers = &mut talk.scene.context.message.headers;
+    if let Some(header) = headers.all_mut().iter_mut().find(|h| h.kind == HeaderKind::Received) {
+        fixup::restamp(header, reception, now);
+    }
+    let taken = received.clock.elapsed();
+    let controls = &talk.scene.message;
+    let frozen = controls.freeze.map(|_| now.seconds);
+    let facts = arrival::Facts {
+        taken,
+        size: arrival::total_size(&talk.scene.context.message.headers, received.body_bytes),
+        id_created,
+        chunked: received.chunked,
+        fake: matches!(controls.fake, Some(Fake::Reject(_))),
+        freeze: controls.freeze,
+        queue: controls.queue,
+        original_sender: talk.transaction.raw_sender.clone(),
+        original_recipients: talk.transaction.raw_recipients.clone(),
+    };
+    let context = &mut talk.scene.context;
+    let mut message = Message::new(received.id);
+    message.sender.clone_from(&context.message.sender);
+    message.received = received.started;
+    message.received_micros_taken = u64::try_from(taken.as_micros()).ok();
+    message.frozen = frozen;
+    message.first_delivery = true;
+    message.recipients = std::mem::take(&mut context.message.recipients);
+    message.headers = std::mem::take(&mut context.message.headers);
+    message.acl_c.clone_from(&context.connection.acl_c);
+    message.acl_m = std::mem::take(&mut context.message.acl_m);
+    message.body_lines = received.counts.body_lines;
+    message.body_zeros = received.counts.body_zeros;
+    message.max_line = received.counts.line_bytes_max;
+    message.queue_name.clone_from(&context.message.queue_name);
+    message.dsn_ret = talk.transaction.dsn_ret;
+    message.dsn_envid.clone_from(&talk.transaction.dsn_envid);
+    message.smtputf8 = talk.transaction.smtputf8;
+    arrival::describe_source(reception, talk, &origin, &mut message);
+    (message, received.draft, facts)
+}
+
+/// The message is durable: the arrival line, the queue, the reply.
+pub fn accepted(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    facts: &arrival::Facts,
+    reply: Reply,
+    claim: Claim,
+) -> Reply {
+    let line = arrival::line(reception, talk, claim.message(), facts);
+    reception.logs.main(&line);
+    let queueing = queueing(reception, talk, facts, claim.id());
+    talk.counts.messages = talk.counts.messages.saturating_add(1);
+    reception.sink.accepted(claim, queueing);
+    talk.message_over();
+    reply
+}
+
+/// When the message is to be delivered.
+fn queueing(reception: &Reception, talk: &Talk, facts: &arrival::Facts, id: MessageId) -> Queueing {
+    if let Some(freeze) = facts.freeze {
+        reception.logs.main(&format!("{id} frozen by ACL"));
+        return Queueing::Frozen { tell: freeze.tell };
+    }
+    match facts.queue {
+        Some(QueueControl::Wait) => return Queueing::Wait,
+        Some(QueueControl::FirstPassRoute) => return Queueing::RemoteWaits,
+        None => {}
+    }
+    let settings = &reception.settings;
+    if let Some(forced) = reception.forced_queueing {
+        return forced;
+    }
+    if settings.queue_only || settings.queue_only_files.iter().any(|file| std::path::Path::new(file).exists())
+    {
+        return Queueing::Wait;
+    }
+    let limits = &settings.limits;
+    if limits.accept_queue > 0 && reception.admission.open() > limits.accept_queue {
+        return Queueing::Wait;
+    }
+    let per_connection = limits.accept_queue_per_connection;
+    if per_connection > 0 && !talk.is_local() && talk.counts.messages >= per_connection {
+        if reception.wants.delay_delivery {
+            reception.logs.main(&format!(
+                "{id} no immediate delivery: more than {per_connection} messages received in one connection"
+            ));
+        }
+        return Queueing::Wait;
+    }
+    if let Some(max) = limits.queue_only_load {
+        let load = reception.load.thousandths();
+        if load > max {
+            if reception.wants.delay_delivery {
+                let shown = |value: i64| format!("{}.{:02}", value / 1000, (value % 1000) / 10);
+                reception.logs.main(&format!("{id} no immediate delivery: load average {}", shown(load)));
+            }
+            return Queueing::Wait;
+        }
+    }
+    Queueing::Immediate
+}
+
+/// The message could not be made durable.
+pub fn not_durable(reception: &Arc<Reception>, talk: &mut Talk, error: &SpoolError) -> Reply {
+    let reply = spool_fault(reception, error);
+    if reply.close {
+        set_end_reason(talk, "connection-lost");
+    }
+    talk.message_over();
+    reply
+}

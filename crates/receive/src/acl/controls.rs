@@ -1,0 +1,102 @@
+//! What `control`, `add_header`, `remove_header` and `queue` leave behind for the session and the message.
+//!
+//! Two groups by lifetime: the connection, and the message in hand, which MAIL, RSET, HELO and the end of a message reset.
+//! Manual sections 44.22, 44.24 and 44.25.
+
+use oxim_base::Text;
+use oxim_mail::header::Position;
+
+/// Controls that last as long as the connection.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionControls {
+    /// `enforce_sync` or `no_enforce_sync`, over `smtp_enforce_sync`.
+    pub enforce_sync: Option<bool>,
+    /// `allow_auth_unadvertised`.
+    pub allow_auth_unadvertised: bool,
+    /// `no_multiline_responses`.
+    pub no_multiline_responses: bool,
+    /// `no_pipelining`.
+    pub no_pipelining: bool,
+    /// `no_delay_flush`.
+    pub no_delay_flush: bool,
+    /// `no_callout_flush`.
+    pub no_callout_flush: bool,
+}
+
+/// `control = freeze`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    /// Whether `freeze_tell` applies; false after `/no_tell`.
+    pub tell: bool,
+}
+
+/// `control = queue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueControl {
+    /// Wait for a queue run.
+    Wait,
+    /// `/first_pass_route`: route now, deliver in a queue run.
+    FirstPassRoute,
+}
+
+/// `control = submission`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Submission {
+    /// `/sender_retain`.
+    pub sender_retain: bool,
+    /// `/domain=`; an empty one means that the authenticated id is a whole address.
+    pub domain: Option<Vec<u8>>,
+    /// `/name=`.
+    pub name: Option<Vec<u8>>,
+}
+
+/// `control = fakedefer` or `fakereject`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fake {
+    /// 450 instead of 250.
+    Defer(Text),
+    /// 550 instead of 250.
+    Reject(Text),
+}
+
+/// A header line from `add_header`, complete with its newline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedHeader {
+    /// Where it goes.
+    pub position: Position,
+    /// `Name: value\n`.
+    pub text: Vec<u8>,
+}
+
+/// Controls that last as long as the message.
+#[derive(Clone, Debug, Default)]
+pub struct MessageControls {
+    /// `freeze`.
+    pub freeze: Option<Freeze>,
+    /// `queue` or `queue_only`.
+    pub queue: Option<QueueControl>,
+    /// `submission`.
+    pub submission: Option<Submission>,
+    /// `suppress_local_fixups`.
+    pub suppress_local_fixups: bool,
+    /// `fakedefer` or `fakereject`.
+    pub fake: Option<Fake>,
+    /// `dkim_disable_verify`.
+    pub dkim_disable_verify: bool,
+    /// `dmarc_disable_verify`.
+    pub dmarc_disable_verify: bool,
+    /// `no_mbox_unspool`.
+    pub no_mbox_unspool: bool,
+    /// `caseful_local_part`: for the recipient in hand.
+    pub caseful_local_part: bool,
+    /// Header lines to add, in the order given.
+    pub headers_added: Vec<AddedHeader>,
+    /// Names (or patterns) of header lines to remove.
+    pub headers_removed: Vec<Vec<u8>>,
+    /// Warnings already logged for this message, so that each is logged once.
+    pub warnings_logged: Vec<String>,
+}
+
+/// What `control = fakereject` says without a text of its own.
+pub const FAKE_REJECT_TEXT: &str = "Your message has been rejected but is being kept for evaluation.\n\
+    If it was a legitimate message, it may still be delivered to the target\nrecipient(s).";

@@ -1,0 +1,93 @@
+//! Who may connect now: the counts behind `smtp_accept_max`, `smtp_accept_max_per_host` and `smtp_accept_reserve`.
+//!
+//! The daemon asks [`Admission::enter`] for each connection and gives the [`Guard`] to the session; when the session drops it,
+//! the place is free again. Manual chapter 14, and section 49.3.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+/// Connections that are open.
+#[derive(Debug, Default)]
+pub struct Admission {
+    total: AtomicU32,
+    by_host: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// One open connection. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Guard {
+    admission: Arc<Admission>,
+    host: IpAddr,
+    total: u32,
+    same_host: u32,
+}
+
+impl Admission {
+    /// Counts a connection. Whether it may stay is for the session to say, which knows the options and the reply.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, host: IpAddr) -> Guard {
+        let total = self.total.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let mut hosts = self.by_host.lock();
+        let same_host = hosts.entry(host).or_insert(0);
+        *same_host = same_host.saturating_add(1);
+        Guard { admission: Arc::clone(self), host, total, same_host: *same_host }
+    }
+
+    /// How many connections are open now.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+impl Guard {
+    /// Open connections when this one came, itself included.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Open connections from the same host when this one came, itself included.
+    #[must_use]
+    pub fn same_host(&self) -> u32 {
+        self.same_host
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.admission.total.fetch_sub(1, Ordering::Relaxed);
+        let mut hosts = self.admission.by_host.lock();
+        if let Some(count) = hosts.get_mut(&self.host) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                hosts.remove(&self.host);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back() {
+        let admission = Arc::new(Admission::default());
+        let a: IpAddr = "192.0.2.1".parse().unwrap();
+        let b: IpAddr = "192.0.2.2".parse().unwrap();
+        let first = admission.enter(a);
+        let second = admission.enter(a);
+        let third = admission.enter(b);
+        assert_eq!((first.total(), first.same_host()), (1, 1));
+        assert_eq!((second.total(), second.same_host()), (2, 2));
+        assert_eq!((third.total(), third.same_host()), (3, 1));
+        drop((first, second, third));
+        assert_eq!(admission.open(), 0);
+        assert!(admission.by_host.lock().is_empty());
+    }
+}

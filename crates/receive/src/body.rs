@@ -1,0 +1,202 @@
+//! A message while it arrives: header lines apart, body into a spool draft, limits watched.
+//!
+//! Whatever goes wrong, input is taken up to the end of the data, so that the next command is found; the fault is told then.
+//! Manual sections 48.2 and 48.4; `message_size_limit`, `header_maxsize`, `header_line_maxsize`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use oxim_base::clock::Stamp;
+use oxim_mail::header::HeaderList;
+use oxim_mail::header::split::{FromLineTest, HeaderError, HeaderLimits};
+use oxim_mail::message_id::MessageId;
+use oxim_mail::smtp::data::MessageReader;
+use oxim_mail::smtp::dot::{Counts, Framing};
+use oxim_spool::SpoolError;
+use oxim_spool::store::Draft;
+
+use crate::reception::Reception;
+
+/// Why a message that has arrived whole is not taken.
+#[derive(Debug)]
+pub enum BodyFault {
+    /// The header is over a limit.
+    Header(HeaderError),
+    /// The message is over `message_size_limit`.
+    TooBig {
+        /// What was read, in bytes.
+        read: u64,
+    },
+    /// The spool cannot hold it now.
+    Spool(SpoolError),
+}
+
+/// A message that is arriving.
+pub struct Incoming {
+    id: MessageId,
+    reader: MessageReader,
+    draft: Option<Draft>,
+    /// Body in stored form that is not in the draft yet.
+    block: Vec<u8>,
+    stored: u64,
+    size_limit: u64,
+    fault: Option<SpoolError>,
+    started: Stamp,
+    clock: Instant,
+    chunked: bool,
+}
+
+/// A message that has arrived.
+#[derive(Debug)]
+pub struct Received {
+    /// Its id.
+    pub id: MessageId,
+    /// When its first byte was awaited.
+    pub started: Stamp,
+    /// The same, for durations.
+    pub clock: Instant,
+    /// The header lines.
+    pub headers: HeaderList,
+    /// A "From " line.
+    pub from_line: Option<Vec<u8>>,
+    /// The body.
+    pub draft: Draft,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// What was seen of lines and zeros.
+    pub counts: Counts,
+    /// It came in BDAT chunks.
+    pub chunked: bool,
+}
+
+/// A message that has arrived and is refused: its header lines as far as they are known, for the reject log.
+#[derive(Debug)]
+pub struct Refused {
+    /// The id that it would have had.
+    pub id: MessageId,
+    /// The header lines.
+    pub headers: HeaderList,
+    /// Why.
+    pub fault: BodyFault,
+}
+
+/// When the draft gets a block, in bytes.
+const BLOCK_BYTES: usize = 32 * 1024;
+
+impl Incoming {
+    /// A message before its first byte. `size_limit` 0 is none.
+    ///
+    /// `from_line` recognises a "From " line, where the source may send one.
+    #[must_use]
+    pub fn new(
+        reception: &Reception,
+        framing: Framing,
+        size_limit: u64,
+        from_line: Option<FromLineTest>,
+    ) -> Incoming {
+        let limits = &reception.settings.limits;
+        let started = Stamp::now();
+        let id = reception.ids.next(started);
+        let (draft, fault) = match reception.store.begin(id) {
+            Ok(draft) => (Some(draft), None),
+            Err(error) => (None, Some(error)),
+        };
+        let limits = HeaderLimits {
+            header_bytes_max: limits.header_bytes_max,
+            header_line_bytes_max: limits.header_line_bytes_max,
+            from_line,
+        };
+        Incoming {
+            id,
+            reader: MessageReader::new(framing, limits),
+            draft,
+            block: Vec::new(),
+            stored: 0,
+            size_limit,
+            fault,
+            started,
+            clock: Instant::now(),
+            chunked: framing == Framing::Chunks,
+        }
+    }
+
+    /// Takes input. Returns how much belonged to the message, and whether it ended.
+    pub fn feed(&mut self, input: &[u8]) -> (usize, bool) {
+        let (used, ended) = self.reader.feed(input, &mut self.block);
+        if ended || self.block.len() >= BLOCK_BYTES {
+            self.store();
+        }
+        (used, ended)
+    }
+
+    /// The input is over: the last chunk, or the end of standard input.
+    pub fn end_of_input(&mut self) {
+        self.reader.end_of_input(&mut self.block);
+        self.store();
+    }
+
+    /// What was read so far, in bytes.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.reader.counts().received_bytes
+    }
+
+    fn is_too_big(&self) -> bool {
+        self.size_limit > 0 && self.read_bytes() > self.size_limit
+    }
+
+    /// Gives the block to the draft, or forgets it when the message will not be taken.
+    fn store(&mut self) {
+        self.stored = self.stored.saturating_add(u64::try_from(self.block.len()).unwrap_or(u64::MAX));
+        if self.is_too_big() || self.reader.error().is_some() || self.fault.is_some() {
+            self.draft = None;
+        }
+        if let Some(draft) = &mut self.draft
+            && let Err(error) = draft.append(&self.block)
+        {
+            self.fault = Some(error);
+            self.draft = None;
+        }
+        self.block.clear();
+    }
+
+    /// The whole message, after its end.
+    ///
+    /// # Errors
+    /// It is not taken.
+    pub fn finish(mut self) -> Result<Received, Box<Refused>> {
+        let too_big = self.is_too_big();
+        let header_error = self.reader.error();
+        let counts = self.reader.counts();
+        let (headers, from_line) = self.reader.into_header();
+        let fault = match (header_error, self.fault.take()) {
+            (Some(error), _) => Some(BodyFault::Header(error)),
+            (None, _) if too_big => Some(BodyFault::TooBig { read: counts.received_bytes }),
+            (None, Some(error)) => Some(BodyFault::Spool(error)),
+            (None, None) => None,
+        };
+        match (self.draft, fault) {
+            (Some(draft), None) => Ok(Received {
+                id: self.id,
+                started: self.started,
+                clock: self.clock,
+                headers,
+                from_line,
+                draft,
+                body_bytes: self.stored,
+                counts,
+                chunked: self.chunked,
+            }),
+            (_, fault) => {
+                let fault = fault.unwrap_or(BodyFault::Spool(SpoolError::Closed));
+                Err(Box::new(Refused { id: self.id, headers, fault }))
+            }
+        }
+    }
+}
+
+/// The test for a "From " line, made of `uucp_from_pattern`.
+#[must_use]
+pub fn from_line_test(reception: &Arc<Reception>) -> Option<FromLineTest> {
+    reception.from_line.clone()
+}

@@ -1,0 +1,211 @@
+//! AUTH: which mechanisms are offered, and the dialogue of one of them (RFC 4954, manual chapter 33).
+//!
+//! A mechanism is asked step by step with decoded client data; base64, cancellation, counting and log lines are done here.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use oxim_lang::context::Context;
+
+use super::protocol_error;
+use crate::acl::{Outcome, Phase, Verdict};
+use crate::log_line;
+use crate::reception::Reception;
+use crate::refusal;
+use crate::reply::Reply;
+use crate::talk::{Progress, Talk};
+
+/// The server's half of an authenticator of the configuration.
+pub trait Mechanism: Send + Sync {
+    /// Its name in the configuration: for log lines.
+    fn name(&self) -> &str;
+    /// The name of the SASL mechanism.
+    fn public_name(&self) -> &str;
+    /// `server_advertise_condition`.
+    fn is_advertised(&self, context: &mut Context) -> bool;
+    /// A dialogue before its first step.
+    fn begin(&self) -> Box<dyn Dialogue>;
+}
+
+/// One run of a mechanism.
+pub trait Dialogue: Send {
+    /// Takes what the client sent, decoded; None before it has sent anything. May block.
+    fn step(&mut self, context: &mut Context, input: Option<&[u8]>) -> Step;
+}
+
+/// What a mechanism says after a step.
+#[derive(Debug)]
+pub enum Step {
+    /// The client must answer this, not yet encoded.
+    Challenge(Vec<u8>),
+    /// The client is who it says.
+    Accepted {
+        /// `server_set_id`.
+        id: Option<Vec<u8>>,
+    },
+    /// It is not.
+    Refused {
+        /// `server_set_id`, for the log.
+        id: Option<Vec<u8>>,
+    },
+    /// It cannot be found out now; the text is for the log.
+    Defer(String),
+    /// What the client sent makes no sense to the mechanism.
+    Malformed,
+}
+
+/// A dialogue under way.
+pub struct Exchange {
+    dialogue: Box<dyn Dialogue>,
+    name: String,
+    public_name: String,
+    /// What the client must answer.
+    pub(crate) challenge: Reply,
+}
+
+/// The mechanisms that are offered to this client, as EHLO lists them; remembers which.
+pub(crate) fn advertise(reception: &Arc<Reception>, talk: &mut Talk) -> Option<String> {
+    talk.advertised_authenticators.clear();
+    // Nobody logs in twice.
+    if reception.mechanisms.is_empty() || talk.scene.context.connection.authenticator.is_some() {
+        return None;
+    }
+    if !reception.settings.hosts.auth.matches(&mut talk.scene.context) {
+        return None;
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for (index, mechanism) in reception.mechanisms.iter().enumerate() {
+        if mechanism.is_advertised(&mut talk.scene.context) {
+            talk.advertised_authenticators.push(index);
+            if !names.contains(&mechanism.public_name()) {
+                names.push(mechanism.public_name());
+            }
+        }
+    }
+    (!names.is_empty()).then(|| names.join(" "))
+}
+
+pub(super) fn run(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    mechanism: &[u8],
+    initial: Option<&[u8]>,
+) -> Progress {
+    let unadvertised_allowed = talk.scene.connection.allow_auth_unadvertised;
+    if !talk.offers.auth && !unadvertised_allowed {
+        return protocol_error(reception, talk, 503, "AUTH command used when not advertised");
+    }
+    if talk.scene.context.connection.authenticator.is_some() {
+        return protocol_error(reception, talk, 503, "already authenticated");
+    }
+    if talk.transaction.sender_given {
+        return protocol_error(reception, talk, 503, "not permitted in mail transaction");
+    }
+    let mechanism = mechanism.to_vec();
+    let initial = initial.map(<[u8]>::to_vec);
+    let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
+        if outcome.verdict == Verdict::Accept {
+            return choose(reception, talk, &mechanism, initial.as_deref());
+        }
+        let what = format!(" {}", log_line::printable(&mechanism));
+        Progress::Reply(refusal::refuse(reception, talk, Phase::Auth, &what, &outcome))
+    };
+    Progress::Acl(Phase::Auth, Box::new(then))
+}
+
+/// Finds the mechanism among those offered, and makes the first step.
+fn choose(reception: &Arc<Reception>, talk: &mut Talk, mechanism: &[u8], initial: Option<&[u8]>) -> Progress {
+    let any = talk.scene.connection.allow_auth_unadvertised;
+    let found = reception.mechanisms.iter().enumerate().find(|(index, candidate)| {
+        candidate.public_name().as_bytes().eq_ignore_ascii_case(mechanism)
+            && (any || talk.advertised_authenticators.contains(index))
+    });
+    let Some((_, found)) = found else {
+        let text = format!("{} authentication mechanism not supported", log_line::printable(mechanism));
+        return protocol_error(reception, talk, 504, &text);
+    };
+    let exchange = Exchange {
+        dialogue: found.begin(),
+        name: found.name().to_owned(),
+        public_name: found.public_name().to_owned(),
+        challenge: Reply::fixed(334, ""),
+    };
+    match initial {
+        None => step(reception, talk, Box::new(exchange), None),
+        // An empty initial response is sent as one equals sign.
+        Some(b"=") => step(reception, talk, Box::new(exchange), Some(b"")),
+        Some(text) => answer(reception, talk, Box::new(exchange), text),
+    }
+}
+
+/// Takes a line that the client sent in answer to a challenge.
+pub(crate) fn answer(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    exchange: Box<Exchange>,
+    line: &[u8],
+) -> Progress {
+    if line == b"*" {
+        return failed(reception, talk, &exchange, 501, "Authentication cancelled", None);
+    }
+    match STANDARD.decode(line) {
+        Ok(data) => step(reception, talk, exchange, Some(&data)),
+        Err(_) => failed(reception, talk, &exchange, 501, "Invalid base64 data", None),
+    }
+}
+
+fn step(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    mut exchange: Box<Exchange>,
+    input: Option<&[u8]>,
+) -> Progress {
+    match exchange.dialogue.step(&mut talk.scene.context, input) {
+        Step::Challenge(text) => {
+            exchange.challenge = Reply::new(334, STANDARD.encode(text));
+            Progress::Authenticate(exchange)
+        }
+        Step::Accepted { id } => accepted(talk, &exchange, id),
+        Step::Refused { id } => failed(reception, talk, &exchange, 535, "Incorrect authentication data", id),
+        Step::Malformed => failed(reception, talk, &exchange, 501, "Invalid authentication data", None),
+        Step::Defer(reason) => {
+            let client = log_line::client(reception, talk, false);
+            let line = format!(
+                "{} authenticator failed for {client}: 435 Unable to authenticate at present: {reason}",
+                exchange.name
+            );
+            reception.logs.main_and_reject(&line);
+            Progress::fixed(435, "Unable to authenticate at present")
+        }
+    }
+}
+
+fn accepted(talk: &mut Talk, exchange: &Exchange, id: Option<Vec<u8>>) -> Progress {
+    talk.auth_public_name = Some(exchange.public_name.clone().into_bytes());
+    let connection = &mut talk.scene.context.connection;
+    connection.authenticator = Some(exchange.name.clone().into_bytes());
+    connection.auth_id = id.filter(|id| !id.is_empty());
+    connection.auth_failed = false;
+    let protocol = talk.protocol();
+    talk.scene.context.connection.protocol = protocol;
+    Progress::fixed(235, "Authentication succeeded")
+}
+
+fn failed(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    exchange: &Exchange,
+    code: u16,
+    text: &'static str,
+    id: Option<Vec<u8>>,
+) -> Progress {
+    let connection = &mut talk.scene.context.connection;
+    connection.auth_failed = true;
+    connection.auth_fail_id.clone_from(&id);
+    let id = id.map(|id| format!(" (set_id={})", log_line::printable(&id))).unwrap_or_default();
+    let client = log_line::client(reception, talk, false);
+    let line = format!("{} authenticator failed for {client}: {code} {text}{id}", exchange.name);
+    reception.logs.main_and_reject(&line);
+    Progress::fixed(code, text)
+}

@@ -1,0 +1,208 @@
+//! MAIL: the sender, and the parameters of the message.
+//!
+//! A local caller who is not trusted keeps the sender that belongs to the login, whatever the command says.
+//! RFC 5321 section 4.1.1.2; manual sections 5.2 (-bs), 48.3 and 49.3.
+
+use std::sync::Arc;
+
+use oxim_mail::address;
+use oxim_mail::smtp::arguments::{Body, MailArguments, mail_arguments};
+
+use super::{argument_error, protocol_error, syntax_error};
+use crate::acl::{Outcome, Phase, Verdict};
+use crate::log_line;
+use crate::reception::Reception;
+use crate::refusal;
+use crate::reply::Reply;
+use crate::space;
+use crate::talk::{Progress, Talk, Transaction};
+
+pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) -> Progress {
+    talk.last_was_refused_mail = true;
+    talk.counts.mail = talk.counts.mail.saturating_add(1);
+    if talk.helo_required && !talk.greeted {
+        let client = log_line::client(reception, talk, false);
+        reception.logs.main_and_reject(&format!("rejected MAIL from {client}: no HELO/EHLO given"));
+        return Progress::fixed(503, "HELO or EHLO required");
+    }
+    if talk.transaction.sender_given {
+        return protocol_error(reception, talk, 503, "sender already given");
+    }
+    if let Some(progress) = too_many_messages(reception, talk) {
+        return progress;
+    }
+    let arguments = if talk.is_extended {
+        match mail_arguments(argument, &talk.offers.parameters) {
+            Ok(arguments) => arguments,
+            Err(error) => return syntax_error(reception, talk, 501, &error.to_string()),
+        }
+    } else {
+        MailArguments { path: argument.to_vec(), ..MailArguments::default() }
+    };
+    let limit = reception.settings.ratelimit_mail.filter(|_| talk.is_rate_limited);
+    let delay = limit.map(|limit| limit.delay(talk.counts.mail)).unwrap_or_default();
+    let progress = start(reception, talk, argument, arguments);
+    if delay.is_zero() { progress } else { Progress::Pause(delay, Box::new(progress)) }
+}
+
+/// `smtp_accept_max_per_connection`.
+fn too_many_messages(reception: &Arc<Reception>, talk: &mut Talk) -> Option<Progress> {
+    let max = reception.settings.limits.messages_max;
+    if max == 0 || talk.counts.mail <= max {
+        return None;
+    }
+    let client = log_line::client(reception, talk, true);
+    reception
+        .logs
+        .main_and_reject(&format!("rejected MAIL command {client}: too many messages in one connection"));
+    Some(Progress::fixed(421, "too many messages in this connection"))
+}
+
+/// Takes the parameters over, checks address, size and space, and asks the ACL.
+fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments: MailArguments) -> Progress {
+    let transaction = Transaction {
+        size: arguments.size,
+        body: match arguments.body {
+            None => 0,
+            Some(Body::SevenBit) => 7,
+            Some(Body::EightBitMime) => 8,
+        },
+        dsn_ret: arguments.ret,
+        dsn_envid: arguments.envid,
+        prdr: arguments.prdr,
+        smtputf8: arguments.smtputf8,
+        ..Transaction::default()
+    };
+    talk.transaction = transaction;
+    let path = reception.rewrite_smtp(talk, &arguments.path, b"MAIL FROM");
+    let mut syntax = talk.address_syntax(reception);
+    syntax.allow_empty = true;
+    let parsed = match address::parse(&path, &syntax) {
+        Ok(parsed) => parsed,
+        Err(error) => return argument_error(reception, talk, argument, &error.to_string()),
+    };
+    if let Some(progress) = too_big_or_no_space(reception, talk, &parsed.address) {
+        return progress;
+    }
+    let sender = match qualify(reception, talk, &parsed, argument) {
+        Ok(sender) => sender,
+        Err(progress) => return progress,
+    };
+    let message = &mut talk.scene.context.message;
+    message.smtputf8 = arguments.smtputf8;
+    message.size = arguments.size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
+    talk.scene.context.message.sender = sender;
+    believe_caller(talk);
+    let believed = talk.scene.context.message.sender.clone();
+    talk.transaction.raw_sender = believed;
+    talk.scene.subject = Vec::new();
+    match arguments.auth {
+        None => ask(talk),
+        Some(auth) => mail_auth(reception, talk, auth),
+    }
+}
+
+/// The sender of a local caller who may not set it is that of the login; an empty one is always allowed.
+fn believe_caller(talk: &mut Talk) {
+    let Some(caller) = talk.caller.clone() else { return };
+    let context = &mut talk.scene.context;
+    if caller.may_set_sender || context.message.sender.is_empty() || context.connection.host_address.is_some()
+    {
+        return;
+    }
+    let raw = context.message.sender.clone();
+    if caller.may_claim(context, &raw) {
+        return;
+    }
+    context.message.sender.clone_from(&caller.sender);
+}
+
+/// 552 when the announced size is over the limit, 452 when the spool has too little room.
+fn too_big_or_no_space(reception: &Arc<Reception>, talk: &mut Talk, sender: &[u8]) -> Option<Progress> {
+    let size = talk.transaction.size;
+    if let Some(size) = size.filter(|size| talk.size_limit > 0 && *size > talk.size_limit) {
+        if reception.wants.size_reject {
+            let client = log_line::client(reception, talk, true);
+            reception.logs.main_and_reject(&format!(
+                "rejected MAIL FROM:<{}> {client}: message too big: size={size} max={}",
+                String::from_utf8_lossy(sender),
+                talk.size_limit
+            ));
+        }
+        return Some(Progress::fixed(552, "Message size exceeds maximum permitted"));
+    }
+    let announced = size.filter(|_| reception.settings.limits.check_space_for_size).unwrap_or(0);
+    if space::is_short(reception, announced) {
+        return Some(Progress::fixed(452, "Space shortage, please try later"));
+    }
+    None
+}
+
+/// Gives an unqualified sender our domain, where that is allowed.
+fn qualify(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    parsed: &address::ParsedAddress,
+    argument: &[u8],
+) -> Result<Vec<u8>, Progress> {
+    let mut sender = parsed.address.clone();
+    if sender.is_empty() || parsed.domain().is_some() {
+        return Ok(sender);
+    }
+    if !talk.allow_unqualified_sender {
+        let client = log_line::client(reception, talk, true);
+        let shown = String::from_utf8_lossy(&sender).into_owned();
+        reception.logs.main_and_reject(&format!("unqualified sender rejected: <{shown}> {client}"));
+        let mut text = argument.to_vec();
+        text.extend_from_slice(b": sender address must contain a domain");
+        return Err(Progress::Reply(Reply::new(501, text)));
+    }
+    sender.push(b'@');
+    sender.extend_from_slice(&reception.settings.qualify_domain);
+    Ok(sender)
+}
+
+/// The AUTH parameter: believed from an authenticated client if the ACL for it agrees.
+fn mail_auth(reception: &Arc<Reception>, talk: &mut Talk, auth: Vec<u8>) -> Progress {
+    let connection = &talk.scene.context.connection;
+    if connection.authenticator.is_none() {
+        let client = log_line::client(reception, talk, true);
+        reception.logs.main(&format!(
+            "ignoring AUTH={} from {client} (client not authenticated)",
+            log_line::printable(&auth)
+        ));
+        return ask(talk);
+    }
+    let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
+        if outcome.verdict == Verdict::Accept {
+            talk.scene.context.connection.auth_sender = (auth != b"<>").then_some(auth);
+        } else {
+            let client = log_line::client(reception, talk, true);
+            let shown = log_line::printable(&auth);
+            reception.logs.main(&format!("ignoring AUTH={shown} from {client} (rejected by ACL)"));
+        }
+        ask(talk)
+    };
+    Progress::Acl(Phase::MailAuth, Box::new(then))
+}
+
+fn ask(_: &Talk) -> Progress {
+    let then =
+        |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| after_acl(reception, talk, &outcome);
+    Progress::Acl(Phase::Mail, Box::new(then))
+}
+
+fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome) -> Progress {
+    if !matches!(outcome.verdict, Verdict::Accept | Verdict::Discard) {
+        let sender = String::from_utf8_lossy(&talk.transaction.raw_sender).into_owned();
+        let reply = refusal::refuse(reception, talk, Phase::Mail, &format!(" <{sender}>"), outcome);
+        talk.reset();
+        talk.last_was_refused_mail = true;
+        return Progress::Reply(reply);
+    }
+    talk.last_was_refused_mail = false;
+    talk.transaction.sender_given = true;
+    talk.transaction.discard_all = outcome.verdict == Verdict::Discard;
+    let default = if talk.transaction.prdr { "OK, PRDR Requested" } else { "OK" };
+    Progress::Reply(refusal::accepted(reception, 250, default, outcome))
+}

@@ -1,0 +1,364 @@
+//! SMTP verbs, one file each. A verb is a function over the [`Talk`]; it never touches the socket.
+//!
+//! [`run`] counts commands, checks what may come when, and calls the verb. Manual chapter 49, RFC 5321.
+
+pub mod auth;
+mod bdat;
+mod data;
+mod etrn;
+mod expn;
+mod hello;
+mod help;
+mod mail;
+mod quit;
+mod rcpt;
+mod rset;
+mod starttls;
+mod vrfy;
+
+use std::sync::Arc;
+
+use oxim_mail::smtp::command::{Command, CommandError};
+
+use crate::log_line;
+use crate::reception::Reception;
+use crate::reply::Reply;
+use crate::talk::{Chunking, Progress, Talk};
+
+pub(crate) use bdat::after_chunk;
+pub(crate) use starttls::{after_failure as tls_failed, after_handshake as tls_started};
+
+/// The verbs that log lines name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// AUTH.
+    Auth,
+    /// BDAT.
+    Bdat,
+    /// DATA.
+    Data,
+    /// EHLO.
+    Ehlo,
+    /// ETRN.
+    Etrn,
+    /// EXPN.
+    Expn,
+    /// HELO.
+    Helo,
+    /// HELP.
+    Help,
+    /// MAIL.
+    Mail,
+    /// NOOP.
+    Noop,
+    /// QUIT.
+    Quit,
+    /// RCPT.
+    Rcpt,
+    /// RSET.
+    Rset,
+    /// STARTTLS.
+    StartTls,
+    /// VRFY.
+    Vrfy,
+}
+
+impl Verb {
+    /// As log lines have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verb::Auth => "AUTH",
+            Verb::Bdat => "BDAT",
+            Verb::Data => "DATA",
+            Verb::Ehlo => "EHLO",
+            Verb::Etrn => "ETRN",
+            Verb::Expn => "EXPN",
+            Verb::Helo => "HELO",
+            Verb::Help => "HELP",
+            Verb::Mail => "MAIL",
+            Verb::Noop => "NOOP",
+            Verb::Quit => "QUIT",
+            Verb::Rcpt => "RCPT",
+            Verb::Rset => "RSET",
+            Verb::StartTls => "STARTTLS",
+            Verb::Vrfy => "VRFY",
+        }
+    }
+
+    /// The verb of a command; None if it is not one of ours.
+    #[must_use]
+    pub fn of(command: &Command<'_>) -> Option<Verb> {
+        Some(match command {
+            Command::Helo(_) => Verb::Helo,
+            Command::Ehlo(_) => Verb::Ehlo,
+            Command::Mail(_) => Verb::Mail,
+            Command::Rcpt(_) => Verb::Rcpt,
+            Command::Data => Verb::Data,
+            Command::Bdat { .. } => Verb::Bdat,
+            Command::Rset => Verb::Rset,
+            Command::Noop => Verb::Noop,
+            Command::Quit => Verb::Quit,
+            Command::Vrfy(_) => Verb::Vrfy,
+            Command::Expn(_) => Verb::Expn,
+            Command::Help(_) => Verb::Help,
+            Command::Etrn(_) => Verb::Etrn,
+            Command::StartTls => Verb::StartTls,
+            Command::Auth { .. } => Verb::Auth,
+            // LMTP is not served, and the others belong to features that are not built.
+            Command::Lhlo(_)
+            | Command::Xclient(_)
+            | Command::Atrn(_)
+            | Command::Wellknown(_)
+            | Command::Unknown => return None,
+        })
+    }
+
+    /// Whether input may follow before the reply when PIPELINING was offered; without it, only after these two and QUIT.
+    #[must_use]
+    pub const fn must_be_last(self, pipelining: bool) -> bool {
+        match self {
+            Verb::Mail | Verb::Rcpt | Verb::Rset => !pipelining,
+            Verb::Auth | Verb::Help | Verb::Quit | Verb::Bdat => false,
+            Verb::Data
+            | Verb::Ehlo
+            | Verb::Etrn
+            | Verb::Expn
+            | Verb::Helo
+            | Verb::Noop
+            | Verb::StartTls
+            | Verb::Vrfy => true,
+        }
+    }
+}
+
+/// Obeys one command line.
+pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress {
+    if memchr::memchr(0, line).is_some() {
+        return syntax_error(reception, talk, 501, "NUL characters are not allowed in SMTP commands");
+    }
+    let command = match oxim_mail::smtp::command::parse(line) {
+        Ok(command) => command,
+        Err(error) => return bad_argument(reception, talk, line, error),
+    };
+    let Some(verb) = Verb::of(&command) else { return unknown(reception, talk) };
+    talk.remember(verb);
+    if let Some(progress) = count_nonmail(reception, talk, verb) {
+        return progress;
+    }
+    if let Some(progress) = refuse_within_chunks(reception, talk, verb) {
+        return progress;
+    }
+    let was_refused_mail = std::mem::take(&mut talk.last_was_refused_mail);
+    let was_rcpt = std::mem::take(&mut talk.last_was_rcpt);
+    match command {
+        Command::Helo(argument) => hello::run(reception, talk, argument, false),
+        Command::Ehlo(argument) => hello::run(reception, talk, argument, true),
+        Command::Mail(argument) => mail::run(reception, talk, argument),
+        Command::Rcpt(argument) => rcpt::run(reception, talk, argument, was_refused_mail),
+        Command::Data => data::run(reception, talk, was_rcpt),
+        Command::Bdat { size, last } => bdat::run(reception, talk, size, last, was_rcpt),
+        Command::Rset => rset::run(reception, talk),
+        Command::Noop => Progress::fixed(250, "OK"),
+        Command::Quit => quit::run(reception, talk),
+        Command::Vrfy(argument) => vrfy::run(reception, talk, argument),
+        Command::Expn(argument) => expn::run(reception, talk, argument),
+        Command::Help(_) => help::run(reception, talk),
+        Command::Etrn(argument) => etrn::run(reception, talk, argument),
+        Command::StartTls => starttls::run(reception, talk),
+        Command::Auth { mechanism, initial } => auth::run(reception, talk, mechanism, initial),
+        Command::Lhlo(_)
+        | Command::Xclient(_)
+        | Command::Atrn(_)
+        | Command::Wellknown(_)
+        | Command::Unknown => unknown(reception, talk),
+    }
+}
+
+/// Whether obeying the command may wait for files, DNS or lookups, so that it must run on a worker thread.
+#[must_use]
+pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
+    let Ok(command) = oxim_mail::smtp::command::parse(line) else { return false };
+    let rules = &reception.blocking;
+    match command {
+        Command::Helo(_) | Command::Ehlo(_) => rules.helo,
+        Command::Mail(_) => rules.mail,
+        Command::Rcpt(_) => rules.rcpt,
+        Command::Vrfy(_) | Command::Expn(_) | Command::Etrn(_) | Command::Help(_) => true,
+        Command::Auth { .. } => true,
+        Command::Lhlo(_)
+        | Command::Data
+        | Command::Bdat { .. }
+        | Command::Rset
+        | Command::Noop
+        | Command::Quit
+        | Command::StartTls
+        | Command::Xclient(_)
+        | Command::Atrn(_)
+        | Command::Wellknown(_)
+        | Command::Unknown => false,
+    }
+}
+
+/// A verb with an argument that it cannot have.
+fn bad_argument(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8], error: CommandError) -> Progress {
+    let text = error.to_string();
+    match error {
+        CommandError::PeerUnexpectedArgument => {
+            // A chunk whose size is not understood cannot be skipped, and what follows would be taken for commands.
+            let is_bdat = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
+            let progress = syntax_error(reception, talk, 501, &text);
+            match progress {
+                Progress::Reply(reply) if is_bdat => Progress::Reply(reply.closing()),
+                other => other,
+            }
+        }
+        CommandError::PeerMailWithoutAddress => {
+            talk.remember(Verb::Mail);
+            talk.last_was_refused_mail = true;
+            protocol_error(reception, talk, 501, &text)
+        }
+        CommandError::PeerRcptWithoutAddress => {
+            talk.remember(Verb::Rcpt);
+            if !talk.transaction.sender_given {
+                return rcpt::run(reception, talk, b"", false);
+            }
+            protocol_error(reception, talk, 501, &text)
+        }
+        CommandError::PeerBdatWithoutSize => {
+            talk.remember(Verb::Bdat);
+            protocol_error(reception, talk, 501, &text)
+        }
+    }
+}
+
+/// A command that nobody knows.
+fn unknown(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
+    talk.counts.unknown = talk.counts.unknown.saturating_add(1);
+    let max = reception.settings.limits.unknown_commands_max;
+    if talk.counts.unknown > max {
+        let line = format!(
+            "SMTP call from {} dropped: too many unrecognized commands (last was \"{}\")",
+            log_line::client(reception, talk, false),
+            log_line::printable(&talk.scene.context.connection.smtp_command)
+        );
+        reception.logs.main_and_reject(&line);
+        set_end_reason(talk, "bad-commands");
+        return Progress::Reply(Reply::fixed(500, "Too many unrecognized commands").closing());
+    }
+    syntax_error(reception, talk, 500, "unrecognized command")
+}
+
+/// Counts a command that moves no mail; an answer means that there were too many.
+fn count_nonmail(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb) -> Option<Progress> {
+    let free = &mut talk.free;
+    let is_free = match verb {
+        Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat | Verb::Quit => true,
+        Verb::Rset => std::mem::take(&mut free.rset),
+        Verb::Helo | Verb::Ehlo => std::mem::take(&mut free.helo),
+        Verb::StartTls => std::mem::take(&mut free.tls),
+        Verb::Auth => std::mem::take(&mut free.auth),
+        Verb::Etrn | Verb::Expn | Verb::Help | Verb::Noop | Verb::Vrfy => false,
+    };
+    if is_free {
+        return None;
+    }
+    talk.counts.nonmail = talk.counts.nonmail.saturating_add(1);
+    if talk.is_local() || talk.counts.nonmail <= reception.settings.limits.nonmail_max {
+        return None;
+    }
+    let applies = match talk.limit_nonmail {
+        Some(applies) => applies,
+        None => reception.settings.hosts.max_nonmail.matches(&mut talk.scene.context),
+    };
+    talk.limit_nonmail = Some(applies);
+    if !applies {
+        return None;
+    }
+    let line = format!(
+        "SMTP call from {} dropped: too many nonmail commands (last was \"{}\")",
+        log_line::client(reception, talk, false),
+        verb.name()
+    );
+    reception.logs.main_and_reject(&line);
+    set_end_reason(talk, "bad-commands");
+    Some(Progress::Reply(Reply::fixed(554, "Too many nonmail commands").closing()))
+}
+
+/// Between the chunks of a message only BDAT, RSET and QUIT make sense; after a failed one, only RSET and QUIT.
+fn refuse_within_chunks(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb) -> Option<Progress> {
+    match (talk.transaction.chunking, verb) {
+        (Chunking::Unused, _)
+        | (_, Verb::Rset | Verb::Quit)
+        | (Chunking::Between, Verb::Bdat)
+        | (Chunking::Failed, Verb::Bdat) => None,
+        (Chunking::Between, Verb::Data) => {
+            talk.transaction.chunking = Chunking::Failed;
+            Some(protocol_error(reception, talk, 503, "only BDAT permissible after non-LAST BDAT"))
+        }
+        (Chunking::Between | Chunking::Failed, _) => {
+            talk.transaction.chunking = Chunking::Failed;
+            Some(protocol_error(reception, talk, 503, "only RSET accepted now"))
+        }
+    }
+}
+
+/// Counts and logs a syntax error and makes the reply.
+pub(crate) fn syntax_error(reception: &Arc<Reception>, talk: &mut Talk, code: u16, text: &str) -> Progress {
+    error(reception, talk, "syntax", code, text.as_bytes(), text)
+}
+
+/// Counts and logs a protocol error and makes the reply.
+pub(crate) fn protocol_error(reception: &Arc<Reception>, talk: &mut Talk, code: u16, text: &str) -> Progress {
+    error(reception, talk, "protocol", code, text.as_bytes(), text)
+}
+
+/// As [`syntax_error`], with a reply that shows the argument before the reason.
+pub(crate) fn argument_error(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    argument: &[u8],
+    reason: &str,
+) -> Progress {
+    let mut reply = argument.to_vec();
+    reply.extend_from_slice(b": ");
+    reply.extend_from_slice(reason.as_bytes());
+    error(reception, talk, "syntax", 501, &reply, reason)
+}
+
+/// Counts an error, logs it if wanted, and closes the connection when there are too many.
+fn error(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    kind: &str,
+    code: u16,
+    reply: &[u8],
+    reason: &str,
+) -> Progress {
+    talk.counts.errors = talk.counts.errors.saturating_add(1);
+    let wanted = reception.wants.for_error(kind);
+    let command = log_line::printable(&talk.scene.context.connection.smtp_command);
+    if wanted {
+        let client = log_line::client(reception, talk, true);
+        reception.logs.main(&format!("SMTP {kind} error in \"{command}\" {client} {reason}"));
+    }
+    if talk.counts.errors <= reception.settings.limits.synprot_errors_max {
+        return Progress::Reply(Reply::new(code, reply));
+    }
+    let history = talk.history_text();
+    let line = format!(
+        "SMTP call from {} dropped: too many syntax or protocol errors (last command was \"{command}\", {})",
+        log_line::client(reception, talk, false),
+        if history.is_empty() { "NULL".to_owned() } else { format!(" C={history}") }
+    );
+    reception.logs.main_and_reject(&line);
+    set_end_reason(talk, "bad-commands");
+    let mut text = reply.to_vec();
+    text.extend_from_slice(b"\nToo many syntax or protocol errors");
+    Progress::Reply(Reply::new(code, text).closing())
+}
+
+/// Sets `$smtp_notquit_reason`.
+pub(crate) fn set_end_reason(talk: &mut Talk, reason: &'static str) {
+    talk.scene.context.connection.notquit_reason = Some(reason.as_bytes().to_vec());
+}

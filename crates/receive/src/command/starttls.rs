@@ -1,0 +1,60 @@
+//! STARTTLS: everything after it is encrypted, and everything said before it is forgotten.
+//!
+//! Input that was sent together with the command is refused as a synchronization error before we come here: nothing that
+//! travelled in the clear may be taken for a command inside TLS. RFC 3207; manual chapter 43.
+
+use std::sync::Arc;
+
+use oxim_net::tls::TlsFacts;
+
+use super::protocol_error;
+use crate::acl::{Outcome, Phase, Verdict};
+use crate::ending;
+use crate::log_line;
+use crate::reception::Reception;
+use crate::refusal;
+use crate::reply::Reply;
+use crate::talk::{Offers, Progress, Talk};
+
+pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
+    if !talk.offers.tls {
+        return protocol_error(reception, talk, 503, "STARTTLS command used when not advertised");
+    }
+    let then = |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
+        if outcome.verdict != Verdict::Accept {
+            return Progress::Reply(refusal::refuse(reception, talk, Phase::StartTls, "", &outcome));
+        }
+        ending::log_incomplete(reception, talk, "STARTTLS");
+        Progress::StartTls(Reply::fixed(220, "TLS go ahead"))
+    };
+    Progress::Acl(Phase::StartTls, Box::new(then))
+}
+
+/// The handshake has succeeded: the session begins anew.
+pub(crate) fn after_handshake(talk: &mut Talk, facts: TlsFacts) {
+    talk.reset();
+    talk.is_encrypted = true;
+    talk.greeted = false;
+    talk.is_extended = false;
+    talk.offers = Offers { early_pipelining: talk.offers.early_pipelining, ..Offers::default() };
+    talk.free.helo = true;
+    talk.free.auth = true;
+    talk.auth_public_name = None;
+    let protocol = talk.protocol();
+    let connection = &mut talk.scene.context.connection;
+    connection.helo_name = None;
+    connection.helo_verified = false;
+    connection.helo_verify_failed = false;
+    connection.authenticator = None;
+    connection.auth_id = None;
+    connection.auth_sender = None;
+    connection.protocol = protocol;
+    connection.tls = Some(facts);
+}
+
+/// The handshake has failed: nothing more can be said on this connection.
+pub(crate) fn after_failure(reception: &Reception, talk: &mut Talk, reason: &str) {
+    let client = log_line::client(reception, talk, false);
+    reception.logs.main(&format!("TLS error on connection from {client} {reason}"));
+    super::set_end_reason(talk, "tls-failed");
+}

@@ -1,0 +1,391 @@
+//! What happens to the header lines of a message that has arrived: lines removed, lines added, addresses completed.
+//!
+//! Some of it is done for every message (Received:, the removal of Return-path: and its kin), the rest for messages from local
+//! callers and in submission mode. The order of the added lines is Exim's. Manual chapter 48 and section 31.4.
+
+use std::sync::Arc;
+
+use oxim_base::clock::Stamp;
+use oxim_lang::expand::Template;
+use oxim_mail::address::{self, ParsedAddress};
+use oxim_mail::header::{Header, HeaderKind, HeaderList};
+use oxim_mail::message_id::MessageId;
+
+use crate::acl::Submission;
+use crate::caller::Caller;
+use crate::originator;
+use crate::reception::Reception;
+use crate::talk::Talk;
+
+/// How a message came in, as far as its header lines are concerned.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// From a local process, whatever way, without a host address.
+    pub is_local: bool,
+    /// Over SMTP, be it on standard input.
+    pub is_smtp: bool,
+    /// The caller set a sender of its own (`-f`, MAIL, a "From " line).
+    pub sender_set: bool,
+    /// Recipients were taken from the header (`-t`): Bcc: goes away.
+    pub extract_recipients: bool,
+}
+
+/// Does it all, except for Received:. Returns the id of a Message-ID: line that had to be made.
+pub fn apply(reception: &Arc<Reception>, talk: &mut Talk, id: MessageId, origin: &Origin) -> bool {
+    let submission = talk.scene.message.submission.clone();
+    let is_suppressed = talk.scene.message.suppress_local_fixups;
+    let wants_fixups = submission.is_some() || (origin.is_local && !is_suppressed);
+    let caller = talk.caller.clone();
+    remove_lines(reception, talk, origin, submission.as_ref());
+    if origin.is_local
+        && !origin.is_smtp
+        && let Some(caller) = &caller
+    {
+        login_only_from(reception, talk, caller);
+    }
+    let mut id_created = false;
+    if wants_fixups {
+        let prefix = if talk.scene.context.message.headers.has_resent() { "Resent-" } else { "" };
+        id_created = add_message_id(reception, talk, id, prefix);
+        add_from(reception, talk, origin, submission.as_ref(), caller.as_deref(), prefix);
+        add_sender(reception, talk, origin, submission.as_ref(), caller.as_deref(), prefix);
+        add_date(reception, talk, prefix);
+    }
+    complete_addresses(reception, talk);
+    crate::rewriting::headers(reception, talk);
+    id_created
+}
+
+/// Removes what must not be in transit, and what `-t` has used up.
+fn remove_lines(reception: &Reception, talk: &mut Talk, origin: &Origin, submission: Option<&Submission>) {
+    let fixups = &reception.settings.fixups;
+    let is_suppressed = talk.scene.message.suppress_local_fixups;
+    let caller_is_untrusted = talk.caller.as_ref().is_some_and(|caller| !caller.is_trusted);
+    let drop_sender = match submission {
+        Some(submission) => !submission.sender_retain,
+        None => origin.is_local && caller_is_untrusted && !fixups.local_sender_retain && !is_suppressed,
+    };
+    let removals: [(&[u8], bool); 7] = [
+        (b"Return-path", fixups.return_path_remove),
+        (b"Delivery-date", fixups.delivery_date_remove),
+        (b"Envelope-to", fixups.envelope_to_remove),
+        (b"Bcc", origin.extract_recipients),
+        (b"Resent-Bcc", origin.extract_recipients),
+        (b"Sender", drop_sender),
+        (b"Resent-Sender", drop_sender),
+    ];
+    let headers = &mut talk.scene.context.message.headers;
+    for (name, _) in removals.into_iter().filter(|(_, wanted)| *wanted) {
+        headers.mark_deleted(name, 0);
+    }
+}
+
+/// A From: that is nothing but the caller's login becomes name and address.
+fn login_only_from(reception: &Reception, talk: &mut Talk, caller: &Caller) {
+    let headers = &mut talk.scene.context.message.headers;
+    let mut added = Vec::new();
+    for header in headers.all_mut() {
+        let is_from = header.kind == HeaderKind::From;
+        if is_from && header.body().trim_ascii() == caller.login.as_slice() {
+            let name = header.name().to_vec();
+            header.kind = HeaderKind::Deleted;
+            let address = originator::with_name(reception, &caller.real_name, &caller.sender);
+            added.push(Header::from_parts(&name, &address));
+        }
+    }
+    for header in added {
+        headers.push_back(header);
+    }
+}
+
+/// Adds Message-Id: (or its Resent- form, at the top). Returns whether it was needed.
+fn add_message_id(reception: &Reception, talk: &mut Talk, id: MessageId, prefix: &str) -> bool {
+    let name = format!("{prefix}Message-Id");
+    if talk.scene.context.message.headers.contains(name.as_bytes()) {
+        return false;
+    }
+    let fixups = &reception.settings.fixups;
+    let mut extra = expanded(fixups.message_id_text.as_ref(), talk);
+    if !extra.is_empty() {
+        extra.insert(0, b'.');
+        // Anything that may not stand in a message id becomes a hyphen.
+        for byte in extra.iter_mut().filter(|b| !address::is_atom_byte(**b) && **b != b'.') {
+            *byte = b'-';
+        }
+    }
+    let mut domain = expanded(fixups.message_id_domain.as_ref(), talk);
+    domain.retain(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+    if domain.is_empty() {
+        domain = reception.settings.primary_hostname.clone().into_bytes();
+    }
+    let value = [b"<E", id.as_bytes(), &extra, b"@", &domain, b">"].concat();
+    add(talk, prefix, Header::from_parts(name.as_bytes(), &value));
+    true
+}
+
+/// A line at the end, or at the top if it is a Resent- line.
+fn add(talk: &mut Talk, prefix: &str, header: Header) {
+    let headers = &mut talk.scene.context.message.headers;
+    if prefix.is_empty() { headers.push_back(header) } else { headers.push_front(header) }
+}
+
+fn expanded(template: Option<&Template>, talk: &mut Talk) -> Vec<u8> {
+    match template.map(|t| t.expand(&mut talk.scene.context)) {
+        Some(Ok(text)) => text.into_bytes(),
+        Some(Err(_)) | None => Vec::new(),
+    }
+}
+
+/// Adds From: where it is missing.
+fn add_from(
+    reception: &Reception,
+    talk: &mut Talk,
+    origin: &Origin,
+    submission: Option<&Submission>,
+    caller: Option<&Caller>,
+    prefix: &str,
+) {
+    let name = format!("{prefix}From");
+    let message = &talk.scene.context.message;
+    if message.headers.contains(name.as_bytes()) {
+        return;
+    }
+    let value = match (caller.filter(|_| origin.is_local), submission) {
+        (Some(caller), _) if !origin.sender_set || !caller.is_trusted || message.sender.is_empty() => {
+            let shown = if message.sender.is_empty() || !caller.is_trusted {
+                &caller.sender
+            } else {
+                &message.sender
+            };
+            originator::with_name(reception, &caller.real_name, shown)
+        }
+        (Some(_), _) => message.sender.clone(),
+        (None, _) if !message.sender.is_empty() => message.sender.clone(),
+        (None, Some(submission)) => match submitted_sender(reception, talk, submission) {
+            Some(sender) => {
+                originator::with_name(reception, submission.name.as_deref().unwrap_or_default(), &sender)
+            }
+            None => return,
+        },
+        (None, None) => return,
+    };
+    let header = Header::from_parts(name.as_bytes(), &value);
+    talk.scene.context.message.headers.push_back(header);
+}
+
+/// The address that belongs to an authenticated client in submission mode.
+fn submitted_sender(reception: &Reception, talk: &Talk, submission: &Submission) -> Option<Vec<u8>> {
+    let id = talk.scene.context.connection.auth_id.clone().filter(|id| !id.is_empty())?;
+    let domain = match &submission.domain {
+        Some(domain) if domain.is_empty() => return Some(id),
+        Some(domain) => domain,
+        None => &reception.settings.qualify_domain,
+    };
+    Some([id.as_slice(), b"@", domain].concat())
+}
+
+/// Adds Sender: where From: is not the caller, and makes it the envelope sender.
+fn add_sender(
+    reception: &Reception,
+    talk: &mut Talk,
+    origin: &Origin,
+    submission: Option<&Submission>,
+    caller: Option<&Caller>,
+    prefix: &str,
+) {
+    let (sender, real_name) = match (submission, caller) {
+        (Some(submission), _) if !submission.sender_retain => {
+            match submitted_sender(reception, talk, submission) {
+                Some(sender) => (sender, submission.name.clone().unwrap_or_default()),
+                None => return,
+            }
+        }
+        (None, Some(caller))
+            if origin.is_local && !caller.is_trusted && reception.settings.fixups.local_from_check =>
+        {
+            (caller.sender.clone(), caller.real_name.clone())
+        }
+        (Some(_) | None, _) => return,
+    };
+    let from = format!("{prefix}From");
+    let is_sender = {
+        let headers = &talk.scene.context.message.headers;
+        headers.find(from.as_bytes()).any(|header| is_from_sender(reception, header, &sender))
+    };
+    if is_sender {
+        return;
+    }
+    let name = format!("{prefix}Sender");
+    let value = originator::with_name(reception, &real_name, &sender);
+    talk.scene.context.message.headers.push_back(Header::from_parts(name.as_bytes(), &value));
+    // A message from nobody, a bounce, stays one.
+    if !talk.scene.context.message.sender.is_empty() {
+        talk.scene.context.message.sender = sender;
+    }
+}
+
+/// Whether a From: line names the sender, perhaps with a permitted prefix or suffix of the local part.
+fn is_from_sender(reception: &Reception, header: &Header, sender: &[u8]) -> bool {
+    let syntax = &reception.settings.address_syntax;
+    let Some(parsed) = address::address_list(header.body()).find_map(|item| item.parse(syntax).ok()) else {
+        return false;
+    };
+    let (login, domain) = address::split_at_domain(sender);
+    let from_domain = parsed.domain().unwrap_or(reception.settings.qualify_domain.as_slice());
+    if !domain.unwrap_or_default().eq_ignore_ascii_case(from_domain) {
+        return false;
+    }
+    let fixups = &reception.settings.fixups;
+    let local_part = parsed.local_part();
+    let rest = strip(local_part, &fixups.local_from_prefix, true).unwrap_or(local_part);
+    let rest = strip(rest, &fixups.local_from_suffix, false).unwrap_or(rest);
+    rest == login || local_part == login
+}
+
+/// The rest of a local part after the first affix that fits; `*` stands for any text, at the outer end.
+fn strip<'a>(local_part: &'a [u8], affixes: &[String], is_prefix: bool) -> Option<&'a [u8]> {
+    affixes.iter().find_map(|affix| {
+        let affix = affix.as_bytes();
+        if is_prefix {
+            match affix.strip_prefix(b"*") {
+                Some(tail) => {
+                    let at = memchr::memmem::find(local_part, tail)?;
+                    local_part.get(at.saturating_add(tail.len())..)
+                }
+                None => local_part.strip_prefix(affix),
+            }
+        } else {
+            match affix.strip_suffix(b"*") {
+                Some(head) => local_part.get(..memchr::memmem::find(local_part, head)?),
+                None => local_part.strip_suffix(affix),
+            }
+        }
+    })
+}
+
+/// Adds Date: where it is missing.
+fn add_date(reception: &Reception, talk: &mut Talk, prefix: &str) {
+    let name = format!("{prefix}Date");
+    if !talk.scene.context.message.headers.contains(name.as_bytes()) {
+        let date = Stamp::now().rfc5322(reception.zone);
+        add(talk, prefix, Header::from_parts(name.as_bytes(), date.as_bytes()));
+    }
+}
+
+/// Gives unqualified addresses in header lines a domain, where unqualified addresses are allowed.
+fn complete_addresses(reception: &Reception, talk: &mut Talk) {
+    let (senders, recipients) = (talk.allow_unqualified_sender, talk.allow_unqualified_recipient);
+    if !senders && !recipients {
+        return;
+    }
+    let settings = &reception.settings;
+    let headers = &mut talk.scene.context.message.headers;
+    let mut index = 0;
+    while let Some(header) = headers.all().get(index) {
+        let domain = match header.kind {
+            HeaderKind::From | HeaderKind::Sender | HeaderKind::ReplyTo if senders => {
+                &settings.qualify_domain
+            }
+            HeaderKind::To | HeaderKind::Cc | HeaderKind::Bcc if recipients => &settings.qualify_recipient,
+            _ => {
+                index = index.saturating_add(1);
+                continue;
+            }
+        };
+        if let Some(text) = completed(header, domain, &settings.address_syntax) {
+            headers.replace(index, text);
+            index = index.saturating_add(1);
+        }
+        index = index.saturating_add(1);
+    }
+}
+
+/// A line with its unqualified addresses completed; None if it has none.
+fn completed(header: &Header, domain: &[u8], syntax: &address::AddressSyntax) -> Option<Vec<u8>> {
+    let body_start = header.body_start();
+    let unqualified: Vec<ParsedAddress> = address::address_list(header.body())
+        .filter_map(|item| item.parse(syntax).ok())
+        .filter(|parsed| parsed.domain().is_none() && !parsed.address.is_empty())
+        .collect();
+    if unqualified.is_empty() {
+        return None;
+    }
+    let mut text = header.text.clone();
+    for parsed in unqualified.iter().rev() {
+        let at = body_start.saturating_add(parsed.end);
+        let addition = [b"@".as_slice(), domain].concat();
+        text.splice(at..at, addition);
+    }
+    Some(text)
+}
+
+/// Makes the Received: line, without putting it anywhere.
+///
+/// # Errors
+/// `received_header_text` cannot be expanded; the text is for the log.
+pub fn received_line(reception: &Reception, talk: &mut Talk, time: Stamp) -> Result<Header, String> {
+    let template = &reception.settings.fixups.received_header_text;
+    let text = match template.expand(&mut talk.scene.context) {
+        Ok(text) => text.into_bytes(),
+        Err(error) => {
+            return Err(format!(
+                "expansion of \"{}\" (received_header_text) failed: {error}",
+                template.source()
+            ));
+        }
+    };
+    Ok(Header { kind: HeaderKind::Received, text: with_time(text, reception, time) })
+}
+
+/// The line with its time stamp. An empty text gives a line that only keeps its place.
+fn with_time(mut text: Vec<u8>, reception: &Reception, time: Stamp) -> Vec<u8> {
+    if text.is_empty() {
+        text.extend_from_slice(b"Received: ");
+    }
+    text.extend_from_slice(b";\n\t");
+    text.extend_from_slice(time.rfc5322(reception.zone).as_bytes());
+    text.push(b'\n');
+    text
+}
+
+/// Puts a later time into a Received: line.
+pub fn restamp(header: &mut Header, reception: &Reception, time: Stamp) {
+    if let Some(at) = memchr::memmem::rfind(&header.text, b";\n\t") {
+        let text = header.text.get(..at).unwrap_or_default().to_vec();
+        header.text = with_time(text, reception, time);
+    }
+}
+
+/// Number of Received: lines.
+#[must_use]
+pub fn received_count(headers: &HeaderList) -> u32 {
+    u32::try_from(headers.of_kind(HeaderKind::Received).count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unqualified_addresses_are_completed_in_place() {
+        let complete = |text: &str| {
+            completed(&Header::new(text), b"rcpt.ex", &address::AddressSyntax::default())
+                .map(|text| String::from_utf8(text).unwrap())
+        };
+        assert_eq!(complete("To: y, z@q.ex\n").as_deref(), Some("To: y@rcpt.ex, z@q.ex\n"));
+        assert_eq!(complete("Cc: foo (comm)\n").as_deref(), Some("Cc: foo@rcpt.ex (comm)\n"));
+        assert_eq!(
+            complete("Cc: A B <foo>, <bar>\n").as_deref(),
+            Some("Cc: A B <foo@rcpt.ex>, <bar@rcpt.ex>\n")
+        );
+        assert_eq!(complete("Cc: a@b\n"), None);
+    }
+
+    #[test]
+    fn affixes_of_local_parts() {
+        let affixes = ["*-".to_owned()];
+        assert_eq!(strip(b"list-user", &affixes, true), Some(b"user".as_slice()));
+        assert_eq!(strip(b"user", &affixes, true), None);
+        assert_eq!(strip(b"user-x", &["-*".to_owned()], false), Some(b"user".as_slice()));
+    }
+}

@@ -1,0 +1,282 @@
+//! What is wrong with a local submission, told to its sender by mail or on standard error.
+//!
+//! Manual section 5.2 (`-oee`, `-oem`, `-oep`). The mail is an ordinary bounce message: empty sender, `Auto-Submitted:`, and a
+//! copy of the message as far as it is known.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::sync::Arc;
+
+use oxim_base::clock::Stamp;
+use oxim_mail::header::{Header, HeaderKind, HeaderList};
+use oxim_spool::message::{Body, Message, Recipient};
+
+use super::input::Input;
+use super::{Errors, ExitStatus};
+use crate::reception::Reception;
+use crate::sink::Queueing;
+use crate::talk::Talk;
+
+/// An address that is none.
+#[derive(Clone, Debug)]
+pub struct BadAddress {
+    /// As it was given.
+    pub text: Vec<u8>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why a submission failed.
+#[derive(Debug)]
+pub enum Complaint {
+    /// The command line makes no sense: only ever printed.
+    Usage(String),
+    /// A recipient argument is no address.
+    BadArgument(BadAddress),
+    /// `-t`: addresses in the header are none.
+    BadHeader {
+        /// Those.
+        bad: Vec<BadAddress>,
+        /// Whether the message goes to others.
+        others: bool,
+        /// The header.
+        headers: HeaderList,
+        /// The body.
+        body: Option<Body>,
+    },
+    /// `-t`: nobody to deliver to.
+    Nobody {
+        /// There were recipients, but the command line took them all away.
+        overridden: bool,
+        /// The header.
+        headers: HeaderList,
+        /// The body.
+        body: Option<Body>,
+    },
+    /// The non-SMTP ACL refused it.
+    Acl {
+        /// What the ACL said.
+        text: String,
+        /// The header.
+        headers: HeaderList,
+        /// The body.
+        body: Option<Body>,
+    },
+    /// Over `message_size_limit`.
+    TooBig {
+        /// The limit, in bytes.
+        max: u64,
+        /// The header.
+        headers: HeaderList,
+    },
+    /// Over `header_maxsize`.
+    Header {
+        /// The limit, in bytes.
+        limit: usize,
+        /// The header, as far as it was kept.
+        headers: HeaderList,
+    },
+    /// This machine cannot take it now.
+    Local(String),
+}
+
+impl Complaint {
+    /// The line on standard error, without the program's name.
+    fn printed(&self) -> String {
+        match self {
+            Complaint::Usage(text) => text.clone(),
+            Complaint::BadArgument(bad) => {
+                format!("bad recipient address \"{}\": {}", String::from_utf8_lossy(&bad.text), bad.reason)
+            }
+            Complaint::BadHeader { bad, .. } => match bad.as_slice() {
+                [only] => format!("invalid address:{}", listed(std::slice::from_ref(only)).trim_end()),
+                many => format!("invalid addresses:\n{}", listed(many).trim_end()),
+            },
+            Complaint::Nobody { overridden: true, .. } => {
+                "all -t recipients overridden by command line".to_owned()
+            }
+            Complaint::Nobody { overridden: false, .. } => "no recipients in message".to_owned(),
+            Complaint::Acl { text, .. } => format!("message rejected by non-SMTP ACL: {text}"),
+            Complaint::TooBig { max, .. } => format!("message rejected: message too big (max={max})"),
+            Complaint::Header { limit, .. } => {
+                format!("message header longer than {limit} characters received: message not accepted")
+            }
+            Complaint::Local(text) => format!("message not accepted: {text}"),
+        }
+    }
+
+    /// Subject and explanation for the mail; None if it is never mailed.
+    fn mailed(&self) -> Option<(&'static str, String)> {
+        let subject = match self {
+            Complaint::Usage(_) | Complaint::Local(_) => return None,
+            Complaint::BadArgument(_) | Complaint::BadHeader { .. } => "malformed recipient address",
+            Complaint::Nobody { .. } => "no recipient addresses",
+            Complaint::Acl { .. } => "rejected by local scanning code",
+            Complaint::TooBig { .. } => "message too big",
+            Complaint::Header { .. } => "overlong header section",
+        };
+        let text = match self {
+            Complaint::Usage(_) | Complaint::Local(_) => return None,
+            Complaint::BadArgument(bad) => format!(
+                "Your message has a recipient that is not a valid address:\n\n  {}  {}\n\nNothing has been delivered.\n",
+                String::from_utf8_lossy(&bad.text),
+                bad.reason
+            ),
+            Complaint::BadHeader { bad, others, .. } => format!(
+                "These recipients in the header of your message are not valid addresses:\n\n{}\nThey have been left out. {}\n",
+                listed(bad),
+                if *others { "The other recipients are valid, and delivery to them goes on." } else { "There was nobody else to deliver to." }
+            ),
+            Complaint::Nobody { overridden: false, .. } => {
+                "Your message names no recipients, so it could not be delivered to anybody.\n".to_owned()
+            }
+            Complaint::Nobody { overridden: true, .. } => {
+                "All recipients in the header of your message were excluded on the command line (-t with\naddresses), so there was nobody left to deliver to.\n".to_owned()
+            }
+            Complaint::Acl { text, .. } => {
+                format!("Your message was refused by the rules for messages on this system:\n\n  {text}\n")
+            }
+            Complaint::TooBig { max, .. } => {
+                format!("Your message is larger than this system accepts ({max} bytes). Nothing has been delivered.\n")
+            }
+            Complaint::Header { limit, .. } => format!(
+                "The header of your message is larger than this system accepts ({limit} bytes). Nothing has\nbeen delivered.\n"
+            ),
+        };
+        Some((subject, text))
+    }
+
+    /// The message that it is about, as far as it is known.
+    fn copy(self) -> Option<(HeaderList, Option<Body>)> {
+        match self {
+            Complaint::Usage(_) | Complaint::Local(_) | Complaint::BadArgument(_) => None,
+            Complaint::BadHeader { headers, body, .. }
+            | Complaint::Nobody { headers, body, .. }
+            | Complaint::Acl { headers, body, .. } => Some((headers, body)),
+            Complaint::TooBig { headers, .. } | Complaint::Header { headers, .. } => Some((headers, None)),
+        }
+    }
+}
+
+fn listed(bad: &[BadAddress]) -> String {
+    let mut out = String::new();
+    for address in bad {
+        let _ = writeln!(out, "  {}: {}", String::from_utf8_lossy(&address.text), address.reason);
+    }
+    out
+}
+
+/// How much of a message on standard input is copied into a complaint, in bytes.
+const COPIED_BYTES_MAX: usize = 64 * 1024;
+
+/// Reports a failure, and says what to exit with.
+pub(crate) fn report<R: Read>(
+    reception: &Arc<Reception>,
+    talk: &Talk,
+    errors: Errors,
+    complaint: Complaint,
+    input: &mut Input<R>,
+) -> ExitStatus {
+    // A bad argument is found before anything is read: then the copy comes from standard input.
+    let unread = match &complaint {
+        Complaint::BadArgument(_) if errors != Errors::Print => Some(input.rest(COPIED_BYTES_MAX)),
+        _ => None,
+    };
+    let was_mailed = tell_with(reception, talk, errors, complaint, unread);
+    if was_mailed && errors == Errors::MailQuietly { ExitStatus::OK } else { ExitStatus::FAILED }
+}
+
+/// Reports something that does not stop the message.
+pub(crate) fn tell(reception: &Arc<Reception>, talk: &Talk, errors: Errors, complaint: Complaint) {
+    tell_with(reception, talk, errors, complaint, None);
+}
+
+/// Whether it was told by mail.
+fn tell_with(
+    reception: &Arc<Reception>,
+    talk: &Talk,
+    errors: Errors,
+    complaint: Complaint,
+    unread: Option<Vec<u8>>,
+) -> bool {
+    let recipient = talk.scene.context.message.sender.clone();
+    let printed = complaint.printed();
+    let letter = complaint.mailed().filter(|_| errors != Errors::Print && !recipient.is_empty());
+    let Some((subject, text)) = letter else {
+        eprintln!("exim: {printed}");
+        return false;
+    };
+    match mail(reception, &recipient, subject, &text, complaint.copy(), unread) {
+        Ok(()) => true,
+        Err(reason) => {
+            reception.logs.panic(&format!("a report could not be mailed: {reason}"));
+            eprintln!("exim: {printed}");
+            false
+        }
+    }
+}
+
+/// Makes and queues the mail.
+fn mail(
+    reception: &Arc<Reception>,
+    recipient: &[u8],
+    subject: &str,
+    text: &str,
+    copy: Option<(HeaderList, Option<Body>)>,
+    unread: Option<Vec<u8>>,
+) -> Result<(), String> {
+    let now = Stamp::now();
+    let id = reception.ids.next(now);
+    let mut draft = reception.store.begin(id).map_err(|error| error.to_string())?;
+    let settings = &reception.settings;
+    let mut body = text.as_bytes().to_vec();
+    body.extend_from_slice(b"\n------ This is a copy of your message, including all the headers. ------\n\n");
+    let mut reference = None;
+    if let Some((headers, original)) = copy {
+        reference = headers.of_kind(HeaderKind::Id).next().map(|header| header.unfolded());
+        for header in headers.iter_live() {
+            body.extend_from_slice(&header.text);
+        }
+        body.push(b'\n');
+        if let Some(original) = original {
+            body.extend_from_slice(&original.head(COPIED_BYTES_MAX).map_err(|error| error.to_string())?);
+        }
+    }
+    body.extend_from_slice(&unread.unwrap_or_default());
+    draft.append(&body).map_err(|error| error.to_string())?;
+    let domain = String::from_utf8_lossy(&settings.qualify_domain).into_owned();
+    let login = String::from_utf8_lossy(&reception.identity.login).into_owned();
+    let host = &settings.primary_hostname;
+    let shown = String::from_utf8_lossy(recipient);
+    let mut lines = vec![
+        format!(
+            "Received: from {login} by {host} with local (Oxim)\n\tid {id}\n\tfor {shown};\n\t{}\n",
+            now.rfc5322(reception.zone)
+        ),
+        "Auto-Submitted: auto-replied\n".to_owned(),
+        format!("From: Mail Delivery System <Mailer-Daemon@{domain}>\n"),
+        format!("To: {shown}\n"),
+    ];
+    if let Some(reference) = reference {
+        lines.push(format!("References: {}\n", String::from_utf8_lossy(&reference)));
+    }
+    lines.push(format!("Subject: Mail failure - {subject}\n"));
+    lines.push(format!("Message-Id: <E{id}@{host}>\n"));
+    lines.push(format!("Date: {}\n", now.rfc5322(reception.zone)));
+    let mut message = Message::new(id);
+    message.headers = lines.into_iter().map(Header::new).collect();
+    message.received = now;
+    message.login.clone_from(&reception.identity.login);
+    message.uid = reception.identity.uid;
+    message.gid = reception.identity.gid;
+    message.ident = Some(reception.identity.login.clone());
+    message.protocol = Some(b"local".to_vec());
+    message.local_error = true;
+    message.recipients.push(Recipient::new(recipient));
+    message.body_lines = u64::try_from(memchr::memchr_iter(b'\n', &body).count()).unwrap_or(0);
+    let size = crate::arrival::total_size(&message.headers, u64::try_from(body.len()).unwrap_or(0));
+    let claim = reception.store.commit_blocking(message, draft).map_err(|error| error.to_string())?;
+    reception.logs.main(&format!("{id} <= <> U={login} P=local S={size}"));
+    reception.sink.accepted(claim, reception.forced_queueing.unwrap_or(Queueing::Immediate));
+    Ok(())
+}

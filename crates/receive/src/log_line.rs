@@ -1,0 +1,144 @@
+//! The parts of which reception's log lines are made. Manual chapter 53.
+
+use std::fmt::Write as _;
+
+use crate::reception::Reception;
+use crate::talk::Talk;
+
+/// The client: `H=(helo) [ip] I=[ip]:port U=ident`, or without the letters H and U when `flagged` is false.
+#[must_use]
+pub fn client(reception: &Reception, talk: &Talk, flagged: bool) -> String {
+    let connection = &talk.scene.context.connection;
+    let ident = connection.ident.as_deref().map(printable);
+    let mut out = String::new();
+    if connection.host_address.is_none() {
+        if flagged {
+            out.push_str("U=");
+        }
+        out.push_str(ident.as_deref().unwrap_or("unknown"));
+        return out;
+    }
+    if flagged {
+        out.push_str("H=");
+    }
+    out.push_str(&connection.full_host());
+    out.push_str(&interface(reception, talk));
+    if let Some(ident) = ident {
+        let _ = write!(out, " U={ident}");
+    }
+    out
+}
+
+/// ` I=[ip]:port`, if it is wanted and known.
+#[must_use]
+pub fn interface(reception: &Reception, talk: &Talk) -> String {
+    match talk.scene.context.connection.interface {
+        Some(address) if reception.wants.incoming_interface => {
+            format!(" I=[{}]:{}", address.ip(), address.port())
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
+/// `SMTP connection from` and the client.
+#[must_use]
+pub fn connection(reception: &Reception, talk: &Talk) -> String {
+    let connection = &talk.scene.context.connection;
+    if connection.host_address.is_none() {
+        let ident = connection.ident.as_deref().map_or_else(|| "unknown".to_owned(), printable);
+        return format!("SMTP connection from {ident}");
+    }
+    format!("SMTP connection from {}{}", connection.full_host(), interface(reception, talk))
+}
+
+/// ` X=… CV=… DN="…" SNI=…`, as far as TLS is on and the fields are wanted.
+#[must_use]
+pub fn tls(reception: &Reception, talk: &Talk) -> String {
+    let mut out = String::new();
+    let Some(facts) = &talk.scene.context.connection.tls else { return out };
+    let wants = &reception.wants;
+    if wants.tls_cipher {
+        let _ = write!(out, " X={}", facts.cipher_field());
+        if wants.tls_resumption && facts.resumed {
+            out.push('*');
+        }
+    }
+    if wants.tls_certificate_verified {
+        let _ = write!(out, " CV={}", if facts.verified { "yes" } else { "no" });
+    }
+    if let Some(dn) = facts.peer_dn.as_deref().filter(|_| wants.tls_peerdn) {
+        let _ = write!(out, " DN=\"{}\"", quoted(dn.as_bytes()));
+    }
+    if let Some(sni) = facts.sni.as_deref().filter(|_| wants.tls_sni) {
+        let _ = write!(out, " SNI={}", printable(sni.as_bytes()));
+    }
+    out
+}
+
+/// ` A=name:id:sender`, if the client has authenticated.
+#[must_use]
+pub fn authentication(reception: &Reception, talk: &Talk) -> String {
+    let connection = &talk.scene.context.connection;
+    let mut out = String::new();
+    let Some(name) = &connection.authenticator else { return out };
+    let _ = write!(out, " A={}", printable(name));
+    if let Some(id) = &connection.auth_id {
+        let _ = write!(out, ":{}", printable(id));
+    }
+    if let Some(sender) = connection.auth_sender.as_ref().filter(|_| reception.wants.smtp_mailauth) {
+        let _ = write!(out, ":{}", printable(sender));
+    }
+    out
+}
+
+/// A time as `D=` and `RT=` show it: whole seconds, or milliseconds for short ones under `+millisec`.
+#[must_use]
+pub fn duration(time: std::time::Duration, millisec: bool) -> String {
+    if millisec && time.as_secs() < 60 {
+        return format!("{}.{:03}s", time.as_secs(), time.subsec_millis());
+    }
+    oxim_base::clock::interval(time.as_secs())
+}
+
+/// Text from outside on one line: control characters as escapes, bytes over 127 as octal ones.
+#[must_use]
+pub fn printable(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            other => {
+                let _ = write!(out, "\\{other:03o}");
+            }
+        }
+    }
+    out
+}
+
+/// As [`printable`], for use within double quotes.
+#[must_use]
+pub fn quoted(text: &[u8]) -> String {
+    printable(text).replace('\\', "\\\\").replace("\\\\n", "\\n").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn text_from_outside_stays_on_its_line() {
+        assert_eq!(printable(b"a\r\nb\x01\xc3"), "a\\r\\nb\\001\\303");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(Duration::from_millis(1234), true), "1.234s");
+        assert_eq!(duration(Duration::from_millis(1234), false), "1s");
+        assert_eq!(duration(Duration::from_secs(90), true), "1m30s");
+    }
+}

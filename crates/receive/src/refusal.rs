@@ -1,0 +1,217 @@
+//! How an ACL that says no becomes a reply and log lines, and how an accepting one may change the reply.
+//!
+//! Manual sections 44.13, 44.21 (`message`, `log_message`, `log_reject_target`) and 44.22 (`no_multiline_responses`).
+
+use std::sync::Arc;
+
+use oxim_base::Text;
+
+use crate::acl::{Outcome, Phase, RejectTargets, Verdict};
+use crate::command::set_end_reason;
+use crate::log_line;
+use crate::reception::Reception;
+use crate::reply::{Reply, after_codes, leading_code};
+use crate::talk::Talk;
+
+/// What an accepting ACL makes of a default reply.
+#[must_use]
+pub fn accepted(reception: &Reception, code: u16, default: &'static str, outcome: &Outcome) -> Reply {
+    match &outcome.user_message {
+        None => Reply::fixed(code, default),
+        Some(text) => with_code(reception, code, text),
+    }
+}
+
+/// A text with its own code, if its first digit is right; a wrong one is dropped, with a panic log line.
+fn with_code(reception: &Reception, code: u16, text: &Text) -> Reply {
+    let bytes = text.as_bytes();
+    match leading_code(bytes) {
+        None => Reply::new(code, bytes),
+        Some((own, at)) if own / 100 == code / 100 => Reply::new(own, bytes.get(at..).unwrap_or_default()),
+        Some(_) => {
+            reception.logs.panic(&format!(
+                "configured error code starts with incorrect digit (expected {}) in \"{text}\"",
+                code / 100
+            ));
+            Reply::new(code, after_codes(bytes))
+        }
+    }
+}
+
+/// The reply to a command that an ACL has refused or put off, and the log lines about it.
+///
+/// `what` follows the name of the phase in the log line: an address in angle brackets with a space before it, or nothing.
+pub fn refuse(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    phase: Phase,
+    what: &str,
+    outcome: &Outcome,
+) -> Reply {
+    let is_defer = outcome.verdict == Verdict::Defer;
+    let code = default_code(phase, is_defer);
+    let mut reply = match &outcome.user_message {
+        Some(text) => with_code(reception, code, text),
+        None if is_defer => Reply::fixed(code, "Temporary local problem - please try later"),
+        None => Reply::fixed(code, "Administrative prohibition"),
+    };
+    let logged = reason(outcome, &reply);
+    sender_verification(reception, talk, outcome, &mut reply);
+    if talk.scene.connection.no_multiline_responses {
+        first_line_only(&mut reply);
+    }
+    let line = rejection_line(reception, talk, phase, what, is_defer, &logged);
+    write(reception, talk, phase, &line, outcome.targets);
+    if outcome.verdict == Verdict::Drop || phase == Phase::Connect {
+        reply.close = true;
+        if outcome.verdict == Verdict::Drop {
+            set_end_reason(talk, "acl-drop");
+        }
+        if phase != Phase::Connect && talk.log_connection && reception.wants.smtp_connection {
+            let connection = log_line::connection(reception, talk);
+            reception.logs.main(&format!("{connection} closed by DROP in ACL"));
+        }
+    }
+    reply
+}
+
+const fn default_code(phase: Phase, is_defer: bool) -> u16 {
+    match (phase, is_defer) {
+        (Phase::Etrn, false) => 458,
+        (Phase::Vrfy, false) => 252,
+        (_, true) => 451,
+        (_, false) => 550,
+    }
+}
+
+/// `: text`, from the log message or else the first line of the user message; nothing without either.
+fn reason(outcome: &Outcome, reply: &Reply) -> String {
+    let first_line = |text: &[u8]| {
+        let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+        log_line::printable(text.get(..end).unwrap_or_default())
+    };
+    match (&outcome.log_message, &outcome.user_message) {
+        (Some(text), _) => format!(": {}", first_line(text.as_bytes())),
+        (None, Some(text)) => match leading_code(text.as_bytes()) {
+            // With a code of its own, the code is logged as it was sent.
+            Some(_) => format!(": {} {}", reply.code, first_line(&reply.text)),
+            None => format!(": {}", first_line(text.as_bytes())),
+        },
+        (None, None) => String::new(),
+    }
+}
+
+/// A refusal for the sender's sake tells the address and the reason before its own text, and logs them on a line.
+fn sender_verification(reception: &Reception, talk: &Talk, outcome: &Outcome, reply: &mut Reply) {
+    let Some(failure) = &outcome.sender_verify else { return };
+    let address = String::from_utf8_lossy(&failure.address);
+    if reception.wants.sender_verify_fail {
+        let word = if outcome.verdict == Verdict::Defer { "defer" } else { "fail" };
+        let detail = failure.detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default();
+        let client = log_line::client(reception, talk, true);
+        let line = format!("{client} sender verify {word} for <{address}>{detail}");
+        reception.logs.main_and_reject(&line);
+    }
+    if talk.scene.connection.no_multiline_responses {
+        return;
+    }
+    let mut text = format!("Verification failed for <{address}>\n").into_bytes();
+    if let Some(user) = &failure.user_message {
+        text.extend_from_slice(user.as_bytes());
+        text.push(b'\n');
+    }
+    text.extend_from_slice(&reply.text);
+    reply.text = text.into();
+}
+
+fn first_line_only(reply: &mut Reply) {
+    if let Some(end) = memchr::memchr(b'\n', &reply.text) {
+        reply.text = reply.text.get(..end).unwrap_or_default().to_vec().into();
+    }
+}
+
+fn rejection_line(
+    reception: &Reception,
+    talk: &Talk,
+    phase: Phase,
+    what: &str,
+    is_defer: bool,
+    reason: &str,
+) -> String {
+    let client = log_line::client(reception, talk, true);
+    let tls = log_line::tls(reception, talk);
+    let sender = match phase {
+        Phase::Rcpt | Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr => {
+            format!(" F=<{}>", String::from_utf8_lossy(&talk.scene.context.message.sender))
+        }
+        Phase::Mail
+        | Phase::Predata
+        | Phase::NotSmtp
+        | Phase::Auth
+        | Phase::Connect
+        | Phase::Etrn
+        | Phase::Expn
+        | Phase::Helo
+        | Phase::MailAuth
+        | Phase::NotSmtpMime
+        | Phase::NotSmtpStart
+        | Phase::NotQuit
+        | Phase::Quit
+        | Phase::StartTls
+        | Phase::Vrfy
+        | Phase::Atrn
+        | Phase::Wellknown
+        | Phase::Unknown => String::new(),
+    };
+    let temporarily = if is_defer { "temporarily " } else { "" };
+    match phase {
+        Phase::Connect => {
+            format!("{client}{tls} {temporarily}rejected connection in \"connect\" ACL{reason}")
+        }
+        Phase::Data => {
+            format!("{client}{tls}{sender} {temporarily}rejected after DATA{reason}")
+        }
+        _ => format!("{client}{tls}{sender} {temporarily}rejected {}{what}{reason}", phase.name()),
+    }
+}
+
+/// Writes a rejection to the logs that `log_reject_target` names; after DATA, with the id and the header lines.
+fn write(reception: &Reception, talk: &Talk, phase: Phase, line: &str, targets: RejectTargets) {
+    if phase == Phase::Connect && !reception.wants.connection_reject {
+        return;
+    }
+    let message = &talk.scene.context.message;
+    let with_headers = matches!(phase, Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr);
+    let line = match message.id.filter(|_| with_headers) {
+        Some(id) => format!("{id} {line}"),
+        None => line.to_owned(),
+    };
+    if targets.main {
+        reception.logs.main(&line);
+    }
+    if targets.reject {
+        let headers = (with_headers && reception.wants.rejected_header).then(|| header_block(talk));
+        reception.logs.reject(&line, headers.as_deref());
+    }
+    if targets.panic {
+        reception.logs.panic(&line);
+    }
+}
+
+/// The envelope and the header lines of a refused message, as the reject log shows them.
+#[must_use]
+pub fn header_block(talk: &Talk) -> String {
+    let message = &talk.scene.context.message;
+    let mut out = format!("Envelope-from: <{}>\n", String::from_utf8_lossy(&message.sender));
+    for (index, recipient) in message.recipients.iter().enumerate() {
+        out.push_str(if index == 0 { "Envelope-to: <" } else { "    <" });
+        out.push_str(&String::from_utf8_lossy(&recipient.address));
+        out.push_str(">\n");
+    }
+    for header in message.headers.all() {
+        out.push(char::from(header.kind.letter()));
+        out.push(' ');
+        out.push_str(&String::from_utf8_lossy(&header.text));
+    }
+    out
+}

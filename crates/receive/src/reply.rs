@@ -1,0 +1,137 @@
+//! Replies to the client: a code and one or more lines of text.
+//!
+//! RFC 5321 section 4.2. Every line after the first carries the code again, and an extended code if the text began with one.
+
+use std::borrow::Cow;
+
+/// What a verb answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Three digits.
+    pub code: u16,
+    /// The text; lines are separated by LF.
+    pub text: Cow<'static, [u8]>,
+    /// Whether the connection is closed afterwards.
+    pub close: bool,
+}
+
+impl Reply {
+    /// A reply with a fixed text.
+    #[must_use]
+    pub const fn fixed(code: u16, text: &'static str) -> Reply {
+        Reply { code, text: Cow::Borrowed(text.as_bytes()), close: false }
+    }
+
+    /// A reply with a made text.
+    #[must_use]
+    pub fn new(code: u16, text: impl Into<Vec<u8>>) -> Reply {
+        Reply { code, text: Cow::Owned(text.into()), close: false }
+    }
+
+    /// The same reply, after which the connection is closed.
+    #[must_use]
+    pub fn closing(mut self) -> Reply {
+        self.close = true;
+        self
+    }
+
+    /// Writes it in wire form.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let extended = extended_code(&self.text);
+        let mut lines = self.text.split(|b| *b == b'\n').peekable();
+        let mut is_first = true;
+        while let Some(line) = lines.next() {
+            out.extend_from_slice(code_digits(self.code).as_slice());
+            out.push(if lines.peek().is_some() { b'-' } else { b' ' });
+            if !is_first {
+                out.extend_from_slice(extended);
+            }
+            out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            out.extend_from_slice(b"\r\n");
+            is_first = false;
+        }
+    }
+
+    /// Whether the client got what it asked for.
+    #[must_use]
+    pub fn is_positive(&self) -> bool {
+        self.code < 400
+    }
+}
+
+fn code_digits(code: u16) -> [u8; 3] {
+    let digit = |value: u16| b'0'.saturating_add(u8::try_from(value % 10).unwrap_or(0));
+    [digit(code / 100), digit(code / 10), digit(code)]
+}
+
+/// The `n.n.n ` at the start of a text, if there is one.
+fn extended_code(text: &[u8]) -> &[u8] {
+    let length = extended_code_length(text);
+    text.get(..length).unwrap_or_default()
+}
+
+/// Length of a leading extended code with its following space; 0 if there is none.
+fn extended_code_length(text: &[u8]) -> usize {
+    let mut at = 0_usize;
+    for (index, digits_max) in [1_usize, 3, 3].into_iter().enumerate() {
+        let rest = text.get(at..).unwrap_or_default();
+        let digits = rest.iter().take(digits_max).take_while(|b| b.is_ascii_digit()).count();
+        let end = if index == 2 { b' ' } else { b'.' };
+        if digits == 0 || rest.get(digits) != Some(&end) {
+            return 0;
+        }
+        at = at.saturating_add(digits).saturating_add(1);
+    }
+    at
+}
+
+/// A text with a code of its own at the start, as `message` modifiers may have: the code, and where the rest begins.
+#[must_use]
+pub fn leading_code(text: &[u8]) -> Option<(u16, usize)> {
+    let digits: [u8; 3] = text.get(..3)?.try_into().ok()?;
+    if !digits.iter().all(u8::is_ascii_digit) || !text.get(3)?.is_ascii_whitespace() {
+        return None;
+    }
+    let code = digits
+        .iter()
+        .fold(0_u16, |sum, d| sum.saturating_mul(10).saturating_add(u16::from(d.wrapping_sub(b'0'))));
+    Some((code, 4))
+}
+
+/// As [`leading_code`], but the rest begins after an extended code too, if there is one.
+#[must_use]
+pub fn after_codes(text: &[u8]) -> &[u8] {
+    let Some((_, at)) = leading_code(text) else { return text };
+    let rest = text.get(at..).unwrap_or_default();
+    rest.get(extended_code_length(rest)..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(reply: &Reply) -> String {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_line_carries_the_codes() {
+        assert_eq!(wire(&Reply::fixed(250, "OK")), "250 OK\r\n");
+        assert_eq!(wire(&Reply::fixed(550, "go away\nnow")), "550-go away\r\n550 now\r\n");
+        assert_eq!(wire(&Reply::fixed(550, "5.7.1 go\nnow")), "550-5.7.1 go\r\n550 5.7.1 now\r\n");
+        assert_eq!(wire(&Reply::fixed(550, "5.7 go\nnow")), "550-5.7 go\r\n550 now\r\n");
+        assert_eq!(wire(&Reply::fixed(354, "")), "354 \r\n");
+    }
+
+    #[test]
+    fn codes_are_found_at_the_start_only() {
+        assert_eq!(leading_code(b"554 5.1.1 x"), Some((554, 4)));
+        assert_eq!(leading_code(b"55 x"), None);
+        assert_eq!(leading_code(b"5544 x"), None);
+        assert_eq!(after_codes(b"254 5.1.1 custom code"), b"custom code");
+        assert_eq!(after_codes(b"254 custom"), b"custom");
+        assert_eq!(after_codes(b"custom"), b"custom");
+    }
+}

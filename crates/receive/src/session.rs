@@ -1,0 +1,648 @@
+//! One SMTP session: reads commands, lets verbs answer, writes. Only the session touches the socket.
+//!
+//! An idle session waits in [`Session::next_command`] with small buffers; everything else happens in boxed futures, so that
+//! waiting costs a few kilobytes. Replies to pipelined commands go out in one write, before the session waits for more input.
+//! Work that may block runs on a worker thread, to which the [`Talk`] moves. A panic there ends this session only.
+//! RFC 5321; manual chapter 49.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxim_lang::context::Context;
+use oxim_mail::smtp::dot::Framing;
+use oxim_net::tls::TlsFacts;
+use oxim_net::tls::server as tls_server;
+use tokio::net::TcpStream;
+
+use crate::acceptance::{self, Ready};
+use crate::acl::{Outcome, Phase, Step};
+use crate::admission::Guard;
+use crate::body::Incoming;
+use crate::caller::Caller;
+use crate::channel::{Channel, Line, ReadError, Wire};
+use crate::command::{self, Verb, auth};
+use crate::connect::{self, Crowd};
+use crate::ending;
+use crate::reception::Reception;
+use crate::reply::Reply;
+use crate::talk::{BodySource, Chunking, Progress, Talk, Then};
+
+/// How long a TLS handshake may take where no other limit is set.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Whether the session goes on after a command.
+enum Flow {
+    Next,
+    Close(Option<Reply>),
+}
+
+/// What a step of work on the talk led to.
+enum Ran {
+    Progress(Progress),
+    Delay { pause: Duration, flush: bool, resume: crate::acl::Resume, phase: Phase, then: Then },
+}
+
+/// A session.
+pub struct Session {
+    reception: Arc<Reception>,
+    /// None only while it is on a worker thread.
+    talk: Option<Box<Talk>>,
+    channel: Channel,
+    /// A message of which some chunks have arrived.
+    incoming: Option<Box<Incoming>>,
+    /// The greeting has been sent.
+    is_admitted: bool,
+    /// The session cannot go on: a worker broke.
+    is_broken: bool,
+}
+
+/// Serves a client that has connected to a port of the daemon.
+pub async fn serve(
+    reception: Arc<Reception>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    guard: Guard,
+) {
+    let _ = stream.set_nodelay(true);
+    let mut context = reception.context();
+    set_endpoints(&mut context, peer, local);
+    let crowd = Crowd::from(&guard);
+    let mut session = Session::new(reception, Box::new(stream), context, None);
+    let tls_at_once =
+        session.reception.tls.as_ref().is_some_and(|tls| tls.on_connect_ports.contains(&local.port()));
+    if tls_at_once && !Box::pin(session.start_tls(None)).await {
+        return;
+    }
+    session.run(Some(crowd)).await;
+    drop(guard);
+}
+
+/// Fills in who talks to whom.
+pub fn set_endpoints(context: &mut Context, peer: SocketAddr, local: SocketAddr) {
+    let connection = &mut context.connection;
+    connection.host_address = Some(peer.ip().to_canonical());
+    connection.host_port = peer.port();
+    connection.interface = Some(SocketAddr::new(local.ip().to_canonical(), local.port()));
+}
+
+impl Session {
+    /// A session before its first byte. `caller` is the local process, if it is one.
+    #[must_use]
+    pub fn new(
+        reception: Arc<Reception>,
+        wire: Box<dyn Wire>,
+        context: Context,
+        caller: Option<Arc<Caller>>,
+    ) -> Session {
+        Session::with_talk(reception, wire, Talk::new(context, caller))
+    }
+
+    /// A session whose state has been prepared.
+    #[must_use]
+    pub fn with_talk(reception: Arc<Reception>, wire: Box<dyn Wire>, talk: Talk) -> Session {
+        Session {
+            reception,
+            talk: Some(Box::new(talk)),
+            channel: Channel::new(wire),
+            incoming: None,
+            is_admitted: false,
+            is_broken: false,
+        }
+    }
+
+    /// The state, to be prepared before [`Self::run`].
+    pub fn talk_mut(&mut self) -> &mut Talk {
+        self.talk.as_deref_mut().expect("the talk is away only within on_talk")
+    }
+
+    /// Talks to the client until one of the two has had enough. `crowd` is None for sessions without limits of number.
+    pub async fn run(&mut self, crowd: Option<Crowd>) {
+        if let Err(last) = Box::pin(self.greet(crowd)).await {
+            return Box::pin(self.end(last)).await;
+        }
+        loop {
+            let line = match self.next_command().await {
+                Ok(line) => line,
+                Err(reply) => return Box::pin(self.end(Some(reply))).await,
+            };
+            match Box::pin(self.obey(line)).await {
+                Flow::Next if !self.is_broken => {}
+                Flow::Next => return Box::pin(self.end(None)).await,
+                Flow::Close(last) => return Box::pin(self.end(last)).await,
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.talk.as_ref().and_then(|talk| talk.timeout)
+    }
+
+    /// Everything up to the greeting; the error is the last reply of a session that ends here.
+    async fn greet(&mut self, crowd: Option<Crowd>) -> Result<(), Option<Reply>> {
+        let blocking = self.reception.blocking.connect;
+        let progress = self.on_talk(blocking, move |r, talk| connect::greet(r, talk, crowd)).await;
+        let Some(progress) = progress else { return Err(None) };
+        let greeting = match self.resolve(progress).await {
+            Flow::Next => return Err(None),
+            Flow::Close(reply) => reply,
+        };
+        let greeting = match greeting {
+            Some(reply) if reply.code == 220 => reply,
+            other => return Err(other),
+        };
+        self.is_admitted = true;
+        let checks = self.enforces_sync() && !self.talk_mut().offers.early_pipelining;
+        if checks && self.channel.has_input().await {
+            let input = self.channel.pending().to_vec();
+            let reception = Arc::clone(&self.reception);
+            return Err(Some(ending::early_talker(&reception, self.talk_mut(), &input)));
+        }
+        greeting.write(self.channel.output());
+        Ok(())
+    }
+
+    /// Whether clients that do not wait are refused.
+    fn enforces_sync(&mut self) -> bool {
+        let default = self.reception.settings.enforce_sync;
+        let talk = self.talk_mut();
+        !talk.is_local()
+            && !talk.scene.context.connection.host_checking
+            && talk.scene.connection.enforce_sync.unwrap_or(default)
+    }
+
+    /// The next command line; the error is the reply that ends the session.
+    async fn next_command(&mut self) -> Result<Vec<u8>, Reply> {
+        match self.channel.read_line(self.timeout()).await {
+            Ok(Line::Whole(line) | Line::TooLong(line)) => Ok(line),
+            Err(error) => {
+                let reception = Arc::clone(&self.reception);
+                let talk = self.talk_mut();
+                Err(match error {
+                    ReadError::Timeout => ending::command_timeout(&reception, talk),
+                    ReadError::Closed | ReadError::Broken(_) => ending::connection_lost(&reception, talk),
+                })
+            }
+        }
+    }
+
+    /// Obeys one command.
+    async fn obey(&mut self, line: Vec<u8>) -> Flow {
+        let shown = line.trim_ascii_end();
+        let command = oxim_mail::smtp::command::parse(&line);
+        let verb = command.as_ref().ok().and_then(Verb::of);
+        let argument = argument_of(shown).to_vec();
+        let more = !self.channel.pending().is_empty();
+        let talk = self.talk_mut();
+        talk.pipelined |= more;
+        talk.scene.context.connection.smtp_command = shown.to_vec();
+        talk.scene.context.connection.smtp_command_argument = argument;
+        let (pipelining, early) = (talk.offers.pipelining, talk.offers.early_pipelining && !talk.greeted);
+        let must_be_last = verb.map_or(command.is_ok(), |verb| verb.must_be_last(pipelining));
+        if must_be_last && !early && self.enforces_sync() && self.channel.has_input().await {
+            let input = self.channel.pending().to_vec();
+            let reception = Arc::clone(&self.reception);
+            return Flow::Close(Some(ending::synchronization_error(
+                &reception,
+                self.talk_mut(),
+                &line,
+                &input,
+            )));
+        }
+        let blocking = command::may_block(&self.reception, &line);
+        let Some(progress) = self.on_talk(blocking, move |r, talk| command::run(r, talk, &line)).await else {
+            return Flow::Close(None);
+        };
+        let flow = self.resolve(progress).await;
+        if self.talk.as_ref().is_some_and(|talk| talk.transaction.chunking != Chunking::Between) {
+            self.incoming = None;
+        }
+        match flow {
+            Flow::Close(Some(reply)) if !reply.close && !self.talk_mut().quit => {
+                reply.write(self.channel.output());
+                Flow::Next
+            }
+            other => other,
+        }
+    }
+
+    /// Does what a verb asks for, until there is a reply. The reply is handed back unsent, in `Close`, whether or not it
+    /// closes the session; `Next` means that all has been said.
+    async fn resolve(&mut self, mut progress: Progress) -> Flow {
+        loop {
+            progress = match progress {
+                Progress::Reply(reply) => return Flow::Close(Some(reply)),
+                Progress::Close(reply) => return Flow::Close(reply.map(Reply::closing)),
+                Progress::Pause(pause, next) => {
+                    self.channel.flush(self.timeout()).await;
+                    self.pause(pause).await;
+                    *next
+                }
+                Progress::Acl(phase, then) => match self.run_acl(phase, then).await {
+                    Some(next) => next,
+                    None => return Flow::Close(Some(internal_error())),
+                },
+                Progress::Body(source, reply) => match Box::pin(self.receive(source, reply)).await {
+                    Ok(next) => next,
+                    Err(flow) => return flow,
+                },
+                Progress::StartTls(reply) => {
+                    if Box::pin(self.start_tls(Some(reply))).await {
+                        return Flow::Next;
+                    }
+                    return Flow::Close(None);
+                }
+                Progress::Authenticate(exchange) => match Box::pin(self.authenticate(exchange)).await {
+                    Ok(next) => next,
+                    Err(flow) => return flow,
+                },
+                Progress::Commit(ready) => match Box::pin(self.commit(*ready)).await {
+                    Some(reply) => Progress::Reply(reply),
+                    None => return Flow::Next,
+                },
+            };
+        }
+    }
+
+    /// Runs work on the talk, here or on a worker thread. None: the worker broke, and the session is over.
+    async fn on_talk<R: Send + 'static>(
+        &mut self,
+        blocking: bool,
+        work: impl FnOnce(&Arc<Reception>, &mut Talk) -> R + Send + 'static,
+    ) -> Option<R> {
+        let mut talk = self.talk.take()?;
+        if !blocking {
+            let result = work(&self.reception, &mut talk);
+            self.talk = Some(talk);
+            return Some(result);
+        }
+        let permit = Arc::clone(&self.reception.workers).acquire_owned().await.ok()?;
+        let reception = Arc::clone(&self.reception);
+        let running = tokio::task::spawn_blocking(move || {
+            let result = work(&reception, &mut talk);
+            drop(permit);
+            (talk, result)
+        });
+        match running.await {
+            Ok((talk, result)) => {
+                self.talk = Some(talk);
+                Some(result)
+            }
+            Err(error) => {
+                self.reception.logs.panic(&format!("SMTP session ended by a fault of the program: {error}"));
+                self.is_broken = true;
+                self.talk = Some(Box::new(Talk::new(self.reception.context(), None)));
+                None
+            }
+        }
+    }
+
+    /// Runs the ACL of a phase and what follows it, with pauses where it asks for them.
+    async fn run_acl(&mut self, phase: Phase, then: Then) -> Option<Progress> {
+        let acls = &self.reception.acls;
+        let blocking = acls.may_block(phase) || self.then_may_block(phase);
+        if !acls.is_set(phase) {
+            let outcome = Outcome::plain(phase.when_unset());
+            return self.on_talk(blocking, move |r, talk| then(r, talk, outcome)).await;
+        }
+        let mut ran = self
+            .on_talk(blocking, move |r, talk| {
+                let step = r.acls.run(r, &mut talk.scene, phase);
+                after_step(r, talk, step, phase, then)
+            })
+            .await?;
+        loop {
+            let (pause, flush, resume, phase, then) = match ran {
+                Ran::Progress(progress) => return Some(progress),
+                Ran::Delay { pause, flush, resume, phase, then } => (pause, flush, resume, phase, then),
+            };
+            if flush {
+                self.channel.flush(self.timeout()).await;
+            }
+            self.pause(pause).await;
+            ran = self
+                .on_talk(blocking, move |r, talk| {
+                    let step = r.acls.resume(r, &mut talk.scene, resume);
+                    after_step(r, talk, step, phase, then)
+                })
+                .await?;
+        }
+    }
+
+    /// Whether what follows the ACL of a phase may block though the ACL does not.
+    fn then_may_block(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Helo => self.reception.blocking.helo,
+            Phase::Connect => self.reception.blocking.connect,
+            Phase::Data => self.reception.blocking.data,
+            Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Auth => true,
+            Phase::Rcpt
+            | Phase::Mail
+            | Phase::Predata
+            | Phase::Mime
+            | Phase::Dkim
+            | Phase::Prdr
+            | Phase::NotSmtp
+            | Phase::MailAuth
+            | Phase::NotSmtpMime
+            | Phase::NotSmtpStart
+            | Phase::NotQuit
+            | Phase::Quit
+            | Phase::StartTls
+            | Phase::Atrn
+            | Phase::Wellknown
+            | Phase::Unknown => false,
+        }
+    }
+
+    /// `delay`: under `-bh` it is only mentioned.
+    async fn pause(&mut self, pause: Duration) {
+        if pause.is_zero() {
+            return;
+        }
+        if self.talk_mut().scene.context.connection.host_checking {
+            eprintln!(">>> (delay skipped in -bh checking mode)");
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+
+    /// Receives a body or a chunk. The error ends the session or says that there is nothing more to do.
+    async fn receive(&mut self, source: BodySource, reply: Option<Reply>) -> Result<Progress, Flow> {
+        match source {
+            BodySource::Discarded { size } => {
+                self.skip(size).await?;
+                Ok(Progress::Reply(reply.unwrap_or_else(internal_error)))
+            }
+            BodySource::Data => {
+                if let Some(reply) = reply {
+                    reply.write(self.channel.output());
+                }
+                let framing = if self.talk_mut().is_local() { Framing::Local } else { Framing::Network };
+                let mut incoming = Box::new(self.incoming(framing));
+                loop {
+                    let (used, ended) = incoming.feed(self.channel.pending());
+                    self.channel.consume(used);
+                    if ended {
+                        return Ok(self.arrived(*incoming).await);
+                    }
+                    self.read_data().await?;
+                }
+            }
+            BodySource::Chunk { size, last } => self.receive_chunk(size, last).await,
+        }
+    }
+
+    async fn receive_chunk(&mut self, size: u64, last: bool) -> Result<Progress, Flow> {
+        let mut incoming = match self.incoming.take() {
+            Some(incoming) => incoming,
+            None => Box::new(self.incoming(Framing::Chunks)),
+        };
+        let mut left = size;
+        while left > 0 {
+            let pending = self.channel.pending();
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(pending.len());
+            incoming.feed(pending.get(..take).unwrap_or_default());
+            self.channel.consume(take);
+            left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
+            if left > 0 {
+                self.read_data().await?;
+            }
+        }
+        if last {
+            incoming.end_of_input();
+            self.talk_mut().transaction.chunking = Chunking::Unused;
+            return Ok(self.arrived(*incoming).await);
+        }
+        self.incoming = Some(incoming);
+        Ok(Progress::Reply(command::after_chunk(self.talk_mut(), size)))
+    }
+
+    fn incoming(&mut self, framing: Framing) -> Incoming {
+        let reception = Arc::clone(&self.reception);
+        let talk = self.talk_mut();
+        let settings = &reception.settings;
+        let may_have_from_line = if talk.is_local() {
+            settings.ignore_fromline_local
+        } else {
+            settings.hosts.ignore_fromline.matches(&mut talk.scene.context)
+        };
+        let from_line = if may_have_from_line { reception.from_line.clone() } else { None };
+        Incoming::new(&reception, framing, talk.size_limit, from_line)
+    }
+
+    /// Throws bytes away.
+    async fn skip(&mut self, size: u64) -> Result<(), Flow> {
+        let mut left = size;
+        while left > 0 {
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.channel.pending().len());
+            self.channel.consume(take);
+            left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
+            if left > 0 {
+                self.read_data().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once within a message.
+    async fn read_data(&mut self) -> Result<(), Flow> {
+        let error = match self.channel.read(self.timeout()).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let reception = Arc::clone(&self.reception);
+        let talk = self.talk_mut();
+        Err(match error {
+            ReadError::Timeout => Flow::Close(Some(ending::data_timeout(&reception, talk))),
+            ReadError::Closed | ReadError::Broken(_) => {
+                ending::data_lost(&reception, talk);
+                Flow::Close(None)
+            }
+        })
+    }
+
+    /// A whole message is there.
+    async fn arrived(&mut self, incoming: Incoming) -> Progress {
+        let blocking = self.reception.blocking.data;
+        let progress = match incoming.finish() {
+            Ok(received) => {
+                self.on_talk(blocking, move |r, talk| acceptance::examine(r, talk, received)).await
+            }
+            Err(refused) => {
+                self.on_talk(false, move |r, talk| Progress::Reply(acceptance::refused(r, talk, *refused)))
+                    .await
+            }
+        };
+        progress.unwrap_or_else(|| Progress::Reply(internal_error()))
+    }
+
+    /// Makes a message durable: the instant of acceptance is when the store says so. Under `-bh` there is no such instant, and
+    /// the reply has been written.
+    async fn commit(&mut self, ready: Ready) -> Option<Reply> {
+        let Ready { message, draft, reply, facts } = ready;
+        let reception = Arc::clone(&self.reception);
+        if self.talk_mut().scene.context.connection.host_checking {
+            let reply = acceptance::pretended(&reception, self.talk_mut(), &message, &facts, reply);
+            reply.write(self.channel.output());
+            self.channel.write(b"\n**** SMTP testing: that is not a real message id!\n\n");
+            return None;
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        reception.store.commit(
+            message,
+            draft,
+            Box::new(move |outcome| {
+                // Nobody listens any more when the session was aborted; the claim is then dropped, and with it released.
+                let _ = tell.send(outcome);
+            }),
+        );
+        Some(match told.await {
+            Ok(Ok(claim)) => acceptance::accepted(&reception, self.talk_mut(), &facts, reply, claim),
+            Ok(Err(error)) => acceptance::not_durable(&reception, self.talk_mut(), &error),
+            Err(_) => acceptance::not_durable(&reception, self.talk_mut(), &oxim_spool::SpoolError::Closed),
+        })
+    }
+
+    /// One challenge and its answer.
+    async fn authenticate(&mut self, exchange: Box<auth::Exchange>) -> Result<Progress, Flow> {
+        exchange.challenge.write(self.channel.output());
+        let line = match self.next_command().await {
+            Ok(line) => line,
+            Err(reply) => return Err(Flow::Close(Some(reply))),
+        };
+        let progress =
+            self.on_talk(true, move |r, talk| auth::answer(r, talk, exchange, line.trim_ascii())).await;
+        progress.ok_or(Flow::Close(None))
+    }
+
+    /// Starts TLS, after the reply if there is one. False: the connection is of no further use.
+    async fn start_tls(&mut self, reply: Option<Reply>) -> bool {
+        let ready = self.on_talk(true, |r, talk| match &r.tls {
+            Some(tls) => tls.ready(&mut talk.scene.context),
+            None => Err("TLS is not configured".to_owned()),
+        });
+        let Some(ready) = ready.await else { return false };
+        let server = match ready {
+            Ok(server) => server,
+            Err(reason) => {
+                self.reception.logs.panic(&format!("TLS currently unavailable: {reason}"));
+                if reply.is_some() {
+                    Reply::fixed(454, "TLS currently unavailable").write(self.channel.output());
+                }
+                return reply.is_some();
+            }
+        };
+        if let Some(reply) = reply {
+            reply.write(self.channel.output());
+            self.channel.flush(self.timeout()).await;
+        }
+        // What came in the clear behind the command must not be taken for something said under TLS.
+        if !self.channel.pending().is_empty() {
+            self.tls_failed("input was sent in the clear after STARTTLS");
+            return false;
+        }
+        match self.handshake(server).await {
+            Ok(facts) => {
+                let talk = self.talk_mut();
+                command::tls_started(talk, facts);
+                true
+            }
+            Err(reason) => {
+                self.tls_failed(&reason);
+                false
+            }
+        }
+    }
+
+    fn tls_failed(&mut self, reason: &str) {
+        let reception = Arc::clone(&self.reception);
+        command::tls_failed(&reception, self.talk_mut(), reason);
+    }
+
+    /// The handshake itself; the certificate may depend on the name that the client asks for.
+    async fn handshake(&mut self, mut server: Arc<tls_server::ServerTls>) -> Result<TlsFacts, String> {
+        let Some(tls) = &self.reception.tls else { return Err("TLS is not configured".to_owned()) };
+        let depends = tls.depends_on_name;
+        let timeout = self.timeout().unwrap_or(HANDSHAKE_TIMEOUT);
+        let nothing: Box<dyn Wire> = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
+        let wire = std::mem::replace(&mut self.channel, Channel::new(nothing)).into_wire();
+        let hello = tls_server::begin(wire, timeout).await.map_err(|error| error.to_string())?;
+        if let Some(name) = hello.sni().filter(|_| depends) {
+            let ready = self
+                .on_talk(true, move |r, talk| {
+                    talk.scene.context.connection.tls =
+                        Some(TlsFacts { sni: Some(name), ..TlsFacts::default() });
+                    let ready = r.tls.as_ref().map(|tls| tls.ready(&mut talk.scene.context));
+                    talk.scene.context.connection.tls = None;
+                    ready
+                })
+                .await;
+            if let Some(Some(ready)) = ready {
+                server = ready?;
+            }
+        }
+        let (stream, facts) = hello.accept(&server).await.map_err(|error| error.to_string())?;
+        self.channel = Channel::new(Box::new(stream));
+        Ok(facts)
+    }
+
+    /// The end of the session: the not-QUIT ACL, the last reply, the last log lines.
+    async fn end(&mut self, last: Option<Reply>) {
+        let mut last = last;
+        let reason = self.talk_mut().scene.context.connection.notquit_reason.clone();
+        if self.is_admitted && !self.is_broken && !self.talk_mut().quit && reason.is_some() {
+            let from_acl = self.not_quit().await;
+            if let (Some(reply), Some(text)) = (&mut last, from_acl)
+                && reason.as_deref() != Some(b"acl-drop")
+            {
+                reply.text = text.into();
+            }
+        }
+        if let Some(reply) = last {
+            reply.write(self.channel.output());
+        }
+        self.channel.close().await;
+        if self.is_admitted {
+            let reception = Arc::clone(&self.reception);
+            ending::log_end(&reception, self.talk_mut());
+        }
+    }
+
+    /// Runs the not-QUIT ACL; its message may replace the last reply.
+    async fn not_quit(&mut self) -> Option<Vec<u8>> {
+        if !self.reception.acls.is_set(Phase::NotQuit) {
+            return None;
+        }
+        let then: Then = Box::new(|_, _, outcome| {
+            let text = outcome.user_message.map(oxim_base::Text::into_bytes);
+            Progress::Reply(Reply::new(421, text.unwrap_or_default()))
+        });
+        match self.run_acl(Phase::NotQuit, then).await {
+            Some(Progress::Reply(reply)) if !reply.text.is_empty() => Some(reply.text.into_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Goes on after a step of an ACL.
+fn after_step(reception: &Arc<Reception>, talk: &mut Talk, step: Step, phase: Phase, then: Then) -> Ran {
+    match step {
+        Step::Done(outcome) => Ran::Progress(then(reception, talk, outcome)),
+        Step::Delay { pause, flush, resume } => Ran::Delay { pause, flush, resume, phase, then },
+    }
+}
+
+/// What stands behind the verb.
+fn argument_of(line: &[u8]) -> &[u8] {
+    let verb = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    line.get(verb..).unwrap_or_default().trim_ascii()
+}
+
+fn internal_error() -> Reply {
+    Reply::fixed(421, "Temporary local problem - please try later").closing()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! The main options that reception reads, in the form in which it uses them: lists compiled, sizes as numbers.
+//!
+//! Built once per configuration. Manual chapter 14.
+
+use std::time::Duration;
+
+use oxim_lang::config::Config;
+use oxim_lang::context::Context;
+use oxim_lang::expand::Template;
+use oxim_lang::list::{List, ListKind};
+use oxim_mail::address::AddressSyntax;
+use oxim_net::dns::HostLookupMethod;
+
+use crate::host_rule::HostRule;
+use crate::rate_limit::RateLimit;
+
+/// Options that are host lists.
+#[derive(Debug)]
+pub struct HostRules {
+    /// `host_reject_connection`.
+    pub reject_connection: HostRule,
+    /// `host_lookup`.
+    pub lookup: HostRule,
+    /// `hosts_connection_nolog`.
+    pub connection_nolog: HostRule,
+    /// `hosts_require_helo`.
+    pub require_helo: HostRule,
+    /// `helo_accept_junk_hosts`.
+    pub helo_accept_junk: HostRule,
+    /// `helo_verify_hosts`.
+    pub helo_verify: HostRule,
+    /// `helo_try_verify_hosts`.
+    pub helo_try_verify: HostRule,
+    /// `sender_unqualified_hosts`.
+    pub sender_unqualified: HostRule,
+    /// `recipient_unqualified_hosts`.
+    pub recipient_unqualified: HostRule,
+    /// `ignore_fromline_hosts`.
+    pub ignore_fromline: HostRule,
+    /// `smtp_accept_max_nonmail_hosts`.
+    pub max_nonmail: HostRule,
+    /// `smtp_reserve_hosts`.
+    pub reserve: HostRule,
+    /// `pipelining_advertise_hosts`.
+    pub pipelining: HostRule,
+    /// `pipelining_connect_advertise_hosts`.
+    pub pipelining_connect: HostRule,
+    /// `chunking_advertise_hosts`.
+    pub chunking: HostRule,
+    /// `dsn_advertise_hosts`.
+    pub dsn: HostRule,
+    /// `tls_advertise_hosts`.
+    pub tls: HostRule,
+    /// `auth_advertise_hosts`.
+    pub auth: HostRule,
+    /// `smtp_ratelimit_hosts`.
+    pub ratelimit: HostRule,
+}
+
+impl HostRules {
+    fn build(config: &Config) -> HostRules {
+        let rule = |name| HostRule::build(&config.main_options, name);
+        HostRules {
+            reject_connection: rule("host_reject_connection"),
+            lookup: rule("host_lookup"),
+            connection_nolog: rule("hosts_connection_nolog"),
+            require_helo: rule("hosts_require_helo"),
+            helo_accept_junk: rule("helo_accept_junk_hosts"),
+            helo_verify: rule("helo_verify_hosts"),
+            helo_try_verify: rule("helo_try_verify_hosts"),
+            sender_unqualified: rule("sender_unqualified_hosts"),
+            recipient_unqualified: rule("recipient_unqualified_hosts"),
+            ignore_fromline: rule("ignore_fromline_hosts"),
+            max_nonmail: rule("smtp_accept_max_nonmail_hosts"),
+            reserve: rule("smtp_reserve_hosts"),
+            pipelining: rule("pipelining_advertise_hosts"),
+            pipelining_connect: rule("pipelining_connect_advertise_hosts"),
+            chunking: rule("chunking_advertise_hosts"),
+            dsn: rule("dsn_advertise_hosts"),
+            tls: rule("tls_advertise_hosts"),
+            auth: rule("auth_advertise_hosts"),
+            ratelimit: rule("smtp_ratelimit_hosts"),
+        }
+    }
+
+    /// Whether the lists that are matched when a client connects may wait for DNS.
+    #[must_use]
+    pub fn connect_may_block(&self) -> bool {
+        let rules = [
+            &self.reject_connection,
+            &self.connection_nolog,
+            &self.sender_unqualified,
+            &self.recipient_unqualified,
+            &self.pipelining_connect,
+            &self.reserve,
+            &self.require_helo,
+        ];
+        // host_lookup asks the DNS whenever it matches.
+        !self.lookup.is_unset() || rules.iter().any(|rule| rule.may_block())
+    }
+
+    /// Whether the lists that are matched at HELO or EHLO may wait for DNS.
+    #[must_use]
+    pub fn helo_may_block(&self) -> bool {
+        let rules =
+            [&self.helo_accept_junk, &self.pipelining, &self.chunking, &self.dsn, &self.tls, &self.auth];
+        !self.helo_verify.is_unset()
+            || !self.helo_try_verify.is_unset()
+            || rules.iter().any(|rule| rule.may_block())
+    }
+}
+
+/// Limits on sessions and messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `smtp_accept_max`; 0: none.
+    pub accept_max: u32,
+    /// `smtp_accept_reserve`.
+    pub accept_reserve: u32,
+    /// `smtp_accept_queue`; 0: none.
+    pub accept_queue: u32,
+    /// `smtp_accept_queue_per_connection`; 0: none.
+    pub accept_queue_per_connection: u32,
+    /// `smtp_accept_max_nonmail`.
+    pub nonmail_max: u32,
+    /// `smtp_max_synprot_errors`.
+    pub synprot_errors_max: u32,
+    /// `smtp_max_unknown_commands`.
+    pub unknown_commands_max: u32,
+    /// `recipients_max`; 0: none.
+    pub recipients_max: u32,
+    /// `recipients_max_reject`.
+    pub recipients_max_reject: bool,
+    /// `header_maxsize`, in bytes.
+    pub header_bytes_max: usize,
+    /// `header_line_maxsize`, in bytes; 0: none.
+    pub header_line_bytes_max: usize,
+    /// `smtp_accept_max_per_connection`; 0: none.
+    pub messages_max: u32,
+    /// `receive_timeout`; None: for ever.
+    pub receive_timeout: Option<Duration>,
+    /// `smtp_load_reserve`, in thousandths; None: no check.
+    pub load_reserve: Option<i64>,
+    /// `queue_only_load`, in thousandths; None: no check.
+    pub queue_only_load: Option<i64>,
+    /// `check_spool_space`, in KiB.
+    pub spool_space: i64,
+    /// `check_spool_inodes`.
+    pub spool_inodes: i64,
+    /// `smtp_check_spool_space`.
+    pub check_space_for_size: bool,
+}
+
+/// What reception does to header lines and addresses.
+#[derive(Debug)]
+pub struct Fixups {
+    /// `local_from_check`.
+    pub local_from_check: bool,
+    /// `local_sender_retain`.
+    pub local_sender_retain: bool,
+    /// `local_from_prefix`, patterns.
+    pub local_from_prefix: Vec<String>,
+    /// `local_from_suffix`, patterns.
+    pub local_from_suffix: Vec<String>,
+    /// `return_path_remove`.
+    pub return_path_remove: bool,
+    /// `delivery_date_remove`.
+    pub delivery_date_remove: bool,
+    /// `envelope_to_remove`.
+    pub envelope_to_remove: bool,
+    /// `received_header_text`.
+    pub received_header_text: Template,
+    /// `message_id_header_domain`.
+    pub message_id_domain: Option<Template>,
+    /// `message_id_header_text`.
+    pub message_id_text: Option<Template>,
+    /// `headers_charset`.
+    pub headers_charset: String,
+    /// `extract_addresses_remove_arguments`.
+    pub extract_remove_arguments: bool,
+}
+
+/// All options of reception.
+#[derive(Debug)]
+pub struct Settings {
+    /// `primary_hostname`.
+    pub primary_hostname: String,
+    /// `qualify_domain`.
+    pub qualify_domain: Vec<u8>,
+    /// `qualify_recipient`.
+    pub qualify_recipient: Vec<u8>,
+    /// `smtp_active_hostname`.
+    pub active_hostname: Option<Template>,
+    /// `smtp_banner`.
+    pub banner: Template,
+    /// `message_size_limit`.
+    pub message_size_limit: Template,
+    /// `smtp_receive_timeout`.
+    pub smtp_receive_timeout: Template,
+    /// `smtp_ratelimit_mail`.
+    pub ratelimit_mail: Option<RateLimit>,
+    /// `smtp_ratelimit_rcpt`.
+    pub ratelimit_rcpt: Option<RateLimit>,
+    /// `helo_lookup_domains`.
+    pub helo_lookup_domains: List,
+    /// `smtp_accept_max_per_host`.
+    pub max_per_host: Option<Template>,
+    /// `smtp_etrn_command`.
+    pub etrn_command: Option<Template>,
+    /// `helo_allow_chars`.
+    pub helo_allow_chars: Vec<u8>,
+    /// `smtp_enforce_sync`.
+    pub enforce_sync: bool,
+    /// `accept_8bitmime`.
+    pub accept_8bitmime: bool,
+    /// `smtp_return_error_details`.
+    pub return_error_details: bool,
+    /// `ignore_fromline_local`.
+    pub ignore_fromline_local: bool,
+    /// `uucp_from_pattern`.
+    pub uucp_from_pattern: String,
+    /// `uucp_from_sender`.
+    pub uucp_from_sender: Template,
+    /// `host_lookup_order`.
+    pub host_lookup_order: Vec<HostLookupMethod>,
+    /// `hosts_treat_as_local`.
+    pub hosts_treat_as_local: Option<String>,
+    /// `queue_only`.
+    pub queue_only: bool,
+    /// `queue_only_override`.
+    pub queue_only_override: bool,
+    /// `queue_only_file`: files whose existence means queueing.
+    pub queue_only_files: Vec<String>,
+    /// `spool_directory`.
+    pub spool_directory: String,
+    /// The syntax of addresses, by `allow_domain_literals` and its kin.
+    pub address_syntax: AddressSyntax,
+    /// The host lists.
+    pub hosts: HostRules,
+    /// The limits.
+    pub limits: Limits,
+    /// Header lines.
+    pub fixups: Fixups,
+}
+
+impl Settings {
+    /// Reads the options. The context is a fresh one, for `spool_directory`.
+    #[must_use]
+    pub fn build(config: &Config, context: &mut Context) -> Settings {
+        let options = &config.main_options;
+        let text = |name: &str| options.string(name).unwrap_or_default().to_owned();
+        let template = |name: &str| options.template(name).unwrap_or_else(|| Template::compile(""));
+        let filled = |name: &str| options.template(name).filter(|t| !t.source().trim().is_empty());
+        let qualify_domain = config.main.qualify_domain.clone().into_bytes();
+        let qualify_recipient = match options.string("qualify_recipient") {
+            Some(domain) if !domain.is_empty() => domain.as_bytes().to_vec(),
+            Some(_) | None => qualify_domain.clone(),
+        };
+        Settings {
+            primary_hostname: config.main.primary_hostname.clone(),
+            qualify_domain,
+            qualify_recipient,
+            active_hostname: filled("smtp_active_hostname"),
+            banner: template("smtp_banner"),
+            message_size_limit: template("message_size_limit"),
+            smtp_receive_timeout: template("smtp_receive_timeout"),
+            ratelimit_mail: options.string("smtp_ratelimit_mail").and_then(RateLimit::parse),
+            ratelimit_rcpt: options.string("smtp_ratelimit_rcpt").and_then(RateLimit::parse),
+            helo_lookup_domains: List::compile(ListKind::Domain, &text("helo_lookup_domains")),
+            max_per_host: filled("smtp_accept_max_per_host"),
+            etrn_command: filled("smtp_etrn_command"),
+            helo_allow_chars: text("helo_allow_chars").into_bytes(),
+            enforce_sync: options.bool("smtp_enforce_sync"),
+            accept_8bitmime: options.bool("accept_8bitmime"),
+            return_error_details: options.bool("smtp_return_error_details"),
+            ignore_fromline_local: options.bool("ignore_fromline_local"),
+            uucp_from_pattern: text("uucp_from_pattern"),
+            uucp_from_sender: template("uucp_from_sender"),
+            host_lookup_order: crate::host_name::methods(&words(&text("host_lookup_order"))),
+            hosts_treat_as_local: options.string("hosts_treat_as_local").map(str::to_owned),
+            queue_only: options.bool("queue_only"),
+            queue_only_override: options.bool("queue_only_override"),
+            queue_only_files: words(&text("queue_only_file")),
+            spool_directory: config
+                .main
+                .spool_directory
+                .expand(context)
+                .unwrap_or_default()
+                .to_string_lossy(),
+            address_syntax: AddressSyntax {
+                allow_domain_literals: options.bool("allow_domain_literals"),
+                allow_utf8_domains: options.bool("allow_utf8_domains"),
+                strip_excess_angle_brackets: options.bool("strip_excess_angle_brackets"),
+                strip_trailing_dot: options.bool("strip_trailing_dot"),
+                ..AddressSyntax::default()
+            },
+            hosts: HostRules::build(config),
+            limits: limits(config),
+            fixups: fixups(config),
+        }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let options = &config.main_options;
+    let count = |name: &str| u32::try_from(options.int(name)).unwrap_or(0);
+    let size = |name: &str| usize::try_from(options.int(name)).unwrap_or(0);
+    let time = |name: &str| Some(options.time(name)).filter(|t| !t.is_zero());
+    let load = |name: &str| Some(options.fixed(name)).filter(|value| *value >= 0);
+    Limits {
+        accept_max: count("smtp_accept_max"),
+        accept_reserve: count("smtp_accept_reserve"),
+        accept_queue: count("smtp_accept_queue"),
+        accept_queue_per_connection: count("smtp_accept_queue_per_connection"),
+        nonmail_max: count("smtp_accept_max_nonmail"),
+        synprot_errors_max: count("smtp_max_synprot_errors"),
+        unknown_commands_max: count("smtp_max_unknown_commands"),
+        recipients_max: count("recipients_max"),
+        recipients_max_reject: options.bool("recipients_max_reject"),
+        header_bytes_max: size("header_maxsize"),
+        header_line_bytes_max: size("header_line_maxsize"),
+        messages_max: count("smtp_accept_max_per_connection"),
+        receive_timeout: time("receive_timeout"),
+        load_reserve: load("smtp_load_reserve"),
+        queue_only_load: load("queue_only_load"),
+        spool_space: options.int("check_spool_space") / 1024,
+        spool_inodes: options.int("check_spool_inodes"),
+        check_space_for_size: options.bool("smtp_check_spool_space"),
+    }
+}
+
+fn fixups(config: &Config) -> Fixups {
+    let options = &config.main_options;
+    let text = |name: &str| options.string(name).unwrap_or_default().to_owned();
+    let filled = |name: &str| options.template(name).filter(|t| !t.source().trim().is_empty());
+    Fixups {
+        local_from_check: options.bool("local_from_check"),
+        local_sender_retain: options.bool("local_sender_retain"),
+        local_from_prefix: words(&text("local_from_prefix")),
+        local_from_suffix: words(&text("local_from_suffix")),
+        return_path_remove: options.bool("return_path_remove"),
+        delivery_date_remove: options.bool("delivery_date_remove"),
+        envelope_to_remove: options.bool("envelope_to_remove"),
+        received_header_text: options
+            .template("received_header_text")
+            .unwrap_or_else(|| Template::compile("")),
+        message_id_domain: filled("message_id_header_domain"),
+        message_id_text: filled("message_id_header_text"),
+        headers_charset: text("headers_charset"),
+        extract_remove_arguments: options.bool("extract_addresses_remove_arguments"),
+    }
+}
+
+/// The items of a colon-separated list that is not expanded.
+fn words(list: &str) -> Vec<String> {
+    oxim_lang::list::split(list.as_bytes()).map(|item| String::from_utf8_lossy(&item).into_owned()).collect()
+}

@@ -1,0 +1,36 @@
+//! What becomes of an accepted message: the queue behind this trait takes it.
+
+use oxim_spool::store::Claim;
+
+/// When a message is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queueing {
+    /// Now, in the background.
+    Immediate,
+    /// Now, and the caller waits for the attempt (`-odf`).
+    Foreground,
+    /// Routed and delivered locally now; remote deliveries wait for a queue run (`-odqs`).
+    RemoteWaits,
+    /// By a queue run (`queue_only`, `-odq`, `control = queue`, high load).
+    Wait,
+    /// Not until somebody thaws it (`control = freeze`). `tell` says whether `freeze_tell` applies.
+    Frozen {
+        /// Whether the postmaster is told.
+        tell: bool,
+    },
+}
+
+/// Takes accepted messages. The message is durable; the claim on it changes hands.
+pub trait Sink: Send + Sync {
+    /// A message has been accepted.
+    fn accepted(&self, claim: Claim, queueing: Queueing);
+
+    /// ETRN: starts a queue run for messages with a recipient that contains the text.
+    ///
+    /// # Errors
+    /// Why no queue run can be started, for the client.
+    fn run_queue_for(&self, text: &[u8]) -> Result<(), String> {
+        let _ = text;
+        Err("no queue is running".to_owned())
+    }
+}

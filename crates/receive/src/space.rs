@@ -1,0 +1,68 @@
+//! Room on disk: `check_spool_space`, `check_spool_inodes`. Manual chapter 14.
+//!
+//! The answer is remembered for a moment, because every MAIL command asks. A file system that cannot be asked has room.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use oxim_base::clock::Stamp;
+
+use crate::reception::Reception;
+
+/// What the spool's file system had left when it was last asked.
+#[derive(Debug, Default)]
+pub struct SpoolSpace {
+    asked: AtomicI64,
+    kilobytes: AtomicI64,
+    inodes: AtomicI64,
+}
+
+impl SpoolSpace {
+    /// Kilobytes and inodes left; not older than a second.
+    fn left(&self, directory: &str) -> (i64, i64) {
+        let now = Stamp::now().seconds;
+        if self.asked.swap(now, Ordering::Relaxed) != now {
+            let (kilobytes, inodes) = ask(directory);
+            self.kilobytes.store(kilobytes, Ordering::Relaxed);
+            self.inodes.store(inodes, Ordering::Relaxed);
+        }
+        (self.kilobytes.load(Ordering::Relaxed), self.inodes.load(Ordering::Relaxed))
+    }
+}
+
+fn ask(directory: &str) -> (i64, i64) {
+    let Ok(facts) = rustix::fs::statvfs(directory) else { return (i64::MAX, i64::MAX) };
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let kilobytes = number(facts.f_bavail.saturating_mul(facts.f_frsize) / 1024);
+    // File systems that make inodes as needed say that they have none.
+    let inodes = if facts.f_files == 0 { i64::MAX } else { number(facts.f_favail) };
+    (kilobytes, inodes)
+}
+
+/// Whether there is too little room for a message of this many bytes.
+#[must_use]
+pub fn is_short(reception: &Reception, announced: u64) -> bool {
+    let limits = &reception.settings.limits;
+    let wanted =
+        i64::try_from(announced / 1024).unwrap_or(i64::MAX).saturating_add(limits.spool_space.max(0));
+    if wanted == 0 && limits.spool_inodes <= 0 {
+        return false;
+    }
+    let (kilobytes, inodes) = reception.space.left(&reception.settings.spool_directory);
+    if kilobytes >= wanted && inodes >= limits.spool_inodes {
+        return false;
+    }
+    reception.logs.main(&format!("spool directory space check failed: space={kilobytes} inodes={inodes}"));
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_has_some_room_and_a_missing_one_is_not_counted() {
+        let (kilobytes, inodes) = ask("/");
+        assert!(kilobytes > 0 && inodes > 0);
+        assert_eq!(ask("/no/such/directory"), (i64::MAX, i64::MAX));
+    }
+}
