@@ -8,6 +8,8 @@
 pub mod address;
 pub mod agent;
 pub mod delivery;
+pub mod retry;
+pub mod rewrite;
 pub mod route_test;
 pub mod router;
 pub mod transport;

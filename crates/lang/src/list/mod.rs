@@ -38,7 +38,7 @@ use crate::expand::{ExpandError, Template};
 use item::Items;
 pub use named::{NamedList, NamedLists, Results};
 pub use split::{Split, split, split_at};
-pub use surroundings::{LogKind, LogSink, Surroundings};
+pub use surroundings::{LogKind, LogSink, Surroundings, write_log};
 
 /// What the items of a list are patterns for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

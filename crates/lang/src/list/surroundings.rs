@@ -93,15 +93,16 @@ pub(crate) fn resolver(context: &Context) -> Result<BlockingResolver, String> {
 
 /// Writes a line to the main log.
 pub(super) fn log_main(context: &Context, line: &str) {
-    log(context, LogKind::Main, line);
+    write_log(context, LogKind::Main, line);
 }
 
 /// Writes a line to the main log and the panic log.
 pub(super) fn log_panic(context: &Context, line: &str) {
-    log(context, LogKind::Panic, line);
+    write_log(context, LogKind::Panic, line);
 }
 
-fn log(context: &Context, kind: LogKind, line: &str) {
+/// Writes a line, without time stamp, to a log.
+pub fn write_log(context: &Context, kind: LogKind, line: &str) {
     match &of(context).log {
         Some(sink) => sink(kind, line),
         None => debug::line(debug::LISTS, || line.to_owned()),
