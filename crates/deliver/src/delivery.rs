@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use oxim_lang::config::{Config, ConfigError, Instance, Options};
+use oxim_lang::config::{Config, ConfigError, Instance, Options, SourceLine};
 use oxim_lang::context::{Context, Services};
 use oxim_lang::list::{List, ListKind};
 use oxim_lang::regex::Regex;
@@ -15,6 +15,8 @@ use oxim_mail::address::AddressSyntax;
 use crate::address::{RouterId, TransportId};
 use crate::agent::Agents;
 use crate::agent::client::Reexecute;
+use crate::retry;
+use crate::rewrite::{self, Place};
 use crate::router::user_files::UserFiles;
 use crate::router::{Build, Generic, ROUTERS, Router};
 use crate::transport::{TRANSPORTS, Transport};
@@ -100,6 +102,12 @@ pub struct Delivery {
     pub agents: Arc<Agents>,
     /// How routers read users' files: by the agents, unless a test says otherwise.
     pub user_files: Arc<dyn UserFiles>,
+    /// The retry section.
+    pub retry: retry::Rules,
+    /// The rewrite section.
+    pub rewrite: rewrite::Rules,
+    /// What rewriting needs beside the rules; unqualified addresses in header lines are left alone.
+    pub rewrite_settings: rewrite::Settings,
     transport_names: Vec<TransportName>,
 }
 
@@ -141,12 +149,39 @@ impl Delivery {
                 Err(error) => errors.push(error),
             }
         }
+        let rewrite = rules(&config.rewrite, &mut errors, |lines| {
+            rewrite::Rules::parse(lines, rewrite::Scope::Main)
+                .map_err(|faults| faults.into_iter().map(|(line, e)| (line, e.to_string())).collect())
+        });
+        let retry = rules(&config.retry, &mut errors, |lines| {
+            retry::Rules::parse(lines)
+                .map_err(|faults| faults.into_iter().map(|(line, e)| (line, e.to_string())).collect())
+        });
         if !errors.is_empty() {
             return Err(errors);
         }
         let settings = Settings::of(&config.main_options);
+        let rewrite_settings = rewrite::Settings {
+            syntax: settings.syntax,
+            qualify_recipient: settings.qualify_recipient.clone(),
+            qualify_senders: None,
+            qualify_recipients: None,
+            headers_charset: config.main.headers_charset.clone(),
+        };
         let user_files: Arc<dyn UserFiles> = Arc::clone(&agents) as Arc<dyn UserFiles>;
-        Ok(Delivery { config, services, settings, routers, transports, agents, user_files, transport_names })
+        Ok(Delivery {
+            config,
+            services,
+            settings,
+            routers,
+            transports,
+            agents,
+            user_files,
+            retry,
+            rewrite,
+            rewrite_settings,
+            transport_names,
+        })
     }
 
     /// A router.
@@ -181,8 +216,27 @@ impl Delivery {
 
     /// An address that a redirection made, as the rewriting rules change it; `None` if they do not.
     #[must_use]
-    pub fn rewrite_redirected(&self, _context: &mut Context, _address: &[u8]) -> Option<Vec<u8>> {
-        None
+    pub fn rewrite_redirected(&self, context: &mut Context, address: &[u8]) -> Option<Vec<u8>> {
+        let new = self.rewrite.address(context, Place::EnvelopeTo, address, &self.rewrite_settings);
+        (new != address).then_some(new)
+    }
+}
+
+/// Parses the lines of a section; the faults join the others.
+fn rules<T: Default>(
+    lines: &[SourceLine],
+    errors: &mut Vec<ConfigError>,
+    parse: impl FnOnce(Vec<&str>) -> Result<T, Vec<(usize, String)>>,
+) -> T {
+    match parse(lines.iter().map(|line| line.text.as_str()).collect()) {
+        Ok(rules) => rules,
+        Err(faults) => {
+            for (index, message) in faults {
+                let at = lines.get(index).map(|line| ConfigError::at(&line.location, message.as_str()));
+                errors.push(at.unwrap_or_else(|| ConfigError::new(message)));
+            }
+            T::default()
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Rules as a whole. The expected values were taken from Exim 4.96 (`exim4 -brt`).
 
-use std::sync::Arc;
-
 use super::record::Failure;
 use super::*;
 
@@ -10,7 +8,7 @@ fn rules(lines: &str) -> Rules {
 }
 
 fn context() -> Context {
-    Context::new(Arc::default())
+    Context::default()
 }
 
 fn brt(rules: &Rules, address: &str, host: Option<&str>, sender: Option<&str>, error: &str) -> String {

@@ -99,7 +99,7 @@ fn edit(
         let (range, new, folds) = match (change, &parsed) {
             (Change::Address(new), Ok(parsed)) => {
                 let folds = new.len() > parsed.end.saturating_sub(parsed.start);
-                (parsed.range(), new, folds)
+                (behind_bracket(body, parsed.start)..parsed.end, new, folds)
             }
             (Change::Address(new) | Change::Item(new), _) => (item.start..item_end, new, false),
         };
@@ -115,6 +115,13 @@ fn edit(
     }
     out.extend_from_slice(body.get(copied..).unwrap_or_default());
     Some(Header { kind: header.kind, text: out })
+}
+
+/// White space between `<` and the address goes with the address, as in Exim; that in front of a bare one stays.
+fn behind_bracket(body: &[u8], start: usize) -> usize {
+    let front = body.get(..start).unwrap_or_default();
+    let trimmed = front.trim_ascii_end();
+    if trimmed.last() == Some(&b'<') { trimmed.len() } else { start }
 }
 
 /// Copies up to and including the comma behind an item and the blanks behind it, and breaks the line there if it is
