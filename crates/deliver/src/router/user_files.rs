@@ -4,6 +4,7 @@
 
 use crate::agent::job::{FileExists, FileRead, ReadFileJob};
 use crate::agent::{Agents, Identity, Job, JobResult};
+use crate::transport::error_code;
 
 /// Reads and asks for files as a user.
 pub trait UserFiles: Send + Sync {
@@ -19,7 +20,10 @@ impl UserFiles for Agents {
         let job = Job::ReadFile(ReadFileJob { path: path.to_vec(), bytes_max });
         match self.ask(user, &job) {
             JobResult::File(read) => read,
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => FileRead::Error(0, trouble.text),
+            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => {
+                let code = if trouble.code == 0 { error_code::AGENT_LOST } else { trouble.code };
+                FileRead::Error(code, trouble.text)
+            }
             JobResult::Delivered { .. }
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }

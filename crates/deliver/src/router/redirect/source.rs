@@ -107,12 +107,12 @@ impl Checks {
         match run.delivery.user_files.exists(user, parent) {
             FileExists::Yes => Ok(()),
             FileExists::No => {
-                let text = format!("failed to stat {name} (No such file or directory)");
+                let text = format!("failed to stat {name}/. (No such file or directory)");
                 Err(Problem::new(Errno::ENOENT as i32, text))
             }
             FileExists::Error(code) if code == Errno::EACCES as i32 && self.ignore_eacces => Ok(()),
             FileExists::Error(code) => {
-                let text = format!("failed to stat {name} ({})", Errno::from_raw(code).desc());
+                let text = format!("failed to stat {name}/. ({})", Errno::from_raw(code).desc());
                 Err(Problem::new(code, text))
             }
         }
