@@ -176,7 +176,7 @@ pub enum NewFileForm {
     },
     /// mailstore: an envelope file and a message file.
     Mailstore {
-        /// Base name: message id and pid and time are added here.
+        /// Base name of both files (`$mailstore_basename`), unique by message id, process and time.
         base: Vec<u8>,
         /// Contents of the .env file.
         envelope: Vec<u8>,

@@ -227,9 +227,7 @@ fn write_mailstore(
 ) -> Result<(u64, bool), Trouble> {
     path::ensure_directory(directory, &job.directories)?;
     let quota_warning = check_quota(job, directory)?;
-    let base = String::from_utf8_lossy(base);
-    let micros = unique_micros();
-    let stem = format!("{base}.{}-{micros:x}", std::process::id());
+    let stem = String::from_utf8_lossy(base).replace('/', "_");
     let name = |kind: &str| directory.join(format!("{stem}.{kind}"));
     let system = |error: &io::Error, path: &Path| {
         Trouble::system(error, format!("error while writing to {}", path.display()))

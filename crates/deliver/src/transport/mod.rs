@@ -1,15 +1,171 @@
 //! Transports: what carries a message to a mailbox, a command or another server.
 //!
-//! Here are the shapes that routing needs: which transports there are, and which of them are local.
+//! A driver is a row of [`TRANSPORTS`]. It gets a [`Batch`] and answers with one [`Outcome`] for each address, in their
+//! order. It never writes the main log's delivery lines, never records an outcome: that is `settle`.
+//!
+//! A local driver only resolves its options into a job; the job is performed by [`crate::agent`] as the right user.
 
+pub mod appendfile;
+pub mod compose;
 pub mod error_code;
+pub mod generic;
+mod local;
+pub mod pipe;
 
-use oxim_lang::config::{ConfigError, DriverRow, Instance, rows};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use oxim_lang::config::{ConfigError, DriverRow, Instance};
+use oxim_lang::context::Context;
+use oxim_spool::message::{Body, Message};
+
+use crate::address::Address;
+use crate::agent::Identity;
+use crate::delivery::Delivery;
+
+/// What one run of a transport delivers.
+pub struct Batch {
+    /// The addresses; their hosts, users and propagated data are equal as far as the driver needs it.
+    pub addresses: Vec<Address>,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its body, with LF line ends.
+    pub body: Body,
+    /// Envelope sender for this delivery, after `errors_to` and the transport's `return_path`; empty for a bounce.
+    pub return_path: Vec<u8>,
+    /// Whom a local delivery runs as.
+    pub identity: Identity,
+    /// `transport_current_directory` of the router.
+    pub current_directory: Option<Vec<u8>>,
+    /// Whether the transport's `hosts_override` and retry times are to be ignored (a forced delivery).
+    pub is_forced: bool,
+}
+
+/// What came of one address.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is delivered.
+    Delivered(Delivered),
+    /// It will never be.
+    Failed(DeliveryError),
+    /// Not now.
+    Deferred(DeliveryError),
+}
+
+/// Facts about a successful delivery, for the log and for DSN.
+#[derive(Clone, Debug, Default)]
+pub struct Delivered {
+    /// What the server said (`C="250 OK"`), or the first line that a command printed.
+    pub confirmation: Option<Vec<u8>>,
+    /// The server.
+    pub host: Option<HostUsed>,
+    /// The server takes over DSN duties for it.
+    pub is_dsn_relayed: bool,
+    /// Output that is to be returned to the sender although the delivery succeeded (`return_output` of pipe is a failure; this is not).
+    pub output: Vec<u8>,
+    /// The `quota_warn_threshold` was passed: the warning message, if one is to be sent.
+    pub quota_warning: Option<Vec<u8>>,
+}
+
+/// The server that a remote delivery talked to.
+#[derive(Clone, Debug, Default)]
+pub struct HostUsed {
+    /// Its name, or its address as text.
+    pub name: String,
+    /// Its address; None for a socket in the file system.
+    pub address: Option<IpAddr>,
+    /// Its port.
+    pub port: u16,
+    /// Our end.
+    pub local: Option<SocketAddr>,
+    /// What TLS came to.
+    pub tls: Option<Arc<oxim_net::tls::TlsFacts>>,
+    /// The lookups that led there were authenticated.
+    pub is_dnssec: bool,
+    /// The client authenticator that worked, with the id it used and the AUTH= sender.
+    pub authenticator: Option<String>,
+    /// AUTH= parameter that was sent.
+    pub auth_sender: Option<Vec<u8>>,
+    /// MAIL, RCPT and DATA went out together.
+    pub is_pipelined: bool,
+    /// The message went by BDAT.
+    pub is_chunked: bool,
+    /// The connection was opened for an earlier message.
+    pub is_continued: bool,
+}
+
+/// Why an address was not delivered.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryError {
+    /// The system's errno, or one of [`error_code`].
+    pub code: i32,
+    /// Further detail for retry rules: the SMTP code's last digits, the age of a quota, `A` or `M` for MX.
+    pub more: i32,
+    /// The text for the log.
+    pub text: String,
+    /// The text for a bounce, if it is another one.
+    pub bounce_text: Option<String>,
+    /// The server that said so.
+    pub host: Option<HostUsed>,
+    /// The server's whole reply, for DSN.
+    pub smtp_reply: Option<Vec<u8>>,
+    /// Output of a command, returned to the sender.
+    pub output: Vec<u8>,
+    /// The message is to be frozen.
+    pub freeze: bool,
+    /// The retry record goes to the address, not to the host (4xx to RCPT).
+    pub is_about_address: bool,
+}
+
+/// How one host did in a run, for the retry hints.
+#[derive(Clone, Debug)]
+pub struct HostResult {
+    /// Name as routed.
+    pub name: String,
+    /// Address.
+    pub address: IpAddr,
+    /// Port, if it is not the usual one.
+    pub port: Option<u16>,
+    /// `None`: it worked, an old retry record goes.
+    pub error: Option<DeliveryError>,
+    /// The trouble is with this message on this host, not with the host.
+    pub is_about_message: bool,
+}
+
+/// What a run came to.
+pub struct Run {
+    /// One for each address of the batch, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The hosts that were tried.
+    pub hosts: Vec<HostResult>,
+}
+
+impl Run {
+    /// The same outcome for all.
+    #[must_use]
+    pub fn all(batch: &Batch, outcome: &Outcome) -> Run {
+        Run { outcomes: vec![outcome.clone(); batch.addresses.len()], hosts: Vec::new() }
+    }
+}
 
 /// A transport driver, built once from its options.
 pub trait Driver: Send + Sync {
+    /// Delivers the batch. Runs on a worker thread and may block.
+    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch) -> Run;
+
     /// Whether deliveries run as a user, one batch at a time, before the remote ones.
     fn is_local(&self) -> bool;
+
+    /// How many addresses one run takes (`batch_max`, `max_rcpt`); 0 is no limit.
+    fn addresses_max(&self) -> usize;
+
+    /// Whether one run takes addresses of several domains.
+    fn takes_domains(&self) -> bool;
+
+    /// `batch_id`, or whatever else keeps addresses of one local transport apart.
+    fn batch_id(&self) -> Option<&oxim_lang::expand::Template> {
+        None
+    }
 }
 
 /// A transport driver's row.
@@ -26,46 +182,11 @@ pub struct Transport {
     pub name: String,
     /// Its driver's row.
     pub kind: &'static TransportKind,
+    /// The options that all transports have.
+    pub generic: generic::Generic,
     /// Its driver.
     pub driver: Box<dyn Driver>,
 }
 
-struct Place {
-    is_local: bool,
-}
-
-impl Driver for Place {
-    fn is_local(&self) -> bool {
-        self.is_local
-    }
-}
-
-fn local(_: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
-    Ok(Box::new(Place { is_local: true }))
-}
-
-fn remote(_: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
-    Ok(Box::new(Place { is_local: false }))
-}
-
 /// All transport drivers.
-pub static TRANSPORTS: &[&TransportKind] = &[
-    &TransportKind {
-        row: DriverRow { name: "appendfile", options: rows::TRANSPORT_APPENDFILE },
-        build: local,
-    },
-    &TransportKind { row: DriverRow { name: "autoreply", options: rows::TRANSPORT_AUTOREPLY }, build: local },
-    &TransportKind { row: DriverRow { name: "lmtp", options: rows::TRANSPORT_LMTP }, build: local },
-    &TransportKind { row: DriverRow { name: "pipe", options: rows::TRANSPORT_PIPE }, build: local },
-    &TransportKind { row: DriverRow { name: "smtp", options: rows::TRANSPORT_SMTP }, build: remote },
-];
-
-impl Transport {
-    /// Builds a transport.
-    ///
-    /// # Errors
-    /// Settings that cannot be.
-    pub fn build(instance: &Instance, kind: &'static TransportKind) -> Result<Transport, Vec<ConfigError>> {
-        Ok(Transport { name: instance.name.clone(), kind, driver: (kind.build)(instance)? })
-    }
-}
+pub static TRANSPORTS: &[&TransportKind] = &[&appendfile::APPENDFILE, &pipe::PIPE];

@@ -1,0 +1,98 @@
+//! The options that every transport has (manual chapter 24).
+
+use std::time::Duration;
+
+use oxim_lang::config::{ConfigError, Instance};
+use oxim_lang::expand::Template;
+
+/// Their values.
+pub struct Generic {
+    /// The header block is not transported.
+    pub body_only: bool,
+    /// The body is not transported.
+    pub headers_only: bool,
+    /// `Delivery-date:` is added.
+    pub delivery_date_add: bool,
+    /// `Envelope-to:` is added.
+    pub envelope_to_add: bool,
+    /// `Return-path:` is added.
+    pub return_path_add: bool,
+    /// Header lines to add; items are separated by newlines unless changed.
+    pub headers_add: Option<Template>,
+    /// Names of header lines to leave out.
+    pub headers_remove: Option<Template>,
+    /// Rewriting rules for header lines.
+    pub headers_rewrite: Option<String>,
+    /// Where a local delivery runs.
+    pub current_directory: Option<Template>,
+    /// `$home` of a local delivery.
+    pub home_directory: Option<Template>,
+    /// Whom a local delivery runs as.
+    pub user: Option<Template>,
+    /// And with which group.
+    pub group: Option<Template>,
+    /// The user's further groups are set up.
+    pub initgroups: bool,
+    /// Deliveries are not logged.
+    pub disable_logging: bool,
+    /// How many deliveries may run at once over all processes.
+    pub max_parallel: Option<Template>,
+    /// Larger messages fail.
+    pub message_size_limit: Option<Template>,
+    /// `RCPT TO` has prefix and suffix of the local part.
+    pub rcpt_include_affixes: bool,
+    /// Retry records are per address rather than per domain.
+    pub retry_use_local_part: bool,
+    /// Envelope sender of the delivery.
+    pub return_path: Option<Template>,
+    /// Delivers a copy by that transport.
+    pub shadow_transport: Option<String>,
+    /// When it does.
+    pub shadow_condition: Option<Template>,
+    /// A command that the message goes through.
+    pub transport_filter: Option<String>,
+    /// And how long it may take.
+    pub transport_filter_timeout: Duration,
+    /// Shown under `-d`.
+    pub debug_print: Option<Template>,
+}
+
+impl Generic {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// Options that exclude each other.
+    pub fn build(instance: &Instance) -> Result<Generic, Vec<ConfigError>> {
+        let options = &instance.options;
+        if options.bool("body_only") && options.bool("headers_only") {
+            let text = format!("{} transport: body_only and headers_only are mutually exclusive", instance.name);
+            return Err(vec![ConfigError::at(&instance.location, text)]);
+        }
+        Ok(Generic {
+            body_only: options.bool("body_only"),
+            headers_only: options.bool("headers_only"),
+            delivery_date_add: options.bool("delivery_date_add"),
+            envelope_to_add: options.bool("envelope_to_add"),
+            return_path_add: options.bool("return_path_add"),
+            headers_add: options.template("headers_add"),
+            headers_remove: options.template("headers_remove"),
+            headers_rewrite: options.string("headers_rewrite").map(str::to_owned),
+            current_directory: options.template("current_directory"),
+            home_directory: options.template("home_directory"),
+            user: options.template("user"),
+            group: options.template("group"),
+            initgroups: options.bool("initgroups"),
+            disable_logging: options.bool("disable_logging"),
+            max_parallel: options.template("max_parallel"),
+            message_size_limit: options.template("message_size_limit"),
+            rcpt_include_affixes: options.bool("rcpt_include_affixes"),
+            retry_use_local_part: options.bool("retry_use_local_part"),
+            return_path: options.template("return_path"),
+            shadow_transport: options.string("shadow_transport").map(str::to_owned),
+            shadow_condition: options.template("shadow_condition"),
+            transport_filter: options.string("transport_filter").map(str::to_owned),
+            transport_filter_timeout: options.time("transport_filter_timeout"),
+            debug_print: options.template("debug_print"),
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! What the local transports share: how a message is framed, limits with units, and how a job's answer becomes an outcome.
+
+use oxim_lang::config::Options;
+use oxim_lang::context::Context;
+use oxim_lang::expand::{ExpandError, Template};
+
+use super::compose::{Composed, expansion_error};
+use super::{Batch, DeliveryError, Outcome, Run, Transport, error_code};
+use crate::address::Address;
+use crate::agent::job::{Framing, Job, JobResult, Trouble};
+use crate::delivery::Delivery;
+
+/// The options that say how a message is written.
+pub(super) struct FramingOptions {
+    prefix: Option<Template>,
+    suffix: Option<Template>,
+    check_string: Vec<u8>,
+    escape_string: Vec<u8>,
+    has_own_prefix: bool,
+    has_own_check: bool,
+    use_crlf: bool,
+    use_bsmtp: bool,
+}
+
+impl FramingOptions {
+    /// Reads the options. `defaults` are prefix, suffix, check string and escape string of this transport, if it has any.
+    pub(super) fn build(options: &Options, defaults: Option<(&str, &str, &str, &str)>) -> FramingOptions {
+        let use_bsmtp = options.bool("use_bsmtp");
+        let defaults = defaults.filter(|_| !use_bsmtp);
+        let template = |name: &str, default: Option<&str>| {
+            if options.is_set(name) { options.template(name) } else { default.map(Template::compile) }
+        };
+        let literal = |name: &str, default: Option<&str>| {
+            let value = if options.is_set(name) { options.string(name) } else { default };
+            value.unwrap_or_default().as_bytes().to_vec()
+        };
+        let (check_string, escape_string) = if use_bsmtp {
+            (b".".to_vec(), b"..".to_vec())
+        } else {
+            (literal("check_string", defaults.map(|d| d.2)), literal("escape_string", defaults.map(|d| d.3)))
+        };
+        FramingOptions {
+            prefix: template("message_prefix", defaults.map(|d| d.0)),
+            suffix: template("message_suffix", defaults.map(|d| d.1)),
+            check_string,
+            escape_string,
+            has_own_prefix: options.is_set("message_prefix"),
+            has_own_check: options.is_set("check_string"),
+            use_crlf: options.bool("use_crlf"),
+            use_bsmtp,
+        }
+    }
+}
+
+/// The framing for one delivery. Defaults that make an mbox are left out when each message has its own file.
+pub(super) fn framing_with(
+    options: &FramingOptions,
+    transport: &Transport,
+    context: &mut Context,
+    batch: &Batch,
+    composed: &Composed,
+    own_file: bool,
+) -> Result<Framing, DeliveryError> {
+    let _ = composed;
+    let mut part = |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
+        None | Some(Err(ExpandError::Forced)) => Ok(Vec::new()),
+        Some(Ok(text)) => Ok(text.into_bytes()),
+        Some(Err(error)) => Err(expansion_error(transport, option, &error)),
+    };
+    let keeps_defaults = !own_file || options.has_own_prefix;
+    let mut prefix = if keeps_defaults { part(&options.prefix, "message_prefix")? } else { Vec::new() };
+    let mut suffix = if keeps_defaults { part(&options.suffix, "message_suffix")? } else { Vec::new() };
+    if options.use_bsmtp {
+        let end: &[u8] = if options.use_crlf { b"\r\n" } else { b"\n" };
+        prefix.extend_from_slice(&batched_envelope(transport, batch, end));
+        suffix.splice(0..0, [b".", end].concat());
+    }
+    let escapes = !own_file || options.has_own_check || options.use_bsmtp;
+    Ok(Framing {
+        prefix,
+        suffix,
+        check_string: if escapes { options.check_string.clone() } else { Vec::new() },
+        escape_string: if escapes { options.escape_string.clone() } else { Vec::new() },
+        use_crlf: options.use_crlf,
+    })
+}
+
+/// MAIL, RCPT and DATA lines of batch SMTP.
+fn batched_envelope(transport: &Transport, batch: &Batch, end: &[u8]) -> Vec<u8> {
+    let mut out = [b"MAIL FROM:<", batch.return_path.as_slice(), b">", end].concat();
+    for address in &batch.addresses {
+        out.extend_from_slice(&[b"RCPT TO:<", recipient(transport, address).as_slice(), b">", end].concat());
+    }
+    out.extend_from_slice(b"DATA");
+    out.extend_from_slice(end);
+    out
+}
+
+/// The address as it goes to the next hop: without the affixes that the router took off, unless `rcpt_include_affixes`.
+pub(super) fn recipient(transport: &Transport, address: &Address) -> Vec<u8> {
+    let has_affixes = address.prefix.is_some() || address.suffix.is_some();
+    if !has_affixes || transport.generic.rcpt_include_affixes {
+        return address.address.clone();
+    }
+    let mut out = oxim_mail::address::quote_local_part(&address.local_part_without_affixes()).into_owned();
+    out.push(b'@');
+    out.extend_from_slice(&address.domain);
+    out
+}
+
+/// Bytes that will be written for header and body, without prefix and suffix. Escaped lines are not counted: the figure serves quotas.
+pub(super) fn written_bytes(composed: &Composed, framing: &Framing) -> u64 {
+    let lines = if framing.use_crlf { count_lines(composed) } else { 0 };
+    composed.len().saturating_add(lines)
+}
+
+fn count_lines(composed: &Composed) -> u64 {
+    let mut count = memchr::memchr_iter(b'\n', &composed.header).count() as u64;
+    if let Some(body) = &composed.body {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut reader = body.reader();
+        while let Ok(read) = std::io::Read::read(&mut reader, &mut buffer) {
+            let Some(part) = buffer.get(..read).filter(|p| !p.is_empty()) else { break };
+            count += memchr::memchr_iter(b'\n', part).count() as u64;
+        }
+    }
+    count
+}
+
+/// A limit such as `10M`, `1.5G/no_check` or `75%`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub(super) value: u64,
+    pub(super) no_check: bool,
+    pub(super) is_percentage: bool,
+}
+
+/// Reads a limit. None if it is malformed.
+pub(super) fn number_with_unit(text: &[u8]) -> Option<Limit> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let (number, modifiers) = text.split_once('/').map_or((text, ""), |(n, m)| (n.trim_end(), m));
+    let end = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
+    let (digits, unit) = number.split_at_checked(end)?;
+    let (scale, is_percentage) = match unit.trim() {
+        "" => (1, false),
+        "k" | "K" => (1 << 10, false),
+        "m" | "M" => (1 << 20, false),
+        "g" | "G" => (1 << 30, false),
+        "%" => (1, true),
+        _ => return None,
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let whole: u64 = whole.parse().ok()?;
+    let mut value = whole.checked_mul(scale)?;
+    let mut step = scale;
+    for digit in fraction.bytes() {
+        step /= 10;
+        value = value.checked_add(step.checked_mul(u64::from(digit.checked_sub(b'0')?))?)?;
+    }
+    let no_check = match modifiers {
+        "" => false,
+        "no_check" => true,
+        _ => return None,
+    };
+    Some(Limit { value, no_check, is_percentage })
+}
+
+/// Where a command runs: the transport's `current_directory`, else the router's, else the home directory, else `/`.
+pub(super) fn working_directory(transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<u8>, DeliveryError> {
+    let directory = match &transport.generic.current_directory {
+        Some(template) => match template.expand(context) {
+            Ok(text) => Some(text.into_bytes()),
+            Err(ExpandError::Forced) => None,
+            Err(error) => return Err(expansion_error(transport, "current_directory", &error)),
+        },
+        None => None,
+    };
+    let directory = directory.or_else(|| batch.current_directory.clone());
+    let directory = directory.or_else(|| context.address.home.as_ref().map(|h| h.as_bytes().to_vec()));
+    let directory = directory.filter(|d| !d.is_empty()).unwrap_or_else(|| b"/".to_vec());
+    if !directory.starts_with(b"/") {
+        let text = format!("current directory \"{}\" for the {} transport is not absolute", String::from_utf8_lossy(&directory), transport.name);
+        return Err(DeliveryError { code: error_code::EXPANSION_FAILED, text, ..DeliveryError::default() });
+    }
+    Ok(directory)
+}
+
+/// Performs the job as the batch's user, with the composed message.
+pub(super) fn perform(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch, job: &Job, composed: &Composed) -> JobResult {
+    let _ = (transport, context);
+    match composed.reader() {
+        Ok(mut reader) => delivery.agents.perform(&batch.identity, job, &mut reader),
+        Err(error) => JobResult::Deferred(Trouble { code: error.raw_os_error().unwrap_or(0), text: format!("failed to read the message: {error}"), ..Trouble::default() }),
+    }
+}
+
+/// The outcome of a job that did not deliver.
+pub(super) fn refused(batch: &Batch, result: JobResult) -> Run {
+    match result {
+        JobResult::Deferred(trouble) => Run::all(batch, &Outcome::Deferred(error_of(trouble))),
+        JobResult::Failed(trouble) => Run::all(batch, &Outcome::Failed(error_of(trouble))),
+        other => {
+            let text = format!("unexpected answer of the delivery agent: {other:?}");
+            Run::all(batch, &Outcome::Deferred(DeliveryError { code: error_code::AGENT_LOST, text, ..DeliveryError::default() }))
+        }
+    }
+}
+
+fn error_of(trouble: Trouble) -> DeliveryError {
+    DeliveryError {
+        code: trouble.code,
+        more: trouble.quota_age.and_then(|age| i32::try_from(age).ok()).unwrap_or(0),
+        text: trouble.text,
+        freeze: trouble.freeze,
+        ..DeliveryError::default()
+    }
+}
+
+/// The mailbox belongs to another transport (`file_format`): that one delivers.
+pub(super) fn hand_over(delivery: &Delivery, from: &Transport, context: &mut Context, batch: &Batch, name: &str) -> Run {
+    match delivery.transports.iter().find(|t| t.name == name) {
+        Some(other) if other.name != from.name => other.driver.deliver(other, delivery, context, batch),
+        _ => {
+            let text = format!("mailbox has unknown format: no transport \"{name}\" (file_format of {})", from.name);
+            Run::all(batch, &Outcome::Deferred(DeliveryError { code: error_code::BAD_FORMAT, text, ..DeliveryError::default() }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_with_units() {
+        let value = |text: &str| number_with_unit(text.as_bytes()).map(|l| l.value);
+        assert_eq!(value("10"), Some(10));
+        assert_eq!(value("10M"), Some(10 << 20));
+        assert_eq!(value("1.5k"), Some(1535));
+        assert_eq!(value(" 2G "), Some(2 << 30));
+        assert_eq!(value("x"), None);
+        assert_eq!(value("99999999999999999999"), None);
+        assert_eq!(number_with_unit(b"75%"), Some(Limit { value: 75, no_check: false, is_percentage: true }));
+        assert_eq!(number_with_unit(b"5M/no_check"), Some(Limit { value: 5 << 20, no_check: true, is_percentage: false }));
+    }
+}

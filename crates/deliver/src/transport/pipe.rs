@@ -1,0 +1,517 @@
+//! The pipe transport: a command gets the message on its standard input (manual chapter 29).
+//!
+//! The command line is split into arguments before anything is expanded, so that no value from outside can add an
+//! argument. It is run without a shell unless `use_shell` says otherwise.
+
+use std::time::Duration;
+
+use oxim_base::Text;
+use oxim_lang::config::rows;
+use oxim_lang::config::{ConfigError, DriverRow, Instance};
+use oxim_lang::context::Context;
+use oxim_lang::expand::{ExpandError, Template};
+
+use super::compose::{self, Composed, expansion_error};
+use super::local::{self, framing_with};
+use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
+use crate::address::AddressKind;
+use crate::agent::job::{CommandJob, CommandStatus, Job, JobResult};
+use crate::delivery::Delivery;
+
+/// The row.
+pub static PIPE: TransportKind = TransportKind { row: DriverRow { name: "pipe", options: rows::TRANSPORT_PIPE }, build };
+
+const DEFAULT_PREFIX: &str = "From ${if def:return_path{$return_path}{MAILER-DAEMON}} ${tod_bsdinbox}\\n";
+
+/// One argument of a command line, still to be expanded.
+struct Argument {
+    source: String,
+    template: Template,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TemporaryErrors {
+    All,
+    Listed,
+}
+
+struct Pipe {
+    command: Option<Vec<Argument>>,
+    command_text: Option<Template>,
+    allow_commands: Option<Template>,
+    environment: Option<Template>,
+    path: Template,
+    force_command: bool,
+    restrict_to_path: bool,
+    use_shell: bool,
+    ignore_status: bool,
+    freeze_exec_fail: bool,
+    freeze_signal: bool,
+    log_output: bool,
+    log_fail_output: bool,
+    log_defer_output: bool,
+    return_output: bool,
+    return_fail_output: bool,
+    temporary: TemporaryErrors,
+    temporary_codes: Vec<i32>,
+    output_bytes_max: u64,
+    timeout: Duration,
+    timeout_defer: bool,
+    umask: u32,
+    framing: local::FramingOptions,
+    batch_max: usize,
+    batch_id: Option<Template>,
+}
+
+fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
+    let options = &instance.options;
+    let fail = |text: &str| vec![ConfigError::at(&instance.location, format!("Error for {} transport:\n  {text}", instance.name))];
+    if options.bool("return_output") && options.bool("return_fail_output") {
+        return Err(fail("both return_output and return_fail_output are set"));
+    }
+    if options.bool("log_output") && (options.bool("log_fail_output") || options.bool("log_defer_output")) {
+        return Err(fail("log_output may not be set with log_fail_output or log_defer_output"));
+    }
+    if options.bool("restrict_to_path") && options.bool("use_shell") {
+        return Err(fail("both restrict_to_path and use_shell are set"));
+    }
+    let (temporary, temporary_codes) = match options.string("temp_errors").unwrap_or("75:73").trim() {
+        "*" => (TemporaryErrors::All, Vec::new()),
+        list => {
+            let codes: Option<Vec<i32>> = oxim_lang::list::split(list.as_bytes()).iter().map(|i| std::str::from_utf8(i).ok()?.parse().ok()).collect();
+            (TemporaryErrors::Listed, codes.ok_or_else(|| fail("temp_errors must be a list of numbers or an asterisk"))?)
+        }
+    };
+    let use_shell = options.bool("use_shell");
+    let command = match options.string("command").filter(|_| !use_shell) {
+        Some(line) => Some(split_command(line).map_err(|e| fail(&e))?),
+        None => None,
+    };
+    Ok(Box::new(Pipe {
+        command: command.map(|words| words.into_iter().map(|source| Argument { template: Template::compile(&source), source }).collect()),
+        command_text: options.template("command"),
+        allow_commands: options.template("allow_commands"),
+        environment: options.template("environment"),
+        path: options.template("path").unwrap_or_else(|| Template::compile("/bin:/usr/bin")),
+        force_command: options.bool("force_command"),
+        restrict_to_path: options.bool("restrict_to_path"),
+        use_shell,
+        ignore_status: options.bool("ignore_status"),
+        freeze_exec_fail: options.bool("freeze_exec_fail"),
+        freeze_signal: options.bool("freeze_signal"),
+        log_output: options.bool("log_output"),
+        log_fail_output: options.bool("log_fail_output"),
+        log_defer_output: options.bool("log_defer_output"),
+        return_output: options.bool("return_output"),
+        return_fail_output: options.bool("return_fail_output"),
+        temporary,
+        temporary_codes,
+        output_bytes_max: u64::try_from(options.int("max_output")).unwrap_or(20 * 1024),
+        timeout: options.time("timeout"),
+        timeout_defer: options.bool("timeout_defer"),
+        umask: options.octal("umask"),
+        framing: local::FramingOptions::build(options, Some((DEFAULT_PREFIX, "\\n", "", ""))),
+        batch_max: usize::try_from(options.int("batch_max")).unwrap_or(1),
+        batch_id: options.template("batch_id"),
+    }))
+}
+
+/// Splits a command line into words: white space separates; double quotes hold words with backslash escapes, single quotes without.
+///
+/// # Errors
+/// A quote that is not closed, or no word at all.
+pub(super) fn split_command(line: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let mut word = String::new();
+        let mut letters = rest.chars();
+        match first {
+            '"' => {
+                letters.next();
+                loop {
+                    match letters.next() {
+                        Some('"') => break,
+                        Some('\\') => word.push(escaped(&mut letters)),
+                        Some(letter) => word.push(letter),
+                        None => return Err(format!("missing quote at the end of the command \"{line}\"")),
+                    }
+                }
+            }
+            '\'' => {
+                letters.next();
+                loop {
+                    match letters.next() {
+                        Some('\'') => break,
+                        Some(letter) => word.push(letter),
+                        None => return Err(format!("missing quote at the end of the command \"{line}\"")),
+                    }
+                }
+            }
+            _ => {
+                let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+                let (head, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+                word.push_str(head);
+                letters = tail.chars();
+            }
+        }
+        words.push(word);
+        rest = letters.as_str().trim_start();
+    }
+    if words.is_empty() { Err("command is empty".to_owned()) } else { Ok(words) }
+}
+
+fn escaped(letters: &mut std::str::Chars<'_>) -> char {
+    match letters.next() {
+        Some('n') => '\n',
+        Some('r') => '\r',
+        Some('t') => '\t',
+        Some(other) => other,
+        None => '\\',
+    }
+}
+
+impl Pipe {
+    fn error(text: String) -> DeliveryError {
+        DeliveryError { code: error_code::EXPANSION_FAILED, text, ..DeliveryError::default() }
+    }
+
+    /// The command that a redirection names, without its bar.
+    fn redirected(batch: &Batch) -> Option<String> {
+        let address = batch.addresses.first().filter(|a| a.kind == AddressKind::Pipe)?;
+        let text = String::from_utf8_lossy(&address.address).into_owned();
+        Some(text.trim_start_matches('|').trim().to_owned())
+    }
+
+    fn argv(&self, transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<Text>, DeliveryError> {
+        let redirected = Self::redirected(batch);
+        if self.use_shell {
+            return self.shell_argv(transport, context, redirected);
+        }
+        match (redirected, &self.command) {
+            (Some(line), command) if !self.force_command || command.is_none() => {
+                // The text of a forward file is a command, not a template.
+                let words = split_command(&line).map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
+                let mut out = Vec::new();
+                for word in words {
+                    push_word(&word, batch, transport, &mut out, || Ok(Text::clean(word.clone())))?;
+                }
+                Ok(out)
+            }
+            (line, Some(command)) => {
+                let mut out = Vec::new();
+                for argument in command {
+                    if argument.source == "$address_pipe" && self.force_command {
+                        let words = split_command(line.as_deref().unwrap_or("")).map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
+                        out.extend(words.into_iter().map(Text::from));
+                        continue;
+                    }
+                    push_word(&argument.source, batch, transport, &mut out, || {
+                        argument.template.expand(context).map_err(|e| {
+                            Self::error(format!("Expansion of \"{}\" from command \"{}\" in {} transport failed: {e}", argument.source, self.line(), transport.name))
+                        })
+                    })?;
+                }
+                Ok(out)
+            }
+            (_, None) => Err(Self::error(format!("no command specified for {} transport", transport.name))),
+        }
+    }
+
+    fn line(&self) -> String {
+        self.command_text.as_ref().map(|t| t.source().to_owned()).unwrap_or_default()
+    }
+
+    fn shell_argv(&self, transport: &Transport, context: &mut Context, redirected: Option<String>) -> Result<Vec<Text>, DeliveryError> {
+        let line = match (redirected, &self.command_text) {
+            (Some(line), _) => Text::clean(line),
+            (None, Some(template)) => template.expand(context).map_err(|e| expansion_error(transport, "command", &e))?,
+            (None, None) => return Err(Self::error(format!("no command specified for {} transport", transport.name))),
+        };
+        Ok(vec![Text::from("/bin/sh"), Text::from("-c"), line])
+    }
+
+    /// The program's path: absolute as it is, else looked for on `path`; then the restrictions.
+    fn program(&self, transport: &Transport, context: &mut Context, name: &Text) -> Result<Vec<u8>, DeliveryError> {
+        if name.is_foreign() {
+            let text = format!("Tainted '{name}' (command for {} transport) not permitted", transport.name);
+            return Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() });
+        }
+        let permitted = self.is_permitted(transport, context, name)?;
+        let bytes = name.as_bytes();
+        if !permitted && (!self.restrict_to_path || bytes.contains(&b'/')) {
+            let text = if self.restrict_to_path {
+                format!("\"/\" found in \"{name}\" (command for {} transport) - failed for security reasons", transport.name)
+            } else {
+                format!("\"{name}\" command not permitted by {} transport", transport.name)
+            };
+            return Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() });
+        }
+        if bytes.starts_with(b"/") {
+            return Ok(bytes.to_vec());
+        }
+        let path = self.path.expand(context).map_err(|e| expansion_error(transport, "path", &e))?;
+        for directory in path.as_bytes().split(|b| *b == b':') {
+            let candidate = [directory, b"/", bytes].concat();
+            if std::fs::metadata(std::ffi::OsStr::new(&*String::from_utf8_lossy(&candidate))).is_ok_and(|m| m.is_file()) {
+                return Ok(candidate);
+            }
+        }
+        let text = format!("\"{name}\" command not found for {} transport", transport.name);
+        Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() })
+    }
+
+    fn is_permitted(&self, transport: &Transport, context: &mut Context, name: &Text) -> Result<bool, DeliveryError> {
+        match &self.allow_commands {
+            Some(template) => {
+                let list = template.expand(context).map_err(|e| expansion_error(transport, "allow_commands", &e))?;
+                Ok(oxim_lang::list::split(list.as_bytes()).iter().any(|item| item == name.as_bytes()))
+            }
+            None => Ok(!self.restrict_to_path),
+        }
+    }
+
+    fn environment(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DeliveryError> {
+        let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut set = |name: &str, value: &[u8]| all.push((name.as_bytes().to_vec(), value.to_vec()));
+        if let [only] = batch.addresses.as_slice() {
+            let local_part = only.ancestors().next().filter(|_| only.kind != AddressKind::Mail).map_or(&only.routed_local_part, |p| &p.routed_local_part);
+            for name in ["LOCAL_PART", "LOGNAME", "USER"] {
+                set(name, local_part);
+            }
+            set("LOCAL_PART_PREFIX", only.prefix.as_deref().unwrap_or_default());
+            set("LOCAL_PART_SUFFIX", only.suffix.as_deref().unwrap_or_default());
+            set("DOMAIN", &only.domain);
+        }
+        if let Some(home) = &context.address.home {
+            set("HOME", home.as_bytes());
+        }
+        if let Some(host) = batch.addresses.first().and_then(|a| a.hosts.first()) {
+            set("HOST", host.name.as_bytes());
+        }
+        let top = batch.addresses.first().map(|a| a.top().address.clone()).unwrap_or_default();
+        set("RECIPIENT", &top);
+        set("MESSAGE_ID", batch.message.id.as_str().as_bytes());
+        set("QUALIFY_DOMAIN", delivery.config.main.qualify_domain_sender().as_bytes());
+        set("SENDER", &batch.return_path);
+        set("SHELL", b"/bin/sh");
+        let path = self.path.expand(context).map_err(|e| expansion_error(transport, "path", &e))?;
+        set("PATH", path.as_bytes());
+        if let Some(zone) = delivery.config.main.timezone.as_deref() {
+            set("TZ", zone.as_bytes());
+        }
+        if let Some(template) = &self.environment {
+            let list = template.expand(context).map_err(|e| expansion_error(transport, "environment", &e))?;
+            for item in oxim_lang::list::split(list.as_bytes()) {
+                let mut halves = item.splitn(2, |b| *b == b'=');
+                all.push((halves.next().unwrap_or_default().to_vec(), halves.next().unwrap_or_default().to_vec()));
+            }
+        }
+        Ok(all)
+    }
+
+    fn job(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch, composed: &Composed) -> Result<CommandJob, DeliveryError> {
+        let argv = self.argv(transport, context, batch)?;
+        let Some((first, arguments)) = argv.split_first() else {
+            return Err(Self::error(format!("no command specified for {} transport", transport.name)));
+        };
+        let program = if self.use_shell { first.as_bytes().to_vec() } else { self.program(transport, context, first)? };
+        let mut words = vec![program];
+        words.extend(arguments.iter().map(|a| a.as_bytes().to_vec()));
+        let directory = local::working_directory(transport, context, batch)?;
+        Ok(CommandJob {
+            argv: words,
+            environment: self.environment(delivery, transport, context, batch)?,
+            directory,
+            umask: self.umask,
+            timeout: self.timeout,
+            output_bytes_max: self.output_bytes_max,
+            framing: framing_with(&self.framing, transport, context, batch, composed, false)?,
+        })
+    }
+
+    fn is_temporary(&self, code: i32) -> bool {
+        self.temporary == TemporaryErrors::All || self.temporary_codes.contains(&code)
+    }
+
+    /// What the command's end means (manual section 29.2).
+    fn judge(&self, transport: &Transport, command: &str, status: CommandStatus, output: Vec<u8>, write_error: Option<String>) -> Outcome {
+        let name = &transport.name;
+        let error = |text: String, freeze: bool| DeliveryError {
+            code: error_code::UNKNOWN,
+            text,
+            freeze,
+            bounce_text: Some("local delivery failed".to_owned()),
+            ..DeliveryError::default()
+        };
+        let outcome = match status {
+            CommandStatus::TimedOut if self.timeout_defer => Outcome::Deferred(error("pipe delivery process timed out".to_owned(), false)),
+            CommandStatus::TimedOut => Outcome::Failed(error("pipe delivery process timed out".to_owned(), false)),
+            CommandStatus::TooMuchOutput => Outcome::Failed(error(format!("Too much output from pipe to \"{command}\": killed"), false)),
+            CommandStatus::Signal(signal) if !self.ignore_status || self.freeze_signal => {
+                let text = format!("Child process of {name} transport (running command \"{command}\") was terminated by signal {signal} ({})", signal_name(signal));
+                if self.freeze_signal { Outcome::Deferred(error(text, true)) } else { Outcome::Failed(error(text, false)) }
+            }
+            CommandStatus::NotStarted(_) if self.freeze_exec_fail => {
+                let text = format!("pipe process failed to exec \"{command}\"");
+                Outcome::Deferred(error(text, true))
+            }
+            CommandStatus::NotStarted(_) => self.judge_code(name, command, 127, &error),
+            CommandStatus::Code(code) => self.judge_code(name, command, code, &error),
+            CommandStatus::Signal(_) => Outcome::Delivered(Delivered::default()),
+        };
+        match (outcome, write_error) {
+            (Outcome::Delivered(_), Some(text)) => Outcome::Deferred(error(format!("Error \"{text}\" while writing to {name} transport's pipe"), false)),
+            (outcome, _) => self.with_output(outcome, output, &error),
+        }
+    }
+
+    fn judge_code(&self, name: &str, command: &str, code: i32, error: &dyn Fn(String, bool) -> DeliveryError) -> Outcome {
+        if code == 0 || self.ignore_status {
+            return Outcome::Delivered(Delivered::default());
+        }
+        let hint = match code {
+            127 => " (could mean unable to exec or command does not exist)",
+            _ if code > 128 => &format!(" (could mean shell command ended by signal {} ({}))", code - 128, signal_name(code - 128)),
+            _ => sysexit_hint(code),
+        };
+        let text = format!("Child process of {name} transport returned {code}{hint} from command: {command}");
+        if self.is_temporary(code) { Outcome::Deferred(error(text, false)) } else { Outcome::Failed(error(text, false)) }
+    }
+
+    /// Output can turn success into failure, and goes with a failure to the sender.
+    fn with_output(&self, outcome: Outcome, output: Vec<u8>, error: &dyn Fn(String, bool) -> DeliveryError) -> Outcome {
+        if output.is_empty() {
+            return outcome;
+        }
+        match outcome {
+            Outcome::Delivered(_) if self.return_output => {
+                let mut failure = error("Child process produced output (return_output is set)".to_owned(), false);
+                failure.bounce_text = Some(String::new());
+                failure.output = output;
+                Outcome::Failed(failure)
+            }
+            Outcome::Failed(mut failure) if self.return_output || self.return_fail_output => {
+                failure.output = output;
+                Outcome::Failed(failure)
+            }
+            other => other,
+        }
+    }
+
+    fn log_first_line(&self, delivery: &Delivery, transport: &Transport, batch: &Batch, outcome: &Outcome, output: &[u8]) {
+        let wanted = match outcome {
+            Outcome::Delivered(_) => self.log_output,
+            Outcome::Failed(_) => self.log_output || self.log_fail_output,
+            Outcome::Deferred(_) => self.log_output || self.log_defer_output,
+        };
+        let line = output.split(|b| *b == b'\n').find(|l| !l.trim_ascii().is_empty());
+        if let (true, Some(line)) = (wanted, line) {
+            let address = batch.addresses.first().map(|a| a.text()).unwrap_or_default();
+            delivery.services.log.main(&format!("{} <{address}>: {} transport output: {}", batch.message.id, transport.name, String::from_utf8_lossy(line)));
+        }
+    }
+}
+
+/// Adds a word of the command line; the word `$pipe_addresses` becomes one argument for each address.
+fn push_word(
+    source: &str,
+    batch: &Batch,
+    transport: &Transport,
+    out: &mut Vec<Text>,
+    value: impl FnOnce() -> Result<Text, DeliveryError>,
+) -> Result<(), DeliveryError> {
+    if source == "$pipe_addresses" || source == "${pipe_addresses}" {
+        out.extend(batch.addresses.iter().map(|a| Text::tainted(local::recipient(transport, a))));
+        return Ok(());
+    }
+    out.push(value()?);
+    Ok(())
+}
+
+fn signal_name(signal: i32) -> String {
+    nix::sys::signal::Signal::try_from(signal).map_or_else(|_| "unknown signal".to_owned(), |s| s.as_str().to_owned())
+}
+
+/// What the codes of sysexits.h mean.
+fn sysexit_hint(code: i32) -> &'static str {
+    match code {
+        64 => " (could mean usage or syntax error)",
+        65 => " (could mean error in input data)",
+        66 => " (could mean input data not readable)",
+        67 => " (could mean user nonexistent)",
+        68 => " (could mean host nonexistent)",
+        69 => " (could mean service or program unavailable)",
+        70 => " (could mean internal software error)",
+        71 => " (could mean internal operating system error)",
+        72 => " (could mean system file missing)",
+        73 => " (could mean can't create output file)",
+        74 => " (could mean input/output error)",
+        75 => " (could mean temporary error)",
+        76 => " (could mean remote protocol error)",
+        77 => " (could mean permission denied)",
+        78 => " (could mean configuration error)",
+        _ => "",
+    }
+}
+
+impl Driver for Pipe {
+    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch) -> Run {
+        let composed = match compose::compose(delivery, transport, context, batch) {
+            Ok(composed) => composed,
+            Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
+        };
+        let job = match self.job(delivery, transport, context, batch, &composed) {
+            Ok(job) => job,
+            Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
+        };
+        let command = shown(&job.argv);
+        match local::perform(delivery, transport, context, batch, &Job::Command(job), &composed) {
+            JobResult::Exited { status, output, write_error } => {
+                let outcome = self.judge(transport, &command, status, output.clone(), write_error);
+                self.log_first_line(delivery, transport, batch, &outcome, &output);
+                Run::all(batch, &outcome)
+            }
+            result => local::refused(batch, result),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn addresses_max(&self) -> usize {
+        self.batch_max.max(1)
+    }
+
+    fn takes_domains(&self) -> bool {
+        true
+    }
+
+    fn batch_id(&self) -> Option<&Template> {
+        self.batch_id.as_ref()
+    }
+}
+
+/// The command for the log: its words, those with blanks in quotes.
+fn shown(argv: &[Vec<u8>]) -> String {
+    let word = |w: &Vec<u8>| {
+        let text = String::from_utf8_lossy(w).into_owned();
+        if text.is_empty() || text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_split_before_expansion() {
+        let words = |line: &str| split_command(line).unwrap();
+        assert_eq!(words("/bin/x -a $local_part"), ["/bin/x", "-a", "$local_part"]);
+        assert_eq!(words("x \"two words\\n\" 'no \\n'  y"), ["x", "two words\n", "no \\n", "y"]);
+        assert!(split_command("x \"open").is_err());
+        assert!(split_command("  ").is_err());
+    }
+}
