@@ -12,5 +12,6 @@ pub mod retry;
 pub mod rewrite;
 pub mod route_test;
 pub mod router;
+pub mod submission;
 pub mod transport;
 pub mod verify;

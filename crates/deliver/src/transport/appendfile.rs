@@ -160,7 +160,7 @@ fn locking(instance: &Instance, format: Format) -> Locking {
 
 /// Pairs of a string and a transport, in one colon-separated list.
 fn file_formats(source: &str) -> Result<Vec<(Vec<u8>, String)>, String> {
-    let items = oxim_lang::list::split(source.as_bytes());
+    let items: Vec<_> = oxim_lang::list::split(source.as_bytes()).collect();
     if !items.len().is_multiple_of(2) {
         return Err("file_format must have an even number of items".to_owned());
     }
@@ -197,7 +197,7 @@ impl Appendfile {
         })
     }
 
-    fn target(&self, transport: &Transport, context: &mut Context, batch: &Batch, allowed: &CreateWhere) -> Result<Target, DeliveryError> {
+    fn target(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>, allowed: &CreateWhere) -> Result<Target, DeliveryError> {
         let (path, is_directory) = match batch.addresses.first() {
             Some(a) if matches!(a.kind, AddressKind::File | AddressKind::Directory) => {
                 (Text::clean(a.address.clone()), a.address.ends_with(b"/") || matches!(self.format, Format::Maildir | Format::Mailstore))
@@ -233,7 +233,7 @@ impl Appendfile {
                     text: format!("malformed value \"{text}\" (expansion of \"{option}\") in {} transport", transport.name),
                     ..DeliveryError::default()
                 }),
-                Err(ExpandError::Forced) => Ok(None),
+                Err(ExpandError::Forced(_)) => Ok(None),
                 Err(error) => Err(expansion_error(transport, option, &error)),
             }
         };
@@ -264,7 +264,7 @@ impl Appendfile {
         })
     }
 
-    fn job(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch, composed: &Composed) -> Result<Job, DeliveryError> {
+    fn job(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>, composed: &Composed) -> Result<Job, DeliveryError> {
         let allowed = self.create_where(transport, context)?;
         let target = self.target(transport, context, batch, &allowed)?;
         let framing = framing_with(&self.framing, transport, context, batch, composed, matches!(target, Target::Directory(_)))?;
@@ -299,7 +299,7 @@ impl Appendfile {
         }
     }
 
-    fn new_file_form(&self, transport: &Transport, context: &mut Context, batch: &Batch, directory: &[u8], bytes: u64) -> Result<NewFileForm, DeliveryError> {
+    fn new_file_form(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>, directory: &[u8], bytes: u64) -> Result<NewFileForm, DeliveryError> {
         match self.format {
             Format::Maildir => Ok(NewFileForm::Maildir {
                 tag: self.tag(transport, context, bytes)?,
@@ -326,7 +326,7 @@ impl Appendfile {
         context.message.size = size;
         let mut tag: Vec<u8> = match expanded {
             Ok(text) => text.into_bytes().into_iter().filter(|b| b.is_ascii_graphic() && *b != b'/').collect(),
-            Err(ExpandError::Forced) => return Ok(Vec::new()),
+            Err(ExpandError::Forced(_)) => return Ok(Vec::new()),
             Err(error) => return Err(expansion_error(transport, "maildir_tag", &error)),
         };
         if tag.first().is_some_and(u8::is_ascii_alphanumeric) {
@@ -335,12 +335,12 @@ impl Appendfile {
         Ok(tag)
     }
 
-    fn mailstore_form(&self, transport: &Transport, context: &mut Context, batch: &Batch) -> Result<NewFileForm, DeliveryError> {
+    fn mailstore_form(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<NewFileForm, DeliveryError> {
         let now = oxim_base::clock::Stamp::now();
         let base = format!("{}.{}-{}.{:06}", batch.message.id, std::process::id(), now.seconds, now.micros).into_bytes();
         context.delivery.mailstore_basename = Some(base.clone());
         let mut part = |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
-            None | Some(Err(ExpandError::Forced)) => Ok(Vec::new()),
+            None | Some(Err(ExpandError::Forced(_))) => Ok(Vec::new()),
             Some(Ok(text)) => Ok(with_newline(text.into_bytes())),
             Some(Err(error)) => Err(expansion_error(transport, option, &error)),
         };
@@ -368,7 +368,7 @@ fn with_newline(mut text: Vec<u8>) -> Vec<u8> {
 }
 
 impl Driver for Appendfile {
-    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch) -> Run {
+    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch<'_>) -> Run {
         let composed = match compose::compose(delivery, transport, context, batch) {
             Ok(composed) => composed,
             Err(error) => return Run::all(batch, &Outcome::Deferred(error)),

@@ -59,14 +59,14 @@ pub(crate) fn expansion_error(transport: &Transport, option: &str, error: &Expan
 ///
 /// # Errors
 /// An option that could not be expanded.
-pub fn compose(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Composed, DeliveryError> {
+pub fn compose(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Composed, DeliveryError> {
     let generic = &transport.generic;
     let header = if generic.body_only { Vec::new() } else { header_block(delivery, transport, context, batch)? };
     let body = (!generic.headers_only).then(|| batch.body.clone());
     Ok(Composed { header, body })
 }
 
-fn header_block(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<u8>, DeliveryError> {
+fn header_block(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<u8>, DeliveryError> {
     let generic = &transport.generic;
     let mut out = Vec::with_capacity(4096);
     if generic.return_path_add {
@@ -86,7 +86,7 @@ fn header_block(delivery: &Delivery, transport: &Transport, context: &mut Contex
     let removed = removed_names(transport, context, batch)?;
     for header in batch.message.headers.iter_live() {
         if !removed.iter().any(|name| name_matches(name, header.name())) {
-            rewritten(delivery, transport, context, &header.text, &mut out);
+            out.extend_from_slice(&header.text);
         }
     }
     for line in batch.addresses.first().map(|a| a.propagated.headers_add.as_slice()).unwrap_or_default() {
@@ -120,11 +120,6 @@ fn push_line(line: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn rewritten(delivery: &Delivery, transport: &Transport, context: &mut Context, text: &[u8], out: &mut Vec<u8>) {
-    let new = transport.generic.headers_rewrite.as_ref().and_then(|_| delivery.rewrite_for_transport(&transport.name, context, text));
-    out.extend_from_slice(new.as_deref().unwrap_or(text));
-}
-
 fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
     match pattern.strip_suffix(b"*") {
         Some(start) => name.get(..start.len()).is_some_and(|n| n.eq_ignore_ascii_case(start)),
@@ -133,7 +128,7 @@ fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// Names from the routers and from the transport. `Bcc:` of a resent message and the like were dealt with at reception.
-fn removed_names(transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<Vec<u8>>, DeliveryError> {
+fn removed_names(transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<Vec<u8>>, DeliveryError> {
     let mut names: Vec<Vec<u8>> = batch.addresses.first().map(|a| a.propagated.headers_remove.clone()).unwrap_or_default();
     if let Some(template) = &transport.generic.headers_remove {
         for item in expanded_items(transport, context, template, "headers_remove", b':')? {
@@ -152,8 +147,8 @@ fn added_lines(transport: &Transport, context: &mut Context) -> Result<Vec<Vec<u
 
 fn expanded_items(transport: &Transport, context: &mut Context, template: &Template, option: &str, separator: u8) -> Result<Vec<Vec<u8>>, DeliveryError> {
     match template.expand(context) {
-        Ok(text) => Ok(oxim_lang::list::split_with(text.as_bytes(), separator).into_iter().filter(|i| !i.is_empty()).collect()),
-        Err(ExpandError::Forced) => Ok(Vec::new()),
+        Ok(text) => Ok(oxim_lang::list::split_at(text.as_bytes(), separator).filter(|i| !i.is_empty()).map(std::borrow::Cow::into_owned).collect()),
+        Err(ExpandError::Forced(_)) => Ok(Vec::new()),
         Err(error) => Err(expansion_error(transport, option, &error)),
     }
 }

@@ -57,13 +57,13 @@ pub(super) fn framing_with(
     options: &FramingOptions,
     transport: &Transport,
     context: &mut Context,
-    batch: &Batch,
+    batch: &Batch<'_>,
     composed: &Composed,
     own_file: bool,
 ) -> Result<Framing, DeliveryError> {
     let _ = composed;
     let mut part = |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
-        None | Some(Err(ExpandError::Forced)) => Ok(Vec::new()),
+        None | Some(Err(ExpandError::Forced(_))) => Ok(Vec::new()),
         Some(Ok(text)) => Ok(text.into_bytes()),
         Some(Err(error)) => Err(expansion_error(transport, option, &error)),
     };
@@ -86,7 +86,7 @@ pub(super) fn framing_with(
 }
 
 /// MAIL, RCPT and DATA lines of batch SMTP.
-fn batched_envelope(transport: &Transport, batch: &Batch, end: &[u8]) -> Vec<u8> {
+fn batched_envelope(transport: &Transport, batch: &Batch<'_>, end: &[u8]) -> Vec<u8> {
     let mut out = [b"MAIL FROM:<", batch.return_path.as_slice(), b">", end].concat();
     for address in &batch.addresses {
         out.extend_from_slice(&[b"RCPT TO:<", recipient(transport, address).as_slice(), b">", end].concat());
@@ -102,7 +102,7 @@ pub(super) fn recipient(transport: &Transport, address: &Address) -> Vec<u8> {
     if !has_affixes || transport.generic.rcpt_include_affixes {
         return address.address.clone();
     }
-    let mut out = oxim_mail::address::quote_local_part(&address.local_part_without_affixes()).into_owned();
+    let mut out = oxim_mail::address::quote_local_part(&address.local_part_without_affixes());
     out.push(b'@');
     out.extend_from_slice(&address.domain);
     out
@@ -166,11 +166,11 @@ pub(super) fn number_with_unit(text: &[u8]) -> Option<Limit> {
 }
 
 /// Where a command runs: the transport's `current_directory`, else the router's, else the home directory, else `/`.
-pub(super) fn working_directory(transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<u8>, DeliveryError> {
+pub(super) fn working_directory(transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<u8>, DeliveryError> {
     let directory = match &transport.generic.current_directory {
         Some(template) => match template.expand(context) {
             Ok(text) => Some(text.into_bytes()),
-            Err(ExpandError::Forced) => None,
+            Err(ExpandError::Forced(_)) => None,
             Err(error) => return Err(expansion_error(transport, "current_directory", &error)),
         },
         None => None,
@@ -186,7 +186,7 @@ pub(super) fn working_directory(transport: &Transport, context: &mut Context, ba
 }
 
 /// Performs the job as the batch's user, with the composed message.
-pub(super) fn perform(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch, job: &Job, composed: &Composed) -> JobResult {
+pub(super) fn perform(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>, job: &Job, composed: &Composed) -> JobResult {
     let _ = (transport, context);
     match composed.reader() {
         Ok(mut reader) => delivery.agents.perform(&batch.identity, job, &mut reader),
@@ -195,7 +195,7 @@ pub(super) fn perform(delivery: &Delivery, transport: &Transport, context: &mut 
 }
 
 /// The outcome of a job that did not deliver.
-pub(super) fn refused(batch: &Batch, result: JobResult) -> Run {
+pub(super) fn refused(batch: &Batch<'_>, result: JobResult) -> Run {
     match result {
         JobResult::Deferred(trouble) => Run::all(batch, &Outcome::Deferred(error_of(trouble))),
         JobResult::Failed(trouble) => Run::all(batch, &Outcome::Failed(error_of(trouble))),
@@ -217,7 +217,7 @@ fn error_of(trouble: Trouble) -> DeliveryError {
 }
 
 /// The mailbox belongs to another transport (`file_format`): that one delivers.
-pub(super) fn hand_over(delivery: &Delivery, from: &Transport, context: &mut Context, batch: &Batch, name: &str) -> Run {
+pub(super) fn hand_over(delivery: &Delivery, from: &Transport, context: &mut Context, batch: &Batch<'_>, name: &str) -> Run {
     match delivery.transports.iter().find(|t| t.name == name) {
         Some(other) if other.name != from.name => other.driver.deliver(other, delivery, context, batch),
         _ => {

@@ -16,15 +16,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
-use oxim_lang::context::Context;
+use oxim_lang::context::{Context, Services};
+use oxim_lang::list::LogKind;
+use oxim_mail::message_id::MessageId;
 use oxim_spool::message::{Body, Message};
 
 use crate::address::Address;
 use crate::agent::Identity;
 use crate::delivery::Delivery;
+use crate::submission::Submitter;
 
 /// What one run of a transport delivers.
-pub struct Batch {
+pub struct Batch<'a> {
     /// The addresses; their hosts, users and propagated data are equal as far as the driver needs it.
     pub addresses: Vec<Address>,
     /// The message.
@@ -37,8 +40,56 @@ pub struct Batch {
     pub identity: Identity,
     /// `transport_current_directory` of the router.
     pub current_directory: Option<Vec<u8>>,
-    /// Whether the transport's `hosts_override` and retry times are to be ignored (a forced delivery).
+    /// Retry times are to be ignored (a forced delivery).
     pub is_forced: bool,
+    /// How hosts did before.
+    pub history: &'a dyn HostHistory,
+    /// The door for messages that a transport makes (autoreply).
+    pub submitter: Option<&'a dyn Submitter>,
+}
+
+/// One host as the retry hints know it.
+#[derive(Clone, Copy, Debug)]
+pub struct HostKey<'a> {
+    /// Name as routed.
+    pub name: &'a str,
+    /// Its address; `None` if the hints are to be by name only (`retry_include_ip_address`).
+    pub address: Option<IpAddr>,
+    /// The port, if it is not 25: part of the key, as Exim has it (`T:name:address:port`).
+    pub port: Option<u16>,
+    /// The message: trouble of one message with one host has a key of its own.
+    pub message: &'a MessageId,
+}
+
+/// Whether a host may be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostStatus {
+    /// It may.
+    Usable,
+    /// Its retry time has not come.
+    NotYet,
+    /// It has failed for longer than its retry rule allows.
+    Expired {
+        /// Its retry time has come all the same: one more try.
+        is_due: bool,
+        /// It was tried since the message arrived (`delay_after_cutoff = false` asks).
+        was_tried: bool,
+    },
+}
+
+/// What the retry hints tell a remote transport before it connects. What came of it goes back in [`Run::hosts`].
+pub trait HostHistory: Sync {
+    /// Whether the host may be tried.
+    fn status(&self, context: &mut Context, host: &HostKey<'_>) -> HostStatus;
+}
+
+/// Nothing is remembered: every host may be tried.
+pub struct NoHistory;
+
+impl HostHistory for NoHistory {
+    fn status(&self, _context: &mut Context, _host: &HostKey<'_>) -> HostStatus {
+        HostStatus::Usable
+    }
 }
 
 /// What came of one address.
@@ -115,6 +166,16 @@ pub struct DeliveryError {
     pub freeze: bool,
     /// The retry record goes to the address, not to the host (4xx to RCPT).
     pub is_about_address: bool,
+    /// The configuration is at fault: the line about the address goes to the panic log as well.
+    pub is_for_panic_log: bool,
+}
+
+impl DeliveryError {
+    /// An error with a number and a text.
+    #[must_use]
+    pub fn new(code: i32, text: impl Into<String>) -> DeliveryError {
+        DeliveryError { code, text: text.into(), ..DeliveryError::default() }
+    }
 }
 
 /// How one host did in a run, for the retry hints.
@@ -122,8 +183,8 @@ pub struct DeliveryError {
 pub struct HostResult {
     /// Name as routed.
     pub name: String,
-    /// Address.
-    pub address: IpAddr,
+    /// Address; `None` if the hints are by name only.
+    pub address: Option<IpAddr>,
     /// Port, if it is not the usual one.
     pub port: Option<u16>,
     /// `None`: it worked, an old retry record goes.
@@ -143,7 +204,7 @@ pub struct Run {
 impl Run {
     /// The same outcome for all.
     #[must_use]
-    pub fn all(batch: &Batch, outcome: &Outcome) -> Run {
+    pub fn all(batch: &Batch<'_>, outcome: &Outcome) -> Run {
         Run { outcomes: vec![outcome.clone(); batch.addresses.len()], hosts: Vec::new() }
     }
 }
@@ -151,7 +212,7 @@ impl Run {
 /// A transport driver, built once from its options.
 pub trait Driver: Send + Sync {
     /// Delivers the batch. Runs on a worker thread and may block.
-    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch) -> Run;
+    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch<'_>) -> Run;
 
     /// Whether deliveries run as a user, one batch at a time, before the remote ones.
     fn is_local(&self) -> bool;
@@ -161,6 +222,8 @@ pub trait Driver: Send + Sync {
 
     /// Whether one run takes addresses of several domains.
     fn takes_domains(&self) -> bool;
+
+
 
     /// `batch_id`, or whatever else keeps addresses of one local transport apart.
     fn batch_id(&self) -> Option<&oxim_lang::expand::Template> {
@@ -186,6 +249,30 @@ pub struct Transport {
     pub generic: generic::Generic,
     /// Its driver.
     pub driver: Box<dyn Driver>,
+}
+
+impl Transport {
+    /// Builds a transport from its section.
+    ///
+    /// # Errors
+    /// Options that exclude each other, or that make no sense.
+    pub fn build(instance: &Instance, kind: &'static TransportKind) -> Result<Transport, Vec<ConfigError>> {
+        let generic = generic::Generic::build(instance)?;
+        let driver = (kind.build)(instance)?;
+        Ok(Transport { name: instance.name.clone(), kind, generic, driver })
+    }
+}
+
+/// Writes a line that is not about the outcome of an address: about a host, or what a command printed.
+pub(crate) fn log_main(services: &Services, batch: &Batch<'_>, text: &str) {
+    log_line(services, LogKind::Main, &format!("{} {text}", batch.message.id));
+}
+
+pub(crate) fn log_line(services: &Services, kind: LogKind, line: &str) {
+    match services.surroundings.get().and_then(|s| s.log.as_ref()) {
+        Some(sink) => sink(kind, line),
+        None => oxim_base::debug::line(oxim_base::debug::TRANSPORT, || line.to_owned()),
+    }
 }
 
 /// All transport drivers.

@@ -78,7 +78,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     let (temporary, temporary_codes) = match options.string("temp_errors").unwrap_or("75:73").trim() {
         "*" => (TemporaryErrors::All, Vec::new()),
         list => {
-            let codes: Option<Vec<i32>> = oxim_lang::list::split(list.as_bytes()).iter().map(|i| std::str::from_utf8(i).ok()?.parse().ok()).collect();
+            let codes: Option<Vec<i32>> = oxim_lang::list::split(list.as_bytes()).map(|i| std::str::from_utf8(&i).ok()?.parse().ok()).collect();
             (TemporaryErrors::Listed, codes.ok_or_else(|| fail("temp_errors must be a list of numbers or an asterisk"))?)
         }
     };
@@ -177,13 +177,13 @@ impl Pipe {
     }
 
     /// The command that a redirection names, without its bar.
-    fn redirected(batch: &Batch) -> Option<String> {
+    fn redirected(batch: &Batch<'_>) -> Option<String> {
         let address = batch.addresses.first().filter(|a| a.kind == AddressKind::Pipe)?;
         let text = String::from_utf8_lossy(&address.address).into_owned();
         Some(text.trim_start_matches('|').trim().to_owned())
     }
 
-    fn argv(&self, transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<Text>, DeliveryError> {
+    fn argv(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<Text>, DeliveryError> {
         let redirected = Self::redirected(batch);
         if self.use_shell {
             return self.shell_argv(transport, context, redirected);
@@ -265,13 +265,13 @@ impl Pipe {
         match &self.allow_commands {
             Some(template) => {
                 let list = template.expand(context).map_err(|e| expansion_error(transport, "allow_commands", &e))?;
-                Ok(oxim_lang::list::split(list.as_bytes()).iter().any(|item| item == name.as_bytes()))
+                Ok(oxim_lang::list::split(list.as_bytes()).any(|item| item.as_ref() == name.as_bytes()))
             }
             None => Ok(!self.restrict_to_path),
         }
     }
 
-    fn environment(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DeliveryError> {
+    fn environment(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DeliveryError> {
         let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut set = |name: &str, value: &[u8]| all.push((name.as_bytes().to_vec(), value.to_vec()));
         if let [only] = batch.addresses.as_slice() {
@@ -292,7 +292,7 @@ impl Pipe {
         let top = batch.addresses.first().map(|a| a.top().address.clone()).unwrap_or_default();
         set("RECIPIENT", &top);
         set("MESSAGE_ID", batch.message.id.as_str().as_bytes());
-        set("QUALIFY_DOMAIN", delivery.config.main.qualify_domain_sender().as_bytes());
+        set("QUALIFY_DOMAIN", &delivery.settings.qualify_domain);
         set("SENDER", &batch.return_path);
         set("SHELL", b"/bin/sh");
         let path = self.path.expand(context).map_err(|e| expansion_error(transport, "path", &e))?;
@@ -310,7 +310,7 @@ impl Pipe {
         Ok(all)
     }
 
-    fn job(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch, composed: &Composed) -> Result<CommandJob, DeliveryError> {
+    fn job(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>, composed: &Composed) -> Result<CommandJob, DeliveryError> {
         let argv = self.argv(transport, context, batch)?;
         let Some((first, arguments)) = argv.split_first() else {
             return Err(Self::error(format!("no command specified for {} transport", transport.name)));
@@ -399,7 +399,7 @@ impl Pipe {
         }
     }
 
-    fn log_first_line(&self, delivery: &Delivery, transport: &Transport, batch: &Batch, outcome: &Outcome, output: &[u8]) {
+    fn log_first_line(&self, delivery: &Delivery, transport: &Transport, batch: &Batch<'_>, outcome: &Outcome, output: &[u8]) {
         let wanted = match outcome {
             Outcome::Delivered(_) => self.log_output,
             Outcome::Failed(_) => self.log_output || self.log_fail_output,
@@ -408,7 +408,7 @@ impl Pipe {
         let line = output.split(|b| *b == b'\n').find(|l| !l.trim_ascii().is_empty());
         if let (true, Some(line)) = (wanted, line) {
             let address = batch.addresses.first().map(|a| a.text()).unwrap_or_default();
-            delivery.services.log.main(&format!("{} <{address}>: {} transport output: {}", batch.message.id, transport.name, String::from_utf8_lossy(line)));
+            super::log_main(&delivery.services, batch, &format!("<{address}>: {} transport output: {}", transport.name, String::from_utf8_lossy(line)));
         }
     }
 }
@@ -416,7 +416,7 @@ impl Pipe {
 /// Adds a word of the command line; the word `$pipe_addresses` becomes one argument for each address.
 fn push_word(
     source: &str,
-    batch: &Batch,
+    batch: &Batch<'_>,
     transport: &Transport,
     out: &mut Vec<Text>,
     value: impl FnOnce() -> Result<Text, DeliveryError>,
@@ -456,7 +456,7 @@ fn sysexit_hint(code: i32) -> &'static str {
 }
 
 impl Driver for Pipe {
-    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch) -> Run {
+    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch<'_>) -> Run {
         let composed = match compose::compose(delivery, transport, context, batch) {
             Ok(composed) => composed,
             Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
