@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod agent;
+pub mod authenticator;
 pub mod delivery;
 pub mod retry;
 pub mod rewrite;
