@@ -15,6 +15,7 @@ use oxim_mail::address::AddressSyntax;
 use crate::address::{RouterId, TransportId};
 use crate::agent::Agents;
 use crate::agent::client::Reexecute;
+use crate::authenticator::{self, Authenticator};
 use crate::retry;
 use crate::rewrite::{self, Place};
 use crate::router::user_files::UserFiles;
@@ -98,6 +99,8 @@ pub struct Delivery {
     pub routers: Vec<Router>,
     /// The transports, in order.
     pub transports: Vec<Transport>,
+    /// The authenticators, in order.
+    pub authenticators: Vec<Arc<Authenticator>>,
     /// The processes that act as users.
     pub agents: Arc<Agents>,
     /// How routers read users' files: by the agents, unless a test says otherwise.
@@ -157,6 +160,13 @@ impl Delivery {
             retry::Rules::parse(lines)
                 .map_err(|faults| faults.into_iter().map(|(line, e)| (line, e.to_string())).collect())
         });
+        let authenticators = match authenticator::build_all(&config) {
+            Ok(authenticators) => authenticators,
+            Err(faults) => {
+                errors.extend(faults);
+                Vec::new()
+            }
+        };
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -175,6 +185,7 @@ impl Delivery {
             settings,
             routers,
             transports,
+            authenticators,
             agents,
             user_files,
             retry,

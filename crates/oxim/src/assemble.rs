@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use oxim_base::clock::{Stamp, Zone};
 
+use oxim_deliver::authenticator::AUTHENTICATORS;
 use oxim_deliver::router::ROUTERS;
 use oxim_deliver::transport::TRANSPORTS;
 use oxim_lang::config::{self, Catalogue, Config, ConfigError, ConfigSource, Drivers, rows};
@@ -40,7 +41,10 @@ pub fn catalogue() -> Catalogue {
             generic: rows::TRANSPORT_GENERIC,
             drivers: TRANSPORTS.iter().map(|kind| &kind.row).collect(),
         },
-        authenticators: Drivers { generic: rows::AUTH_GENERIC, drivers: Vec::new() },
+        authenticators: Drivers {
+            generic: rows::AUTH_GENERIC,
+            drivers: AUTHENTICATORS.iter().map(|kind| &kind.row).collect(),
+        },
     }
 }
 

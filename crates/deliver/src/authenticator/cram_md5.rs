@@ -8,7 +8,10 @@ use oxim_lang::config::{ConfigError, DriverRow, Instance, rows};
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 
-use super::{AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, decode_challenge, encode, judge, set_variables, stars};
+use super::{
+    AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, decode_challenge, encode,
+    judge, set_variables, stars,
+};
 
 /// The row.
 pub static CRAM_MD5: AuthenticatorKind =
@@ -69,7 +72,10 @@ impl Driver for CramMd5 {
             (_, Some(input)) => input,
         };
         let Some(space) = memchr::memrchr(b' ', input) else { return Finding::Wrong };
-        let (name, given) = (input.get(..space).unwrap_or_default(), input.get(space.saturating_add(1)..).unwrap_or_default());
+        let (name, given) = (
+            input.get(..space).unwrap_or_default(),
+            input.get(space.saturating_add(1)..).unwrap_or_default(),
+        );
         state.values = vec![Text::tainted(name)];
         set_variables(context, &state.values);
         let Some(template) = &self.server_secret else { return Finding::Wrong };
@@ -84,7 +90,9 @@ impl Driver for CramMd5 {
         let mut expand = |template: &Template| match template.expand(context) {
             Ok(text) => Ok(text.into_bytes()),
             Err(ExpandError::Forced(_)) => Err(ClientOutcome::NotForThis),
-            Err(error) => Err(ClientOutcome::Faulty(format!("expansion of \"{}\" failed: {error}", template.source()))),
+            Err(error) => {
+                Err(ClientOutcome::Faulty(format!("expansion of \"{}\" failed: {error}", template.source())))
+            }
         };
         let Some(secret) = &self.client_secret else { return ClientOutcome::NotForThis };
         let secret = match expand(secret) {
@@ -94,7 +102,12 @@ impl Driver for CramMd5 {
         let name = match self.client_name.as_ref().map(&mut expand) {
             Some(Ok(name)) => name,
             Some(Err(outcome)) => return outcome,
-            None => context.services.surroundings.get().map(|s| s.primary_hostname.clone().into_bytes()).unwrap_or_default(),
+            None => context
+                .services
+                .surroundings
+                .get()
+                .map(|s| s.primary_hostname.clone().into_bytes())
+                .unwrap_or_default(),
         };
         let command = format!("AUTH {public_name}");
         let reply = match wire.exchange(command.as_bytes(), &command) {
@@ -117,7 +130,10 @@ impl Driver for CramMd5 {
     }
 
     fn is_same_for_all_messages(&self) -> bool {
-        [&self.client_name, &self.client_secret].into_iter().flatten().all(|template| template.constant().is_some())
+        [&self.client_name, &self.client_secret]
+            .into_iter()
+            .flatten()
+            .all(|template| template.constant().is_some())
     }
 }
 
@@ -140,8 +156,12 @@ mod tests {
         // RFC 2195, section 2.
         let challenge = b"<1896.697170952@postoffice.reston.mci.net>";
         assert_eq!(digest(b"tanstaaftanstaaf", challenge).unwrap(), "b913a602c7eda7a495b4e6e7334d3890");
-        let mut script = Script::new(&[(334, "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"), (235, "ok")]);
-        assert!(matches!(driver().authenticate("CRAM-MD5", &mut context(), &mut script), ClientOutcome::Accepted));
+        let mut script =
+            Script::new(&[(334, "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"), (235, "ok")]);
+        assert!(matches!(
+            driver().authenticate("CRAM-MD5", &mut context(), &mut script),
+            ClientOutcome::Accepted
+        ));
         assert_eq!(script.seen, ["AUTH CRAM-MD5", "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw"]);
         assert!(script.shown.iter().all(|line| !line.contains("dGlt")));
     }
@@ -149,9 +169,13 @@ mod tests {
     #[test]
     fn the_server_takes_the_right_digest_only() {
         let authenticator = with_driver(driver(), None, Some("$auth1"));
-        for (name, secret, good) in [("tim", "tanstaaftanstaaf", true), ("tim", "x", false), ("tom", "tanstaaftanstaaf", false)] {
+        for (name, secret, good) in
+            [("tim", "tanstaaftanstaaf", true), ("tim", "x", false), ("tom", "tanstaaftanstaaf", false)]
+        {
             let mut dialogue = authenticator.begin();
-            let Step::Challenge(challenge) = dialogue.step(&mut context(), None) else { panic!("no challenge") };
+            let Step::Challenge(challenge) = dialogue.step(&mut context(), None) else {
+                panic!("no challenge")
+            };
             let answer = format!("{name} {}", digest(secret.as_bytes(), &challenge).unwrap());
             let step = dialogue.step(&mut context(), Some(answer.as_bytes()));
             let id = Some(name.as_bytes().to_vec());

@@ -158,10 +158,12 @@ pub fn build_all(config: &Config) -> Result<Vec<Arc<Authenticator>>, Vec<ConfigE
             Ok(authenticator) => {
                 let twin = built.iter().find(|other| {
                     other.public_name.eq_ignore_ascii_case(&authenticator.public_name)
-                        && ((other.is_client() && authenticator.is_client()) || (other.is_server() && authenticator.is_server()))
+                        && ((other.is_client() && authenticator.is_client())
+                            || (other.is_server() && authenticator.is_server()))
                 });
                 if let Some(twin) = twin {
-                    let half = if twin.is_client() && authenticator.is_client() { "client" } else { "server" };
+                    let half =
+                        if twin.is_client() && authenticator.is_client() { "client" } else { "server" };
                     let text = format!(
                         "two {half} authenticators ({} and {}) have the same public name ({})",
                         twin.name, authenticator.name, authenticator.public_name
@@ -184,7 +186,10 @@ impl Authenticator {
     pub fn build(instance: &Instance) -> Result<Authenticator, ConfigError> {
         let options = &instance.options;
         let kind = AUTHENTICATORS.iter().find(|kind| kind.row.name == instance.driver).ok_or_else(|| {
-            let text = format!("authenticator {}: driver \"{}\" is not implemented yet", instance.name, instance.driver);
+            let text = format!(
+                "authenticator {}: driver \"{}\" is not implemented yet",
+                instance.name, instance.driver
+            );
             ConfigError::at(&instance.location, text)
         })?;
         Ok(Authenticator {
@@ -244,7 +249,10 @@ impl Authenticator {
     pub fn is_for_client(&self, context: &mut Context) -> Result<bool, String> {
         let Some(template) = &self.client_condition else { return Ok(true) };
         match template.expand(context) {
-            Ok(text) => Ok(!matches!(text.trimmed().to_string_lossy().to_ascii_lowercase().as_str(), "0" | "no" | "false")),
+            Ok(text) => Ok(!matches!(
+                text.trimmed().to_string_lossy().to_ascii_lowercase().as_str(),
+                "0" | "no" | "false"
+            )),
             Err(ExpandError::Forced(_)) => Ok(false),
             Err(error) => Err(format!("failed to expand client_condition in {}: {error}", self.name)),
         }
@@ -327,7 +335,10 @@ impl Dialogue {
 impl Authenticator {
     fn print_debug(&self, context: &mut Context) {
         if let Some(template) = self.debug_print.as_ref().filter(|_| debug::enabled(debug::AUTH)) {
-            let text = template.expand(context).map_or_else(|e| format!("failed to expand server_debug_print: {e}"), |t| t.to_string_lossy());
+            let text = template.expand(context).map_or_else(
+                |e| format!("failed to expand server_debug_print: {e}"),
+                |t| t.to_string_lossy(),
+            );
             debug::line(debug::AUTH, || format!("{} authenticator server_debug_print: {text}", self.name));
         }
     }
@@ -381,8 +392,6 @@ pub(crate) fn cancel(wire: &mut dyn Wire, reason: String) -> ClientOutcome {
 pub(crate) mod tests {
     use std::collections::VecDeque;
 
-    use oxim_lang::context::Services;
-
     use super::*;
 
     /// A server that answers from a list.
@@ -408,10 +417,14 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn context() -> Context {
-        Context::new(Arc::new(Services::default()))
+        Context::default()
     }
 
-    pub(crate) fn with_driver(driver: Box<dyn Driver>, server_condition: Option<&str>, set_id: Option<&str>) -> Arc<Authenticator> {
+    pub(crate) fn with_driver(
+        driver: Box<dyn Driver>,
+        server_condition: Option<&str>,
+        set_id: Option<&str>,
+    ) -> Arc<Authenticator> {
         Arc::new(Authenticator {
             name: "test".to_owned(),
             public_name: "TEST".to_owned(),

@@ -9,7 +9,10 @@ use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::list;
 
-use super::{AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, decode_challenge, encode, judge, stars};
+use super::{
+    AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, decode_challenge, encode,
+    judge, stars,
+};
 
 /// The row.
 pub static PLAINTEXT: AuthenticatorKind =
@@ -27,7 +30,9 @@ struct Plaintext {
 
 fn build(instance: &Instance) -> Result<Box<dyn Driver>, ConfigError> {
     let options = &instance.options;
-    let send = options.string("client_send").map(|text| list::split(text.as_bytes()).map(|item| Template::compile_bytes(&item)).collect());
+    let send = options
+        .string("client_send")
+        .map(|text| list::split(text.as_bytes()).map(|item| Template::compile_bytes(&item)).collect());
     Ok(Box::new(Plaintext {
         prompts: options.template("server_prompts"),
         is_server: options.is_set("server_condition") || options.is_set("server_prompts"),
@@ -39,7 +44,8 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, ConfigError> {
 impl Plaintext {
     fn prompts(&self, context: &mut Context) -> Result<Vec<Vec<u8>>, String> {
         let Some(template) = &self.prompts else { return Ok(Vec::new()) };
-        let text = template.expand(context).map_err(|error| format!("failed to expand server_prompts: {error}"))?;
+        let text =
+            template.expand(context).map_err(|error| format!("failed to expand server_prompts: {error}"))?;
         Ok(list::split(text.as_bytes()).map(std::borrow::Cow::into_owned).collect())
     }
 }
@@ -115,7 +121,12 @@ impl Driver for Plaintext {
             last = Some(reply);
         }
         let asked = last.map(|reply| reply.to_string()).unwrap_or_default();
-        cancel(wire, format!("Too few items in client_send in {public_name} authenticator: the server asked \"{asked}\""))
+        cancel(
+            wire,
+            format!(
+                "Too few items in client_send in {public_name} authenticator: the server asked \"{asked}\""
+            ),
+        )
     }
 
     fn is_same_for_all_messages(&self) -> bool {
@@ -144,7 +155,12 @@ mod tests {
     use super::*;
 
     fn server(prompts: Option<&str>) -> Box<dyn Driver> {
-        Box::new(Plaintext { prompts: prompts.map(Template::compile), is_server: true, client_send: Vec::new(), ignores_bad_base64: false })
+        Box::new(Plaintext {
+            prompts: prompts.map(Template::compile),
+            is_server: true,
+            client_send: Vec::new(),
+            ignores_bad_base64: false,
+        })
     }
 
     fn client(send: &str) -> Plaintext {
@@ -167,11 +183,18 @@ mod tests {
 
     #[test]
     fn login_asks_twice() {
-        let authenticator = with_driver(server(Some("Username:: : Password::")), Some("${if eq{$auth2}{secret}{yes}{no}}"), Some("$auth1"));
+        let authenticator = with_driver(
+            server(Some("Username:: : Password::")),
+            Some("${if eq{$auth2}{secret}{yes}{no}}"),
+            Some("$auth1"),
+        );
         let mut dialogue = authenticator.begin();
         assert_eq!(dialogue.step(&mut context(), None), Step::Challenge(b"Username:".to_vec()));
         assert_eq!(dialogue.step(&mut context(), Some(b"bob")), Step::Challenge(b"Password:".to_vec()));
-        assert_eq!(dialogue.step(&mut context(), Some(b"secret")), Step::Accepted { id: Some(b"bob".to_vec()) });
+        assert_eq!(
+            dialogue.step(&mut context(), Some(b"secret")),
+            Step::Accepted { id: Some(b"bob".to_vec()) }
+        );
     }
 
     #[test]
@@ -190,11 +213,18 @@ mod tests {
     #[test]
     fn the_client_sends_what_it_is_told_and_shows_stars() {
         let mut script = Script::new(&[(235, "ok")]);
-        assert!(matches!(client("^user^secret").authenticate("PLAIN", &mut context(), &mut script), ClientOutcome::Accepted));
+        assert!(matches!(
+            client("^user^secret").authenticate("PLAIN", &mut context(), &mut script),
+            ClientOutcome::Accepted
+        ));
         assert_eq!(script.seen, ["AUTH PLAIN AHVzZXIAc2VjcmV0"]);
         assert_eq!(script.shown, ["AUTH PLAIN ****************"]);
         let mut script = Script::new(&[(334, "VXNlcm5hbWU6"), (334, "UGFzc3dvcmQ6"), (535, "no")]);
-        let outcome = client(": ${if eq{$auth1}{Username:}{user}fail} : secret").authenticate("LOGIN", &mut context(), &mut script);
+        let outcome = client(": ${if eq{$auth1}{Username::}{user}fail} : secret").authenticate(
+            "LOGIN",
+            &mut context(),
+            &mut script,
+        );
         assert!(matches!(outcome, ClientOutcome::Refused(reply) if reply.code == 535));
         assert_eq!(script.seen, ["AUTH LOGIN", "dXNlcg==", "c2VjcmV0"]);
     }
@@ -203,10 +233,15 @@ mod tests {
     fn the_client_gives_up_politely() {
         let mut script = Script::new(&[(334, "!!"), (501, "cancelled")]);
         let outcome = client(": user").authenticate("LOGIN", &mut context(), &mut script);
-        assert!(matches!(outcome, ClientOutcome::Cancelled(text) if text == "Invalid base64 string in server response \"334 !!\""));
+        assert!(
+            matches!(outcome, ClientOutcome::Cancelled(text) if text == "Invalid base64 string in server response \"334 !!\"")
+        );
         assert_eq!(script.seen, ["AUTH LOGIN", "*"]);
         let mut script = Script::new(&[]);
-        assert!(matches!(client("${if eq{a}{b}{x}fail}").authenticate("PLAIN", &mut context(), &mut script), ClientOutcome::NotForThis));
+        assert!(matches!(
+            client("${if eq{a}{b}{x}fail}").authenticate("PLAIN", &mut context(), &mut script),
+            ClientOutcome::NotForThis
+        ));
         assert!(script.seen.is_empty());
     }
 

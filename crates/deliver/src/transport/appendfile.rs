@@ -12,11 +12,14 @@ use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with, number_with_unit};
 use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
 use crate::address::AddressKind;
-use crate::agent::job::{CreateWhere, Directories, Job, JobResult, Locking, MailboxJob, NewFileForm, NewFileJob, Quota};
+use crate::agent::job::{
+    CreateWhere, Directories, Job, JobResult, Locking, MailboxJob, NewFileForm, NewFileJob, Quota,
+};
 use crate::delivery::Delivery;
 
 /// The row.
-pub static APPENDFILE: TransportKind = TransportKind { row: DriverRow { name: "appendfile", options: rows::TRANSPORT_APPENDFILE }, build };
+pub static APPENDFILE: TransportKind =
+    TransportKind { row: DriverRow { name: "appendfile", options: rows::TRANSPORT_APPENDFILE }, build };
 
 const DEFAULT_PREFIX: &str = "From ${if def:return_path{$return_path}{MAILER-DAEMON}} ${tod_bsdinbox}\\n";
 const DEFAULT_WARNING: &str = "To: $local_part@$domain\\nSubject: Your mailbox\\n\\nThis message is automatically created by mail delivery software.\\n\\n\
@@ -70,11 +73,17 @@ struct Appendfile {
 
 fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     let options = &instance.options;
-    let fail = |text: &str| vec![ConfigError::at(&instance.location, format!("Error for {} transport:\n  {text}", instance.name))];
+    let fail = |text: &str| {
+        vec![ConfigError::at(&instance.location, format!("Error for {} transport:\n  {text}", instance.name))]
+    };
     if options.is_set("file") && options.is_set("directory") {
         return Err(fail("only one of \"file\" or \"directory\" can be specified"));
     }
-    let formats = [("maildir_format", Format::Maildir), ("mailstore_format", Format::Mailstore), ("mbx_format", Format::Mbx)];
+    let formats = [
+        ("maildir_format", Format::Maildir),
+        ("mailstore_format", Format::Mailstore),
+        ("mbx_format", Format::Mbx),
+    ];
     let set: Vec<Format> = formats.iter().filter(|(name, _)| options.bool(name)).map(|(_, f)| *f).collect();
     let format = match set.as_slice() {
         [] => Format::Plain,
@@ -99,9 +108,14 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     Ok(Box::new(Appendfile {
         file: options.template("file"),
         directory: options.template("directory"),
-        directory_file: options.template("directory_file").unwrap_or_else(|| Template::compile("q${base62:$tod_epoch}-$inode")),
+        directory_file: options
+            .template("directory_file")
+            .unwrap_or_else(|| Template::compile("q${base62:$tod_epoch}-$inode")),
         format,
-        framing: local::FramingOptions::build(options, if separate { None } else { Some((DEFAULT_PREFIX, "\\n", "From ", ">From ")) }),
+        framing: local::FramingOptions::build(
+            options,
+            if separate { None } else { Some((DEFAULT_PREFIX, "\\n", "From ", ">From ")) },
+        ),
         locking,
         mode: options.octal("mode"),
         mode_fail_narrower: options.bool("mode_fail_narrower"),
@@ -120,14 +134,19 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
         quota_inclusive: options.bool("quota_is_inclusive"),
         quota_size_regex: options.string("quota_size_regex").map(str::to_owned),
         warn_threshold: options.template("quota_warn_threshold"),
-        warn_message: options.template("quota_warn_message").unwrap_or_else(|| Template::compile(DEFAULT_WARNING)),
+        warn_message: options
+            .template("quota_warn_message")
+            .unwrap_or_else(|| Template::compile(DEFAULT_WARNING)),
         mailbox_size: options.template("mailbox_size"),
         mailbox_filecount: options.template("mailbox_filecount"),
         maildir_tag: options.template("maildir_tag"),
         maildir_retries: count("maildir_retries"),
         maildirfolder_regex: regex("maildirfolder_create_regex")?,
         maildir_size_file: options.bool("maildir_use_size_file"),
-        maildir_quota_regex: options.string("maildir_quota_directory_regex").unwrap_or("^(?:cur|new|\\..*)$").to_owned(),
+        maildir_quota_regex: options
+            .string("maildir_quota_directory_regex")
+            .unwrap_or("^(?:cur|new|\\..*)$")
+            .to_owned(),
         mailstore_prefix: options.template("mailstore_prefix"),
         mailstore_suffix: options.template("mailstore_suffix"),
         batch_max: usize::try_from(options.int("batch_max")).unwrap_or(1),
@@ -138,13 +157,20 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
 /// Lock settings: those that are not mentioned depend on the form of the mailbox and on each other.
 fn locking(instance: &Instance, format: Format) -> Locking {
     let options = &instance.options;
-    let mentioned = ["use_lockfile", "use_fcntl_lock", "use_flock_lock", "use_mbx_lock"].iter().any(|name| options.is_set(name));
+    let mentioned = ["use_lockfile", "use_fcntl_lock", "use_flock_lock", "use_mbx_lock"]
+        .iter()
+        .any(|name| options.is_set(name));
     let of_mbx = format == Format::Mbx && !mentioned;
     let flock = options.bool("use_flock_lock");
     let mbx = options.bool("use_mbx_lock") || of_mbx;
-    let fcntl = if options.is_set("use_fcntl_lock") { options.bool("use_fcntl_lock") } else { !flock && !mbx };
+    let fcntl =
+        if options.is_set("use_fcntl_lock") { options.bool("use_fcntl_lock") } else { !flock && !mbx };
     Locking {
-        lockfile: if options.is_set("use_lockfile") { options.bool("use_lockfile") } else { format != Format::Mbx },
+        lockfile: if options.is_set("use_lockfile") {
+            options.bool("use_lockfile")
+        } else {
+            format != Format::Mbx
+        },
         fcntl,
         flock,
         mbx,
@@ -178,11 +204,21 @@ enum Target {
 }
 
 impl Appendfile {
-    fn expand(&self, transport: &Transport, context: &mut Context, template: &Template, option: &str) -> Result<Text, DeliveryError> {
+    fn expand(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        template: &Template,
+        option: &str,
+    ) -> Result<Text, DeliveryError> {
         template.expand(context).map_err(|error| expansion_error(transport, option, &error))
     }
 
-    fn create_where(&self, transport: &Transport, context: &mut Context) -> Result<CreateWhere, DeliveryError> {
+    fn create_where(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+    ) -> Result<CreateWhere, DeliveryError> {
         let word = self.expand(transport, context, &self.create_file, "create_file")?;
         let home = context.address.home.as_ref().map(|h| h.as_bytes().to_vec());
         Ok(match word.as_bytes() {
@@ -191,59 +227,94 @@ impl Appendfile {
             b"inhome" => CreateWhere::InHome(home),
             path if path.starts_with(b"/") && !word.is_foreign() => CreateWhere::Below(path.to_vec()),
             _ => {
-                let text = format!("invalid value given for \"create_file\" for the {} transport: {word}", transport.name);
-                return Err(DeliveryError { code: error_code::EXPANSION_FAILED, text, ..DeliveryError::default() });
+                let text = format!(
+                    "invalid value given for \"create_file\" for the {} transport: {word}",
+                    transport.name
+                );
+                return Err(DeliveryError {
+                    code: error_code::EXPANSION_FAILED,
+                    text,
+                    ..DeliveryError::default()
+                });
             }
         })
     }
 
-    fn target(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>, allowed: &CreateWhere) -> Result<Target, DeliveryError> {
+    fn target(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+        allowed: &CreateWhere,
+    ) -> Result<Target, DeliveryError> {
         let (path, is_directory) = match batch.addresses.first() {
-            Some(a) if matches!(a.kind, AddressKind::File | AddressKind::Directory) => {
-                (Text::clean(a.address.clone()), a.address.ends_with(b"/") || matches!(self.format, Format::Maildir | Format::Mailstore))
-            }
+            Some(a) if matches!(a.kind, AddressKind::File | AddressKind::Directory) => (
+                Text::clean(a.address.clone()),
+                a.address.ends_with(b"/") || matches!(self.format, Format::Maildir | Format::Mailstore),
+            ),
             _ => match (&self.file, &self.directory) {
                 (Some(file), _) => (self.expand(transport, context, file, "file")?, false),
                 (None, Some(directory)) => (self.expand(transport, context, directory, "directory")?, true),
                 (None, None) => {
-                    let text = format!("mandatory file or directory option missing from {} transport", transport.name);
-                    return Err(DeliveryError { code: error_code::EXPANSION_FAILED, text, ..DeliveryError::default() });
+                    let text = format!(
+                        "mandatory file or directory option missing from {} transport",
+                        transport.name
+                    );
+                    return Err(DeliveryError {
+                        code: error_code::EXPANSION_FAILED,
+                        text,
+                        ..DeliveryError::default()
+                    });
                 }
             },
         };
         if path.is_foreign() && !matches!(allowed, CreateWhere::Below(_)) {
-            let text = format!("Tainted '{path}' (file or directory name for {} transport) not permitted", transport.name);
+            let text = format!(
+                "Tainted '{path}' (file or directory name for {} transport) not permitted",
+                transport.name
+            );
             return Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() });
         }
         if !path.as_bytes().starts_with(b"/") {
             let text = format!("appendfile: file or directory name \"{path}\" is not absolute");
-            return Err(DeliveryError { code: error_code::NOT_REGULAR, text, freeze: true, ..DeliveryError::default() });
+            return Err(DeliveryError {
+                code: error_code::NOT_REGULAR,
+                text,
+                freeze: true,
+                ..DeliveryError::default()
+            });
         }
         let path = path.into_bytes();
         Ok(if is_directory { Target::Directory(path) } else { Target::File(path) })
     }
 
     fn quota(&self, transport: &Transport, context: &mut Context) -> Result<Quota, DeliveryError> {
-        let mut number = |template: &Option<Template>, option: &str| -> Result<Option<local::Limit>, DeliveryError> {
-            let Some(template) = template else { return Ok(None) };
-            match template.expand(context) {
-                Ok(text) if text.trimmed().is_empty() => Ok(None),
-                Ok(text) => number_with_unit(text.as_bytes()).map(Some).ok_or_else(|| DeliveryError {
-                    code: error_code::EXPANSION_FAILED,
-                    text: format!("malformed value \"{text}\" (expansion of \"{option}\") in {} transport", transport.name),
-                    ..DeliveryError::default()
-                }),
-                Err(ExpandError::Forced(_)) => Ok(None),
-                Err(error) => Err(expansion_error(transport, option, &error)),
-            }
-        };
+        let mut number =
+            |template: &Option<Template>, option: &str| -> Result<Option<local::Limit>, DeliveryError> {
+                let Some(template) = template else { return Ok(None) };
+                match template.expand(context) {
+                    Ok(text) if text.trimmed().is_empty() => Ok(None),
+                    Ok(text) => number_with_unit(text.as_bytes()).map(Some).ok_or_else(|| DeliveryError {
+                        code: error_code::EXPANSION_FAILED,
+                        text: format!(
+                            "malformed value \"{text}\" (expansion of \"{option}\") in {} transport",
+                            transport.name
+                        ),
+                        ..DeliveryError::default()
+                    }),
+                    Err(ExpandError::Forced(_)) => Ok(None),
+                    Err(error) => Err(expansion_error(transport, option, &error)),
+                }
+            };
         let bytes = number(&self.quota, "quota")?.unwrap_or_default();
         let files = number(&self.quota_files, "quota_filecount")?.unwrap_or_default();
         let warn = number(&self.warn_threshold, "quota_warn_threshold")?.unwrap_or_default();
         let known_bytes = number(&self.mailbox_size, "mailbox_size")?.map(|l| l.value);
         let known_files = number(&self.mailbox_filecount, "mailbox_filecount")?.map(|l| l.value);
         let directory = match &self.quota_directory {
-            Some(template) => Some(self.expand(transport, context, template, "quota_directory")?.into_bytes()),
+            Some(template) => {
+                Some(self.expand(transport, context, template, "quota_directory")?.into_bytes())
+            }
             None => None,
         };
         let warn_bytes = match (warn.is_percentage, bytes.value) {
@@ -264,10 +335,24 @@ impl Appendfile {
         })
     }
 
-    fn job(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>, composed: &Composed) -> Result<Job, DeliveryError> {
+    fn job(
+        &self,
+        delivery: &Delivery,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+        composed: &Composed,
+    ) -> Result<Job, DeliveryError> {
         let allowed = self.create_where(transport, context)?;
         let target = self.target(transport, context, batch, &allowed)?;
-        let framing = framing_with(&self.framing, transport, context, batch, composed, matches!(target, Target::Directory(_)))?;
+        let framing = framing_with(
+            &self.framing,
+            transport,
+            context,
+            batch,
+            composed,
+            matches!(target, Target::Directory(_)),
+        )?;
         let quota = self.quota(transport, context)?;
         let directories = Directories { create: self.create_directory, mode: self.directory_mode, allowed };
         let host_name = delivery.config.main.primary_hostname.clone().into_bytes();
@@ -294,17 +379,36 @@ impl Appendfile {
             })),
             Target::Directory(directory) => {
                 let form = self.new_file_form(transport, context, batch, &directory, message_bytes)?;
-                Ok(Job::NewFile(NewFileJob { directory, form, framing, mode: self.mode, directories, quota, message_bytes, host_name }))
+                Ok(Job::NewFile(NewFileJob {
+                    directory,
+                    form,
+                    framing,
+                    mode: self.mode,
+                    directories,
+                    quota,
+                    message_bytes,
+                    host_name,
+                }))
             }
         }
     }
 
-    fn new_file_form(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>, directory: &[u8], bytes: u64) -> Result<NewFileForm, DeliveryError> {
+    fn new_file_form(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+        directory: &[u8],
+        bytes: u64,
+    ) -> Result<NewFileForm, DeliveryError> {
         match self.format {
             Format::Maildir => Ok(NewFileForm::Maildir {
                 tag: self.tag(transport, context, bytes)?,
                 retries: self.maildir_retries,
-                make_folder_file: self.maildirfolder_regex.as_ref().is_some_and(|r| r.is_match(directory).unwrap_or(false)),
+                make_folder_file: self
+                    .maildirfolder_regex
+                    .as_ref()
+                    .is_some_and(|r| r.is_match(directory).unwrap_or(false)),
                 size_file: self.maildir_size_file.then(|| self.maildir_quota_regex.clone()),
             }),
             Format::Mailstore => self.mailstore_form(transport, context, batch),
@@ -319,13 +423,20 @@ impl Appendfile {
         }
     }
 
-    fn tag(&self, transport: &Transport, context: &mut Context, bytes: u64) -> Result<Vec<u8>, DeliveryError> {
+    fn tag(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        bytes: u64,
+    ) -> Result<Vec<u8>, DeliveryError> {
         let Some(template) = &self.maildir_tag else { return Ok(Vec::new()) };
         let size = std::mem::replace(&mut context.message.size, i64::try_from(bytes).unwrap_or(i64::MAX));
         let expanded = template.expand(context);
         context.message.size = size;
         let mut tag: Vec<u8> = match expanded {
-            Ok(text) => text.into_bytes().into_iter().filter(|b| b.is_ascii_graphic() && *b != b'/').collect(),
+            Ok(text) => {
+                text.into_bytes().into_iter().filter(|b| b.is_ascii_graphic() && *b != b'/').collect()
+            }
             Err(ExpandError::Forced(_)) => return Ok(Vec::new()),
             Err(error) => return Err(expansion_error(transport, "maildir_tag", &error)),
         };
@@ -335,15 +446,22 @@ impl Appendfile {
         Ok(tag)
     }
 
-    fn mailstore_form(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<NewFileForm, DeliveryError> {
+    fn mailstore_form(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<NewFileForm, DeliveryError> {
         let now = oxim_base::clock::Stamp::now();
-        let base = format!("{}.{}-{}.{:06}", batch.message.id, std::process::id(), now.seconds, now.micros).into_bytes();
+        let base = format!("{}.{}-{}.{:06}", batch.message.id, std::process::id(), now.seconds, now.micros)
+            .into_bytes();
         context.delivery.mailstore_basename = Some(base.clone());
-        let mut part = |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
-            None | Some(Err(ExpandError::Forced(_))) => Ok(Vec::new()),
-            Some(Ok(text)) => Ok(with_newline(text.into_bytes())),
-            Some(Err(error)) => Err(expansion_error(transport, option, &error)),
-        };
+        let mut part =
+            |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
+                None | Some(Err(ExpandError::Forced(_))) => Ok(Vec::new()),
+                Some(Ok(text)) => Ok(with_newline(text.into_bytes())),
+                Some(Err(error)) => Err(expansion_error(transport, option, &error)),
+            };
         let mut envelope = part(&self.mailstore_prefix, "mailstore_prefix")?;
         envelope.extend_from_slice(&batch.return_path);
         envelope.push(b'\n');
@@ -368,8 +486,14 @@ fn with_newline(mut text: Vec<u8>) -> Vec<u8> {
 }
 
 impl Driver for Appendfile {
-    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch<'_>) -> Run {
-        let composed = match compose::compose(delivery, transport, context, batch) {
+    fn deliver(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Run {
+        let composed = match compose::compose(transport, context, batch) {
             Ok(composed) => composed,
             Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
         };

@@ -11,7 +11,6 @@ use oxim_spool::message::Body;
 
 use super::{Batch, DeliveryError, Transport, error_code};
 use crate::address::Address;
-use crate::delivery::Delivery;
 
 /// A message ready to be sent.
 pub struct Composed {
@@ -59,14 +58,22 @@ pub(crate) fn expansion_error(transport: &Transport, option: &str, error: &Expan
 ///
 /// # Errors
 /// An option that could not be expanded.
-pub fn compose(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Composed, DeliveryError> {
+pub fn compose(
+    transport: &Transport,
+    context: &mut Context,
+    batch: &Batch<'_>,
+) -> Result<Composed, DeliveryError> {
     let generic = &transport.generic;
-    let header = if generic.body_only { Vec::new() } else { header_block(delivery, transport, context, batch)? };
+    let header = if generic.body_only { Vec::new() } else { header_block(transport, context, batch)? };
     let body = (!generic.headers_only).then(|| batch.body.clone());
     Ok(Composed { header, body })
 }
 
-fn header_block(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<u8>, DeliveryError> {
+fn header_block(
+    transport: &Transport,
+    context: &mut Context,
+    batch: &Batch<'_>,
+) -> Result<Vec<u8>, DeliveryError> {
     let generic = &transport.generic;
     let mut out = Vec::with_capacity(4096);
     if generic.return_path_add {
@@ -128,8 +135,13 @@ fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// Names from the routers and from the transport. `Bcc:` of a resent message and the like were dealt with at reception.
-fn removed_names(transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<Vec<u8>>, DeliveryError> {
-    let mut names: Vec<Vec<u8>> = batch.addresses.first().map(|a| a.propagated.headers_remove.clone()).unwrap_or_default();
+fn removed_names(
+    transport: &Transport,
+    context: &mut Context,
+    batch: &Batch<'_>,
+) -> Result<Vec<Vec<u8>>, DeliveryError> {
+    let mut names: Vec<Vec<u8>> =
+        batch.addresses.first().map(|a| a.propagated.headers_remove.clone()).unwrap_or_default();
     if let Some(template) = &transport.generic.headers_remove {
         for item in expanded_items(transport, context, template, "headers_remove", b':')? {
             names.push(item.strip_suffix(b":").map_or(item.clone(), <[u8]>::to_vec));
@@ -145,9 +157,18 @@ fn added_lines(transport: &Transport, context: &mut Context) -> Result<Vec<Vec<u
     }
 }
 
-fn expanded_items(transport: &Transport, context: &mut Context, template: &Template, option: &str, separator: u8) -> Result<Vec<Vec<u8>>, DeliveryError> {
+fn expanded_items(
+    transport: &Transport,
+    context: &mut Context,
+    template: &Template,
+    option: &str,
+    separator: u8,
+) -> Result<Vec<Vec<u8>>, DeliveryError> {
     match template.expand(context) {
-        Ok(text) => Ok(oxim_lang::list::split_at(text.as_bytes(), separator).filter(|i| !i.is_empty()).map(std::borrow::Cow::into_owned).collect()),
+        Ok(text) => Ok(oxim_lang::list::split_at(text.as_bytes(), separator)
+            .filter(|i| !i.is_empty())
+            .map(std::borrow::Cow::into_owned)
+            .collect()),
         Err(ExpandError::Forced(_)) => Ok(Vec::new()),
         Err(error) => Err(expansion_error(transport, option, &error)),
     }
@@ -167,7 +188,11 @@ mod tests {
     #[test]
     fn each_original_recipient_once() {
         let parent = std::sync::Arc::new(Address::recipient("list@test.ex", 0));
-        let addresses = [Address::child(&parent, "a@test.ex"), Address::child(&parent, "b@test.ex"), Address::recipient("c@test.ex", 1)];
+        let addresses = [
+            Address::child(&parent, "a@test.ex"),
+            Address::child(&parent, "b@test.ex"),
+            Address::recipient("c@test.ex", 1),
+        ];
         assert_eq!(envelope_to(&addresses), b"list@test.ex, c@test.ex");
     }
 }

@@ -65,7 +65,8 @@ impl Generic {
     pub fn build(instance: &Instance) -> Result<Generic, Vec<ConfigError>> {
         let options = &instance.options;
         if options.bool("body_only") && options.bool("headers_only") {
-            let text = format!("{} transport: body_only and headers_only are mutually exclusive", instance.name);
+            let text =
+                format!("{} transport: body_only and headers_only are mutually exclusive", instance.name);
             return Err(vec![ConfigError::at(&instance.location, text)]);
         }
         Ok(Generic {

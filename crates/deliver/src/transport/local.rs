@@ -62,11 +62,12 @@ pub(super) fn framing_with(
     own_file: bool,
 ) -> Result<Framing, DeliveryError> {
     let _ = composed;
-    let mut part = |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
-        None | Some(Err(ExpandError::Forced(_))) => Ok(Vec::new()),
-        Some(Ok(text)) => Ok(text.into_bytes()),
-        Some(Err(error)) => Err(expansion_error(transport, option, &error)),
-    };
+    let mut part =
+        |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
+            None | Some(Err(ExpandError::Forced(_))) => Ok(Vec::new()),
+            Some(Ok(text)) => Ok(text.into_bytes()),
+            Some(Err(error)) => Err(expansion_error(transport, option, &error)),
+        };
     let keeps_defaults = !own_file || options.has_own_prefix;
     let mut prefix = if keeps_defaults { part(&options.prefix, "message_prefix")? } else { Vec::new() };
     let mut suffix = if keeps_defaults { part(&options.suffix, "message_suffix")? } else { Vec::new() };
@@ -150,13 +151,13 @@ pub(super) fn number_with_unit(text: &[u8]) -> Option<Limit> {
         _ => return None,
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let whole: u64 = whole.parse().ok()?;
-    let mut value = whole.checked_mul(scale)?;
-    let mut step = scale;
-    for digit in fraction.bytes() {
-        step /= 10;
-        value = value.checked_add(step.checked_mul(u64::from(digit.checked_sub(b'0')?))?)?;
+    if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
+    let parts = 10_u64.pow(u32::try_from(fraction.len()).ok()?);
+    let part: u64 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    let whole: u64 = whole.parse().ok()?;
+    let value = whole.checked_mul(scale)?.checked_add(part.checked_mul(scale)? / parts)?;
     let no_check = match modifiers {
         "" => false,
         "no_check" => true,
@@ -166,7 +167,11 @@ pub(super) fn number_with_unit(text: &[u8]) -> Option<Limit> {
 }
 
 /// Where a command runs: the transport's `current_directory`, else the router's, else the home directory, else `/`.
-pub(super) fn working_directory(transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<u8>, DeliveryError> {
+pub(super) fn working_directory(
+    transport: &Transport,
+    context: &mut Context,
+    batch: &Batch<'_>,
+) -> Result<Vec<u8>, DeliveryError> {
     let directory = match &transport.generic.current_directory {
         Some(template) => match template.expand(context) {
             Ok(text) => Some(text.into_bytes()),
@@ -179,18 +184,33 @@ pub(super) fn working_directory(transport: &Transport, context: &mut Context, ba
     let directory = directory.or_else(|| context.address.home.as_ref().map(|h| h.as_bytes().to_vec()));
     let directory = directory.filter(|d| !d.is_empty()).unwrap_or_else(|| b"/".to_vec());
     if !directory.starts_with(b"/") {
-        let text = format!("current directory \"{}\" for the {} transport is not absolute", String::from_utf8_lossy(&directory), transport.name);
+        let text = format!(
+            "current directory \"{}\" for the {} transport is not absolute",
+            String::from_utf8_lossy(&directory),
+            transport.name
+        );
         return Err(DeliveryError { code: error_code::EXPANSION_FAILED, text, ..DeliveryError::default() });
     }
     Ok(directory)
 }
 
 /// Performs the job as the batch's user, with the composed message.
-pub(super) fn perform(delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>, job: &Job, composed: &Composed) -> JobResult {
+pub(super) fn perform(
+    delivery: &Delivery,
+    transport: &Transport,
+    context: &mut Context,
+    batch: &Batch<'_>,
+    job: &Job,
+    composed: &Composed,
+) -> JobResult {
     let _ = (transport, context);
     match composed.reader() {
         Ok(mut reader) => delivery.agents.perform(&batch.identity, job, &mut reader),
-        Err(error) => JobResult::Deferred(Trouble { code: error.raw_os_error().unwrap_or(0), text: format!("failed to read the message: {error}"), ..Trouble::default() }),
+        Err(error) => JobResult::Deferred(Trouble {
+            code: error.raw_os_error().unwrap_or(0),
+            text: format!("failed to read the message: {error}"),
+            ..Trouble::default()
+        }),
     }
 }
 
@@ -201,7 +221,14 @@ pub(super) fn refused(batch: &Batch<'_>, result: JobResult) -> Run {
         JobResult::Failed(trouble) => Run::all(batch, &Outcome::Failed(error_of(trouble))),
         other => {
             let text = format!("unexpected answer of the delivery agent: {other:?}");
-            Run::all(batch, &Outcome::Deferred(DeliveryError { code: error_code::AGENT_LOST, text, ..DeliveryError::default() }))
+            Run::all(
+                batch,
+                &Outcome::Deferred(DeliveryError {
+                    code: error_code::AGENT_LOST,
+                    text,
+                    ..DeliveryError::default()
+                }),
+            )
         }
     }
 }
@@ -217,12 +244,26 @@ fn error_of(trouble: Trouble) -> DeliveryError {
 }
 
 /// The mailbox belongs to another transport (`file_format`): that one delivers.
-pub(super) fn hand_over(delivery: &Delivery, from: &Transport, context: &mut Context, batch: &Batch<'_>, name: &str) -> Run {
+pub(super) fn hand_over(
+    delivery: &Delivery,
+    from: &Transport,
+    context: &mut Context,
+    batch: &Batch<'_>,
+    name: &str,
+) -> Run {
     match delivery.transports.iter().find(|t| t.name == name) {
         Some(other) if other.name != from.name => other.driver.deliver(other, delivery, context, batch),
         _ => {
-            let text = format!("mailbox has unknown format: no transport \"{name}\" (file_format of {})", from.name);
-            Run::all(batch, &Outcome::Deferred(DeliveryError { code: error_code::BAD_FORMAT, text, ..DeliveryError::default() }))
+            let text =
+                format!("mailbox has unknown format: no transport \"{name}\" (file_format of {})", from.name);
+            Run::all(
+                batch,
+                &Outcome::Deferred(DeliveryError {
+                    code: error_code::BAD_FORMAT,
+                    text,
+                    ..DeliveryError::default()
+                }),
+            )
         }
     }
 }
@@ -236,11 +277,14 @@ mod tests {
         let value = |text: &str| number_with_unit(text.as_bytes()).map(|l| l.value);
         assert_eq!(value("10"), Some(10));
         assert_eq!(value("10M"), Some(10 << 20));
-        assert_eq!(value("1.5k"), Some(1535));
+        assert_eq!(value("1.5k"), Some(1536));
         assert_eq!(value(" 2G "), Some(2 << 30));
         assert_eq!(value("x"), None);
         assert_eq!(value("99999999999999999999"), None);
         assert_eq!(number_with_unit(b"75%"), Some(Limit { value: 75, no_check: false, is_percentage: true }));
-        assert_eq!(number_with_unit(b"5M/no_check"), Some(Limit { value: 5 << 20, no_check: true, is_percentage: false }));
+        assert_eq!(
+            number_with_unit(b"5M/no_check"),
+            Some(Limit { value: 5 << 20, no_check: true, is_percentage: false })
+        );
     }
 }

@@ -11,13 +11,13 @@ pub mod error_code;
 pub mod generic;
 mod local;
 pub mod pipe;
+mod unbuilt;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::{Context, Services};
-use oxim_lang::list::LogKind;
 use oxim_mail::message_id::MessageId;
 use oxim_spool::message::{Body, Message};
 
@@ -212,7 +212,13 @@ impl Run {
 /// A transport driver, built once from its options.
 pub trait Driver: Send + Sync {
     /// Delivers the batch. Runs on a worker thread and may block.
-    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch<'_>) -> Run;
+    fn deliver(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Run;
 
     /// Whether deliveries run as a user, one batch at a time, before the remote ones.
     fn is_local(&self) -> bool;
@@ -222,8 +228,6 @@ pub trait Driver: Send + Sync {
 
     /// Whether one run takes addresses of several domains.
     fn takes_domains(&self) -> bool;
-
-
 
     /// `batch_id`, or whatever else keeps addresses of one local transport apart.
     fn batch_id(&self) -> Option<&oxim_lang::expand::Template> {
@@ -265,15 +269,9 @@ impl Transport {
 
 /// Writes a line that is not about the outcome of an address: about a host, or what a command printed.
 pub(crate) fn log_main(services: &Services, batch: &Batch<'_>, text: &str) {
-    log_line(services, LogKind::Main, &format!("{} {text}", batch.message.id));
-}
-
-pub(crate) fn log_line(services: &Services, kind: LogKind, line: &str) {
-    match services.surroundings.get().and_then(|s| s.log.as_ref()) {
-        Some(sink) => sink(kind, line),
-        None => oxim_base::debug::line(oxim_base::debug::TRANSPORT, || line.to_owned()),
-    }
+    services.log().main(format!("{} {text}", batch.message.id));
 }
 
 /// All transport drivers.
-pub static TRANSPORTS: &[&TransportKind] = &[&appendfile::APPENDFILE, &pipe::PIPE];
+pub static TRANSPORTS: &[&TransportKind] =
+    &[&appendfile::APPENDFILE, &unbuilt::AUTOREPLY, &unbuilt::LMTP, &pipe::PIPE, &unbuilt::SMTP];

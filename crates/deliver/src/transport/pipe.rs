@@ -9,7 +9,7 @@ use oxim_base::Text;
 use oxim_lang::config::rows;
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::Context;
-use oxim_lang::expand::{ExpandError, Template};
+use oxim_lang::expand::Template;
 
 use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with};
@@ -19,7 +19,8 @@ use crate::agent::job::{CommandJob, CommandStatus, Job, JobResult};
 use crate::delivery::Delivery;
 
 /// The row.
-pub static PIPE: TransportKind = TransportKind { row: DriverRow { name: "pipe", options: rows::TRANSPORT_PIPE }, build };
+pub static PIPE: TransportKind =
+    TransportKind { row: DriverRow { name: "pipe", options: rows::TRANSPORT_PIPE }, build };
 
 const DEFAULT_PREFIX: &str = "From ${if def:return_path{$return_path}{MAILER-DAEMON}} ${tod_bsdinbox}\\n";
 
@@ -65,7 +66,9 @@ struct Pipe {
 
 fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     let options = &instance.options;
-    let fail = |text: &str| vec![ConfigError::at(&instance.location, format!("Error for {} transport:\n  {text}", instance.name))];
+    let fail = |text: &str| {
+        vec![ConfigError::at(&instance.location, format!("Error for {} transport:\n  {text}", instance.name))]
+    };
     if options.bool("return_output") && options.bool("return_fail_output") {
         return Err(fail("both return_output and return_fail_output are set"));
     }
@@ -78,8 +81,13 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     let (temporary, temporary_codes) = match options.string("temp_errors").unwrap_or("75:73").trim() {
         "*" => (TemporaryErrors::All, Vec::new()),
         list => {
-            let codes: Option<Vec<i32>> = oxim_lang::list::split(list.as_bytes()).map(|i| std::str::from_utf8(&i).ok()?.parse().ok()).collect();
-            (TemporaryErrors::Listed, codes.ok_or_else(|| fail("temp_errors must be a list of numbers or an asterisk"))?)
+            let codes: Option<Vec<i32>> = oxim_lang::list::split(list.as_bytes())
+                .map(|i| std::str::from_utf8(&i).ok()?.parse().ok())
+                .collect();
+            (
+                TemporaryErrors::Listed,
+                codes.ok_or_else(|| fail("temp_errors must be a list of numbers or an asterisk"))?,
+            )
         }
     };
     let use_shell = options.bool("use_shell");
@@ -88,7 +96,12 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
         None => None,
     };
     Ok(Box::new(Pipe {
-        command: command.map(|words| words.into_iter().map(|source| Argument { template: Template::compile(&source), source }).collect()),
+        command: command.map(|words| {
+            words
+                .into_iter()
+                .map(|source| Argument { template: Template::compile(&source), source })
+                .collect()
+        }),
         command_text: options.template("command"),
         allow_commands: options.template("allow_commands"),
         environment: options.template("environment"),
@@ -183,7 +196,12 @@ impl Pipe {
         Some(text.trim_start_matches('|').trim().to_owned())
     }
 
-    fn argv(&self, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<Text>, DeliveryError> {
+    fn argv(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<Vec<Text>, DeliveryError> {
         let redirected = Self::redirected(batch);
         if self.use_shell {
             return self.shell_argv(transport, context, redirected);
@@ -191,7 +209,8 @@ impl Pipe {
         match (redirected, &self.command) {
             (Some(line), command) if !self.force_command || command.is_none() => {
                 // The text of a forward file is a command, not a template.
-                let words = split_command(&line).map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
+                let words = split_command(&line)
+                    .map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
                 let mut out = Vec::new();
                 for word in words {
                     push_word(&word, batch, transport, &mut out, || Ok(Text::clean(word.clone())))?;
@@ -202,13 +221,19 @@ impl Pipe {
                 let mut out = Vec::new();
                 for argument in command {
                     if argument.source == "$address_pipe" && self.force_command {
-                        let words = split_command(line.as_deref().unwrap_or("")).map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
+                        let words = split_command(line.as_deref().unwrap_or(""))
+                            .map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
                         out.extend(words.into_iter().map(Text::from));
                         continue;
                     }
                     push_word(&argument.source, batch, transport, &mut out, || {
                         argument.template.expand(context).map_err(|e| {
-                            Self::error(format!("Expansion of \"{}\" from command \"{}\" in {} transport failed: {e}", argument.source, self.line(), transport.name))
+                            Self::error(format!(
+                                "Expansion of \"{}\" from command \"{}\" in {} transport failed: {e}",
+                                argument.source,
+                                self.line(),
+                                transport.name
+                            ))
                         })
                     })?;
                 }
@@ -222,17 +247,31 @@ impl Pipe {
         self.command_text.as_ref().map(|t| t.source().to_owned()).unwrap_or_default()
     }
 
-    fn shell_argv(&self, transport: &Transport, context: &mut Context, redirected: Option<String>) -> Result<Vec<Text>, DeliveryError> {
+    fn shell_argv(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        redirected: Option<String>,
+    ) -> Result<Vec<Text>, DeliveryError> {
         let line = match (redirected, &self.command_text) {
             (Some(line), _) => Text::clean(line),
-            (None, Some(template)) => template.expand(context).map_err(|e| expansion_error(transport, "command", &e))?,
-            (None, None) => return Err(Self::error(format!("no command specified for {} transport", transport.name))),
+            (None, Some(template)) => {
+                template.expand(context).map_err(|e| expansion_error(transport, "command", &e))?
+            }
+            (None, None) => {
+                return Err(Self::error(format!("no command specified for {} transport", transport.name)));
+            }
         };
         Ok(vec![Text::from("/bin/sh"), Text::from("-c"), line])
     }
 
     /// The program's path: absolute as it is, else looked for on `path`; then the restrictions.
-    fn program(&self, transport: &Transport, context: &mut Context, name: &Text) -> Result<Vec<u8>, DeliveryError> {
+    fn program(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        name: &Text,
+    ) -> Result<Vec<u8>, DeliveryError> {
         if name.is_foreign() {
             let text = format!("Tainted '{name}' (command for {} transport) not permitted", transport.name);
             return Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() });
@@ -241,7 +280,10 @@ impl Pipe {
         let bytes = name.as_bytes();
         if !permitted && (!self.restrict_to_path || bytes.contains(&b'/')) {
             let text = if self.restrict_to_path {
-                format!("\"/\" found in \"{name}\" (command for {} transport) - failed for security reasons", transport.name)
+                format!(
+                    "\"/\" found in \"{name}\" (command for {} transport) - failed for security reasons",
+                    transport.name
+                )
             } else {
                 format!("\"{name}\" command not permitted by {} transport", transport.name)
             };
@@ -253,7 +295,9 @@ impl Pipe {
         let path = self.path.expand(context).map_err(|e| expansion_error(transport, "path", &e))?;
         for directory in path.as_bytes().split(|b| *b == b':') {
             let candidate = [directory, b"/", bytes].concat();
-            if std::fs::metadata(std::ffi::OsStr::new(&*String::from_utf8_lossy(&candidate))).is_ok_and(|m| m.is_file()) {
+            if std::fs::metadata(std::ffi::OsStr::new(&*String::from_utf8_lossy(&candidate)))
+                .is_ok_and(|m| m.is_file())
+            {
                 return Ok(candidate);
             }
         }
@@ -261,21 +305,37 @@ impl Pipe {
         Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() })
     }
 
-    fn is_permitted(&self, transport: &Transport, context: &mut Context, name: &Text) -> Result<bool, DeliveryError> {
+    fn is_permitted(
+        &self,
+        transport: &Transport,
+        context: &mut Context,
+        name: &Text,
+    ) -> Result<bool, DeliveryError> {
         match &self.allow_commands {
             Some(template) => {
-                let list = template.expand(context).map_err(|e| expansion_error(transport, "allow_commands", &e))?;
+                let list =
+                    template.expand(context).map_err(|e| expansion_error(transport, "allow_commands", &e))?;
                 Ok(oxim_lang::list::split(list.as_bytes()).any(|item| item.as_ref() == name.as_bytes()))
             }
             None => Ok(!self.restrict_to_path),
         }
     }
 
-    fn environment(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DeliveryError> {
+    fn environment(
+        &self,
+        delivery: &Delivery,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DeliveryError> {
         let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut set = |name: &str, value: &[u8]| all.push((name.as_bytes().to_vec(), value.to_vec()));
         if let [only] = batch.addresses.as_slice() {
-            let local_part = only.ancestors().next().filter(|_| only.kind != AddressKind::Mail).map_or(&only.routed_local_part, |p| &p.routed_local_part);
+            let local_part = only
+                .ancestors()
+                .next()
+                .filter(|_| only.kind != AddressKind::Mail)
+                .map_or(&only.routed_local_part, |p| &p.routed_local_part);
             for name in ["LOCAL_PART", "LOGNAME", "USER"] {
                 set(name, local_part);
             }
@@ -304,18 +364,29 @@ impl Pipe {
             let list = template.expand(context).map_err(|e| expansion_error(transport, "environment", &e))?;
             for item in oxim_lang::list::split(list.as_bytes()) {
                 let mut halves = item.splitn(2, |b| *b == b'=');
-                all.push((halves.next().unwrap_or_default().to_vec(), halves.next().unwrap_or_default().to_vec()));
+                all.push((
+                    halves.next().unwrap_or_default().to_vec(),
+                    halves.next().unwrap_or_default().to_vec(),
+                ));
             }
         }
         Ok(all)
     }
 
-    fn job(&self, delivery: &Delivery, transport: &Transport, context: &mut Context, batch: &Batch<'_>, composed: &Composed) -> Result<CommandJob, DeliveryError> {
+    fn job(
+        &self,
+        delivery: &Delivery,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+        composed: &Composed,
+    ) -> Result<CommandJob, DeliveryError> {
         let argv = self.argv(transport, context, batch)?;
         let Some((first, arguments)) = argv.split_first() else {
             return Err(Self::error(format!("no command specified for {} transport", transport.name)));
         };
-        let program = if self.use_shell { first.as_bytes().to_vec() } else { self.program(transport, context, first)? };
+        let program =
+            if self.use_shell { first.as_bytes().to_vec() } else { self.program(transport, context, first)? };
         let mut words = vec![program];
         words.extend(arguments.iter().map(|a| a.as_bytes().to_vec()));
         let directory = local::working_directory(transport, context, batch)?;
@@ -335,7 +406,14 @@ impl Pipe {
     }
 
     /// What the command's end means (manual section 29.2).
-    fn judge(&self, transport: &Transport, command: &str, status: CommandStatus, output: Vec<u8>, write_error: Option<String>) -> Outcome {
+    fn judge(
+        &self,
+        transport: &Transport,
+        command: &str,
+        status: CommandStatus,
+        output: Vec<u8>,
+        write_error: Option<String>,
+    ) -> Outcome {
         let name = &transport.name;
         let error = |text: String, freeze: bool| DeliveryError {
             code: error_code::UNKNOWN,
@@ -345,12 +423,25 @@ impl Pipe {
             ..DeliveryError::default()
         };
         let outcome = match status {
-            CommandStatus::TimedOut if self.timeout_defer => Outcome::Deferred(error("pipe delivery process timed out".to_owned(), false)),
-            CommandStatus::TimedOut => Outcome::Failed(error("pipe delivery process timed out".to_owned(), false)),
-            CommandStatus::TooMuchOutput => Outcome::Failed(error(format!("Too much output from pipe to \"{command}\": killed"), false)),
+            CommandStatus::TimedOut if self.timeout_defer => {
+                Outcome::Deferred(error("pipe delivery process timed out".to_owned(), false))
+            }
+            CommandStatus::TimedOut => {
+                Outcome::Failed(error("pipe delivery process timed out".to_owned(), false))
+            }
+            CommandStatus::TooMuchOutput => {
+                Outcome::Failed(error(format!("Too much output from pipe to \"{command}\": killed"), false))
+            }
             CommandStatus::Signal(signal) if !self.ignore_status || self.freeze_signal => {
-                let text = format!("Child process of {name} transport (running command \"{command}\") was terminated by signal {signal} ({})", signal_name(signal));
-                if self.freeze_signal { Outcome::Deferred(error(text, true)) } else { Outcome::Failed(error(text, false)) }
+                let text = format!(
+                    "Child process of {name} transport (running command \"{command}\") was terminated by signal {signal} ({})",
+                    signal_name(signal)
+                );
+                if self.freeze_signal {
+                    Outcome::Deferred(error(text, true))
+                } else {
+                    Outcome::Failed(error(text, false))
+                }
             }
             CommandStatus::NotStarted(_) if self.freeze_exec_fail => {
                 let text = format!("pipe process failed to exec \"{command}\"");
@@ -361,32 +452,55 @@ impl Pipe {
             CommandStatus::Signal(_) => Outcome::Delivered(Delivered::default()),
         };
         match (outcome, write_error) {
-            (Outcome::Delivered(_), Some(text)) => Outcome::Deferred(error(format!("Error \"{text}\" while writing to {name} transport's pipe"), false)),
+            (Outcome::Delivered(_), Some(text)) => Outcome::Deferred(error(
+                format!("Error \"{text}\" while writing to {name} transport's pipe"),
+                false,
+            )),
             (outcome, _) => self.with_output(outcome, output, &error),
         }
     }
 
-    fn judge_code(&self, name: &str, command: &str, code: i32, error: &dyn Fn(String, bool) -> DeliveryError) -> Outcome {
+    fn judge_code(
+        &self,
+        name: &str,
+        command: &str,
+        code: i32,
+        error: &dyn Fn(String, bool) -> DeliveryError,
+    ) -> Outcome {
         if code == 0 || self.ignore_status {
             return Outcome::Delivered(Delivered::default());
         }
         let hint = match code {
             127 => " (could mean unable to exec or command does not exist)",
-            _ if code > 128 => &format!(" (could mean shell command ended by signal {} ({}))", code - 128, signal_name(code - 128)),
+            _ if code > 128 => &format!(
+                " (could mean shell command ended by signal {} ({}))",
+                code - 128,
+                signal_name(code - 128)
+            ),
             _ => sysexit_hint(code),
         };
         let text = format!("Child process of {name} transport returned {code}{hint} from command: {command}");
-        if self.is_temporary(code) { Outcome::Deferred(error(text, false)) } else { Outcome::Failed(error(text, false)) }
+        if self.is_temporary(code) {
+            Outcome::Deferred(error(text, false))
+        } else {
+            Outcome::Failed(error(text, false))
+        }
     }
 
     /// Output can turn success into failure, and goes with a failure to the sender.
-    fn with_output(&self, outcome: Outcome, output: Vec<u8>, error: &dyn Fn(String, bool) -> DeliveryError) -> Outcome {
+    fn with_output(
+        &self,
+        outcome: Outcome,
+        output: Vec<u8>,
+        error: &dyn Fn(String, bool) -> DeliveryError,
+    ) -> Outcome {
         if output.is_empty() {
             return outcome;
         }
         match outcome {
             Outcome::Delivered(_) if self.return_output => {
-                let mut failure = error("Child process produced output (return_output is set)".to_owned(), false);
+                let mut failure =
+                    error("Child process produced output (return_output is set)".to_owned(), false);
                 failure.bounce_text = Some(String::new());
                 failure.output = output;
                 Outcome::Failed(failure)
@@ -399,7 +513,14 @@ impl Pipe {
         }
     }
 
-    fn log_first_line(&self, delivery: &Delivery, transport: &Transport, batch: &Batch<'_>, outcome: &Outcome, output: &[u8]) {
+    fn log_first_line(
+        &self,
+        delivery: &Delivery,
+        transport: &Transport,
+        batch: &Batch<'_>,
+        outcome: &Outcome,
+        output: &[u8],
+    ) {
         let wanted = match outcome {
             Outcome::Delivered(_) => self.log_output,
             Outcome::Failed(_) => self.log_output || self.log_fail_output,
@@ -408,7 +529,15 @@ impl Pipe {
         let line = output.split(|b| *b == b'\n').find(|l| !l.trim_ascii().is_empty());
         if let (true, Some(line)) = (wanted, line) {
             let address = batch.addresses.first().map(|a| a.text()).unwrap_or_default();
-            super::log_main(&delivery.services, batch, &format!("<{address}>: {} transport output: {}", transport.name, String::from_utf8_lossy(line)));
+            super::log_main(
+                &delivery.services,
+                batch,
+                &format!(
+                    "<{address}>: {} transport output: {}",
+                    transport.name,
+                    String::from_utf8_lossy(line)
+                ),
+            );
         }
     }
 }
@@ -430,7 +559,8 @@ fn push_word(
 }
 
 fn signal_name(signal: i32) -> String {
-    nix::sys::signal::Signal::try_from(signal).map_or_else(|_| "unknown signal".to_owned(), |s| s.as_str().to_owned())
+    nix::sys::signal::Signal::try_from(signal)
+        .map_or_else(|_| "unknown signal".to_owned(), |s| s.as_str().to_owned())
 }
 
 /// What the codes of sysexits.h mean.
@@ -456,8 +586,14 @@ fn sysexit_hint(code: i32) -> &'static str {
 }
 
 impl Driver for Pipe {
-    fn deliver(&self, transport: &Transport, delivery: &Delivery, context: &mut Context, batch: &Batch<'_>) -> Run {
-        let composed = match compose::compose(delivery, transport, context, batch) {
+    fn deliver(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Run {
+        let composed = match compose::compose(transport, context, batch) {
             Ok(composed) => composed,
             Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
         };
