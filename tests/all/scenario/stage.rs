@@ -133,7 +133,7 @@ impl Stage {
         match section.kind.as_str() {
             "run" => Some(self.run(section, None)),
             "user-run" => Some(self.run(section, Some("daemon"))),
-            "sh" => Some(output_of(Command::new("sh").args(["-c", &section.body]).current_dir(TOP), None)),
+            "sh" => Some(output_of(Command::new("sh").args(["-c", &section.body]).current_dir(TOP).env("EXIM", &self.binary).env("TZ", "UTC"), None)),
             "daemon" => {
                 self.start_daemon(&section.argument);
                 None
