@@ -76,6 +76,7 @@ pub fn walk(
     let outer_name = context.delivery.router_name.take();
     let outer_path = context.delivery.return_path.take();
     let outer_mode = std::mem::replace(&mut context.delivery.verify_mode, purpose.verify_mode());
+    let outer_captures = std::mem::take(&mut context.local.captures);
     let mut walk = Walk { delivery, context, purpose, notices, declined: None };
     let mut place = address.start.take().map_or(0, |id| id.0);
     let mut last = None;
@@ -90,6 +91,7 @@ pub fn walk(
             Next::Decided(walked) => break *walked,
         }
     };
+    context.local.captures = outer_captures;
     context.delivery.router_name = outer_name;
     context.delivery.return_path = outer_path;
     context.delivery.verify_mode = outer_mode;
@@ -101,6 +103,8 @@ impl Walk<'_> {
     fn ask(&mut self, router: &Router, address: &mut Address) -> Next {
         debug::line(debug::ROUTE, || format!("--------> {} router <--------", router.name));
         let next = router.id.0.saturating_add(1);
+        // $0, $1… of one router's lists are not the next one's.
+        self.context.local.captures.clear();
         self.context.delivery.router_name = Some(router.name.clone());
         self.context.delivery.return_path.clone_from(&address.propagated.errors_to);
         match self.round_again(router, address) {

@@ -140,7 +140,7 @@ impl Redirect {
         let Some(data) = source::read(&self.source, run, user.as_ref())? else {
             return Ok(Verdict::Decline(None));
         };
-        if let Some(kind) = filter_kind(&data) {
+        if let Some(kind) = filter_kind(data.as_bytes()) {
             let text = if self.allow_filter {
                 format!("error in filter data: {kind} filter files are not implemented yet")
             } else {
@@ -151,8 +151,13 @@ impl Redirect {
         let parsed = {
             let settings = run.delivery.settings.syntax;
             let directory = self.include_directory.as_deref();
-            let mut include = |name: &str| source::include(run, name, directory, user.as_ref());
-            list::read(&data, self.allowed, &settings, &mut include).map_err(|text| {
+            let mut include = |name: &str| {
+                if data.is_foreign() {
+                    return Err(format!("Tainted name '{name}' for included file not permitted"));
+                }
+                source::include(run, name, directory, user.as_ref())
+            };
+            list::read(data.as_bytes(), self.allowed, &settings, &mut include).map_err(|text| {
                 Problem::new(error_code::BAD_REDIRECT, format!("error in redirect data: {text}"))
             })?
         };

@@ -1,6 +1,7 @@
 //! Where redirection data comes from: an expanded string, or a file that passes its checks. Manual section 22.1.
 
 use nix::errno::Errno;
+use oxim_base::Text;
 use oxim_lang::expand::{ExpandError, Template};
 
 use super::super::{Problem, Run, error_code};
@@ -37,11 +38,11 @@ pub enum Source {
     File(Template, Checks),
 }
 
-/// The data, if there is any.
+/// The data, if there is any. A file's contents belong to the user who may name files: they are clean.
 ///
 /// # Errors
 /// The expansion failed, or the file is not as it must be: the address is deferred.
-pub fn read(source: &Source, run: &mut Run<'_>, user: Option<&Identity>) -> Result<Option<Vec<u8>>, Problem> {
+pub fn read(source: &Source, run: &mut Run<'_>, user: Option<&Identity>) -> Result<Option<Text>, Problem> {
     let (template, checks) = match source {
         Source::Data(template) => (template, None),
         Source::File(template, checks) => (template, Some(checks)),
@@ -58,18 +59,17 @@ pub fn read(source: &Source, run: &mut Run<'_>, user: Option<&Identity>) -> Resu
         }
     };
     let Some(checks) = checks else {
-        return Ok(Some(text.into_bytes()));
+        return Ok(Some(text));
     };
     if text.is_foreign() {
         let text = format!("Tainted name '{text}' for file read not permitted");
-        run.log_panic(&text);
         return Err(Problem::new(error_code::BAD_REDIRECT, text));
     }
     let path = text.as_bytes();
     if !path.starts_with(b"/") {
         return Err(Problem::new(error_code::BAD_REDIRECT, format!("\"{text}\" is not an absolute path")));
     }
-    checks.read(run, path, user)
+    Ok(checks.read(run, path, user)?.map(Text::clean))
 }
 
 impl Checks {
