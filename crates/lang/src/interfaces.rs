@@ -46,7 +46,7 @@ impl Interfaces {
                 match address.ip() {
                     IpAddr::V4(v4) if v4.is_unspecified() => interfaces.all_v4 = true,
                     IpAddr::V6(v6) if v6.is_unspecified() => interfaces.all_v6 = true,
-                    ip => {
+                    ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => {
                         interfaces.fixed.insert(ip);
                     }
                 }

@@ -172,6 +172,10 @@ pub fn surround(config: &Config, services: &Arc<Services>, runtime: Option<tokio
             .hosts_treat_as_local
             .as_ref()
             .map(|text| List::compile(ListKind::Domain, text)),
+        dns_again_means_nonexist: main
+            .dns_again_means_nonexist
+            .as_ref()
+            .map(|text| List::compile(ListKind::Domain, text)),
         interfaces: Interfaces::new(
             &main.local_interfaces,
             main.extra_local_interfaces.as_deref().unwrap_or(""),

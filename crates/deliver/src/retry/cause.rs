@@ -127,7 +127,7 @@ impl Cause {
 
 /// Where the address of a host came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Route {
     /// An address record of the domain itself.
     A,
     /// An MX record.
@@ -136,7 +136,7 @@ pub enum Route {
 
 /// The commands whose replies rules can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub(super) enum Command {
     /// DATA, or the data.
     Data,
     /// MAIL.
@@ -157,7 +157,7 @@ impl Command {
 
 /// The last two digits of a 4xx reply, as far as they are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digits {
+pub(super) struct Digits {
     second: Option<u16>,
     third: Option<u16>,
 }
@@ -176,7 +176,7 @@ impl Digits {
 
 /// The second field of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorField {
+pub(super) enum ErrorField {
     /// `*`.
     Any,
     /// `auth_failed`.
@@ -230,7 +230,7 @@ impl ErrorField {
     ///
     /// # Errors
     /// Exim's text.
-    pub fn parse(name: &str) -> Result<ErrorField, String> {
+    pub(super) fn parse(name: &str) -> Result<ErrorField, String> {
         let plain = [
             ("*", ErrorField::Any),
             ("auth_failed", ErrorField::AuthFailed),
@@ -280,7 +280,7 @@ impl ErrorField {
 
     /// Whether a failure is meant.
     #[must_use]
-    pub fn admits(self, cause: Cause) -> bool {
+    pub(super) fn admits(self, cause: Cause) -> bool {
         let through = |wanted: Option<Route>, mx: bool| wanted.is_none_or(|route| (route == Route::Mx) == mx);
         match (self, cause) {
             (ErrorField::Any, _)
@@ -305,7 +305,7 @@ impl ErrorField {
 
     /// The field as `-brt` shows it. Exim shows `*` for all those that have no further parts.
     #[must_use]
-    pub fn show(self) -> String {
+    pub(super) fn show(self) -> String {
         let with = |word: &str, route: Option<Route>| match route {
             None => word.to_owned(),
             Some(Route::A) => format!("{word}_A"),

@@ -36,11 +36,11 @@ pub(super) fn step(
         (Pattern::EndsWith(_) | Pattern::Regex(_), _) => by_name(context, item, address, name, &hit),
         (Pattern::Literal, Some(address)) => {
             let host = item.text.to_string_lossy();
-            Ok(by_address_of(context, &host, address, name).map_hit(&hit))
+            Ok(by_address_of(context, &host, address, name)?.map_hit(&hit))
         }
         (Pattern::LocalName, Some(address)) => {
             let host = surroundings::primary_hostname(context);
-            Ok(by_address_of(context, &host, address, name).map_hit(&hit))
+            Ok(by_address_of(context, &host, address, name)?.map_hit(&hit))
         }
         // Without an address nothing that looks at one can match; the rest belongs to other kinds of list.
         (
@@ -67,15 +67,20 @@ impl Step {
 }
 
 /// A plain name: its addresses are looked up and compared.
-fn by_address_of(context: &mut Context, host: &str, address: IpAddr, name: HostName<'_>) -> Step {
+fn by_address_of(
+    context: &mut Context,
+    host: &str,
+    address: IpAddr,
+    name: HostName<'_>,
+) -> Result<Step, Defer> {
     if matches!(name, HostName::None) {
-        return Step::Miss;
+        return Ok(Step::Miss);
     }
     let found = match surroundings::resolver(context) {
         Ok(resolver) => resolver.addresses_of(host, surroundings::family(context)),
         Err(reason) => Lookup::AskAgain(reason),
     };
-    match found {
+    Ok(match found {
         Lookup::Found(answer) => {
             walk::trace(context, || {
                 let addresses: Vec<String> = answer.records.iter().map(|a| format!("address={a}")).collect();
@@ -87,7 +92,10 @@ fn by_address_of(context: &mut Context, host: &str, address: IpAddr, name: HostN
                 Step::Miss
             }
         }
-        Lookup::NotThere(_) => {
+        Lookup::AskAgain(reason) if !surroundings::again_means_nonexist(context, host)? => {
+            Step::Unanswered(format!("DNS lookup of {host} deferred: {reason}"))
+        }
+        Lookup::NotThere(_) | Lookup::AskAgain(_) => {
             let caller = context.connection.full_host();
             let during = if caller.is_empty() {
                 String::new()
@@ -97,8 +105,7 @@ fn by_address_of(context: &mut Context, host: &str, address: IpAddr, name: HostN
             surroundings::log_main(context, &format!("no IP address found for host {host}{during}"));
             Step::Unknown(format!("failed to find IP address for {host}"))
         }
-        Lookup::AskAgain(reason) => Step::Unanswered(format!("DNS lookup of {host} deferred: {reason}")),
-    }
+    })
 }
 
 /// What is known of a host's names.

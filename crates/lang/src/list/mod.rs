@@ -294,9 +294,11 @@ impl List {
     }
 }
 
-/// Parsed lists by kind and text, for lists that come out of expansions. Emptied when full.
-static REMEMBERED: LazyLock<parking_lot::RwLock<HashMap<(ListKind, Text), Arc<Items>>>> =
-    LazyLock::new(Default::default);
+/// Parsed lists by kind and text.
+type ParsedLists = HashMap<(ListKind, Text), Arc<Items>>;
+
+/// For lists that come out of expansions. Emptied when full.
+static REMEMBERED: LazyLock<parking_lot::RwLock<ParsedLists>> = LazyLock::new(Default::default);
 
 /// Longer texts are parsed each time: they are unlikely to come again.
 const REMEMBERED_BYTES_MAX: usize = 16 * 1024;

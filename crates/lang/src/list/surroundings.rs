@@ -31,6 +31,8 @@ pub struct Surroundings {
     pub primary_hostname: String,
     /// `hosts_treat_as_local`, for `@mx_any` and kin.
     pub hosts_treat_as_local: Option<List>,
+    /// `dns_again_means_nonexist`: names for which "ask again" means "not there".
+    pub dns_again_means_nonexist: Option<List>,
     /// Which addresses are this host's.
     pub interfaces: Interfaces,
     /// Which addresses host names are looked up for (`disable_ipv6`).
@@ -77,7 +79,18 @@ pub(super) fn is_local_address(context: &Context, address: IpAddr) -> bool {
 
 /// Whether a host name is in `hosts_treat_as_local`.
 pub(super) fn is_treated_as_local(context: &mut Context, host: &str) -> Result<bool, Defer> {
-    let Some(list) = of(context).hosts_treat_as_local.clone() else {
+    let list = of(context).hosts_treat_as_local.clone();
+    is_in(context, list, host)
+}
+
+/// Whether a name that cannot be looked up now is to be taken for one that does not exist.
+pub(super) fn again_means_nonexist(context: &mut Context, host: &str) -> Result<bool, Defer> {
+    let list = of(context).dns_again_means_nonexist.clone();
+    is_in(context, list, host)
+}
+
+fn is_in(context: &mut Context, list: Option<List>, host: &str) -> Result<bool, Defer> {
+    let Some(list) = list else {
         return Ok(false);
     };
     let captures = context.local.captures.clone();

@@ -255,6 +255,19 @@ mod tests {
         assert_eq!(full(b"k9"), "k9  data");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn the_index_finds_what_a_scan_finds(data in "[ab:\"\\\\ #\n\t]{0,60}", key in "[abAB:# ]{1,4}") {
+            let index = Index::new(data.clone().into_bytes());
+            let scanned = index.items.keys().find(|(_, k)| k.eq_ignore_ascii_case(key.as_bytes())).map(|(at, _)| at);
+            proptest::prop_assert_eq!(index.offset(key.as_bytes()), scanned);
+            if let Some(at) = scanned {
+                let found = index.items.data(at, false);
+                proptest::prop_assert!(!found.contains(&b'\n') && found.len() <= data.len());
+            }
+        }
+    }
+
     #[test]
     fn escapes_in_quoted_keys() {
         assert_eq!(dequote(b"\"a\\tb\\101\\x41\\q\" x"), (b"a\tbAAq".to_vec(), 16));

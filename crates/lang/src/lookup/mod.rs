@@ -72,10 +72,13 @@ pub struct LookupKind {
     pub doc: &'static str,
 }
 
+/// Opens the file of a single-key lookup; the error is Exim's text.
+pub type OpenFile = fn(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String>;
+
 /// How a lookup type is asked.
 pub enum Style {
     /// Single-key: a file (or directory), then one key after the other.
-    KeyedFile(fn(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String>),
+    KeyedFile(OpenFile),
     /// Query-style: one text, in a language of its own.
     Query(fn(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Option<Text>, LookupError>),
     /// Known by name and refused; the text says why, and what to do.
@@ -281,7 +284,7 @@ pub fn find(
 fn find_in_file(
     context: &mut Context,
     lookup: &LookupType,
-    open: fn(&[u8]) -> Result<Arc<dyn KeyedFile>, String>,
+    open: OpenFile,
     key: &Text,
     path: &Text,
 ) -> Result<Option<Found>, LookupError> {
