@@ -8,6 +8,7 @@ use oxim_mail::address::{address_list, parse};
 
 use crate::address::{Address, AddressKind, HostDnssec, Refusal, RouteHost};
 use crate::delivery::Delivery;
+use crate::rewrite::Place;
 use crate::router::worklist::{Decided, RouteRequest};
 use crate::router::{Problem, Purpose};
 use crate::verify::{Verified, VerifyOptions};
@@ -72,12 +73,7 @@ impl Delivery {
                 }
                 Ok(parsed) => {
                     let address = self.qualified(parsed.address, parsed.local_part_end.is_some(), mode);
-                    let address = match mode {
-                        TestMode::Route | TestMode::VerifyRecipient => {
-                            self.rewrite_for_test(context, address, &mut result)
-                        }
-                        TestMode::VerifySender => address,
-                    };
+                    let address = self.rewritten(context, address, mode, &mut result);
                     match mode {
                         TestMode::Route => self.show_route(context, address, Purpose::Test, &mut result),
                         TestMode::VerifyRecipient if shows_route => {
@@ -107,15 +103,22 @@ impl Delivery {
         address
     }
 
-    fn rewrite_for_test(&self, context: &mut Context, address: Vec<u8>, result: &mut TestResult) -> Vec<u8> {
-        match self.rewrite_redirected(context, &address) {
-            Some(rewritten) => {
-                let _ =
-                    writeln!(result.text, "Address rewritten as: {}", String::from_utf8_lossy(&rewritten));
-                rewritten
-            }
-            None => address,
+    fn rewritten(
+        &self,
+        context: &mut Context,
+        address: Vec<u8>,
+        mode: TestMode,
+        result: &mut TestResult,
+    ) -> Vec<u8> {
+        let place = match mode {
+            TestMode::Route | TestMode::VerifyRecipient => Place::EnvelopeTo,
+            TestMode::VerifySender => Place::EnvelopeFrom,
+        };
+        let new = self.rewrite.address(context, place, &address, &self.rewrite_settings);
+        if new != address {
+            let _ = writeln!(result.text, "Address rewritten as: {}", String::from_utf8_lossy(&new));
         }
+        new
     }
 
     fn show_verification(

@@ -1,6 +1,6 @@
 //! `-bt`, `-bv` and `-bvs`: routes or verifies addresses and prints what came of it.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, Write};
 
 use oxim_deliver::delivery::Delivery;
 use oxim_deliver::route_test::TestMode;
@@ -17,19 +17,17 @@ pub fn run(program: &Program, delivery: &Delivery, context: &mut Context, mode: 
         worst = worst.max(result.status as u8);
     };
     if program.line.arguments.is_empty() {
-        let prompts = io::stdin().is_terminal();
-        for line in io::stdin().lock().split(b'\n') {
-            let Ok(line) = line else { break };
-            if !line.trim_ascii().is_empty() {
-                test(line.trim_ascii());
-            }
-            if prompts {
-                print!("> ");
-                let _ = io::stdout().flush();
-            }
+        // Exim prompts whatever standard input is, and answers an empty line too.
+        let mut lines = io::stdin().lock().split(b'\n');
+        loop {
+            print!("> ");
+            let _ = io::stdout().flush();
+            let Some(Ok(line)) = lines.next() else { break };
+            test(line.trim_ascii());
         }
+        println!();
     } else {
-        for argument in &program.line.arguments {
+        for argument in program.line.arguments.iter().filter(|argument| !argument.is_empty()) {
             test(argument);
         }
     }
