@@ -322,7 +322,7 @@ impl Message {
         let lines = u64::try_from(spooled.headers.line_count()).unwrap_or(u64::MAX);
         let received_count = spooled.headers.find(b"received").count();
         Message {
-            id: Some(spooled.id.clone()),
+            id: Some(spooled.id),
             headers: spooled.headers.clone(),
             recipients: spooled.recipients.clone(),
             sender: spooled.sender.clone(),

@@ -57,6 +57,31 @@ pub fn address_to_ascii(address: &[u8]) -> Result<Vec<u8>, IdnaError> {
     Ok([local, b"@", &to_ascii(domain)?].concat())
 }
 
+/// A local part in the A-label form that `utf8_localpart_to_alabel` gives: ASCII ones as they are.
+///
+/// # Errors
+/// A local part that is not UTF-8, or too long.
+pub fn local_part_to_ascii(local_part: &[u8]) -> Result<Vec<u8>, IdnaError> {
+    if local_part.is_ascii() {
+        return Ok(local_part.to_vec());
+    }
+    let error = || IdnaError { domain: local_part.to_vec() };
+    let text = std::str::from_utf8(local_part).map_err(|_| error())?;
+    let encoded = idna::punycode::encode_str(text).ok_or_else(error)?;
+    Ok(format!("xn--{encoded}").into_bytes())
+}
+
+/// The local part that such a form stands for. None if it does not begin with `xn--`.
+///
+/// # Errors
+/// A form that stands for nothing.
+pub fn local_part_to_unicode(local_part: &[u8]) -> Result<Option<Vec<u8>>, IdnaError> {
+    let Some(encoded) = local_part.strip_prefix(b"xn--") else { return Ok(None) };
+    let text = std::str::from_utf8(encoded).ok();
+    let decoded = text.and_then(idna::punycode::decode_to_string);
+    decoded.map(|d| Some(d.into_bytes())).ok_or_else(|| IdnaError { domain: local_part.to_vec() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use oxim_base::Text;
 
 use super::{Condition, ConditionRow};
+use crate::config::Status;
 use crate::context::Context;
 use crate::expand::{Body, ExpandError, Fault, Parser};
 use crate::host::{AclOutcome, AclVerdict};
@@ -12,6 +13,7 @@ pub(crate) const ACL_STRINGS_MAX: usize = 10;
 
 pub(super) static ROWS: &[&ConditionRow] = &[&ConditionRow {
     name: "acl",
+    status: Status::Works,
     doc: "The named ACL accepts; its message is in `$value`.",
     examples: &[],
     may_block: true,
@@ -44,7 +46,9 @@ impl Condition for Acl {
         let holds = match verdict.outcome {
             AclOutcome::Accept => true,
             AclOutcome::Deny => false,
-            other => return Err(failure(&name, &other)),
+            AclOutcome::Defer | AclOutcome::Discard | AclOutcome::Drop | AclOutcome::Error(_) => {
+                return Err(failure(&name, &verdict.outcome));
+            }
         };
         context.local.value = Some(verdict.message.unwrap_or_default());
         Ok(holds)

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use oxim_base::Text;
 
 use super::{Condition, ConditionRow, strings};
+use crate::config::Status;
 use crate::context::Context;
 use crate::expand::{Body, ExpandError, Fault, Parser, integer};
 
@@ -64,7 +65,7 @@ type Examples = &'static [(&'static str, &'static str)];
 type Parse = fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>;
 
 const fn number(name: &'static str, doc: &'static str, examples: Examples, parse: Parse) -> ConditionRow {
-    ConditionRow { name, doc, examples, may_block: false, sets_captures: false, parse }
+    ConditionRow { name, doc, examples, status: Status::Works, may_block: false, sets_captures: false, parse }
 }
 
 const fn text(name: &'static str, doc: &'static str, examples: Examples, parse: Parse) -> ConditionRow {

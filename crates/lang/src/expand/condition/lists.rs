@@ -5,6 +5,7 @@
 use oxim_base::Text;
 
 use super::{Condition, ConditionRow, strings};
+use crate::config::Status;
 use crate::context::Context;
 use crate::expand::operator::ip;
 use crate::expand::{Body, ExpandError, Fault, Parser};
@@ -43,7 +44,7 @@ const fn row(
     examples: &'static [(&'static str, &'static str)],
     parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
 ) -> ConditionRow {
-    ConditionRow { name, doc, examples, may_block: false, sets_captures: true, parse }
+    ConditionRow { name, doc, examples, status: Status::Works, may_block: false, sets_captures: true, parse }
 }
 
 struct InList {

@@ -1,6 +1,7 @@
 //! `and`, `or`, and the conditions that try every element of a list.
 
 use super::{Condition, ConditionRow, Test, strings};
+use crate::config::Status;
 use crate::context::Context;
 use crate::expand::{Body, ExpandError, Fault, Parser, elements, json};
 use oxim_base::Text;
@@ -56,7 +57,7 @@ const fn row(
     examples: &'static [(&'static str, &'static str)],
     parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
 ) -> ConditionRow {
-    ConditionRow { name, doc, examples, may_block: false, sets_captures: false, parse }
+    ConditionRow { name, doc, examples, status: Status::Works, may_block: false, sets_captures: false, parse }
 }
 
 struct Group {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::{Body, ExpandError, Fault, Parser};
+use crate::config::Status;
 use crate::context::Context;
 
 pub(crate) mod acl;
@@ -23,12 +24,22 @@ pub struct ConditionRow {
     pub doc: &'static str,
     /// Expressions with what they give in an empty context.
     pub examples: &'static [(&'static str, &'static str)],
+    /// Whether it is built; the others are refused where they stand.
+    pub status: Status,
     /// Whether it may wait for a file, a process or the network.
     pub may_block: bool,
     /// Whether it may set `$0`….
     pub sets_captures: bool,
     /// Reads its arguments, after the name.
     pub(crate) parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
+}
+
+impl ConditionRow {
+    /// Whether it is built.
+    #[must_use]
+    pub fn is_built(&self) -> bool {
+        self.status == Status::Works
+    }
 }
 
 /// A compiled condition.

@@ -7,6 +7,7 @@ use oxim_base::Text;
 use sha1::{Digest, Sha1};
 
 use super::{Condition, ConditionRow, strings};
+use crate::config::Status;
 use crate::context::Context;
 use crate::expand::operator::hash::lower_hex;
 use crate::expand::{Body, ExpandError, Fault, Parser};
@@ -32,14 +33,14 @@ const fn row(
     examples: &'static [(&'static str, &'static str)],
     parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
 ) -> ConditionRow {
-    ConditionRow { name, doc, examples, may_block: false, sets_captures: false, parse }
+    ConditionRow { name, doc, examples, status: Status::Works, may_block: false, sets_captures: false, parse }
 }
 
 const fn refused(
     name: &'static str,
     parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
 ) -> ConditionRow {
-    row(name, "Not implemented yet.", &[], parse)
+    ConditionRow { status: Status::NotYet, ..row(name, "Not implemented yet.", &[], parse) }
 }
 
 struct CryptEq {
@@ -73,11 +74,19 @@ fn crypt_equal(plain: &[u8], encrypted: &Text) -> Result<bool, ExpandError> {
     match scheme.as_slice() {
         b"{md5}" => Ok(digest_equal(&Md5::digest(plain), data)),
         b"{sha1}" => Ok(digest_equal(&Sha1::digest(plain), data)),
-        b"{crypt}" | b"{crypt16}" => {
-            Err(ExpandError::Failed("crypt() passwords are not implemented yet in \"crypteq\"".to_owned()))
-        }
+        b"{crypt}" => unix_equal(plain, data),
+        b"{crypt16}" => Err(ExpandError::Failed("{crypt16} passwords are not implemented yet".to_owned())),
         _ => Err(ExpandError::Failed(format!("unknown encryption mechanism in \"{encrypted}\""))),
     }
+}
+
+/// Compares with a crypt(3) hash. A text that is no hash (`x`, `*`, `!`) equals nothing.
+fn unix_equal(plain: &[u8], hash: &[u8]) -> Result<bool, ExpandError> {
+    let Ok(hash) = std::str::from_utf8(hash) else { return Ok(false) };
+    if ["$y$", "$gy$", "$7$"].iter().any(|prefix| hash.starts_with(prefix)) {
+        return Err(ExpandError::Failed("yescrypt and scrypt passwords are not implemented yet".to_owned()));
+    }
+    Ok(pwhash::unix::verify(plain, hash))
 }
 
 /// Compares with a digest in base 64 or hexadecimal, told apart by length.
@@ -112,6 +121,25 @@ mod tests {
             assert_eq!(crypt_equal(b"Test", &Text::from(encrypted)), Ok(false), "{encrypted}");
         }
         assert_eq!(crypt_equal(b"test", &Text::new()), Ok(false));
+    }
+
+    #[test]
+    fn crypt_hashes_compare_by_scheme() {
+        for encrypted in [
+            "aaqPiZY5xR5l.",
+            "{crypt}aaqPiZY5xR5l.",
+            "$1$abc$B..HicC/afMveWeNyfNsf/",
+            "$5$abc$xhLlZvoXRNo2v63CS0Ku6RxTjR8AtjqvUgTrPKnxyb1",
+            "$6$abc$XdYVWINHFqAPqCkQNpBc64k/whmYeD3VETO0Hk79c4aGoQEvgiYKd/03lbc/XloI0fcMwRw.Rj.dZbn3LdPVz.",
+            "$2b$05$abcdefghijklmnopqrstuuMceFj4VbmHOj8C7PetMxzZkwre/z.Ri",
+        ] {
+            assert_eq!(crypt_equal(b"test", &Text::from(encrypted)), Ok(true), "{encrypted}");
+            assert_eq!(crypt_equal(b"tesT", &Text::from(encrypted)), Ok(false), "{encrypted}");
+        }
+        for nothing in ["x", "*", "!", "$9$abc$def"] {
+            assert_eq!(crypt_equal(b"test", &Text::from(nothing)), Ok(false), "{nothing}");
+        }
+        assert!(crypt_equal(b"test", &Text::from("$y$j9T$abcdefgh$4aYJlpUYBQ")).is_err());
         assert!(crypt_equal(b"test", &Text::from("{foo}abc")).is_err());
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use oxim_base::Text;
 
 use super::{Condition, ConditionRow, strings};
+use crate::config::Status;
 use crate::context::Context;
 use crate::expand::operator::ip;
 use crate::expand::variable::{HeaderReference, VariableReference, hint};
@@ -88,7 +89,7 @@ const fn row(
     examples: &'static [(&'static str, &'static str)],
     parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
 ) -> ConditionRow {
-    ConditionRow { name, doc, examples, may_block: false, sets_captures: false, parse }
+    ConditionRow { name, doc, examples, status: Status::Works, may_block: false, sets_captures: false, parse }
 }
 
 type OneTest = fn(&mut Context, &Text) -> Result<bool, ExpandError>;

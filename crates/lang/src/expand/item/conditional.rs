@@ -3,6 +3,7 @@
 use oxim_base::Text;
 
 use super::{Item, ItemRow};
+use crate::config::Status;
 use crate::context::Context;
 use crate::expand::condition::Test;
 use crate::expand::yes_no::Branches;
@@ -11,6 +12,7 @@ use crate::expand::{ExpandError, Fault, Parser};
 /// `${if <condition> {<string1>}{<string2>}}`.
 pub(super) static IF: ItemRow = ItemRow {
     name: "if",
+    status: Status::Works,
     doc: "The first string if the condition is true, else the second; without strings `true` or nothing.",
     examples: &[
         ("${if eq{a}{a}{yes}{no}}", "yes"),

@@ -91,7 +91,7 @@ fn end(parser: &mut Parser<'_>, item: &str) -> Result<(), Fault> {
 fn inside(error: ExpandError, item: &str) -> ExpandError {
     match error {
         ExpandError::Failed(message) => ExpandError::Failed(format!("{message} inside \"{item}\" item")),
-        other => other,
+        ExpandError::Forced(_) | ExpandError::Defer(_) => error,
     }
 }
 

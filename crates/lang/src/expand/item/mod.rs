@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use oxim_base::Text;
 
 use super::{ExpandError, Fault, Parser};
+use crate::config::Status;
 use crate::context::Context;
 
 mod conditional;
@@ -26,10 +27,20 @@ pub struct ItemRow {
     pub doc: &'static str,
     /// Expressions with what they give in an empty context.
     pub examples: &'static [(&'static str, &'static str)],
+    /// Whether it is built; the others are refused where they stand.
+    pub status: Status,
     /// Whether it may wait for a file, a process or the network.
     pub may_block: bool,
     /// Reads its arguments, after the name, to its closing brace.
     pub(crate) parse: fn(&mut Parser<'_>) -> Result<Box<dyn Item>, Fault>,
+}
+
+impl ItemRow {
+    /// Whether it is built.
+    #[must_use]
+    pub fn is_built(&self) -> bool {
+        self.status == Status::Works
+    }
 }
 
 /// A compiled item.
@@ -43,7 +54,7 @@ type Parse = fn(&mut Parser<'_>) -> Result<Box<dyn Item>, Fault>;
 
 /// A row for an item that does not block.
 const fn row(name: &'static str, doc: &'static str, examples: Examples, parse: Parse) -> ItemRow {
-    ItemRow { name, doc, examples, may_block: false, parse }
+    ItemRow { name, doc, examples, status: Status::Works, may_block: false, parse }
 }
 
 /// All items, by file.

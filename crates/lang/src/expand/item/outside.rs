@@ -60,7 +60,9 @@ impl Item for Acl {
                 out.push(&verdict.message.unwrap_or_default());
                 Ok(())
             }
-            other => Err(acl::failure(&name, &other)),
+            AclOutcome::Defer | AclOutcome::Discard | AclOutcome::Drop | AclOutcome::Error(_) => {
+                Err(acl::failure(&name, &verdict.outcome))
+            }
         }
     }
 }
@@ -226,9 +228,11 @@ where
         let _ = end_of_request();
     }
     let mut reader = stream;
-    read_all(&mut reader).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => "socket read timed out".to_owned(),
-        _ => format!("read from socket {name} failed: {}", system_error(&error)),
+    read_all(&mut reader).map_err(|error| {
+        if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) {
+            return "socket read timed out".to_owned();
+        }
+        format!("read from socket {name} failed: {}", system_error(&error))
     })
 }
 

@@ -49,6 +49,28 @@ pub(super) static ROWS: &[&OperatorRow] = &[
                 .map_err(|e| failed("utf8", &s, "alabel", &e))
         },
     ),
+    &operator(
+        "utf8_localpart_from_alabel",
+        "A local part in UTF-8.",
+        &[("${utf8_localpart_from_alabel:xn--b-eha}", "bü")],
+        |_, _, s| match idna::local_part_to_unicode(s.as_bytes()) {
+            Ok(Some(bytes)) => Ok(s.derive(bytes)),
+            Ok(None) => {
+                Err(ExpandError::Failed(format!("error converting alabel ({s}) to utf8: bad alabel prefix")))
+            }
+            Err(error) => Err(failed("alabel", &s, "utf8", &error)),
+        },
+    ),
+    &operator(
+        "utf8_localpart_to_alabel",
+        "A local part in ASCII.",
+        &[("${utf8_localpart_to_alabel:Bü.x}", "xn--B.x-hoa"), ("${utf8_localpart_to_alabel:abc}", "abc")],
+        |_, _, s| {
+            idna::local_part_to_ascii(s.as_bytes())
+                .map(|bytes| s.derive(bytes))
+                .map_err(|e| failed("utf8", &s, "alabel", &e))
+        },
+    ),
 ];
 
 fn failed(from: &str, text: &Text, to: &str, error: &idna::IdnaError) -> ExpandError {
