@@ -1,0 +1,219 @@
+//! Bounce messages: one for each address that errors go to, with all addresses that failed for it (RFC 3461, 3464).
+//!
+//! The wording is Exim's unless `bounce_message_file` gives another (manual section 49.2).
+
+use std::fmt::Write as _;
+use std::io::Read;
+
+use oxim_base::clock::Stamp;
+use oxim_lang::config::Config;
+use oxim_spool::message::{Body, Message, Ret};
+
+use crate::address::{Address, AddressKind};
+use crate::submission::Submission;
+use crate::transport::DeliveryError;
+
+/// An address that failed, and why.
+pub struct Failure {
+    /// The address.
+    pub address: Address,
+    /// Why.
+    pub error: DeliveryError,
+}
+
+/// Makes the bounce for failures that are told to one recipient. The failures are in the order in which they happened, last first.
+#[must_use]
+pub fn compose(config: &Config, message: &Message, body: &Body, errors_to: &[u8], failures: &[&Failure]) -> Submission {
+    let main = &config.main;
+    let boundary = boundary(message);
+    let mut out = String::new();
+    let names: Vec<String> = failures.iter().filter(|f| !f.address.is_hidden_in_bounces).map(|f| shown(&f.address)).collect();
+    if !names.is_empty() {
+        let _ = writeln!(out, "X-Failed-Recipients: {}", names.join(",\n  "));
+    }
+    let _ = writeln!(out, "Auto-Submitted: auto-replied");
+    let _ = writeln!(out, "From: {}", main.dsn_from_text());
+    let _ = writeln!(out, "To: {}", String::from_utf8_lossy(errors_to));
+    if let Some(reply_to) = &main.errors_reply_to {
+        let _ = writeln!(out, "Reply-To: {reply_to}");
+    }
+    if let Some(references) = references(message) {
+        let _ = writeln!(out, "References: {references}");
+    }
+    let _ = writeln!(out, "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0");
+    let is_own = errors_to == message.sender.as_slice();
+    let _ = writeln!(out, "Subject: Mail delivery failed{}\n", if is_own { ": returning message to sender" } else { "" });
+    let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
+    opening(&mut out, message, is_own);
+    for failure in failures {
+        let _ = writeln!(out, "  {}", described(&failure.address));
+        for line in bounce_text(&failure.error).lines() {
+            let _ = writeln!(out, "    {line}");
+        }
+    }
+    outputs(&mut out, failures);
+    let _ = writeln!(out, "\n--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}", main.smtp_active_hostname_text());
+    if let Some(id) = &message.dsn_envid {
+        let _ = writeln!(out, "Original-Envelope-ID: {}", String::from_utf8_lossy(id));
+    }
+    out.push('\n');
+    // The first, then the others from the last on: Exim's order.
+    let order = failures.iter().take(1).chain(failures.iter().skip(1).rev());
+    for failure in order {
+        status_fields(&mut out, failure);
+    }
+    let mut text = out.into_bytes();
+    returned_message(&mut text, config, message, body, &boundary);
+    Submission { sender: Vec::new(), recipients: vec![errors_to.to_vec()], text, about: Some(message.id) }
+}
+
+fn opening(out: &mut String, message: &Message, is_own: bool) {
+    out.push_str("This message was created automatically by mail delivery software.\n\n");
+    if is_own {
+        out.push_str(
+            "A message that you sent could not be delivered to one or more of its\nrecipients. This is a permanent error. The following address(es) failed:\n\n",
+        );
+    } else {
+        let _ = write!(
+            out,
+            "A message sent by\n\n  <{}>\n\ncould not be delivered to one or more of its recipients. The following\naddress(es) failed:\n\n",
+            String::from_utf8_lossy(&message.sender)
+        );
+    }
+}
+
+/// What commands printed goes back to the sender.
+fn outputs(out: &mut String, failures: &[&Failure]) {
+    let mut first = true;
+    for failure in failures.iter().filter(|f| !f.error.output.is_empty()) {
+        if first {
+            out.push_str("\nThe following text was generated during the delivery attempt");
+            out.push_str(if failures.iter().filter(|f| !f.error.output.is_empty()).count() > 1 { "s:\n" } else { ":\n" });
+            first = false;
+        }
+        let _ = writeln!(out, "\n------ {} ------\n\n{}", described(&failure.address), String::from_utf8_lossy(&failure.error.output).trim_end_matches('\n'));
+    }
+}
+
+/// The address that is named to the sender: the original one, if its child is to be hidden.
+fn shown(address: &Address) -> String {
+    match address.kind {
+        AddressKind::Mail if !address.is_hidden_in_bounces => address.text(),
+        _ => address.top().text(),
+    }
+}
+
+/// The address in the list of failures, with its origin where that is another.
+fn described(address: &Address) -> String {
+    if address.is_hidden_in_bounces && address.parent.is_some() {
+        return format!("(generated from {})", address.top().text());
+    }
+    match address.kind {
+        AddressKind::Mail if address.parent.is_none() || address.top().address == address.address => address.text(),
+        AddressKind::Mail => format!("{}\n    (generated from {})", address.text(), address.top().text()),
+        AddressKind::Pipe => format!("pipe to {}\n    generated by {}", address.text(), parent_text(address)),
+        AddressKind::File | AddressKind::Directory => format!("save to {}\n    generated by {}", address.text(), parent_text(address)),
+        AddressKind::Reply => format!("autoreply to {}\n    generated by {}", address.text(), parent_text(address)),
+    }
+}
+
+fn parent_text(address: &Address) -> String {
+    address.ancestors().next().map(Address::text).unwrap_or_default()
+}
+
+fn bounce_text(error: &DeliveryError) -> String {
+    let host = error.host.as_ref().map(|h| match h.address {
+        Some(ip) if h.name != ip.to_string() => format!("host {} [{ip}]\n", h.name),
+        Some(ip) => format!("host [{ip}]\n"),
+        None => String::new(),
+    });
+    let text = error.bounce_text.clone().unwrap_or_else(|| error.text.clone());
+    format!("{}{text}", host.unwrap_or_default())
+}
+
+fn status_fields(out: &mut String, failure: &Failure) {
+    let address = &failure.address;
+    let _ = writeln!(out, "Action: failed");
+    if let Some(orcpt) = &address.dsn.orcpt {
+        let _ = writeln!(out, "Original-Recipient: {}", String::from_utf8_lossy(orcpt));
+    }
+    let _ = writeln!(out, "Final-Recipient: rfc822;{}", shown(address));
+    let reply = failure.error.smtp_reply.as_deref().map(String::from_utf8_lossy);
+    let _ = writeln!(out, "Status: {}", reply.as_deref().and_then(enhanced_status).unwrap_or("5.0.0"));
+    if let Some(host) = failure.error.host.as_ref().filter(|_| reply.is_some()) {
+        let _ = writeln!(out, "Remote-MTA: dns; {}", host.name);
+    }
+    if let Some(reply) = reply {
+        let _ = writeln!(out, "Diagnostic-Code: smtp; {}", reply.lines().next().unwrap_or(""));
+    }
+    out.push('\n');
+}
+
+/// `5.1.1` out of `550 5.1.1 no such user`.
+fn enhanced_status(reply: &str) -> Option<&str> {
+    let word = reply.get(4..)?.split([' ', '\r', '\n']).next()?;
+    let mut parts = word.split('.');
+    let class = parts.next()?;
+    let is_number = |p: Option<&str>| p.is_some_and(|t| !t.is_empty() && t.len() <= 3 && t.bytes().all(|b| b.is_ascii_digit()));
+    (matches!(class, "4" | "5") && is_number(parts.next()) && is_number(parts.next()) && parts.next().is_none()).then_some(word)
+}
+
+/// Unique enough that no body holds it.
+pub(crate) fn boundary(message: &Message) -> String {
+    let now = Stamp::now();
+    format!("{}-eximdsn-{}{}", now.seconds, now.micros, message.id.as_str().bytes().map(u32::from).sum::<u32>())
+}
+
+/// `References:` of a report: those of the message, and its own id.
+pub(crate) fn references(message: &Message) -> Option<String> {
+    let body = |name: &[u8]| {
+        message.headers.find(name).map(|h| String::from_utf8_lossy(h.body()).split_ascii_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let id = body(b"Message-ID")?;
+    let older = body(b"References").or_else(|| body(b"In-Reply-To"));
+    Some(older.map_or(id.clone(), |o| format!("{o} {id}")))
+}
+
+/// The last part: the message itself, or its header, as `bounce_return_message`, `bounce_return_body`,
+/// `bounce_return_size_limit` and RET want it.
+fn returned_message(text: &mut Vec<u8>, config: &Config, message: &Message, body: &Body, boundary: &str) {
+    let main = &config.main;
+    let wants_body = main.bounce_return_body && message.dsn_ret != Some(Ret::Headers);
+    let limit = u64::try_from(main.bounce_return_size_limit).unwrap_or(0);
+    let too_long = wants_body && limit > 0 && message.size_with(body.len()) > limit;
+    if main.bounce_return_message {
+        let with_body = wants_body && !too_long;
+        let kind = if with_body { "message/rfc822" } else { "text/rfc822-headers" };
+        text.extend_from_slice(format!("--{boundary}\nContent-type: {kind}\n\n").as_bytes());
+        text.extend_from_slice(b"Return-path: <");
+        text.extend_from_slice(&message.sender);
+        text.extend_from_slice(b">\n");
+        for header in message.headers.iter_live() {
+            text.extend_from_slice(&header.text);
+        }
+        text.push(b'\n');
+        if with_body {
+            let mut reader = body.reader();
+            // The message is in the spool: a body that cannot be read now ends the copy, not the report.
+            let _ = reader.by_ref().read_to_end(text);
+            if !text.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+        }
+        text.push(b'\n');
+    }
+    text.extend_from_slice(format!("--{boundary}--\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enhanced_codes_only_where_they_are_complete() {
+        assert_eq!(enhanced_status("550 5.1.1 unknown"), Some("5.1.1"));
+        assert_eq!(enhanced_status("550 5.1 unknown"), None);
+        assert_eq!(enhanced_status("550 unknown"), None);
+        assert_eq!(enhanced_status("550"), None);
+    }
+}

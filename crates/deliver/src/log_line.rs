@@ -1,0 +1,241 @@
+//! The lines of the main log that tell what became of an address (manual section 53.7 and after).
+//!
+//! `=>` delivered, `->` a further address of the same delivery, `>>` cut through, `**` failed, `==` deferred, `*>` with -N.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use oxim_lang::context::Context;
+use oxim_spool::log::{LogSelector, LogSelectors};
+
+use crate::address::{Address, AddressKind};
+use crate::delivery::Delivery;
+use crate::transport::{Delivered, DeliveryError, HostUsed};
+
+/// What lines about one message have in common.
+pub struct Lines<'a> {
+    /// Everything that is configured.
+    pub delivery: &'a Delivery,
+    /// Which fields are wanted.
+    pub selectors: &'a LogSelectors,
+    /// Envelope sender of the message.
+    pub sender: &'a [u8],
+    /// How long the message has been on the queue.
+    pub on_queue: Duration,
+    /// Size of the message, for `+delivery_size`.
+    pub size: u64,
+}
+
+impl Lines<'_> {
+    fn has(&self, selector: LogSelector) -> bool {
+        self.selectors.has(selector)
+    }
+
+    /// `=> bob <bob@test.ex> R=all T=mbox`; `first` is false for further addresses of the same run.
+    #[must_use]
+    pub fn delivered(&self, address: &Address, done: &Delivered, first: bool, dont_deliver: bool, took: Duration, return_path: &[u8]) -> String {
+        let mark = if dont_deliver { "*>" } else if first { "=>" } else { "->" };
+        let mut line = format!("{mark} {}", self.address_text(address));
+        if self.has(LogSelector::SenderOnDelivery) {
+            let _ = write!(line, " F=<{}>", lossy(self.sender));
+        }
+        if self.has(LogSelector::ReturnPathOnDelivery) {
+            let _ = write!(line, " P=<{}>", lossy(return_path));
+        }
+        self.router_and_transport(&mut line, address);
+        if self.has(LogSelector::DeliverySize) {
+            let _ = write!(line, " S={}", self.size);
+        }
+        if let Some(host) = &done.host {
+            self.host(&mut line, host, true);
+        }
+        if let Some(text) = done.confirmation.as_deref().filter(|_| self.has(LogSelector::SmtpConfirmation)) {
+            let _ = write!(line, " C=\"{}\"", escaped(text));
+        }
+        if self.has(LogSelector::QueueTime) {
+            let _ = write!(line, " QT={}", self.interval(self.on_queue));
+        }
+        if self.has(LogSelector::DeliverTime) {
+            let _ = write!(line, " DT={}", self.interval(took));
+        }
+        line
+    }
+
+    /// What stands behind the mark of a failed address: `bob@test.ex R=x T=y: no such user`.
+    #[must_use]
+    pub fn failed(&self, address: &Address, error: &DeliveryError) -> String {
+        let mut line = self.full_address(address);
+        if self.has(LogSelector::SenderOnDelivery) {
+            let _ = write!(line, " F=<{}>", lossy(self.sender));
+        }
+        self.router_and_transport(&mut line, address);
+        if let Some(host) = &error.host {
+            self.host(&mut line, host, false);
+        }
+        if !error.text.is_empty() {
+            let _ = write!(line, ": {}", error.text);
+        }
+        line
+    }
+
+    /// What stands behind the mark of a deferred address: `bob@test.ex R=x T=y defer (-1): come back later`.
+    #[must_use]
+    pub fn deferred(&self, address: &Address, error: &DeliveryError) -> String {
+        let mut line = self.full_address(address);
+        self.router_and_transport(&mut line, address);
+        let _ = write!(line, " defer ({})", error.code);
+        if error.code > 0 {
+            let _ = write!(line, ": {}", nix::errno::Errno::from_raw(error.code).desc());
+        }
+        if let Some(host) = &error.host {
+            self.host(&mut line, host, false);
+        }
+        if !error.text.is_empty() {
+            let _ = write!(line, ": {}", error.text);
+        }
+        line
+    }
+
+    fn router_and_transport(&self, line: &mut String, address: &Address) {
+        if let Some(router) = address.router.and_then(|id| self.delivery.routers.get(id.0)) {
+            let _ = write!(line, " R={}", router.name);
+        }
+        if let Some(transport) = address.transport.and_then(|id| self.delivery.transports.get(id.0)) {
+            let _ = write!(line, " T={}", transport.name);
+        }
+    }
+
+    /// The address in the style that its router asks for, with where it came from.
+    fn address_text(&self, address: &Address) -> String {
+        let mut text = match (address.is_logged_as_local, address.kind) {
+            (true, AddressKind::Mail) => lossy(&address.local_part_without_affixes()),
+            _ => self.shown(address),
+        };
+        self.origin(&mut text, address, address.is_logged_as_local);
+        text
+    }
+
+    /// The whole address, with where it came from.
+    fn full_address(&self, address: &Address) -> String {
+        let mut text = self.shown(address);
+        self.origin(&mut text, address, false);
+        text
+    }
+
+    fn shown(&self, address: &Address) -> String {
+        match address.kind {
+            AddressKind::Directory | AddressKind::File | AddressKind::Pipe | AddressKind::Mail => address.text(),
+            AddressKind::Reply => format!(">{}", address.text().trim_start_matches('>')),
+        }
+    }
+
+    /// `(parent) <original>`: the addresses between only under `+all_parents`, the original if it is another text.
+    fn origin(&self, text: &mut String, address: &Address, always: bool) {
+        let parents: Vec<&Address> = address.ancestors().filter(|a| !a.is_unseen_copy).collect();
+        let top = parents.last().copied().unwrap_or(address);
+        let between = parents.iter().rev().skip(1).rev();
+        if self.has(LogSelector::AllParents) {
+            for parent in between {
+                let _ = write!(text, " ({})", parent.text());
+            }
+        } else if address.kind != AddressKind::Mail && parents.len() > 1 {
+            // A pipe or file says nothing of whose it is: its parent is always shown.
+            if let Some(parent) = parents.first() {
+                let _ = write!(text, " ({})", parent.text());
+            }
+        }
+        if always || !parents.is_empty() && top.address != address.address {
+            let _ = write!(text, " <{}>", top.text());
+        }
+    }
+
+    fn host(&self, line: &mut String, host: &HostUsed, success: bool) {
+        let Some(address) = host.address else {
+            let _ = write!(line, " H={}", host.name);
+            return;
+        };
+        let literal = format!("{address}");
+        if self.has(LogSelector::Dnssec) && host.is_dnssec {
+            line.push_str(" DS");
+        }
+        let name = if host.name == literal { String::new() } else { format!("{} ", host.name) };
+        let _ = write!(line, " H={name}[{literal}]");
+        if self.has(LogSelector::OutgoingPort) {
+            let _ = write!(line, ":{}", host.port);
+        }
+        if let Some(local) = host.local.filter(|_| self.has(LogSelector::OutgoingInterface)) {
+            let _ = write!(line, " I=[{}]:{}", local.ip(), local.port());
+        }
+        if let Some(tls) = &host.tls {
+            self.tls(line, tls);
+        }
+        if let Some(name) = host.authenticator.as_ref().filter(|_| success) {
+            let _ = write!(line, " A={name}");
+        }
+        if success && host.is_pipelined && self.has(LogSelector::Pipelining) {
+            line.push_str(" L");
+        }
+        if success && host.is_chunked {
+            line.push_str(" K");
+        }
+    }
+
+    fn tls(&self, line: &mut String, tls: &oxim_net::tls::TlsFacts) {
+        if self.has(LogSelector::TlsCipher) {
+            let _ = write!(line, " X={}", tls.cipher);
+        }
+        if self.has(LogSelector::TlsCertificateVerified) {
+            let _ = write!(line, " CV={}", if tls.verified { "yes" } else { "no" });
+        }
+        if let Some(name) = tls.peer_dn.as_ref().filter(|_| self.has(LogSelector::TlsPeerdn)) {
+            let _ = write!(line, " DN=\"{name}\"");
+        }
+    }
+
+    fn interval(&self, time: Duration) -> String {
+        if self.has(LogSelector::Millisec) {
+            return format!("{}.{:03}s", time.as_secs(), time.subsec_millis());
+        }
+        oxim_base::clock::interval(time.as_secs())
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// For a quoted field: what is not printable becomes an escape, quotes and backslashes get a backslash.
+fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(byte));
+            }
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x20..=0x7e => out.push(char::from(byte)),
+            other => {
+                let _ = write!(out, "\\{other:03o}");
+            }
+        }
+    }
+    out
+}
+
+/// Sets what variables read while a line or a message about an address is made.
+pub fn enter(context: &mut Context, address: &Address) {
+    crate::router::scope::enter(context, address);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confirmations_are_one_printable_line() {
+        assert_eq!(escaped(b"250 \"ok\"\n\x01"), "250 \\\"ok\\\"\\n\\001");
+    }
+}

@@ -1,0 +1,73 @@
+//! Groups routed addresses into batches: which addresses one run of a transport takes (manual chapter 25 and section 30.1).
+//!
+//! Local transports take one address at a time unless `batch_max` says more; remote ones take all addresses that go to
+//! the same hosts with the same sender and header changes, up to `max_rcpt`.
+
+use std::sync::Arc;
+
+use crate::address::{Address, AddressKind};
+use crate::transport::Transport;
+
+/// Addresses for one run of one transport.
+pub struct Group {
+    /// Index of the transport in the configuration.
+    pub transport: usize,
+    /// The addresses, in the order in which they were routed.
+    pub addresses: Vec<Address>,
+    /// The expansion of `batch_id` that they share.
+    pub batch_id: Option<Vec<u8>>,
+}
+
+/// What `plan` needs to know of each address beyond the address itself.
+pub struct Routed {
+    /// The address.
+    pub address: Address,
+    /// The expansion of its transport's `batch_id`; `None` if there is no such option.
+    pub batch_id: Option<Vec<u8>>,
+}
+
+/// Makes the groups, local ones first.
+#[must_use]
+pub fn plan(routed: Vec<Routed>, transports: &[Arc<Transport>]) -> (Vec<Group>, Vec<Group>) {
+    let (mut local, mut remote): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
+    for Routed { address, batch_id } in routed {
+        let Some((index, transport)) = address.transport.and_then(|id| transports.get(id.0).map(|t| (id.0, t))) else { continue };
+        let groups = if transport.driver.is_local() { &mut local } else { &mut remote };
+        let limit = addresses_max(transport, &address);
+        let fits = |group: &&mut Group| {
+            group.transport == index
+                && (limit == 0 || group.addresses.len() < limit)
+                && group.batch_id == batch_id
+                && group.addresses.first().is_some_and(|first| go_together(transport, first, &address))
+        };
+        match groups.iter_mut().find(fits) {
+            Some(group) => group.addresses.push(address),
+            None => groups.push(Group { transport: index, addresses: vec![address], batch_id }),
+        }
+    }
+    (local, remote)
+}
+
+/// Files, directories and replies are never batched; pipes only where `batch_max` allows it.
+fn addresses_max(transport: &Transport, address: &Address) -> usize {
+    match address.kind {
+        AddressKind::File | AddressKind::Directory | AddressKind::Reply => 1,
+        AddressKind::Mail | AddressKind::Pipe => transport.driver.addresses_max(),
+    }
+}
+
+/// Whether two addresses of one transport may be in one run.
+fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
+    let same_domain = a.domain == b.domain || transport.driver.takes_domains();
+    let same_text = a.kind == AddressKind::Mail && b.kind == AddressKind::Mail || a.address == b.address;
+    same_domain
+        && same_text
+        && a.kind == b.kind
+        && a.hosts == b.hosts
+        && a.fallback_hosts == b.fallback_hosts
+        && a.propagated.errors_to == b.propagated.errors_to
+        && a.propagated.headers_add == b.propagated.headers_add
+        && a.propagated.headers_remove == b.propagated.headers_remove
+        && a.run_as == b.run_as
+        && a.router_home == b.router_home
+}

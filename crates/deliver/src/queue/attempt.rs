@@ -1,0 +1,410 @@
+//! One delivery attempt on one message: route, plan, deliver, settle, report.
+//!
+//! Runs on a worker thread and may block. Whatever happens, the claim ends as removal, as an updated message, or as a
+//! message that nothing was done to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxim_base::clock::Stamp;
+use oxim_base::debug;
+use oxim_lang::context::Context;
+use oxim_spool::message::{Message, NotifyFlags};
+use oxim_spool::store::{Claim, Store};
+use parking_lot::Mutex;
+
+use crate::address::{Address, DsnRequest};
+use crate::bounce::{self, Failure};
+use crate::delivery::Delivery;
+use crate::log_line::Lines;
+use crate::plan;
+use crate::queue::{local_runs, remote_runs, warning};
+use crate::router::{Purpose, RouteRequest};
+use crate::settle::{Settlement, Tally};
+use crate::submission::Submitter;
+use crate::transport::{DeliveryError, error_code};
+
+/// How an attempt is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttemptOptions {
+    /// Retry times are not looked at (`-M`, `-qf`).
+    pub force: bool,
+    /// Frozen messages are delivered too, and thawed (`-M`, `-qff`).
+    pub force_frozen: bool,
+    /// All addresses fail (`-Mg`).
+    pub give_up: bool,
+    /// Remote addresses wait (`-ql`, `-odqs`).
+    pub local_only: bool,
+    /// A queue runner makes it: `$queue_running`.
+    pub queue_running: bool,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The message is gone.
+    Finished,
+    /// It is tried again; not before this time as far as retry rules say.
+    Deferred {
+        /// Earliest time at which an address is due.
+        due: Stamp,
+    },
+    /// It is frozen.
+    Frozen,
+    /// Nothing could be done now: the spool did not allow it.
+    Untouched,
+}
+
+/// Makes one attempt.
+pub fn attempt(delivery: &Arc<Delivery>, store: &dyn Store, submitter: &dyn Submitter, claim: Claim, options: AttemptOptions) -> Ended {
+    let mut attempt = Attempt { delivery, store, submitter, claim, options, thawed: false };
+    match attempt.check_frozen() {
+        Frozen::StaysSo => return Ended::Frozen,
+        Frozen::IsCancelled => return attempt.cancel(),
+        Frozen::No => {}
+    }
+    attempt.deliver()
+}
+
+enum Frozen {
+    No,
+    StaysSo,
+    IsCancelled,
+}
+
+struct Attempt<'a> {
+    delivery: &'a Arc<Delivery>,
+    store: &'a dyn Store,
+    submitter: &'a dyn Submitter,
+    claim: Claim,
+    options: AttemptOptions,
+    thawed: bool,
+}
+
+impl Attempt<'_> {
+    fn main_line(&self, text: &str) {
+        self.delivery.services.log().main(&format!("{} {text}", self.claim.id()));
+    }
+
+    fn message_line(&self, text: &str) {
+        if self.delivery.config.main.message_logs {
+            let now = Stamp::now().log(self.delivery.services.zone);
+            self.store.message_log(&self.claim, &format!("{now} {text}"));
+        }
+    }
+
+    /// Frozen messages wait, unless they are forced, their time has come (`auto_thaw`), or it is over
+    /// (`timeout_frozen_after`, `ignore_bounce_errors_after`).
+    fn check_frozen(&mut self) -> Frozen {
+        let message = Arc::clone(self.claim.message());
+        let Some(since) = message.frozen else { return Frozen::No };
+        let main = &self.delivery.config.main;
+        let now = Stamp::now();
+        let age = |from: i64| Duration::from_secs(u64::try_from(now.seconds.saturating_sub(from)).unwrap_or(0));
+        if self.options.give_up {
+            return Frozen::No;
+        }
+        if !main.timeout_frozen_after.is_zero() && age(message.received.seconds) >= main.timeout_frozen_after {
+            self.main_line("cancelled by timeout_frozen_after");
+            return Frozen::IsCancelled;
+        }
+        if message.sender.is_empty() && !main.ignore_bounce_errors_after.is_zero() && age(message.received.seconds) >= main.ignore_bounce_errors_after {
+            self.main_line("Unfrozen by errmsg timer");
+            self.thawed = true;
+            return Frozen::No;
+        }
+        if self.options.force_frozen {
+            self.main_line("Unfrozen by forced delivery");
+            self.message_line("Unfrozen by forced delivery");
+            self.thawed = true;
+            return Frozen::No;
+        }
+        if !main.auto_thaw.is_zero() && age(since) >= main.auto_thaw && !message.manual_thaw {
+            self.main_line("Unfrozen by auto-thaw");
+            self.message_line("Unfrozen by auto-thaw");
+            self.thawed = true;
+            return Frozen::No;
+        }
+        if self.delivery.services.log().selectors().has(oxim_spool::log::LogSelector::SkipDelivery) {
+            self.main_line("Message is frozen");
+        }
+        Frozen::StaysSo
+    }
+
+    /// Ends a message of which nobody is told.
+    fn cancel(self) -> Ended {
+        for recipient in self.claim.message().recipients.iter().filter(|r| !self.claim.message().is_done(&r.address)) {
+            self.main_line(&format!("=> {} <{}> cancelled", lossy(&recipient.address), lossy(&recipient.address)));
+        }
+        self.main_line("Completed");
+        finish(self.store, self.claim)
+    }
+
+    fn context(&self) -> Context {
+        let mut context = Context::new(Arc::clone(&self.delivery.config), Arc::clone(&self.delivery.services));
+        crate::scope::enter_message(&mut context, self.claim.message(), self.claim.body());
+        context.message.queue_running = self.options.queue_running;
+        context
+    }
+
+    fn deliver(mut self) -> Ended {
+        let message = Arc::clone(self.claim.message());
+        debug::line(debug::DELIVER, || format!("delivering {}", message.id));
+        let mut context = self.context();
+        let tally = Mutex::new(Tally::default());
+        let selectors = *self.delivery.services.log().selectors();
+        let settlement = Settlement {
+            delivery: self.delivery,
+            store: self.store,
+            claim: &self.claim,
+            lines: Lines {
+                delivery: self.delivery,
+                selectors: &selectors,
+                sender: &message.sender,
+                on_queue: Stamp::now().since(message.received),
+                size: message.size_with(self.claim.body().len()),
+            },
+            tally: &tally,
+            dont_deliver: message.dont_deliver,
+        };
+        let addresses = pending(&message);
+        if self.options.give_up {
+            give_up(&settlement, &mut context, addresses);
+        } else {
+            self.route_and_deliver(&settlement, &mut context, addresses);
+        }
+        drop(settlement);
+        let tally = tally.into_inner();
+        self.conclude(&mut context, &message, tally)
+    }
+
+    fn route_and_deliver(&self, settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
+        let message = self.claim.message();
+        let mut request = RouteRequest::new(Purpose::Deliver);
+        request.force = self.options.force;
+        request.done = message.non_recipients.clone();
+        let routed = self.delivery.route_all(context, addresses, &request);
+        for address in routed.discarded {
+            settlement.discarded(address);
+        }
+        for (address, problem) in routed.deferred {
+            let error = DeliveryError { code: problem.code, text: problem.text().to_owned(), bounce_text: problem.user_message, freeze: problem.freeze, ..DeliveryError::default() };
+            settlement.deferred(context, address, error);
+        }
+        for (address, problem) in routed.failed {
+            let error = DeliveryError { code: problem.code, text: problem.text().to_owned(), bounce_text: problem.user_message, freeze: problem.freeze, ..DeliveryError::default() };
+            settlement.failed(context, address, error);
+        }
+        let routed = routed.deliver.into_iter().map(|address| self.with_batch_id(context, address)).collect();
+        let (local, remote) = plan::plan(routed, &self.delivery.transports);
+        local_runs::run(settlement, context, &self.claim, local, self.options);
+        if self.options.local_only && !remote.is_empty() {
+            for address in remote.into_iter().flat_map(|g| g.addresses) {
+                let text = "remote delivery waits for a queue run".to_owned();
+                settlement.waits(address, DeliveryError { code: error_code::WAITS_FOR_QUEUE_RUN, text, ..DeliveryError::default() });
+            }
+            return;
+        }
+        remote_runs::run(settlement, context, &self.claim, remote, self.options);
+    }
+
+    fn with_batch_id(&self, context: &mut Context, address: Address) -> plan::Routed {
+        let transport = address.transport.and_then(|id| self.delivery.transports.get(id.0));
+        let template = transport.and_then(|t| t.driver.batch_id().cloned());
+        let batch_id = template.and_then(|t| {
+            crate::router::scope::enter(context, &address);
+            t.expand(context).ok().map(oxim_base::Text::into_bytes)
+        });
+        plan::Routed { address, batch_id }
+    }
+
+    /// After all runs: bounces, warnings, freezing, and what the spool keeps.
+    fn conclude(mut self, context: &mut Context, message: &Arc<Message>, mut tally: Tally) -> Ended {
+        for warning in std::mem::take(&mut tally.warnings) {
+            self.submit_quota_warning(&warning);
+        }
+        let done = self.report_failures(message, &mut tally);
+        if tally.deferred.is_empty() && tally.freeze.is_none() {
+            let taken = queue_time(message);
+            let suffix = if self.delivery.services.log().selectors().has(oxim_spool::log::LogSelector::QueueTimeOverall) {
+                format!(" QT={}", oxim_base::clock::interval(taken.as_secs()))
+            } else {
+                String::new()
+            };
+            self.main_line(&format!("Completed{suffix}"));
+            return finish(self.store, self.claim);
+        }
+        let mut changed = Message::clone(message);
+        changed.first_delivery = false;
+        changed.non_recipients.extend(tally.done.iter().cloned());
+        changed.non_recipients.extend(done);
+        mark_finished_parents(&mut changed, message, &tally);
+        if self.thawed {
+            changed.frozen = None;
+        }
+        let frozen = tally.freeze.is_some();
+        if let Some(reason) = tally.freeze.clone() {
+            changed.frozen = Some(Stamp::now().seconds);
+            self.freeze_notice(message, &reason, &tally);
+        } else {
+            warning::send_if_due(self.delivery, self.submitter, context, &mut changed, &tally.deferred);
+        }
+        if let Err(error) = self.store.update(&mut self.claim, &changed) {
+            self.delivery.services.log().panic(&format!("{} failed to write the message back to the spool: {error}", message.id));
+            return Ended::Untouched;
+        }
+        if frozen { Ended::Frozen } else { Ended::Deferred { due: crate::retry_hints::earliest(self.delivery, context, &tally.deferred) } }
+    }
+
+    /// The postmaster is told first, as the log line says that it is done.
+    fn freeze_notice(&self, message: &Message, reason: &str, tally: &Tally) {
+        let tell = self.delivery.config.main.freeze_tell.clone();
+        if let Some(recipients) = tell.filter(|_| !message.local_error) {
+            let failed = tally.frozen_failures.iter().map(|f| (f.address.text(), f.error.text.clone()));
+            let deferred = tally.deferred.iter().map(|d| (d.address.text(), d.error.text.clone()));
+            let waiting: Vec<(String, String)> = failed.chain(deferred).collect();
+            let submission = warning::frozen_notice(&self.delivery.config, message, reason, &recipients, &waiting);
+            if let Err(error) = self.submitter.submit(submission) {
+                self.delivery.services.log().panic(&format!("{} failed to send a freeze notice: {error}", message.id));
+            }
+        }
+        self.main_line(&format!("Frozen ({reason})"));
+        self.message_line(&format!("Frozen ({reason})"));
+    }
+
+    fn submit_quota_warning(&self, text: &[u8]) {
+        let submission = warning::quota_warning(&self.delivery.config, text);
+        if submission.recipients.is_empty() {
+            return;
+        }
+        if let Err(error) = self.submitter.submit(submission) {
+            self.main_line(&format!("failed to send a quota warning: {error}"));
+        }
+    }
+
+    /// Sends the bounces. The result is what is done with by that; failures whose report could not be sent become deferrals.
+    fn report_failures(&self, message: &Message, tally: &mut Tally) -> Vec<Vec<u8>> {
+        let mut done = Vec::new();
+        let failed = std::mem::take(&mut tally.failed);
+        let mut rest: Vec<Failure> = failed.into_iter().rev().collect();
+        while let Some(first) = rest.first() {
+            let target = errors_to(message, &first.address);
+            let (now, later): (Vec<Failure>, Vec<Failure>) = rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
+            rest = later;
+            let told: Vec<&Failure> = now.iter().filter(|f| !f.address.ignores_errors && !f.address.dsn.never && (!f.address.dsn.notify_given || f.address.dsn.failure)).collect();
+            let outcome = match (&*target, told.is_empty()) {
+                (_, true) => Reported::Done,
+                (b"", false) => self.bounce_of_bounce(message),
+                (target, false) => self.send_bounce(message, target, &told),
+            };
+            match outcome {
+                Reported::Done => {
+                    let unique: Vec<Vec<u8>> = now.into_iter().map(|f| f.address.unique).collect();
+                    if self.store.record_done(&self.claim, &unique).is_err() {
+                        self.delivery.services.log().panic(&format!("{} failed to record failures: a second bounce is possible", message.id));
+                    }
+                    done.extend(unique);
+                }
+                Reported::Freeze(reason) => {
+                    tally.freeze = Some(reason);
+                    tally.frozen_failures.extend(now);
+                }
+                Reported::NotNow => tally.deferred.extend(now.into_iter().map(|f| crate::settle::Deferral { address: f.address, error: f.error })),
+            }
+        }
+        done
+    }
+
+    fn send_bounce(&self, message: &Message, target: &[u8], told: &[&Failure]) -> Reported {
+        let mut submission = bounce::compose(&self.delivery.config, message, self.claim.body(), target, told);
+        submission.recipients.extend(self.delivery.config.main.errors_copies(target));
+        match self.submitter.submit(submission) {
+            Ok(_) => Reported::Done,
+            Err(error) => {
+                self.main_line(&format!("failed to send a bounce message to {}: {error}", lossy(target)));
+                Reported::NotNow
+            }
+        }
+    }
+
+    /// Nobody can be told that a bounce failed: it is kept, frozen, until `ignore_bounce_errors_after`.
+    fn bounce_of_bounce(&self, message: &Message) -> Reported {
+        let limit = self.delivery.config.main.ignore_bounce_errors_after;
+        let age = queue_time(message);
+        if !limit.is_zero() || message.frozen.is_some() {
+            if age >= limit {
+                return Reported::Done;
+            }
+            return Reported::Freeze("delivery error message".to_owned());
+        }
+        Reported::Done
+    }
+}
+
+enum Reported {
+    Done,
+    Freeze(String),
+    NotNow,
+}
+
+fn queue_time(message: &Message) -> Duration {
+    Stamp::now().since(message.received)
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn finish(store: &dyn Store, claim: Claim) -> Ended {
+    match store.finish(claim) {
+        Ok(()) => Ended::Finished,
+        Err(_) => Ended::Untouched,
+    }
+}
+
+/// Where failures of an address are told: `errors_to` of its router, else the sender.
+fn errors_to(message: &Message, address: &Address) -> Vec<u8> {
+    address.propagated.errors_to.clone().unwrap_or_else(|| message.sender.clone())
+}
+
+/// The recipients that are still to be dealt with. Exim works its list from the end.
+fn pending(message: &Message) -> Vec<Address> {
+    let all = message.recipients.iter().enumerate().filter(|(_, r)| !message.is_done(&r.address));
+    all.map(|(index, recipient)| {
+        let mut address = Address::recipient(recipient.address.clone(), index);
+        address.propagated.errors_to.clone_from(&recipient.errors_to);
+        address.dsn = dsn_request(recipient.dsn_notify, recipient.orcpt.clone());
+        address
+    })
+    .filter(|a| !message.is_done(&a.unique))
+    .collect()
+}
+
+fn dsn_request(notify: NotifyFlags, orcpt: Option<Vec<u8>>) -> DsnRequest {
+    DsnRequest {
+        notify_given: notify.is_given(),
+        never: notify.never(),
+        success: notify.success(),
+        failure: notify.failure(),
+        delay: notify.delay(),
+        orcpt,
+        last_hop: false,
+    }
+}
+
+fn give_up(settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
+    for address in addresses {
+        let error = DeliveryError { code: error_code::UNKNOWN, text: "delivery cancelled by administrator".to_owned(), ..DeliveryError::default() };
+        settlement.failed(context, address, error);
+    }
+}
+
+/// A recipient is done when nothing that came of it waits any more.
+fn mark_finished_parents(changed: &mut Message, message: &Message, tally: &Tally) {
+    for (index, recipient) in message.recipients.iter().enumerate() {
+        let waits = tally.deferred.iter().any(|d| d.address.recipient == index);
+        if !waits && tally.freeze.is_none() {
+            changed.non_recipients.insert(crate::address::unique_form(&recipient.address));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The queue: one attempt on one message (`attempt`), a pass over all messages (`run`), and the daemon's scheduler
+//! (`scheduler`), which knows when each message is due.
+
+pub mod attempt;
+mod local_runs;
+mod remote_runs;
+pub mod run;
+pub mod scheduler;
+mod warning;
+
+pub use attempt::{AttemptOptions, Ended, attempt};

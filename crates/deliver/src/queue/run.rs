@@ -1,0 +1,154 @@
+//! A queue run: one pass over the messages, oldest first, each attempted if it is due and selected (manual chapter 5, `-q`).
+
+use std::sync::Arc;
+
+use oxim_lang::list;
+use oxim_spool::log::LogSelector;
+use oxim_spool::message::Message;
+use oxim_spool::store::{ClaimError, QueueEntry, Store};
+
+use super::attempt::{AttemptOptions, Ended, attempt};
+use crate::delivery::Delivery;
+use crate::submission::Submitter;
+
+/// A text that an address must hold (`-R`, `-S`).
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// A string, without regard to case.
+    Text(Vec<u8>),
+    /// A regular expression.
+    Pattern(pcre2::bytes::Regex),
+}
+
+impl Selection {
+    /// A selection from the command line.
+    ///
+    /// # Errors
+    /// A faulty regular expression.
+    pub fn new(text: &[u8], is_regex: bool) -> Result<Selection, String> {
+        if !is_regex {
+            return Ok(Selection::Text(text.to_ascii_lowercase()));
+        }
+        let pattern = String::from_utf8_lossy(text);
+        pcre2::bytes::RegexBuilder::new().caseless(true).build(&pattern).map(Selection::Pattern).map_err(|e| format!("regular expression error: {e}"))
+    }
+
+    fn matches(&self, address: &[u8]) -> bool {
+        match self {
+            Selection::Text(text) => memchr::memmem::find(&address.to_ascii_lowercase(), text).is_some(),
+            Selection::Pattern(regex) => regex.is_match(address).unwrap_or(false),
+        }
+    }
+}
+
+/// Which messages a run takes and how.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// How each attempt is made.
+    pub attempt: AttemptOptions,
+    /// Only messages that were never tried.
+    pub first_only: bool,
+    /// The queue; empty for the default one.
+    pub queue_name: Vec<u8>,
+    /// First message of the range.
+    pub start: Option<Vec<u8>>,
+    /// Last message of the range.
+    pub stop: Option<Vec<u8>>,
+    /// Some recipient that is not done must match.
+    pub recipient: Option<Selection>,
+    /// The sender must match.
+    pub sender: Option<Selection>,
+    /// What the log line of the run shows of it, such as ` -qf`.
+    pub label: String,
+}
+
+impl RunOptions {
+    /// Whether a message is one of the run's.
+    #[must_use]
+    pub fn selects(&self, message: &Message) -> bool {
+        let sender = self.sender.as_ref().is_none_or(|s| s.matches(&message.sender));
+        let recipient = self.recipient.as_ref().is_none_or(|s| message.recipients.iter().any(|r| !message.is_done(&r.address) && s.matches(&r.address)));
+        sender && recipient && (!self.first_only || message.first_delivery)
+    }
+
+    fn is_in_range(&self, entry: &QueueEntry) -> bool {
+        let id = entry.id;
+        let id = id.as_str().as_bytes();
+        self.start.as_deref().is_none_or(|s| id >= s) && self.stop.as_deref().is_none_or(|s| id <= s)
+    }
+}
+
+/// Makes the pass. `after` is told how each attempt ended.
+pub fn run(
+    delivery: &Arc<Delivery>,
+    store: &dyn Store,
+    submitter: &dyn Submitter,
+    options: &RunOptions,
+    mut after: impl FnMut(&QueueEntry, Ended),
+) {
+    let log = delivery.services.log();
+    let named = if options.queue_name.is_empty() { String::new() } else { format!(" '{}'", String::from_utf8_lossy(&options.queue_name)) };
+    let wants_lines = log.selectors().has(LogSelector::QueueRun);
+    let pid = std::process::id();
+    if wants_lines {
+        log.main(&format!("Start{named} queue run: pid={pid}{}", options.label));
+    }
+    match store.list(Some(&options.queue_name)) {
+        Ok(entries) => {
+            for entry in entries.iter().filter(|e| options.is_in_range(e)) {
+                if let Some(ended) = attempt_entry(delivery, store, submitter, options, entry) {
+                    after(entry, ended);
+                }
+            }
+        }
+        Err(error) => log.panic(&format!("queue run: the spool cannot be listed: {error}")),
+    }
+    if wants_lines {
+        log.main(&format!("End{named} queue run: pid={pid}{}", options.label));
+    }
+}
+
+/// Attempts one message of a run, if it is selected and nobody else has it.
+fn attempt_entry(delivery: &Arc<Delivery>, store: &dyn Store, submitter: &dyn Submitter, options: &RunOptions, entry: &QueueEntry) -> Option<Ended> {
+    let claim = match store.claim(&entry.id) {
+        Ok(claim) => claim,
+        Err(ClaimError::Busy | ClaimError::Gone) => return None,
+        Err(error) => {
+            delivery.services.log().panic(&format!("{} cannot be read from the spool: {error}", entry.id));
+            return None;
+        }
+    };
+    let message = Arc::clone(claim.message());
+    if !options.selects(&message) || is_held(delivery, &message) {
+        return None;
+    }
+    let mut how = options.attempt;
+    how.queue_running = true;
+    Some(attempt(delivery, store, submitter, claim, how))
+}
+
+/// `queue_domains` and `hold_domains` do not stop a local delivery; a message all of whose addresses are held is left alone.
+fn is_held(delivery: &Delivery, message: &Message) -> bool {
+    let Some(hold) = delivery.hold_domains() else { return false };
+    let mut context = oxim_lang::context::Context::new(Arc::clone(&delivery.config), Arc::clone(&delivery.services));
+    let mut waiting = message.recipients.iter().filter(|r| !message.is_done(&r.address)).peekable();
+    waiting.peek().is_some()
+        && waiting.all(|r| {
+            let domain = crate::address::split(&r.address).1;
+            let subject = list::Subject::domain(&domain);
+            matches!(hold.matches(&mut context, &subject), Ok(list::Match::Yes { .. }))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_match_anywhere_and_in_any_case() {
+        assert!(Selection::new(b"Bob", false).unwrap().matches(b"x-bOB@test.ex"));
+        assert!(!Selection::new(b"bob", false).unwrap().matches(b"alice@test.ex"));
+        assert!(Selection::new(b"^a.*ex$", true).unwrap().matches(b"Alice@test.ex"));
+        assert!(Selection::new(b"(", true).is_err());
+    }
+}

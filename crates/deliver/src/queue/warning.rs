@@ -1,0 +1,204 @@
+//! Reports about messages that are not delivered yet: delay warnings, freeze notices, quota warnings.
+
+use std::fmt::Write as _;
+
+use oxim_base::clock::Stamp;
+use oxim_base::debug;
+use oxim_lang::config::Config;
+use oxim_lang::context::Context;
+use oxim_spool::message::Message;
+
+use crate::bounce::{boundary, references};
+use crate::delivery::Delivery;
+use crate::settle::Deferral;
+use crate::submission::{Submission, Submitter};
+
+/// Warns the sender if one of the times of `delay_warning` has passed since the last warning.
+///
+/// `message.warnings_sent` is raised; the caller writes the message back.
+pub(super) fn send_if_due(delivery: &Delivery, submitter: &dyn Submitter, context: &mut Context, message: &mut Message, deferred: &[Deferral]) {
+    let main = &delivery.config.main;
+    let age = Stamp::now().since(message.received).as_secs();
+    let due = warnings_due(&main.delay_warning.iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), age);
+    if due <= message.warnings_sent || message.sender.is_empty() || deferred.is_empty() {
+        return;
+    }
+    let told: Vec<&Deferral> = deferred.iter().filter(|d| !d.address.ignores_errors && !d.address.dsn.never && (!d.address.dsn.notify_given || d.address.dsn.delay)).collect();
+    if told.is_empty() || !condition_holds(delivery, context) {
+        return;
+    }
+    let mut targets: Vec<Vec<u8>> = told.iter().map(|d| d.address.propagated.errors_to.clone().unwrap_or_else(|| message.sender.clone())).collect();
+    targets.sort();
+    targets.dedup();
+    targets.retain(|t| !t.is_empty());
+    let text = compose(&delivery.config, message, &targets, &told, age);
+    let submission = Submission { sender: Vec::new(), recipients: targets, text, about: Some(message.id) };
+    match submitter.submit(submission) {
+        Ok(_) => message.warnings_sent = due,
+        Err(error) => delivery.services.log().panic(&format!("{} failed to send a delay warning: {error}", message.id)),
+    }
+}
+
+/// How many of the times have passed; after the last one, its interval to the one before is repeated.
+fn warnings_due(times: &[u64], age: u64) -> u32 {
+    let passed = times.iter().filter(|t| **t <= age).count();
+    let mut count = u32::try_from(passed).unwrap_or(u32::MAX);
+    if passed == times.len()
+        && let [.., before, last] = times
+        && last > before
+    {
+        let more = age.saturating_sub(*last) / (last - before);
+        count = count.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+    }
+    count
+}
+
+/// `delay_warning_condition`: empty, 0, no and false forbid the warning; a failure does not.
+fn condition_holds(delivery: &Delivery, context: &mut Context) -> bool {
+    let Some(template) = &delivery.config.main.delay_warning_condition else { return true };
+    match template.expand(context) {
+        Ok(text) => {
+            let word = text.trimmed();
+            !(word.is_empty() || word == "0" || word.eq_ignore_case(b"no") || word.eq_ignore_case(b"false"))
+        }
+        Err(error) => {
+            debug::line(debug::DELIVER, || format!("delay_warning_condition failed to expand: {error}"));
+            true
+        }
+    }
+}
+
+fn header_value(message: &Message, name: &[u8]) -> Option<String> {
+    message.headers.find(name).map(|h| String::from_utf8_lossy(h.body()).trim().to_owned())
+}
+
+fn delay_text(seconds: u64) -> String {
+    if seconds < 120 * 60 { format!("{} minutes", seconds / 60) } else { format!("{} hours", seconds / 3600) }
+}
+
+fn compose(config: &Config, message: &Message, targets: &[Vec<u8>], told: &[&Deferral], age: u64) -> Vec<u8> {
+    let main = &config.main;
+    let boundary = boundary(message);
+    let delay = delay_text(age);
+    let mut out = String::new();
+    head(&mut out, config, message, &targets.iter().map(|t| String::from_utf8_lossy(t)).collect::<Vec<_>>().join(", "));
+    let _ = writeln!(out, "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0");
+    let _ = writeln!(out, "Subject: Warning: message {} delayed {delay}\n", message.id);
+    let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
+    let is_own = targets == [message.sender.clone()];
+    let whose = if is_own { "that you sent ".to_owned() } else { format!("sent by\n\n  <{}>\n\n", String::from_utf8_lossy(&message.sender)) };
+    let _ = write!(
+        out,
+        "This message was created automatically by mail delivery software.\nA message {whose}has not yet been delivered to one or more of its\nrecipients after more than {delay} on the queue on {}.\n\n",
+        main.primary_hostname
+    );
+    let _ = writeln!(out, "The message identifier is:     {}", message.id);
+    if let Some(subject) = header_value(message, b"Subject") {
+        let _ = writeln!(out, "The subject of the message is: {subject}");
+    }
+    if let Some(date) = header_value(message, b"Date") {
+        let _ = writeln!(out, "The date of the message is:    {date}");
+    }
+    out.push_str(if told.len() == 1 {
+        "\nThe address to which the message has not yet been delivered is:\n\n"
+    } else {
+        "\nThe following address(es) have not yet been delivered:\n\n"
+    });
+    for deferral in told {
+        let _ = writeln!(out, "  {}\n    Delay reason: {}", deferral.address.text(), deferral.error.bounce_text.as_ref().unwrap_or(&deferral.error.text));
+    }
+    out.push_str(
+        "\nNo action is required on your part. Delivery attempts will continue for\nsome time, and this warning may be repeated at intervals if the message\n\
+         remains undelivered. Eventually the mail delivery software will give up,\nand when that happens, the message will be returned to you.\n\n",
+    );
+    let _ = writeln!(out, "--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}", main.smtp_active_hostname_text());
+    if let Some(id) = &message.dsn_envid {
+        let _ = writeln!(out, "Original-Envelope-ID: {}", String::from_utf8_lossy(id));
+    }
+    out.push('\n');
+    for deferral in told {
+        let _ = writeln!(out, "Action: delayed");
+        if let Some(orcpt) = &deferral.address.dsn.orcpt {
+            let _ = writeln!(out, "Original-Recipient: {}", String::from_utf8_lossy(orcpt));
+        }
+        let _ = writeln!(out, "Final-Recipient: rfc822;{}\nStatus: 4.0.0\n", deferral.address.text());
+    }
+    let _ = writeln!(out, "--{boundary}\nContent-type: text/rfc822-headers\n");
+    let mut text = out.into_bytes();
+    text.extend_from_slice(b"Return-path: <");
+    text.extend_from_slice(&message.sender);
+    text.extend_from_slice(b">\n");
+    for header in message.headers.iter_live() {
+        text.extend_from_slice(&header.text);
+    }
+    text.extend_from_slice(format!("\n\n--{boundary}--\n").as_bytes());
+    text
+}
+
+/// The lines that every report begins with.
+fn head(out: &mut String, config: &Config, message: &Message, to: &str) {
+    let _ = writeln!(out, "Auto-Submitted: auto-replied\nFrom: {}\nTo: {to}", config.main.dsn_from_text());
+    if let Some(reply_to) = &config.main.errors_reply_to {
+        let _ = writeln!(out, "Reply-To: {reply_to}");
+    }
+    if let Some(references) = references(message) {
+        let _ = writeln!(out, "References: {references}");
+    }
+}
+
+/// Tells the postmaster that a message has been frozen (`freeze_tell`).
+pub(super) fn frozen_notice(config: &Config, message: &Message, reason: &str, recipients: &str, waiting: &[(String, String)]) -> Submission {
+    let mut out = String::new();
+    head(&mut out, config, message, recipients);
+    let _ = writeln!(out, "Subject: Message frozen\n");
+    let _ = writeln!(out, "Message {} has been frozen ({reason}).\nThe sender is <{}>.\n", message.id, String::from_utf8_lossy(&message.sender));
+    let _ = writeln!(out, "The following address(es) have yet to be delivered:");
+    for (address, why) in waiting {
+        let _ = writeln!(out, "  {address}: {why}");
+    }
+    let recipients = recipients.split(',').map(|r| r.trim().as_bytes().to_vec()).filter(|r| !r.is_empty()).collect();
+    Submission { sender: Vec::new(), recipients, text: out.into_bytes(), about: Some(message.id) }
+}
+
+/// The text of `quota_warn_message` as a message: its `To:` line names the recipients.
+pub(super) fn quota_warning(config: &Config, text: &[u8]) -> Submission {
+    let header_end = text.windows(2).position(|w| w == b"\n\n").unwrap_or(text.len());
+    let header = text.get(..header_end).unwrap_or_default();
+    let has = |name: &[u8]| header.split(|b| *b == b'\n').any(|l| l.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)));
+    let mut out = Vec::new();
+    if !has(b"from:") {
+        out.extend_from_slice(format!("From: Mail Delivery System <mailer-daemon@{}>\n", config.main.qualify_domain_sender()).as_bytes());
+    }
+    if let Some(reply_to) = config.main.errors_reply_to.as_ref().filter(|_| !has(b"reply-to:")) {
+        out.extend_from_slice(format!("Reply-To: {reply_to}\n").as_bytes());
+    }
+    out.extend_from_slice(b"Auto-Submitted: auto-replied\n");
+    out.extend_from_slice(text);
+    let to = header.split(|b| *b == b'\n').find(|l| l.get(..3).is_some_and(|n| n.eq_ignore_ascii_case(b"to:")));
+    let recipients = to.and_then(|l| l.get(3..)).map(|list| list.split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).filter(|a| !a.is_empty()).collect());
+    Submission { sender: Vec::new(), recipients: recipients.unwrap_or_default(), text: out, about: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_come_at_their_times_and_then_at_the_last_interval() {
+        let times = [100, 300];
+        assert_eq!(warnings_due(&times, 99), 0);
+        assert_eq!(warnings_due(&times, 100), 1);
+        assert_eq!(warnings_due(&times, 300), 2);
+        assert_eq!(warnings_due(&times, 499), 2);
+        assert_eq!(warnings_due(&times, 500), 3);
+        assert_eq!(warnings_due(&[100], 10_000), 1);
+        assert_eq!(warnings_due(&[], 10_000), 0);
+    }
+
+    #[test]
+    fn delays_in_minutes_then_hours() {
+        assert_eq!(delay_text(59), "0 minutes");
+        assert_eq!(delay_text(7_100), "118 minutes");
+        assert_eq!(delay_text(86_400), "24 hours");
+    }
+}

@@ -1,0 +1,173 @@
+//! The only place that says what became of an address: in the logs, in the spool, in the retry hints.
+//!
+//! Order for a delivered address: the outcome is recorded in the spool, then the `=>` line is written. After a crash
+//! between the two the log lacks a line; the other way round a message would be delivered twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxim_base::clock::Stamp;
+use oxim_lang::context::Context;
+use oxim_spool::log::Log;
+use oxim_spool::store::{Claim, Store};
+use parking_lot::Mutex;
+
+use crate::address::Address;
+use crate::bounce::Failure;
+use crate::delivery::Delivery;
+use crate::log_line::Lines;
+use crate::retry_hints;
+use crate::transport::{Delivered, DeliveryError, Outcome, Run};
+
+/// A deferred address and why.
+pub struct Deferral {
+    /// The address.
+    pub address: Address,
+    /// Why.
+    pub error: DeliveryError,
+}
+
+/// What one attempt came to, collected while runs go on in parallel.
+#[derive(Default)]
+pub struct Tally {
+    /// Addresses that failed, in the order in which they failed.
+    pub failed: Vec<Failure>,
+    /// Failures that nobody could be told of, so that the message is frozen.
+    pub frozen_failures: Vec<Failure>,
+    /// Addresses that must wait.
+    pub deferred: Vec<Deferral>,
+    /// Unique forms of the addresses that are done.
+    pub done: Vec<Vec<u8>>,
+    /// How many were delivered.
+    pub delivered: usize,
+    /// The message is to be frozen, for this reason.
+    pub freeze: Option<String>,
+    /// Quota warnings to send.
+    pub warnings: Vec<Vec<u8>>,
+}
+
+/// Writes down outcomes for one message.
+pub struct Settlement<'a> {
+    /// Everything that is configured.
+    pub delivery: &'a Delivery,
+    /// The store that holds the message.
+    pub store: &'a dyn Store,
+    /// The claim under which the message is delivered.
+    pub claim: &'a Claim,
+    /// How lines look.
+    pub lines: Lines<'a>,
+    /// What the attempt came to so far.
+    pub tally: &'a Mutex<Tally>,
+    /// `-N`: nothing was really delivered.
+    pub dont_deliver: bool,
+}
+
+impl Settlement<'_> {
+    fn log(&self) -> &Log {
+        self.delivery.services.log()
+    }
+
+    fn main_line(&self, text: &str) {
+        self.log().main(&format!("{} {text}", self.claim.id()));
+    }
+
+    /// A line of the message's own log.
+    pub fn message_line(&self, text: &str) {
+        if self.delivery.config.main.message_logs {
+            let now = Stamp::now().log(self.delivery.services.zone);
+            self.store.message_log(self.claim, &format!("{now} {text}"));
+        }
+    }
+
+    /// Settles a whole run of a transport.
+    pub fn run(&self, context: &mut Context, transport: &str, addresses: Vec<Address>, run: Run, took: Duration, return_path: &[u8]) {
+        retry_hints::note_hosts(self.delivery, context, &run.hosts, addresses.first());
+        let mut first = true;
+        let delivered: Vec<Vec<u8>> = addresses.iter().zip(&run.outcomes).filter(|(_, o)| matches!(o, Outcome::Delivered(_))).map(|(a, _)| a.unique.clone()).collect();
+        if !delivered.is_empty() && !self.dont_deliver {
+            self.record(&delivered);
+        }
+        for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
+            match outcome {
+                Outcome::Delivered(done) => {
+                    self.delivered(context, transport, address, &done, first, took, return_path);
+                    first = false;
+                }
+                Outcome::Failed(error) => self.failed(context, address, error),
+                Outcome::Deferred(error) => self.deferred(context, address, error),
+            }
+        }
+    }
+
+    /// The store is told before the log, and before any other message can be sent about it.
+    fn record(&self, unique: &[Vec<u8>]) {
+        if let Err(error) = self.store.record_done(self.claim, unique) {
+            self.log().panic(&format!("{} failed to record a delivery: {error}; a duplicate is possible", self.claim.id()));
+        }
+    }
+
+    fn delivered(&self, context: &mut Context, transport: &str, address: Address, done: &Delivered, first: bool, took: Duration, return_path: &[u8]) {
+        if !address.is_unlogged {
+            self.main_line(&self.lines.delivered(&address, done, first, self.dont_deliver, took, return_path));
+        }
+        self.message_line(&format!("{}: {transport} transport succeeded", address.text()));
+        retry_hints::forget_address(self.delivery, context, &address);
+        let mut tally = self.tally.lock();
+        tally.delivered += 1;
+        tally.done.push(address.unique);
+        tally.warnings.extend(done.quota_warning.clone());
+    }
+
+    /// An address that ended without delivery or failure: `:blackhole:`.
+    pub fn discarded(&self, address: Address) {
+        let router = address.router.and_then(|id| self.delivery.routers.get(id.0)).map(|r| r.name.clone()).unwrap_or_default();
+        self.main_line(&format!("=> :blackhole: <{}> R={router}", address.text()));
+        self.record(std::slice::from_ref(&address.unique));
+        let mut tally = self.tally.lock();
+        tally.delivered += 1;
+        tally.done.push(address.unique);
+    }
+
+    /// An address that can never be delivered.
+    pub fn failed(&self, context: &mut Context, address: Address, error: DeliveryError) {
+        retry_hints::forget_address(self.delivery, context, &address);
+        let text = self.lines.failed(&address, &error);
+        self.main_line(&format!("** {text}"));
+        self.message_line(&text);
+        self.tally.lock().failed.push(Failure { address, error });
+    }
+
+    /// An address that must wait; if its retry time is over, it fails.
+    pub fn deferred(&self, context: &mut Context, address: Address, mut error: DeliveryError) {
+        let timed_out = retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
+        let text = self.lines.deferred(&address, &error);
+        self.main_line(&format!("== {text}"));
+        self.message_line(&text);
+        if timed_out {
+            error.text = "retry timeout exceeded".to_owned();
+            error.bounce_text = error.bounce_text.or_else(|| Some("retry timeout exceeded".to_owned()));
+            let line = format!("{}: retry timeout exceeded", address.text());
+            self.main_line(&format!("** {line}"));
+            self.message_line(&line);
+            self.tally.lock().failed.push(Failure { address, error });
+            return;
+        }
+        let mut tally = self.tally.lock();
+        if error.freeze {
+            tally.freeze = Some(error.text.clone());
+        }
+        tally.deferred.push(Deferral { address, error });
+    }
+
+    /// A deferral that is not logged and not counted: the retry time has not come.
+    pub fn waits(&self, address: Address, error: DeliveryError) {
+        let text = self.lines.deferred(&address, &error);
+        if self.lines.selectors.has(oxim_spool::log::LogSelector::RetryDefer) {
+            self.main_line(&format!("== {text}"));
+        }
+        self.tally.lock().deferred.push(Deferral { address, error });
+    }
+}
+
+/// Shared so that runs in parallel can settle.
+pub type SharedTally = Arc<Mutex<Tally>>;
