@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use oxim_lang::context::Context;
 use oxim_spool::log::{LogSelector, LogSelectors};
 
 use crate::address::{Address, AddressKind};
@@ -97,10 +96,10 @@ impl Lines<'_> {
     }
 
     fn router_and_transport(&self, line: &mut String, address: &Address) {
-        if let Some(router) = address.router.and_then(|id| self.delivery.routers.get(id.0)) {
+        if let Some(router) = address.router.and_then(|id| self.delivery.router(id)) {
             let _ = write!(line, " R={}", router.name);
         }
-        if let Some(transport) = address.transport.and_then(|id| self.delivery.transports.get(id.0)) {
+        if let Some(transport) = address.transport.and_then(|id| self.delivery.transport(id)) {
             let _ = write!(line, " T={}", transport.name);
         }
     }
@@ -223,11 +222,6 @@ fn escaped(bytes: &[u8]) -> String {
         }
     }
     out
-}
-
-/// Sets what variables read while a line or a message about an address is made.
-pub fn enter(context: &mut Context, address: &Address) {
-    crate::router::scope::enter(context, address);
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 //! Local transports take one address at a time unless `batch_max` says more; remote ones take all addresses that go to
 //! the same hosts with the same sender and header changes, up to `max_rcpt`.
 
-use std::sync::Arc;
-
 use crate::address::{Address, AddressKind};
 use crate::transport::Transport;
 
@@ -28,7 +26,7 @@ pub struct Routed {
 
 /// Makes the groups, local ones first.
 #[must_use]
-pub fn plan(routed: Vec<Routed>, transports: &[Arc<Transport>]) -> (Vec<Group>, Vec<Group>) {
+pub fn plan(routed: Vec<Routed>, transports: &[Transport]) -> (Vec<Group>, Vec<Group>) {
     let (mut local, mut remote): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
     for Routed { address, batch_id } in routed {
         let Some((index, transport)) = address.transport.and_then(|id| transports.get(id.0).map(|t| (id.0, t))) else { continue };

@@ -120,7 +120,7 @@ impl Settlement<'_> {
 
     /// An address that ended without delivery or failure: `:blackhole:`.
     pub fn discarded(&self, address: Address) {
-        let router = address.router.and_then(|id| self.delivery.routers.get(id.0)).map(|r| r.name.clone()).unwrap_or_default();
+        let router = address.router.and_then(|id| self.delivery.router(id)).map(|r| r.name.clone()).unwrap_or_default();
         self.main_line(&format!("=> :blackhole: <{}> R={router}", address.text()));
         self.record(std::slice::from_ref(&address.unique));
         let mut tally = self.tally.lock();

@@ -19,9 +19,10 @@ use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::plan;
 use crate::queue::{local_runs, remote_runs, warning};
-use crate::router::{Purpose, RouteRequest};
+use crate::retry_hints;
+use crate::router::{Decided, Problem, Purpose, RouteRequest};
 use crate::settle::{Settlement, Tally};
-use crate::submission::Submitter;
+use crate::submission::{Submission, Submitter};
 use crate::transport::{DeliveryError, error_code};
 
 /// How an attempt is made.
@@ -141,7 +142,7 @@ impl Attempt<'_> {
     }
 
     fn context(&self) -> Context {
-        let mut context = Context::new(Arc::clone(&self.delivery.config), Arc::clone(&self.delivery.services));
+        let mut context = Context::new(Arc::clone(&self.delivery.services));
         crate::scope::enter_message(&mut context, self.claim.message(), self.claim.body());
         context.message.queue_running = self.options.queue_running;
         context
@@ -180,23 +181,27 @@ impl Attempt<'_> {
 
     fn route_and_deliver(&self, settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
         let message = self.claim.message();
-        let mut request = RouteRequest::new(Purpose::Deliver);
-        request.force = self.options.force;
-        request.done = message.non_recipients.clone();
+        let is_done = |unique: &[u8]| message.is_done(unique);
+        let force = self.options.force;
+        let hold = |context: &mut Context, address: &Address| {
+            if force { None } else { retry_hints::routing_hold(self.delivery, context, address) }
+        };
+        let request = RouteRequest { purpose: Purpose::Deliver, is_done: &is_done, hold: &hold };
         let routed = self.delivery.route_all(context, addresses, &request);
-        for address in routed.discarded {
-            settlement.discarded(address);
+        let mut ready = Vec::new();
+        for decided in routed.decided {
+            match decided {
+                Decided::Deliver(address) => ready.push(self.with_batch_id(context, address)),
+                Decided::Discarded(address) => settlement.discarded(address),
+                Decided::Failed(address, problem) => settlement.failed(context, address, error_of(problem)),
+                Decided::Deferred(address, problem) if problem.code == error_code::RETRY_TIME => settlement.waits(address, error_of(problem)),
+                Decided::Deferred(address, problem) => settlement.deferred(context, address, error_of(problem)),
+            }
         }
-        for (address, problem) in routed.deferred {
-            let error = DeliveryError { code: problem.code, text: problem.text().to_owned(), bounce_text: problem.user_message, freeze: problem.freeze, ..DeliveryError::default() };
-            settlement.deferred(context, address, error);
+        for notice in &routed.notices {
+            self.submit_report(warning::syntax_notice(&self.delivery.config, message, notice));
         }
-        for (address, problem) in routed.failed {
-            let error = DeliveryError { code: problem.code, text: problem.text().to_owned(), bounce_text: problem.user_message, freeze: problem.freeze, ..DeliveryError::default() };
-            settlement.failed(context, address, error);
-        }
-        let routed = routed.deliver.into_iter().map(|address| self.with_batch_id(context, address)).collect();
-        let (local, remote) = plan::plan(routed, &self.delivery.transports);
+        let (local, remote) = plan::plan(ready, &self.delivery.transports);
         local_runs::run(settlement, context, &self.claim, local, self.options);
         if self.options.local_only && !remote.is_empty() {
             for address in remote.into_iter().flat_map(|g| g.addresses) {
@@ -209,7 +214,7 @@ impl Attempt<'_> {
     }
 
     fn with_batch_id(&self, context: &mut Context, address: Address) -> plan::Routed {
-        let transport = address.transport.and_then(|id| self.delivery.transports.get(id.0));
+        let transport = address.transport.and_then(|id| self.delivery.transport(id));
         let template = transport.and_then(|t| t.driver.batch_id().cloned());
         let batch_id = template.and_then(|t| {
             crate::router::scope::enter(context, &address);
@@ -221,7 +226,7 @@ impl Attempt<'_> {
     /// After all runs: bounces, warnings, freezing, and what the spool keeps.
     fn conclude(mut self, context: &mut Context, message: &Arc<Message>, mut tally: Tally) -> Ended {
         for warning in std::mem::take(&mut tally.warnings) {
-            self.submit_quota_warning(&warning);
+            self.submit_report(warning::quota_warning(&self.delivery.config, &warning));
         }
         let done = self.report_failures(message, &mut tally);
         if tally.deferred.is_empty() && tally.freeze.is_none() {
@@ -253,7 +258,7 @@ impl Attempt<'_> {
             self.delivery.services.log().panic(&format!("{} failed to write the message back to the spool: {error}", message.id));
             return Ended::Untouched;
         }
-        if frozen { Ended::Frozen } else { Ended::Deferred { due: crate::retry_hints::earliest(self.delivery, context, &tally.deferred) } }
+        if frozen { Ended::Frozen } else { Ended::Deferred { due: retry_hints::earliest(self.delivery, context, &tally.deferred) } }
     }
 
     /// The postmaster is told first, as the log line says that it is done.
@@ -272,13 +277,13 @@ impl Attempt<'_> {
         self.message_line(&format!("Frozen ({reason})"));
     }
 
-    fn submit_quota_warning(&self, text: &[u8]) {
-        let submission = warning::quota_warning(&self.delivery.config, text);
+    /// A report that is worth a line in the log if it cannot be sent, but no second try.
+    fn submit_report(&self, submission: Submission) {
         if submission.recipients.is_empty() {
             return;
         }
         if let Err(error) = self.submitter.submit(submission) {
-            self.main_line(&format!("failed to send a quota warning: {error}"));
+            self.main_line(&format!("failed to send a report: {error}"));
         }
     }
 
@@ -345,6 +350,18 @@ enum Reported {
     Done,
     Freeze(String),
     NotNow,
+}
+
+/// A problem of routing as settlement wants it.
+fn error_of(problem: Problem) -> DeliveryError {
+    DeliveryError {
+        code: problem.code,
+        text: problem.text().to_owned(),
+        bounce_text: problem.user_message,
+        freeze: problem.freeze,
+        retry_key: problem.retry_key,
+        ..DeliveryError::default()
+    }
 }
 
 fn queue_time(message: &Message) -> Duration {

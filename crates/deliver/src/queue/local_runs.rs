@@ -22,7 +22,7 @@ pub(super) fn run(settlement: &Settlement<'_>, context: &mut Context, claim: &Cl
 }
 
 fn run_group(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, group: Group, options: AttemptOptions) {
-    let Some(transport) = settlement.delivery.transports.get(group.transport).cloned() else { return };
+    let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
     let (due, waiting): (Vec<Address>, Vec<Address>) =
         group.addresses.into_iter().partition(|a| options.force || retry_hints::is_local_due(settlement.delivery, context, a));
     for address in waiting {
@@ -35,13 +35,13 @@ fn run_group(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, 
         settlement.run(context, "**bypassed**", due, run, std::time::Duration::ZERO, b"");
         return;
     }
-    enter(context, &transport, first, due.len());
+    enter(context, transport, first, due.len());
     let began = Instant::now();
-    let prepared = prepare_batch(settlement, context, claim, &transport, &due);
+    let prepared = prepare_batch(settlement, context, claim, transport, &due);
     let (run, return_path) = match prepared {
         Ok(batch) if settlement.dont_deliver => (Run::all(&batch, &Outcome::Delivered(Delivered::default())), batch.return_path),
         Ok(batch) => {
-            let run = transport.driver.deliver(&transport, settlement.delivery, context, &batch);
+            let run = transport.driver.deliver(transport, settlement.delivery, context, &batch);
             (run, batch.return_path)
         }
         Err(error) => (Run { outcomes: vec![Outcome::Deferred(error); due.len()], hosts: Vec::new() }, Vec::new()),

@@ -39,12 +39,12 @@ pub(super) fn run(settlement: &Settlement<'_>, context: &mut Context, claim: &Cl
 }
 
 fn run_group(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, group: Group, options: AttemptOptions) {
-    let Some(transport) = settlement.delivery.transports.get(group.transport).cloned() else { return };
+    let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
     let addresses = group.addresses;
     let Some(first) = addresses.first() else { return };
-    local_runs::enter(context, &transport, first, addresses.len());
+    local_runs::enter(context, transport, first, addresses.len());
     let began = Instant::now();
-    let prepared = local_runs::return_path(context, &transport, claim, &addresses).and_then(|path| local_runs::check_size(context, &transport, claim).map(|()| path));
+    let prepared = local_runs::return_path(context, transport, claim, &addresses).and_then(|path| local_runs::check_size(context, transport, claim).map(|()| path));
     let (run, return_path) = match prepared {
         Ok(return_path) => {
             let batch = Batch {
@@ -59,7 +59,7 @@ fn run_group(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, 
             let run = if settlement.dont_deliver {
                 Run::all(&batch, &Outcome::Delivered(Delivered::default()))
             } else {
-                transport.driver.deliver(&transport, settlement.delivery, context, &batch)
+                transport.driver.deliver(transport, settlement.delivery, context, &batch)
             };
             (run, batch.return_path)
         }

@@ -130,7 +130,7 @@ fn attempt_entry(delivery: &Arc<Delivery>, store: &dyn Store, submitter: &dyn Su
 /// `queue_domains` and `hold_domains` do not stop a local delivery; a message all of whose addresses are held is left alone.
 fn is_held(delivery: &Delivery, message: &Message) -> bool {
     let Some(hold) = delivery.hold_domains() else { return false };
-    let mut context = oxim_lang::context::Context::new(Arc::clone(&delivery.config), Arc::clone(&delivery.services));
+    let mut context = oxim_lang::context::Context::new(Arc::clone(&delivery.services));
     let mut waiting = message.recipients.iter().filter(|r| !message.is_done(&r.address)).peekable();
     waiting.peek().is_some()
         && waiting.all(|r| {

@@ -10,6 +10,7 @@ use oxim_spool::message::Message;
 
 use crate::bounce::{boundary, references};
 use crate::delivery::Delivery;
+use crate::router::SyntaxNotice;
 use crate::settle::Deferral;
 use crate::submission::{Submission, Submitter};
 
@@ -177,6 +178,20 @@ pub(super) fn quota_warning(config: &Config, text: &[u8]) -> Submission {
     let to = header.split(|b| *b == b'\n').find(|l| l.get(..3).is_some_and(|n| n.eq_ignore_ascii_case(b"to:")));
     let recipients = to.and_then(|l| l.get(3..)).map(|list| list.split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).filter(|a| !a.is_empty()).collect());
     Submission { sender: Vec::new(), recipients: recipients.unwrap_or_default(), text: out, about: None }
+}
+
+/// Tells whom `syntax_errors_to` names what was left out of a redirection list.
+pub(super) fn syntax_notice(config: &Config, message: &Message, notice: &SyntaxNotice) -> Submission {
+    let mut out = String::new();
+    head(&mut out, config, message, &String::from_utf8_lossy(&notice.to));
+    let _ = writeln!(out, "Subject: error(s) in forwarding or filtering\n");
+    if let Some(text) = &notice.text {
+        let _ = writeln!(out, "{}\n", String::from_utf8_lossy(text));
+    }
+    for error in &notice.errors {
+        let _ = writeln!(out, "{error}");
+    }
+    Submission { sender: Vec::new(), recipients: vec![notice.to.clone()], text: out.into_bytes(), about: Some(message.id) }
 }
 
 #[cfg(test)]
