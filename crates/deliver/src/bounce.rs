@@ -7,9 +7,11 @@ use std::io::Read;
 
 use oxim_base::clock::Stamp;
 use oxim_lang::config::Config;
+use oxim_lang::context::Context;
 use oxim_spool::message::{Body, Message, Ret};
 
 use crate::address::{Address, AddressKind};
+use crate::delivery::Delivery;
 use crate::submission::Submission;
 use crate::transport::DeliveryError;
 
@@ -21,28 +23,73 @@ pub struct Failure {
     pub error: DeliveryError,
 }
 
+/// What every report has at its head.
+pub struct Letterhead {
+    /// `dsn_from`, expanded.
+    pub from: String,
+    /// `errors_reply_to`.
+    pub reply_to: Option<String>,
+    /// The reporting host.
+    pub host: String,
+}
+
+impl Letterhead {
+    /// Expands `dsn_from`; if that fails the default is used, and the log says so.
+    #[must_use]
+    pub fn new(delivery: &Delivery, context: &mut Context) -> Letterhead {
+        let main = &delivery.config.main;
+        let from = main.dsn_from.expand(context).map_or_else(
+            |error| {
+                delivery.services.log().both(format!("Failed to expand dsn_from (using default): {error}"));
+                format!("Mail Delivery System <Mailer-Daemon@{}>", main.qualify_domain)
+            },
+            |text| text.to_string_lossy(),
+        );
+        let host = context
+            .connection
+            .active_hostname
+            .as_ref()
+            .map_or_else(|| main.primary_hostname.clone(), |n| String::from_utf8_lossy(n).into_owned());
+        Letterhead { from, reply_to: main.errors_reply_to.clone(), host }
+    }
+}
+
 /// Makes the bounce for failures that are told to one recipient. The failures are in the order in which they happened, last first.
 #[must_use]
-pub fn compose(config: &Config, message: &Message, body: &Body, errors_to: &[u8], failures: &[&Failure]) -> Submission {
-    let main = &config.main;
+pub fn compose(
+    head: &Letterhead,
+    config: &Config,
+    message: &Message,
+    body: &Body,
+    errors_to: &[u8],
+    failures: &[&Failure],
+) -> Submission {
     let boundary = boundary(message);
     let mut out = String::new();
-    let names: Vec<String> = failures.iter().filter(|f| !f.address.is_hidden_in_bounces).map(|f| shown(&f.address)).collect();
+    let names: Vec<String> =
+        failures.iter().filter(|f| !f.address.is_hidden_in_bounces).map(|f| shown(&f.address)).collect();
     if !names.is_empty() {
         let _ = writeln!(out, "X-Failed-Recipients: {}", names.join(",\n  "));
     }
     let _ = writeln!(out, "Auto-Submitted: auto-replied");
-    let _ = writeln!(out, "From: {}", main.dsn_from_text());
+    let _ = writeln!(out, "From: {}", head.from);
     let _ = writeln!(out, "To: {}", String::from_utf8_lossy(errors_to));
-    if let Some(reply_to) = &main.errors_reply_to {
+    if let Some(reply_to) = &head.reply_to {
         let _ = writeln!(out, "Reply-To: {reply_to}");
     }
     if let Some(references) = references(message) {
         let _ = writeln!(out, "References: {references}");
     }
-    let _ = writeln!(out, "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0");
+    let _ = writeln!(
+        out,
+        "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0"
+    );
     let is_own = errors_to == message.sender.as_slice();
-    let _ = writeln!(out, "Subject: Mail delivery failed{}\n", if is_own { ": returning message to sender" } else { "" });
+    let _ = writeln!(
+        out,
+        "Subject: Mail delivery failed{}\n",
+        if is_own { ": returning message to sender" } else { "" }
+    );
     let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
     opening(&mut out, message, is_own);
     for failure in failures {
@@ -52,7 +99,11 @@ pub fn compose(config: &Config, message: &Message, body: &Body, errors_to: &[u8]
         }
     }
     outputs(&mut out, failures);
-    let _ = writeln!(out, "\n--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}", main.smtp_active_hostname_text());
+    let _ = writeln!(
+        out,
+        "\n--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}",
+        head.host
+    );
     if let Some(id) = &message.dsn_envid {
         let _ = writeln!(out, "Original-Envelope-ID: {}", String::from_utf8_lossy(id));
     }
@@ -88,10 +139,19 @@ fn outputs(out: &mut String, failures: &[&Failure]) {
     for failure in failures.iter().filter(|f| !f.error.output.is_empty()) {
         if first {
             out.push_str("\nThe following text was generated during the delivery attempt");
-            out.push_str(if failures.iter().filter(|f| !f.error.output.is_empty()).count() > 1 { "s:\n" } else { ":\n" });
+            out.push_str(if failures.iter().filter(|f| !f.error.output.is_empty()).count() > 1 {
+                "s:\n"
+            } else {
+                ":\n"
+            });
             first = false;
         }
-        let _ = writeln!(out, "\n------ {} ------\n\n{}", described(&failure.address), String::from_utf8_lossy(&failure.error.output).trim_end_matches('\n'));
+        let _ = writeln!(
+            out,
+            "\n------ {} ------\n\n{}",
+            described(&failure.address),
+            String::from_utf8_lossy(&failure.error.output).trim_end_matches('\n')
+        );
     }
 }
 
@@ -109,11 +169,17 @@ fn described(address: &Address) -> String {
         return format!("(generated from {})", address.top().text());
     }
     match address.kind {
-        AddressKind::Mail if address.parent.is_none() || address.top().address == address.address => address.text(),
+        AddressKind::Mail if address.parent.is_none() || address.top().address == address.address => {
+            address.text()
+        }
         AddressKind::Mail => format!("{}\n    (generated from {})", address.text(), address.top().text()),
         AddressKind::Pipe => format!("pipe to {}\n    generated by {}", address.text(), parent_text(address)),
-        AddressKind::File | AddressKind::Directory => format!("save to {}\n    generated by {}", address.text(), parent_text(address)),
-        AddressKind::Reply => format!("autoreply to {}\n    generated by {}", address.text(), parent_text(address)),
+        AddressKind::File | AddressKind::Directory => {
+            format!("save to {}\n    generated by {}", address.text(), parent_text(address))
+        }
+        AddressKind::Reply => {
+            format!("autoreply to {}\n    generated by {}", address.text(), parent_text(address))
+        }
     }
 }
 
@@ -154,21 +220,35 @@ fn enhanced_status(reply: &str) -> Option<&str> {
     let word = reply.get(4..)?.split([' ', '\r', '\n']).next()?;
     let mut parts = word.split('.');
     let class = parts.next()?;
-    let is_number = |p: Option<&str>| p.is_some_and(|t| !t.is_empty() && t.len() <= 3 && t.bytes().all(|b| b.is_ascii_digit()));
-    (matches!(class, "4" | "5") && is_number(parts.next()) && is_number(parts.next()) && parts.next().is_none()).then_some(word)
+    let is_number = |p: Option<&str>| {
+        p.is_some_and(|t| !t.is_empty() && t.len() <= 3 && t.bytes().all(|b| b.is_ascii_digit()))
+    };
+    (matches!(class, "4" | "5")
+        && is_number(parts.next())
+        && is_number(parts.next())
+        && parts.next().is_none())
+    .then_some(word)
 }
 
 /// Unique enough that no body holds it.
 pub(crate) fn boundary(message: &Message) -> String {
     let now = Stamp::now();
-    format!("{}-eximdsn-{}{}", now.seconds, now.micros, message.id.as_str().bytes().map(u32::from).sum::<u32>())
+    format!(
+        "{}-eximdsn-{}{}",
+        now.seconds,
+        now.micros,
+        message.id.as_str().bytes().map(u32::from).sum::<u32>()
+    )
 }
 
 /// `References:` of a report: those of the message, and its own id.
 pub(crate) fn references(message: &Message) -> Option<String> {
-    let body = |name: &[u8]| {
-        message.headers.find(name).map(|h| String::from_utf8_lossy(h.body()).split_ascii_whitespace().collect::<Vec<_>>().join(" "))
-    };
+    let body =
+        |name: &[u8]| {
+            message.headers.find(name).next().map(|h| {
+                String::from_utf8_lossy(h.body()).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+            })
+        };
     let id = body(b"Message-ID")?;
     let older = body(b"References").or_else(|| body(b"In-Reply-To"));
     Some(older.map_or(id.clone(), |o| format!("{o} {id}")))

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use oxim_spool::log::{LogSelector, LogSelectors};
+use oxim_spool::log::{LogSelectors, Selector};
 
 use crate::address::{Address, AddressKind};
 use crate::delivery::Delivery;
@@ -16,7 +16,7 @@ pub struct Lines<'a> {
     /// Everything that is configured.
     pub delivery: &'a Delivery,
     /// Which fields are wanted.
-    pub selectors: &'a LogSelectors,
+    pub selectors: LogSelectors,
     /// Envelope sender of the message.
     pub sender: &'a [u8],
     /// How long the message has been on the queue.
@@ -26,35 +26,49 @@ pub struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn has(&self, selector: LogSelector) -> bool {
+    fn has(&self, selector: Selector) -> bool {
         self.selectors.has(selector)
     }
 
     /// `=> bob <bob@test.ex> R=all T=mbox`; `first` is false for further addresses of the same run.
     #[must_use]
-    pub fn delivered(&self, address: &Address, done: &Delivered, first: bool, dont_deliver: bool, took: Duration, return_path: &[u8]) -> String {
-        let mark = if dont_deliver { "*>" } else if first { "=>" } else { "->" };
+    pub fn delivered(
+        &self,
+        address: &Address,
+        done: &Delivered,
+        first: bool,
+        dont_deliver: bool,
+        took: Duration,
+        return_path: &[u8],
+    ) -> String {
+        let mark = if dont_deliver {
+            "*>"
+        } else if first {
+            "=>"
+        } else {
+            "->"
+        };
         let mut line = format!("{mark} {}", self.address_text(address));
-        if self.has(LogSelector::SenderOnDelivery) {
+        if self.has(Selector::SenderOnDelivery) {
             let _ = write!(line, " F=<{}>", lossy(self.sender));
         }
-        if self.has(LogSelector::ReturnPathOnDelivery) {
+        if self.has(Selector::ReturnPathOnDelivery) {
             let _ = write!(line, " P=<{}>", lossy(return_path));
         }
         self.router_and_transport(&mut line, address);
-        if self.has(LogSelector::DeliverySize) {
+        if self.has(Selector::DeliverySize) {
             let _ = write!(line, " S={}", self.size);
         }
         if let Some(host) = &done.host {
             self.host(&mut line, host, true);
         }
-        if let Some(text) = done.confirmation.as_deref().filter(|_| self.has(LogSelector::SmtpConfirmation)) {
+        if let Some(text) = done.confirmation.as_deref().filter(|_| self.has(Selector::SmtpConfirmation)) {
             let _ = write!(line, " C=\"{}\"", escaped(text));
         }
-        if self.has(LogSelector::QueueTime) {
+        if self.has(Selector::QueueTime) {
             let _ = write!(line, " QT={}", self.interval(self.on_queue));
         }
-        if self.has(LogSelector::DeliverTime) {
+        if self.has(Selector::DeliverTime) {
             let _ = write!(line, " DT={}", self.interval(took));
         }
         line
@@ -64,7 +78,7 @@ impl Lines<'_> {
     #[must_use]
     pub fn failed(&self, address: &Address, error: &DeliveryError) -> String {
         let mut line = self.full_address(address);
-        if self.has(LogSelector::SenderOnDelivery) {
+        if self.has(Selector::SenderOnDelivery) {
             let _ = write!(line, " F=<{}>", lossy(self.sender));
         }
         self.router_and_transport(&mut line, address);
@@ -123,7 +137,9 @@ impl Lines<'_> {
 
     fn shown(&self, address: &Address) -> String {
         match address.kind {
-            AddressKind::Directory | AddressKind::File | AddressKind::Pipe | AddressKind::Mail => address.text(),
+            AddressKind::Directory | AddressKind::File | AddressKind::Pipe | AddressKind::Mail => {
+                address.text()
+            }
             AddressKind::Reply => format!(">{}", address.text().trim_start_matches('>')),
         }
     }
@@ -133,7 +149,7 @@ impl Lines<'_> {
         let parents: Vec<&Address> = address.ancestors().filter(|a| !a.is_unseen_copy).collect();
         let top = parents.last().copied().unwrap_or(address);
         let between = parents.iter().rev().skip(1).rev();
-        if self.has(LogSelector::AllParents) {
+        if self.has(Selector::AllParents) {
             for parent in between {
                 let _ = write!(text, " ({})", parent.text());
             }
@@ -154,15 +170,15 @@ impl Lines<'_> {
             return;
         };
         let literal = format!("{address}");
-        if self.has(LogSelector::Dnssec) && host.is_dnssec {
+        if self.has(Selector::Dnssec) && host.is_dnssec {
             line.push_str(" DS");
         }
         let name = if host.name == literal { String::new() } else { format!("{} ", host.name) };
         let _ = write!(line, " H={name}[{literal}]");
-        if self.has(LogSelector::OutgoingPort) {
+        if self.has(Selector::OutgoingPort) {
             let _ = write!(line, ":{}", host.port);
         }
-        if let Some(local) = host.local.filter(|_| self.has(LogSelector::OutgoingInterface)) {
+        if let Some(local) = host.local.filter(|_| self.has(Selector::OutgoingInterface)) {
             let _ = write!(line, " I=[{}]:{}", local.ip(), local.port());
         }
         if let Some(tls) = &host.tls {
@@ -171,7 +187,7 @@ impl Lines<'_> {
         if let Some(name) = host.authenticator.as_ref().filter(|_| success) {
             let _ = write!(line, " A={name}");
         }
-        if success && host.is_pipelined && self.has(LogSelector::Pipelining) {
+        if success && host.is_pipelined && self.has(Selector::Pipelining) {
             line.push_str(" L");
         }
         if success && host.is_chunked {
@@ -180,19 +196,19 @@ impl Lines<'_> {
     }
 
     fn tls(&self, line: &mut String, tls: &oxim_net::tls::TlsFacts) {
-        if self.has(LogSelector::TlsCipher) {
+        if self.has(Selector::TlsCipher) {
             let _ = write!(line, " X={}", tls.cipher);
         }
-        if self.has(LogSelector::TlsCertificateVerified) {
+        if self.has(Selector::TlsCertificateVerified) {
             let _ = write!(line, " CV={}", if tls.verified { "yes" } else { "no" });
         }
-        if let Some(name) = tls.peer_dn.as_ref().filter(|_| self.has(LogSelector::TlsPeerdn)) {
+        if let Some(name) = tls.peer_dn.as_ref().filter(|_| self.has(Selector::TlsPeerdn)) {
             let _ = write!(line, " DN=\"{name}\"");
         }
     }
 
     fn interval(&self, time: Duration) -> String {
-        if self.has(LogSelector::Millisec) {
+        if self.has(Selector::Millisec) {
             return format!("{}.{:03}s", time.as_secs(), time.subsec_millis());
         }
         oxim_base::clock::interval(time.as_secs())

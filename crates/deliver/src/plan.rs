@@ -29,7 +29,11 @@ pub struct Routed {
 pub fn plan(routed: Vec<Routed>, transports: &[Transport]) -> (Vec<Group>, Vec<Group>) {
     let (mut local, mut remote): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
     for Routed { address, batch_id } in routed {
-        let Some((index, transport)) = address.transport.and_then(|id| transports.get(id.0).map(|t| (id.0, t))) else { continue };
+        let Some((index, transport)) =
+            address.transport.and_then(|id| transports.get(id.0).map(|t| (id.0, t)))
+        else {
+            continue;
+        };
         let groups = if transport.driver.is_local() { &mut local } else { &mut remote };
         let limit = addresses_max(transport, &address);
         let fits = |group: &&mut Group| {

@@ -14,7 +14,7 @@ use oxim_lang::context::Context;
 use oxim_lang::list::{Defer, Subject};
 
 pub use cause::{Cause, MORE_A, MORE_CONNECT, MORE_MX, code};
-pub use record::{Due, RetryRecord};
+pub use record::{Due, Failure, RetryRecord};
 pub(crate) use rule::field;
 pub use rule::{Algorithm, Parameter, Rule, RuleError};
 

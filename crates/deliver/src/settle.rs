@@ -3,7 +3,6 @@
 //! Order for a delivered address: the outcome is recorded in the spool, then the `=>` line is written. After a crash
 //! between the two the log lacks a line; the other way round a message would be delivered twice.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use oxim_base::clock::Stamp;
@@ -17,7 +16,8 @@ use crate::bounce::Failure;
 use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::retry_hints;
-use crate::transport::{Delivered, DeliveryError, Outcome, Run};
+use crate::submission::Submitter;
+use crate::transport::{Delivered, DeliveryError, Outcome, Run, error_code};
 
 /// A deferred address and why.
 pub struct Deferral {
@@ -58,6 +58,8 @@ pub struct Settlement<'a> {
     pub lines: Lines<'a>,
     /// What the attempt came to so far.
     pub tally: &'a Mutex<Tally>,
+    /// The door for messages that transports make.
+    pub submitter: &'a dyn Submitter,
     /// `-N`: nothing was really delivered.
     pub dont_deliver: bool,
 }
@@ -80,10 +82,30 @@ impl Settlement<'_> {
     }
 
     /// Settles a whole run of a transport.
-    pub fn run(&self, context: &mut Context, transport: &str, addresses: Vec<Address>, run: Run, took: Duration, return_path: &[u8]) {
-        retry_hints::note_hosts(self.delivery, context, &run.hosts, addresses.first());
+    pub fn run(
+        &self,
+        context: &mut Context,
+        transport: &str,
+        addresses: Vec<Address>,
+        run: Run,
+        took: Duration,
+        return_path: &[u8],
+    ) {
+        let all_over = retry_hints::note_hosts(
+            self.delivery,
+            context,
+            self.claim.message(),
+            &run.hosts,
+            addresses.first(),
+        );
+        let is_about_hosts = !run.hosts.is_empty();
         let mut first = true;
-        let delivered: Vec<Vec<u8>> = addresses.iter().zip(&run.outcomes).filter(|(_, o)| matches!(o, Outcome::Delivered(_))).map(|(a, _)| a.unique.clone()).collect();
+        let delivered: Vec<Vec<u8>> = addresses
+            .iter()
+            .zip(&run.outcomes)
+            .filter(|(_, o)| matches!(o, Outcome::Delivered(_)))
+            .map(|(a, _)| a.unique.clone())
+            .collect();
         if !delivered.is_empty() && !self.dont_deliver {
             self.record(&delivered);
         }
@@ -94,6 +116,12 @@ impl Settlement<'_> {
                     first = false;
                 }
                 Outcome::Failed(error) => self.failed(context, address, error),
+                Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
+                    self.wait_or_give_up(address, error, all_over)
+                }
+                Outcome::Deferred(error) if error.code == error_code::HOSTS_RETRY_TIME => {
+                    self.waits(address, error)
+                }
                 Outcome::Deferred(error) => self.deferred(context, address, error),
             }
         }
@@ -102,13 +130,32 @@ impl Settlement<'_> {
     /// The store is told before the log, and before any other message can be sent about it.
     fn record(&self, unique: &[Vec<u8>]) {
         if let Err(error) = self.store.record_done(self.claim, unique) {
-            self.log().panic(&format!("{} failed to record a delivery: {error}; a duplicate is possible", self.claim.id()));
+            self.log().panic(&format!(
+                "{} failed to record a delivery: {error}; a duplicate is possible",
+                self.claim.id()
+            ));
         }
     }
 
-    fn delivered(&self, context: &mut Context, transport: &str, address: Address, done: &Delivered, first: bool, took: Duration, return_path: &[u8]) {
+    fn delivered(
+        &self,
+        context: &mut Context,
+        transport: &str,
+        address: Address,
+        done: &Delivered,
+        first: bool,
+        took: Duration,
+        return_path: &[u8],
+    ) {
         if !address.is_unlogged {
-            self.main_line(&self.lines.delivered(&address, done, first, self.dont_deliver, took, return_path));
+            self.main_line(&self.lines.delivered(
+                &address,
+                done,
+                first,
+                self.dont_deliver,
+                took,
+                return_path,
+            ));
         }
         self.message_line(&format!("{}: {transport} transport succeeded", address.text()));
         retry_hints::forget_address(self.delivery, context, &address);
@@ -120,7 +167,11 @@ impl Settlement<'_> {
 
     /// An address that ended without delivery or failure: `:blackhole:`.
     pub fn discarded(&self, address: Address) {
-        let router = address.router.and_then(|id| self.delivery.router(id)).map(|r| r.name.clone()).unwrap_or_default();
+        let router = address
+            .router
+            .and_then(|id| self.delivery.router(id))
+            .map(|r| r.name.clone())
+            .unwrap_or_default();
         self.main_line(&format!("=> :blackhole: <{}> R={router}", address.text()));
         self.record(std::slice::from_ref(&address.unique));
         let mut tally = self.tally.lock();
@@ -138,8 +189,13 @@ impl Settlement<'_> {
     }
 
     /// An address that must wait; if its retry time is over, it fails.
-    pub fn deferred(&self, context: &mut Context, address: Address, mut error: DeliveryError) {
-        let timed_out = retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
+    pub fn deferred(&self, context: &mut Context, address: Address, error: DeliveryError) {
+        let timed_out =
+            retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
+        self.wait_or_give_up(address, error, timed_out);
+    }
+
+    fn wait_or_give_up(&self, address: Address, mut error: DeliveryError, timed_out: bool) {
         let text = self.lines.deferred(&address, &error);
         self.main_line(&format!("== {text}"));
         self.message_line(&text);
@@ -162,12 +218,9 @@ impl Settlement<'_> {
     /// A deferral that is not logged and not counted: the retry time has not come.
     pub fn waits(&self, address: Address, error: DeliveryError) {
         let text = self.lines.deferred(&address, &error);
-        if self.lines.selectors.has(oxim_spool::log::LogSelector::RetryDefer) {
+        if self.lines.selectors.has(oxim_spool::log::Selector::RetryDefer) {
             self.main_line(&format!("== {text}"));
         }
         self.tally.lock().deferred.push(Deferral { address, error });
     }
 }
-
-/// Shared so that runs in parallel can settle.
-pub type SharedTally = Arc<Mutex<Tally>>;

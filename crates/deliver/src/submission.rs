@@ -24,5 +24,5 @@ pub trait Submitter: Send + Sync {
     ///
     /// # Errors
     /// Why it could not be taken; the caller tries again at the next delivery attempt.
-    fn submit(&self, submission: Submission) -> Result<MessageId, String>;
+    fn submit(&self, submission: Submission) -> Result<(), String>;
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use oxim_base::clock::Stamp;
 use oxim_base::debug;
 use oxim_lang::context::Context;
+use oxim_lang::list::{List, ListKind, Subject};
 use oxim_spool::message::{Message, NotifyFlags};
 use oxim_spool::store::{Claim, Store};
 use parking_lot::Mutex;
 
 use crate::address::{Address, DsnRequest};
-use crate::bounce::{self, Failure};
+use crate::bounce::{self, Failure, Letterhead};
 use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::plan;
@@ -57,7 +58,13 @@ pub enum Ended {
 }
 
 /// Makes one attempt.
-pub fn attempt(delivery: &Arc<Delivery>, store: &dyn Store, submitter: &dyn Submitter, claim: Claim, options: AttemptOptions) -> Ended {
+pub fn attempt(
+    delivery: &Arc<Delivery>,
+    store: &dyn Store,
+    submitter: &dyn Submitter,
+    claim: Claim,
+    options: AttemptOptions,
+) -> Ended {
     let mut attempt = Attempt { delivery, store, submitter, claim, options, thawed: false };
     match attempt.check_frozen() {
         Frozen::StaysSo => return Ended::Frozen,
@@ -101,15 +108,20 @@ impl Attempt<'_> {
         let Some(since) = message.frozen else { return Frozen::No };
         let main = &self.delivery.config.main;
         let now = Stamp::now();
-        let age = |from: i64| Duration::from_secs(u64::try_from(now.seconds.saturating_sub(from)).unwrap_or(0));
+        let age =
+            |from: i64| Duration::from_secs(u64::try_from(now.seconds.saturating_sub(from)).unwrap_or(0));
         if self.options.give_up {
             return Frozen::No;
         }
-        if !main.timeout_frozen_after.is_zero() && age(message.received.seconds) >= main.timeout_frozen_after {
+        if !main.timeout_frozen_after.is_zero() && age(message.received.seconds) >= main.timeout_frozen_after
+        {
             self.main_line("cancelled by timeout_frozen_after");
             return Frozen::IsCancelled;
         }
-        if message.sender.is_empty() && !main.ignore_bounce_errors_after.is_zero() && age(message.received.seconds) >= main.ignore_bounce_errors_after {
+        if message.sender.is_empty()
+            && !main.ignore_bounce_errors_after.is_zero()
+            && age(message.received.seconds) >= main.ignore_bounce_errors_after
+        {
             self.main_line("Unfrozen by errmsg timer");
             self.thawed = true;
             return Frozen::No;
@@ -126,7 +138,7 @@ impl Attempt<'_> {
             self.thawed = true;
             return Frozen::No;
         }
-        if self.delivery.services.log().selectors().has(oxim_spool::log::LogSelector::SkipDelivery) {
+        if self.delivery.services.log().selectors().has(oxim_spool::log::Selector::SkipDelivery) {
             self.main_line("Message is frozen");
         }
         Frozen::StaysSo
@@ -134,38 +146,46 @@ impl Attempt<'_> {
 
     /// Ends a message of which nobody is told.
     fn cancel(self) -> Ended {
-        for recipient in self.claim.message().recipients.iter().filter(|r| !self.claim.message().is_done(&r.address)) {
-            self.main_line(&format!("=> {} <{}> cancelled", lossy(&recipient.address), lossy(&recipient.address)));
+        for recipient in
+            self.claim.message().recipients.iter().filter(|r| !self.claim.message().is_done(&r.address))
+        {
+            self.main_line(&format!(
+                "=> {} <{}> cancelled",
+                lossy(&recipient.address),
+                lossy(&recipient.address)
+            ));
         }
         self.main_line("Completed");
         finish(self.store, self.claim)
     }
 
     fn context(&self) -> Context {
-        let mut context = Context::new(Arc::clone(&self.delivery.services));
+        let mut context =
+            Context::new(Arc::clone(&self.delivery.config), Arc::clone(&self.delivery.services));
         crate::scope::enter_message(&mut context, self.claim.message(), self.claim.body());
         context.message.queue_running = self.options.queue_running;
         context
     }
 
-    fn deliver(mut self) -> Ended {
+    fn deliver(self) -> Ended {
         let message = Arc::clone(self.claim.message());
         debug::line(debug::DELIVER, || format!("delivering {}", message.id));
         let mut context = self.context();
         let tally = Mutex::new(Tally::default());
-        let selectors = *self.delivery.services.log().selectors();
+        let selectors = self.delivery.services.log().selectors();
         let settlement = Settlement {
             delivery: self.delivery,
             store: self.store,
             claim: &self.claim,
             lines: Lines {
                 delivery: self.delivery,
-                selectors: &selectors,
+                selectors,
                 sender: &message.sender,
                 on_queue: Stamp::now().since(message.received),
                 size: message.size_with(self.claim.body().len()),
             },
             tally: &tally,
+            submitter: self.submitter,
             dont_deliver: message.dont_deliver,
         };
         let addresses = pending(&message);
@@ -184,7 +204,12 @@ impl Attempt<'_> {
         let is_done = |unique: &[u8]| message.is_done(unique);
         let force = self.options.force;
         let hold = |context: &mut Context, address: &Address| {
-            if force { None } else { retry_hints::routing_hold(self.delivery, context, address) }
+            if force {
+                None
+            } else {
+                retry_hints::domain_hold(self.delivery, context, address)
+                    .or_else(|| retry_hints::routing_hold(self.delivery, context, address))
+            }
         };
         let request = RouteRequest { purpose: Purpose::Deliver, is_done: &is_done, hold: &hold };
         let routed = self.delivery.route_all(context, addresses, &request);
@@ -194,19 +219,32 @@ impl Attempt<'_> {
                 Decided::Deliver(address) => ready.push(self.with_batch_id(context, address)),
                 Decided::Discarded(address) => settlement.discarded(address),
                 Decided::Failed(address, problem) => settlement.failed(context, address, error_of(problem)),
-                Decided::Deferred(address, problem) if problem.code == error_code::RETRY_TIME => settlement.waits(address, error_of(problem)),
-                Decided::Deferred(address, problem) => settlement.deferred(context, address, error_of(problem)),
+                Decided::Deferred(address, problem)
+                    if matches!(
+                        problem.code,
+                        error_code::RETRY_TIME | error_code::HELD | error_code::WAITS_FOR_QUEUE_RUN
+                    ) =>
+                {
+                    settlement.waits(address, error_of(problem))
+                }
+                Decided::Deferred(address, problem) => {
+                    settlement.deferred(context, address, error_of(problem))
+                }
             }
         }
         for notice in &routed.notices {
-            self.submit_report(warning::syntax_notice(&self.delivery.config, message, notice));
+            let head = Letterhead::new(self.delivery, context);
+            self.submit_report(warning::syntax_notice(&head, message, notice));
         }
         let (local, remote) = plan::plan(ready, &self.delivery.transports);
         local_runs::run(settlement, context, &self.claim, local, self.options);
         if self.options.local_only && !remote.is_empty() {
             for address in remote.into_iter().flat_map(|g| g.addresses) {
                 let text = "remote delivery waits for a queue run".to_owned();
-                settlement.waits(address, DeliveryError { code: error_code::WAITS_FOR_QUEUE_RUN, text, ..DeliveryError::default() });
+                settlement.waits(
+                    address,
+                    DeliveryError { code: error_code::WAITS_FOR_QUEUE_RUN, text, ..DeliveryError::default() },
+                );
             }
             return;
         }
@@ -228,10 +266,16 @@ impl Attempt<'_> {
         for warning in std::mem::take(&mut tally.warnings) {
             self.submit_report(warning::quota_warning(&self.delivery.config, &warning));
         }
-        let done = self.report_failures(message, &mut tally);
+        let done = self.report_failures(context, message, &mut tally);
         if tally.deferred.is_empty() && tally.freeze.is_none() {
             let taken = queue_time(message);
-            let suffix = if self.delivery.services.log().selectors().has(oxim_spool::log::LogSelector::QueueTimeOverall) {
+            let suffix = if self
+                .delivery
+                .services
+                .log()
+                .selectors()
+                .has(oxim_spool::log::Selector::QueueTimeOverall)
+            {
                 format!(" QT={}", oxim_base::clock::interval(taken.as_secs()))
             } else {
                 String::new()
@@ -250,27 +294,43 @@ impl Attempt<'_> {
         let frozen = tally.freeze.is_some();
         if let Some(reason) = tally.freeze.clone() {
             changed.frozen = Some(Stamp::now().seconds);
-            self.freeze_notice(message, &reason, &tally);
+            self.freeze_notice(context, message, &reason, &tally);
         } else {
             warning::send_if_due(self.delivery, self.submitter, context, &mut changed, &tally.deferred);
         }
         if let Err(error) = self.store.update(&mut self.claim, &changed) {
-            self.delivery.services.log().panic(&format!("{} failed to write the message back to the spool: {error}", message.id));
+            self.delivery
+                .services
+                .log()
+                .panic(&format!("{} failed to write the message back to the spool: {error}", message.id));
             return Ended::Untouched;
         }
-        if frozen { Ended::Frozen } else { Ended::Deferred { due: retry_hints::earliest(self.delivery, context, &tally.deferred) } }
+        if frozen {
+            Ended::Frozen
+        } else {
+            Ended::Deferred { due: retry_hints::earliest(self.delivery, &tally.deferred) }
+        }
     }
 
     /// The postmaster is told first, as the log line says that it is done.
-    fn freeze_notice(&self, message: &Message, reason: &str, tally: &Tally) {
+    fn freeze_notice(&self, context: &mut Context, message: &Message, reason: &str, tally: &Tally) {
         let tell = self.delivery.config.main.freeze_tell.clone();
         if let Some(recipients) = tell.filter(|_| !message.local_error) {
             let failed = tally.frozen_failures.iter().map(|f| (f.address.text(), f.error.text.clone()));
             let deferred = tally.deferred.iter().map(|d| (d.address.text(), d.error.text.clone()));
             let waiting: Vec<(String, String)> = failed.chain(deferred).collect();
-            let submission = warning::frozen_notice(&self.delivery.config, message, reason, &recipients, &waiting);
+            let submission = warning::frozen_notice(
+                &Letterhead::new(self.delivery, context),
+                message,
+                reason,
+                &recipients,
+                &waiting,
+            );
             if let Err(error) = self.submitter.submit(submission) {
-                self.delivery.services.log().panic(&format!("{} failed to send a freeze notice: {error}", message.id));
+                self.delivery
+                    .services
+                    .log()
+                    .panic(&format!("{} failed to send a freeze notice: {error}", message.id));
             }
         }
         self.main_line(&format!("Frozen ({reason})"));
@@ -288,25 +348,36 @@ impl Attempt<'_> {
     }
 
     /// Sends the bounces. The result is what is done with by that; failures whose report could not be sent become deferrals.
-    fn report_failures(&self, message: &Message, tally: &mut Tally) -> Vec<Vec<u8>> {
+    fn report_failures(&self, context: &mut Context, message: &Message, tally: &mut Tally) -> Vec<Vec<u8>> {
         let mut done = Vec::new();
         let failed = std::mem::take(&mut tally.failed);
         let mut rest: Vec<Failure> = failed.into_iter().rev().collect();
         while let Some(first) = rest.first() {
             let target = errors_to(message, &first.address);
-            let (now, later): (Vec<Failure>, Vec<Failure>) = rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
+            let (now, later): (Vec<Failure>, Vec<Failure>) =
+                rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
             rest = later;
-            let told: Vec<&Failure> = now.iter().filter(|f| !f.address.ignores_errors && !f.address.dsn.never && (!f.address.dsn.notify_given || f.address.dsn.failure)).collect();
+            let told: Vec<&Failure> = now
+                .iter()
+                .filter(|f| {
+                    !f.address.ignores_errors
+                        && !f.address.dsn.never
+                        && (!f.address.dsn.notify_given || f.address.dsn.failure)
+                })
+                .collect();
             let outcome = match (&*target, told.is_empty()) {
                 (_, true) => Reported::Done,
                 (b"", false) => self.bounce_of_bounce(message),
-                (target, false) => self.send_bounce(message, target, &told),
+                (target, false) => self.send_bounce(context, message, target, &told),
             };
             match outcome {
                 Reported::Done => {
                     let unique: Vec<Vec<u8>> = now.into_iter().map(|f| f.address.unique).collect();
                     if self.store.record_done(&self.claim, &unique).is_err() {
-                        self.delivery.services.log().panic(&format!("{} failed to record failures: a second bounce is possible", message.id));
+                        self.delivery.services.log().panic(&format!(
+                            "{} failed to record failures: a second bounce is possible",
+                            message.id
+                        ));
                     }
                     done.extend(unique);
                 }
@@ -314,15 +385,30 @@ impl Attempt<'_> {
                     tally.freeze = Some(reason);
                     tally.frozen_failures.extend(now);
                 }
-                Reported::NotNow => tally.deferred.extend(now.into_iter().map(|f| crate::settle::Deferral { address: f.address, error: f.error })),
+                Reported::NotNow => tally.deferred.extend(
+                    now.into_iter().map(|f| crate::settle::Deferral { address: f.address, error: f.error }),
+                ),
             }
         }
         done
     }
 
-    fn send_bounce(&self, message: &Message, target: &[u8], told: &[&Failure]) -> Reported {
-        let mut submission = bounce::compose(&self.delivery.config, message, self.claim.body(), target, told);
-        submission.recipients.extend(self.delivery.config.main.errors_copies(target));
+    fn send_bounce(
+        &self,
+        context: &mut Context,
+        message: &Message,
+        target: &[u8],
+        told: &[&Failure],
+    ) -> Reported {
+        let mut submission = bounce::compose(
+            &Letterhead::new(self.delivery, context),
+            &self.delivery.config,
+            message,
+            self.claim.body(),
+            target,
+            told,
+        );
+        submission.recipients.extend(errors_copies(self.delivery, context, target));
         match self.submitter.submit(submission) {
             Ok(_) => Reported::Done,
             Err(error) => {
@@ -364,6 +450,25 @@ fn error_of(problem: Problem) -> DeliveryError {
     }
 }
 
+/// `errors_copy`: items of a pattern for the bounce's recipient and, after white space, the copies' recipients.
+fn errors_copies(delivery: &Delivery, context: &mut Context, target: &[u8]) -> Vec<Vec<u8>> {
+    let Some(list) = &delivery.config.main.errors_copy else { return Vec::new() };
+    let subject = oxim_base::Text::tainted(target);
+    for item in oxim_lang::list::split(list.as_bytes()) {
+        let item = String::from_utf8_lossy(&item).into_owned();
+        let Some((pattern, copies)) = item.split_once(char::is_whitespace) else { continue };
+        let pattern = List::compile(ListKind::Address, pattern);
+        let subject = Subject::Address { address: &subject, caseful: false, captures: true };
+        if pattern.matches(context, &subject).is_ok_and(|m| m.is_yes()) {
+            let copies = oxim_lang::expand::Template::compile(copies.trim()).expand(context);
+            return copies
+                .map(|c| c.as_bytes().split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).collect())
+                .unwrap_or_default();
+        }
+    }
+    Vec::new()
+}
+
 fn queue_time(message: &Message) -> Duration {
     Stamp::now().since(message.received)
 }
@@ -399,11 +504,11 @@ fn pending(message: &Message) -> Vec<Address> {
 
 fn dsn_request(notify: NotifyFlags, orcpt: Option<Vec<u8>>) -> DsnRequest {
     DsnRequest {
-        notify_given: notify.is_given(),
-        never: notify.never(),
-        success: notify.success(),
-        failure: notify.failure(),
-        delay: notify.delay(),
+        notify_given: notify != NotifyFlags::default(),
+        never: notify.never,
+        success: notify.success,
+        failure: notify.failure,
+        delay: notify.delay,
         orcpt,
         last_hop: false,
     }
@@ -411,7 +516,11 @@ fn dsn_request(notify: NotifyFlags, orcpt: Option<Vec<u8>>) -> DsnRequest {
 
 fn give_up(settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
     for address in addresses {
-        let error = DeliveryError { code: error_code::UNKNOWN, text: "delivery cancelled by administrator".to_owned(), ..DeliveryError::default() };
+        let error = DeliveryError {
+            code: error_code::UNKNOWN,
+            text: "delivery cancelled by administrator".to_owned(),
+            ..DeliveryError::default()
+        };
         settlement.failed(context, address, error);
     }
 }

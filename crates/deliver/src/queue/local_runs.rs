@@ -15,36 +15,58 @@ use crate::router::prepare;
 use crate::settle::Settlement;
 use crate::transport::{Batch, Delivered, DeliveryError, Outcome, Run, Transport, error_code};
 
-pub(super) fn run(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, groups: Vec<Group>, options: AttemptOptions) {
+pub(super) fn run(
+    settlement: &Settlement<'_>,
+    context: &mut Context,
+    claim: &Claim,
+    groups: Vec<Group>,
+    options: AttemptOptions,
+) {
     for group in groups {
         run_group(settlement, context, claim, group, options);
     }
 }
 
-fn run_group(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, group: Group, options: AttemptOptions) {
+fn run_group(
+    settlement: &Settlement<'_>,
+    context: &mut Context,
+    claim: &Claim,
+    group: Group,
+    options: AttemptOptions,
+) {
     let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
-    let (due, waiting): (Vec<Address>, Vec<Address>) =
-        group.addresses.into_iter().partition(|a| options.force || retry_hints::is_local_due(settlement.delivery, context, a));
+    let (due, waiting): (Vec<Address>, Vec<Address>) = group
+        .addresses
+        .into_iter()
+        .partition(|a| options.force || retry_hints::is_local_due(settlement.delivery, context, a));
     for address in waiting {
         let text = "Retry time not yet reached".to_owned();
-        settlement.waits(address, DeliveryError { code: error_code::LOCAL_RETRY_TIME, text, ..DeliveryError::default() });
+        settlement.waits(
+            address,
+            DeliveryError { code: error_code::LOCAL_RETRY_TIME, text, ..DeliveryError::default() },
+        );
     }
     let Some(first) = due.first() else { return };
     if first.is_bypassed() {
-        let run = Run { outcomes: vec![Outcome::Delivered(Delivered::default()); due.len()], hosts: Vec::new() };
+        let run =
+            Run { outcomes: vec![Outcome::Delivered(Delivered::default()); due.len()], hosts: Vec::new() };
         settlement.run(context, "**bypassed**", due, run, std::time::Duration::ZERO, b"");
         return;
     }
     enter(context, transport, first, due.len());
     let began = Instant::now();
-    let prepared = prepare_batch(settlement, context, claim, transport, &due);
+    let prepared = prepare_batch(settlement, context, claim, transport, &due, options);
     let (run, return_path) = match prepared {
-        Ok(batch) if settlement.dont_deliver => (Run::all(&batch, &Outcome::Delivered(Delivered::default())), batch.return_path),
+        Ok(batch) if settlement.dont_deliver => {
+            (Run::all(&batch, &Outcome::Delivered(Delivered::default())), batch.return_path)
+        }
         Ok(batch) => {
             let run = transport.driver.deliver(transport, settlement.delivery, context, &batch);
             (run, batch.return_path)
         }
-        Err(error) => (Run { outcomes: vec![Outcome::Deferred(error); due.len()], hosts: Vec::new() }, Vec::new()),
+        Err(error) => {
+            (Run { outcomes: vec![Outcome::Deferred(error); due.len()], hosts: Vec::new() }, Vec::new())
+        }
     };
     leave(context);
     settlement.run(context, &transport.name, due, run, began.elapsed(), &return_path);
@@ -64,7 +86,9 @@ pub(super) fn enter(context: &mut Context, transport: &Transport, first: &Addres
         crate::address::AddressKind::File | crate::address::AddressKind::Directory => {
             context.delivery.address_file = Some(oxim_base::Text::tainted(first.address.clone()));
         }
-        crate::address::AddressKind::Pipe => context.delivery.address_pipe = Some(oxim_base::Text::tainted(first.address.clone())),
+        crate::address::AddressKind::Pipe => {
+            context.delivery.address_pipe = Some(oxim_base::Text::tainted(first.address.clone()))
+        }
         crate::address::AddressKind::Mail | crate::address::AddressKind::Reply => {}
     }
 }
@@ -73,7 +97,14 @@ pub(super) fn leave(context: &mut Context) {
     context.delivery = oxim_lang::context::DeliveryScope::default();
 }
 
-fn prepare_batch(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, transport: &Transport, addresses: &[Address]) -> Result<Batch, DeliveryError> {
+fn prepare_batch<'a>(
+    settlement: &Settlement<'a>,
+    context: &mut Context,
+    claim: &Claim,
+    transport: &Transport,
+    addresses: &[Address],
+    options: AttemptOptions,
+) -> Result<Batch<'a>, DeliveryError> {
     let return_path = return_path(context, transport, claim, addresses)?;
     check_size(context, transport, claim)?;
     home_directory(context, transport)?;
@@ -84,9 +115,36 @@ fn prepare_batch(settlement: &Settlement<'_>, context: &mut Context, claim: &Cla
         body: claim.body().clone(),
         return_path,
         identity,
-        current_directory: addresses.first().and_then(|a| a.current_directory.clone()),
-        is_forced: false,
+        current_directory: router_directory(settlement, context, addresses.first())?,
+        is_forced: options.force,
+        history: &crate::transport::NoHistory,
+        submitter: Some(settlement.submitter),
     })
+}
+
+/// `transport_current_directory` of the router, expanded now.
+fn router_directory(
+    settlement: &Settlement<'_>,
+    context: &mut Context,
+    address: Option<&Address>,
+) -> Result<Option<Vec<u8>>, DeliveryError> {
+    let router = address.and_then(|a| a.router).and_then(|id| settlement.delivery.router(id));
+    let Some((router, template)) =
+        router.and_then(|r| r.generic.transport_current_directory.as_ref().map(|t| (r, t)))
+    else {
+        return Ok(None);
+    };
+    match template.expand(context) {
+        Ok(text) => Ok(Some(text.into_bytes())),
+        Err(ExpandError::Forced(_)) => Ok(None),
+        Err(error) => {
+            let text = format!(
+                "failed to expand transport_current_directory for the {} router: {error}",
+                router.name
+            );
+            Err(DeliveryError::new(error_code::EXPANSION_FAILED, text))
+        }
+    }
 }
 
 fn failed_expansion(transport: &Transport, option: &str, error: &ExpandError) -> DeliveryError {
@@ -94,8 +152,16 @@ fn failed_expansion(transport: &Transport, option: &str, error: &ExpandError) ->
 }
 
 /// The envelope sender of this delivery: `return_path` of the transport, else `errors_to`, else the sender.
-pub(super) fn return_path(context: &mut Context, transport: &Transport, claim: &Claim, addresses: &[Address]) -> Result<Vec<u8>, DeliveryError> {
-    let routed = addresses.first().and_then(|a| a.propagated.errors_to.clone()).unwrap_or_else(|| claim.message().sender.clone());
+pub(super) fn return_path(
+    context: &mut Context,
+    transport: &Transport,
+    claim: &Claim,
+    addresses: &[Address],
+) -> Result<Vec<u8>, DeliveryError> {
+    let routed = addresses
+        .first()
+        .and_then(|a| a.propagated.errors_to.clone())
+        .unwrap_or_else(|| claim.message().sender.clone());
     context.delivery.return_path = Some(routed.clone());
     let Some(template) = &transport.generic.return_path else { return Ok(routed) };
     match template.expand(context) {
@@ -104,19 +170,27 @@ pub(super) fn return_path(context: &mut Context, transport: &Transport, claim: &
             context.delivery.return_path = Some(path.clone());
             Ok(path)
         }
-        Err(ExpandError::Forced) => Ok(routed),
+        Err(ExpandError::Forced(_)) => Ok(routed),
         Err(error) => Err(failed_expansion(transport, "return_path", &error)),
     }
 }
 
 /// `message_size_limit` of the transport: a larger message fails. The error is a deferral only if the option is faulty.
-pub(super) fn check_size(context: &mut Context, transport: &Transport, claim: &Claim) -> Result<(), DeliveryError> {
+pub(super) fn check_size(
+    context: &mut Context,
+    transport: &Transport,
+    claim: &Claim,
+) -> Result<(), DeliveryError> {
     let Some(template) = &transport.generic.message_size_limit else { return Ok(()) };
     let text = template.expand(context).map_err(|e| failed_expansion(transport, "message_size_limit", &e))?;
-    let limit = oxim_lang::config::integer(text.as_bytes()).unwrap_or(0);
+    let limit = oxim_lang::config::value::integer(&text.to_string_lossy()).unwrap_or(0);
     let size = claim.message().size_with(claim.body().len());
     if limit > 0 && i64::try_from(size).unwrap_or(i64::MAX) > limit {
-        return Err(DeliveryError { code: error_code::MESSAGE_TOO_BIG, text: format!("message is too big (transport limit = {limit})"), ..DeliveryError::default() });
+        return Err(DeliveryError {
+            code: error_code::MESSAGE_TOO_BIG,
+            text: format!("message is too big (transport limit = {limit})"),
+            ..DeliveryError::default()
+        });
     }
     Ok(())
 }
@@ -125,7 +199,7 @@ fn home_directory(context: &mut Context, transport: &Transport) -> Result<(), De
     if let Some(template) = &transport.generic.home_directory {
         match template.expand(context) {
             Ok(home) => context.address.home = Some(home),
-            Err(ExpandError::Forced) => {}
+            Err(ExpandError::Forced(_)) => {}
             Err(error) => return Err(failed_expansion(transport, "home_directory", &error)),
         }
     }
@@ -133,20 +207,32 @@ fn home_directory(context: &mut Context, transport: &Transport) -> Result<(), De
 }
 
 /// Whom the delivery runs as: the transport's user, else the router's, else the Exim user (manual chapter 23).
-fn identity(settlement: &Settlement<'_>, context: &mut Context, transport: &Transport, address: Option<&Address>) -> Result<Identity, DeliveryError> {
+fn identity(
+    settlement: &Settlement<'_>,
+    context: &mut Context,
+    transport: &Transport,
+    address: Option<&Address>,
+) -> Result<Identity, DeliveryError> {
     let main = &settlement.delivery.config.main;
-    let refuse = |text: String| DeliveryError { code: error_code::BAD_USER, text, ..DeliveryError::default() };
-    let mut expand = |template: &Template, option: &str| template.expand(context).map(|t| t.to_string_lossy()).map_err(|e| failed_expansion(transport, option, &e));
+    let refuse =
+        |text: String| DeliveryError { code: error_code::BAD_USER, text, ..DeliveryError::default() };
+    let mut expand = |template: &Template, option: &str| {
+        template
+            .expand(context)
+            .map(|t| t.to_string_lossy())
+            .map_err(|e| failed_expansion(transport, option, &e))
+    };
     let run_as = address.map(|a| a.run_as.clone()).unwrap_or_default();
     let (mut uid, mut gid, mut initgroups) = (run_as.uid, run_as.gid, run_as.initgroups);
     let mut login = address.and_then(|a| a.local_user.as_ref()).map(|u| u.name.clone());
     if let Some(template) = &transport.generic.user {
         let text = expand(template, "user")?;
         let account = prepare::find_user(&text).map_err(|p| refuse(p.text().to_owned()))?;
-        let account = account.ok_or_else(|| refuse(format!("User {text} was not found for {} transport", transport.name)))?;
+        let account = account
+            .ok_or_else(|| refuse(format!("User {text} was not found for {} transport", transport.name)))?;
         uid = Some(account.uid);
         gid = account.gid;
-        login = account.name;
+        login = prepare::login_of(account.uid);
         initgroups = transport.generic.initgroups;
     }
     if let Some(template) = &transport.generic.group {
@@ -157,11 +243,15 @@ fn identity(settlement: &Settlement<'_>, context: &mut Context, transport: &Tran
         }
     }
     initgroups |= transport.generic.initgroups;
-    let uid = uid.unwrap_or(main.exim_uid);
-    let gid = gid.or_else(|| (uid == main.exim_uid).then_some(main.exim_gid));
-    let gid = gid.ok_or_else(|| refuse(format!("User set without group for {} transport", transport.name)))?;
+    let uid = uid.unwrap_or(main.exim_user);
+    let gid = gid.or_else(|| (uid == main.exim_user).then_some(main.exim_group));
+    let gid =
+        gid.ok_or_else(|| refuse(format!("User set without group for {} transport", transport.name)))?;
     if main.never_users.contains(&uid) {
-        return Err(refuse(format!("User {uid} set for {} transport is on the never_users list", transport.name)));
+        return Err(refuse(format!(
+            "User {uid} set for {} transport is on the never_users list",
+            transport.name
+        )));
     }
     Ok(Identity { uid, gid, groups_of: login.filter(|_| initgroups) })
 }

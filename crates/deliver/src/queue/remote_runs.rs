@@ -10,11 +10,20 @@ use parking_lot::Mutex;
 use super::{AttemptOptions, local_runs};
 use crate::agent::Identity;
 use crate::plan::Group;
+use crate::retry_hints::Hosts;
 use crate::settle::Settlement;
 use crate::transport::{Batch, Delivered, Outcome, Run};
 
-pub(super) fn run(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, groups: Vec<Group>, options: AttemptOptions) {
-    let parallel = usize::try_from(settlement.delivery.config.main.remote_max_parallel).unwrap_or(1).clamp(1, groups.len().max(1));
+pub(super) fn run(
+    settlement: &Settlement<'_>,
+    context: &mut Context,
+    claim: &Claim,
+    groups: Vec<Group>,
+    options: AttemptOptions,
+) {
+    let parallel = usize::try_from(settlement.delivery.config.main.remote_max_parallel)
+        .unwrap_or(1)
+        .clamp(1, groups.len().max(1));
     if parallel <= 1 {
         for group in groups {
             run_group(settlement, context, claim, group, options);
@@ -38,15 +47,28 @@ pub(super) fn run(settlement: &Settlement<'_>, context: &mut Context, claim: &Cl
     });
 }
 
-fn run_group(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, group: Group, options: AttemptOptions) {
+fn run_group(
+    settlement: &Settlement<'_>,
+    context: &mut Context,
+    claim: &Claim,
+    group: Group,
+    options: AttemptOptions,
+) {
     let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
     let addresses = group.addresses;
     let Some(first) = addresses.first() else { return };
     local_runs::enter(context, transport, first, addresses.len());
     let began = Instant::now();
-    let prepared = local_runs::return_path(context, transport, claim, &addresses).and_then(|path| local_runs::check_size(context, transport, claim).map(|()| path));
+    let prepared = local_runs::return_path(context, transport, claim, &addresses)
+        .and_then(|path| local_runs::check_size(context, transport, claim).map(|()| path));
     let (run, return_path) = match prepared {
         Ok(return_path) => {
+            let history = Hosts {
+                delivery: settlement.delivery,
+                message: claim.message(),
+                address: first,
+                is_forced: options.force,
+            };
             let batch = Batch {
                 addresses: addresses.clone(),
                 message: claim.message().clone(),
@@ -55,6 +77,8 @@ fn run_group(settlement: &Settlement<'_>, context: &mut Context, claim: &Claim, 
                 identity: Identity::current(),
                 current_directory: None,
                 is_forced: options.force,
+                history: &history,
+                submitter: Some(settlement.submitter),
             };
             let run = if settlement.dont_deliver {
                 Run::all(&batch, &Outcome::Delivered(Delivered::default()))

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use oxim_lang::list;
-use oxim_spool::log::LogSelector;
+use oxim_spool::log::Selector;
 use oxim_spool::message::Message;
 use oxim_spool::store::{ClaimError, QueueEntry, Store};
 
@@ -30,7 +29,11 @@ impl Selection {
             return Ok(Selection::Text(text.to_ascii_lowercase()));
         }
         let pattern = String::from_utf8_lossy(text);
-        pcre2::bytes::RegexBuilder::new().caseless(true).build(&pattern).map(Selection::Pattern).map_err(|e| format!("regular expression error: {e}"))
+        pcre2::bytes::RegexBuilder::new()
+            .caseless(true)
+            .build(&pattern)
+            .map(Selection::Pattern)
+            .map_err(|e| format!("regular expression error: {e}"))
     }
 
     fn matches(&self, address: &[u8]) -> bool {
@@ -67,7 +70,9 @@ impl RunOptions {
     #[must_use]
     pub fn selects(&self, message: &Message) -> bool {
         let sender = self.sender.as_ref().is_none_or(|s| s.matches(&message.sender));
-        let recipient = self.recipient.as_ref().is_none_or(|s| message.recipients.iter().any(|r| !message.is_done(&r.address) && s.matches(&r.address)));
+        let recipient = self.recipient.as_ref().is_none_or(|s| {
+            message.recipients.iter().any(|r| !message.is_done(&r.address) && s.matches(&r.address))
+        });
         sender && recipient && (!self.first_only || message.first_delivery)
     }
 
@@ -87,8 +92,12 @@ pub fn run(
     mut after: impl FnMut(&QueueEntry, Ended),
 ) {
     let log = delivery.services.log();
-    let named = if options.queue_name.is_empty() { String::new() } else { format!(" '{}'", String::from_utf8_lossy(&options.queue_name)) };
-    let wants_lines = log.selectors().has(LogSelector::QueueRun);
+    let named = if options.queue_name.is_empty() {
+        String::new()
+    } else {
+        format!(" '{}'", String::from_utf8_lossy(&options.queue_name))
+    };
+    let wants_lines = log.selectors().has(Selector::QueueRun);
     let pid = std::process::id();
     if wants_lines {
         log.main(&format!("Start{named} queue run: pid={pid}{}", options.label));
@@ -109,7 +118,13 @@ pub fn run(
 }
 
 /// Attempts one message of a run, if it is selected and nobody else has it.
-fn attempt_entry(delivery: &Arc<Delivery>, store: &dyn Store, submitter: &dyn Submitter, options: &RunOptions, entry: &QueueEntry) -> Option<Ended> {
+fn attempt_entry(
+    delivery: &Arc<Delivery>,
+    store: &dyn Store,
+    submitter: &dyn Submitter,
+    options: &RunOptions,
+    entry: &QueueEntry,
+) -> Option<Ended> {
     let claim = match store.claim(&entry.id) {
         Ok(claim) => claim,
         Err(ClaimError::Busy | ClaimError::Gone) => return None,
@@ -119,25 +134,12 @@ fn attempt_entry(delivery: &Arc<Delivery>, store: &dyn Store, submitter: &dyn Su
         }
     };
     let message = Arc::clone(claim.message());
-    if !options.selects(&message) || is_held(delivery, &message) {
+    if !options.selects(&message) {
         return None;
     }
     let mut how = options.attempt;
     how.queue_running = true;
     Some(attempt(delivery, store, submitter, claim, how))
-}
-
-/// `queue_domains` and `hold_domains` do not stop a local delivery; a message all of whose addresses are held is left alone.
-fn is_held(delivery: &Delivery, message: &Message) -> bool {
-    let Some(hold) = delivery.hold_domains() else { return false };
-    let mut context = oxim_lang::context::Context::new(Arc::clone(&delivery.services));
-    let mut waiting = message.recipients.iter().filter(|r| !message.is_done(&r.address)).peekable();
-    waiting.peek().is_some()
-        && waiting.all(|r| {
-            let domain = crate::address::split(&r.address).1;
-            let subject = list::Subject::domain(&domain);
-            matches!(hold.matches(&mut context, &subject), Ok(list::Match::Yes { .. }))
-        })
 }
 
 #[cfg(test)]

@@ -50,8 +50,18 @@ struct State {
 impl Scheduler {
     /// An empty queue. Messages that are in the spool already are found by the first queue run.
     #[must_use]
-    pub fn new(delivery: Arc<Delivery>, store: Arc<dyn Store>, submitter: Arc<dyn Submitter>) -> Arc<Scheduler> {
-        Arc::new(Scheduler { delivery: Mutex::new(delivery), store, submitter, state: Mutex::default(), changed: Condvar::new() })
+    pub fn new(
+        delivery: Arc<Delivery>,
+        store: Arc<dyn Store>,
+        submitter: Arc<dyn Submitter>,
+    ) -> Arc<Scheduler> {
+        Arc::new(Scheduler {
+            delivery: Mutex::new(delivery),
+            store,
+            submitter,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
     }
 
     /// Starts a delivery as soon as a thread is free.
@@ -116,9 +126,13 @@ impl Scheduler {
     fn attempt(&self, claim: Claim, options: AttemptOptions) -> Ended {
         let delivery = Arc::clone(&self.delivery.lock());
         let id = claim.id();
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attempt(&delivery, &*self.store, &*self.submitter, claim, options)));
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            attempt(&delivery, &*self.store, &*self.submitter, claim, options)
+        }));
         made.unwrap_or_else(|_| {
-            delivery.services.log().panic(&format!("{id} the delivery attempt ended in a panic; the message stays on the queue"));
+            delivery.services.log().panic(&format!(
+                "{id} the delivery attempt ended in a panic; the message stays on the queue"
+            ));
             Ended::Untouched
         })
     }
@@ -134,7 +148,9 @@ impl Scheduler {
         }
         let delivery = Arc::clone(&self.delivery.lock());
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            run::run(&delivery, &*self.store, &*self.submitter, options, |entry, ended| note(&mut self.state.lock(), entry.id, ended));
+            run::run(&delivery, &*self.store, &*self.submitter, options, |entry, ended| {
+                note(&mut self.state.lock(), entry.id, ended)
+            });
         }));
         if made.is_err() {
             delivery.services.log().panic("a queue run ended in a panic");

@@ -8,7 +8,7 @@ use oxim_lang::config::Config;
 use oxim_lang::context::Context;
 use oxim_spool::message::Message;
 
-use crate::bounce::{boundary, references};
+use crate::bounce::{Letterhead, boundary, references};
 use crate::delivery::Delivery;
 use crate::router::SyntaxNotice;
 use crate::settle::Deferral;
@@ -17,26 +17,46 @@ use crate::submission::{Submission, Submitter};
 /// Warns the sender if one of the times of `delay_warning` has passed since the last warning.
 ///
 /// `message.warnings_sent` is raised; the caller writes the message back.
-pub(super) fn send_if_due(delivery: &Delivery, submitter: &dyn Submitter, context: &mut Context, message: &mut Message, deferred: &[Deferral]) {
+pub(super) fn send_if_due(
+    delivery: &Delivery,
+    submitter: &dyn Submitter,
+    context: &mut Context,
+    message: &mut Message,
+    deferred: &[Deferral],
+) {
     let main = &delivery.config.main;
     let age = Stamp::now().since(message.received).as_secs();
-    let due = warnings_due(&main.delay_warning.iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), age);
+    let due =
+        warnings_due(&main.delay_warning.iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), age);
     if due <= message.warnings_sent || message.sender.is_empty() || deferred.is_empty() {
         return;
     }
-    let told: Vec<&Deferral> = deferred.iter().filter(|d| !d.address.ignores_errors && !d.address.dsn.never && (!d.address.dsn.notify_given || d.address.dsn.delay)).collect();
+    let told: Vec<&Deferral> = deferred
+        .iter()
+        .filter(|d| {
+            !d.address.ignores_errors
+                && !d.address.dsn.never
+                && (!d.address.dsn.notify_given || d.address.dsn.delay)
+        })
+        .collect();
     if told.is_empty() || !condition_holds(delivery, context) {
         return;
     }
-    let mut targets: Vec<Vec<u8>> = told.iter().map(|d| d.address.propagated.errors_to.clone().unwrap_or_else(|| message.sender.clone())).collect();
+    let mut targets: Vec<Vec<u8>> = told
+        .iter()
+        .map(|d| d.address.propagated.errors_to.clone().unwrap_or_else(|| message.sender.clone()))
+        .collect();
     targets.sort();
     targets.dedup();
     targets.retain(|t| !t.is_empty());
-    let text = compose(&delivery.config, message, &targets, &told, age);
+    let letterhead = Letterhead::new(delivery, context);
+    let text = compose(&letterhead, &delivery.config, message, &targets, &told, age);
     let submission = Submission { sender: Vec::new(), recipients: targets, text, about: Some(message.id) };
     match submitter.submit(submission) {
         Ok(_) => message.warnings_sent = due,
-        Err(error) => delivery.services.log().panic(&format!("{} failed to send a delay warning: {error}", message.id)),
+        Err(error) => {
+            delivery.services.log().panic(&format!("{} failed to send a delay warning: {error}", message.id))
+        }
     }
 }
 
@@ -70,24 +90,43 @@ fn condition_holds(delivery: &Delivery, context: &mut Context) -> bool {
 }
 
 fn header_value(message: &Message, name: &[u8]) -> Option<String> {
-    message.headers.find(name).map(|h| String::from_utf8_lossy(h.body()).trim().to_owned())
+    message.headers.find(name).next().map(|h| String::from_utf8_lossy(h.body()).trim().to_owned())
 }
 
 fn delay_text(seconds: u64) -> String {
     if seconds < 120 * 60 { format!("{} minutes", seconds / 60) } else { format!("{} hours", seconds / 3600) }
 }
 
-fn compose(config: &Config, message: &Message, targets: &[Vec<u8>], told: &[&Deferral], age: u64) -> Vec<u8> {
+fn compose(
+    letterhead: &Letterhead,
+    config: &Config,
+    message: &Message,
+    targets: &[Vec<u8>],
+    told: &[&Deferral],
+    age: u64,
+) -> Vec<u8> {
     let main = &config.main;
     let boundary = boundary(message);
     let delay = delay_text(age);
     let mut out = String::new();
-    head(&mut out, config, message, &targets.iter().map(|t| String::from_utf8_lossy(t)).collect::<Vec<_>>().join(", "));
-    let _ = writeln!(out, "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0");
+    head(
+        &mut out,
+        letterhead,
+        message,
+        &targets.iter().map(|t| String::from_utf8_lossy(t)).collect::<Vec<_>>().join(", "),
+    );
+    let _ = writeln!(
+        out,
+        "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0"
+    );
     let _ = writeln!(out, "Subject: Warning: message {} delayed {delay}\n", message.id);
     let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
     let is_own = targets == [message.sender.clone()];
-    let whose = if is_own { "that you sent ".to_owned() } else { format!("sent by\n\n  <{}>\n\n", String::from_utf8_lossy(&message.sender)) };
+    let whose = if is_own {
+        "that you sent ".to_owned()
+    } else {
+        format!("sent by\n\n  <{}>\n\n", String::from_utf8_lossy(&message.sender))
+    };
     let _ = write!(
         out,
         "This message was created automatically by mail delivery software.\nA message {whose}has not yet been delivered to one or more of its\nrecipients after more than {delay} on the queue on {}.\n\n",
@@ -106,13 +145,22 @@ fn compose(config: &Config, message: &Message, targets: &[Vec<u8>], told: &[&Def
         "\nThe following address(es) have not yet been delivered:\n\n"
     });
     for deferral in told {
-        let _ = writeln!(out, "  {}\n    Delay reason: {}", deferral.address.text(), deferral.error.bounce_text.as_ref().unwrap_or(&deferral.error.text));
+        let _ = writeln!(
+            out,
+            "  {}\n    Delay reason: {}",
+            deferral.address.text(),
+            deferral.error.bounce_text.as_ref().unwrap_or(&deferral.error.text)
+        );
     }
     out.push_str(
         "\nNo action is required on your part. Delivery attempts will continue for\nsome time, and this warning may be repeated at intervals if the message\n\
          remains undelivered. Eventually the mail delivery software will give up,\nand when that happens, the message will be returned to you.\n\n",
     );
-    let _ = writeln!(out, "--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}", main.smtp_active_hostname_text());
+    let _ = writeln!(
+        out,
+        "--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}",
+        letterhead.host
+    );
     if let Some(id) = &message.dsn_envid {
         let _ = writeln!(out, "Original-Envelope-ID: {}", String::from_utf8_lossy(id));
     }
@@ -137,9 +185,9 @@ fn compose(config: &Config, message: &Message, targets: &[Vec<u8>], told: &[&Def
 }
 
 /// The lines that every report begins with.
-fn head(out: &mut String, config: &Config, message: &Message, to: &str) {
-    let _ = writeln!(out, "Auto-Submitted: auto-replied\nFrom: {}\nTo: {to}", config.main.dsn_from_text());
-    if let Some(reply_to) = &config.main.errors_reply_to {
+fn head(out: &mut String, letterhead: &Letterhead, message: &Message, to: &str) {
+    let _ = writeln!(out, "Auto-Submitted: auto-replied\nFrom: {}\nTo: {to}", letterhead.from);
+    if let Some(reply_to) = &letterhead.reply_to {
         let _ = writeln!(out, "Reply-To: {reply_to}");
     }
     if let Some(references) = references(message) {
@@ -148,16 +196,28 @@ fn head(out: &mut String, config: &Config, message: &Message, to: &str) {
 }
 
 /// Tells the postmaster that a message has been frozen (`freeze_tell`).
-pub(super) fn frozen_notice(config: &Config, message: &Message, reason: &str, recipients: &str, waiting: &[(String, String)]) -> Submission {
+pub(super) fn frozen_notice(
+    letterhead: &Letterhead,
+    message: &Message,
+    reason: &str,
+    recipients: &str,
+    waiting: &[(String, String)],
+) -> Submission {
     let mut out = String::new();
-    head(&mut out, config, message, recipients);
+    head(&mut out, letterhead, message, recipients);
     let _ = writeln!(out, "Subject: Message frozen\n");
-    let _ = writeln!(out, "Message {} has been frozen ({reason}).\nThe sender is <{}>.\n", message.id, String::from_utf8_lossy(&message.sender));
+    let _ = writeln!(
+        out,
+        "Message {} has been frozen ({reason}).\nThe sender is <{}>.\n",
+        message.id,
+        String::from_utf8_lossy(&message.sender)
+    );
     let _ = writeln!(out, "The following address(es) have yet to be delivered:");
     for (address, why) in waiting {
         let _ = writeln!(out, "  {address}: {why}");
     }
-    let recipients = recipients.split(',').map(|r| r.trim().as_bytes().to_vec()).filter(|r| !r.is_empty()).collect();
+    let recipients =
+        recipients.split(',').map(|r| r.trim().as_bytes().to_vec()).filter(|r| !r.is_empty()).collect();
     Submission { sender: Vec::new(), recipients, text: out.into_bytes(), about: Some(message.id) }
 }
 
@@ -165,33 +225,47 @@ pub(super) fn frozen_notice(config: &Config, message: &Message, reason: &str, re
 pub(super) fn quota_warning(config: &Config, text: &[u8]) -> Submission {
     let header_end = text.windows(2).position(|w| w == b"\n\n").unwrap_or(text.len());
     let header = text.get(..header_end).unwrap_or_default();
-    let has = |name: &[u8]| header.split(|b| *b == b'\n').any(|l| l.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)));
+    let has = |name: &[u8]| {
+        header
+            .split(|b| *b == b'\n')
+            .any(|l| l.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)))
+    };
     let mut out = Vec::new();
     if !has(b"from:") {
-        out.extend_from_slice(format!("From: Mail Delivery System <mailer-daemon@{}>\n", config.main.qualify_domain_sender()).as_bytes());
+        out.extend_from_slice(
+            format!("From: Mail Delivery System <mailer-daemon@{}>\n", config.main.qualify_domain).as_bytes(),
+        );
     }
     if let Some(reply_to) = config.main.errors_reply_to.as_ref().filter(|_| !has(b"reply-to:")) {
         out.extend_from_slice(format!("Reply-To: {reply_to}\n").as_bytes());
     }
     out.extend_from_slice(b"Auto-Submitted: auto-replied\n");
     out.extend_from_slice(text);
-    let to = header.split(|b| *b == b'\n').find(|l| l.get(..3).is_some_and(|n| n.eq_ignore_ascii_case(b"to:")));
-    let recipients = to.and_then(|l| l.get(3..)).map(|list| list.split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).filter(|a| !a.is_empty()).collect());
+    let to =
+        header.split(|b| *b == b'\n').find(|l| l.get(..3).is_some_and(|n| n.eq_ignore_ascii_case(b"to:")));
+    let recipients = to.and_then(|l| l.get(3..)).map(|list| {
+        list.split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).filter(|a| !a.is_empty()).collect()
+    });
     Submission { sender: Vec::new(), recipients: recipients.unwrap_or_default(), text: out, about: None }
 }
 
 /// Tells whom `syntax_errors_to` names what was left out of a redirection list.
-pub(super) fn syntax_notice(config: &Config, message: &Message, notice: &SyntaxNotice) -> Submission {
+pub(super) fn syntax_notice(letterhead: &Letterhead, message: &Message, notice: &SyntaxNotice) -> Submission {
     let mut out = String::new();
-    head(&mut out, config, message, &String::from_utf8_lossy(&notice.to));
+    head(&mut out, letterhead, message, &String::from_utf8_lossy(&notice.to));
     let _ = writeln!(out, "Subject: error(s) in forwarding or filtering\n");
     if let Some(text) = &notice.text {
         let _ = writeln!(out, "{}\n", String::from_utf8_lossy(text));
     }
     for error in &notice.errors {
-        let _ = writeln!(out, "{error}");
+        let _ = writeln!(out, "{}: {}", error.item, error.message);
     }
-    Submission { sender: Vec::new(), recipients: vec![notice.to.clone()], text: out.into_bytes(), about: Some(message.id) }
+    Submission {
+        sender: Vec::new(),
+        recipients: vec![notice.to.clone()],
+        text: out.into_bytes(),
+        about: Some(message.id),
+    }
 }
 
 #[cfg(test)]

@@ -154,6 +154,12 @@ pub struct Account {
     pub gid: Option<u32>,
 }
 
+/// The login name of a user, if there is one.
+#[must_use]
+pub fn login_of(uid: u32) -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
+}
+
 /// A user by number or name; `None`: there is no such user.
 ///
 /// # Errors

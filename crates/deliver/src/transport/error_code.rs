@@ -32,3 +32,17 @@ pub const BAD_FORMAT: i32 = -23;
 pub const EXIST_RACE: i32 = -24;
 /// A delivery agent could not be started or died.
 pub const AGENT_LOST: i32 = -99;
+/// The message is larger than the transport takes.
+pub const MESSAGE_TOO_BIG: i32 = -26;
+/// The user or group of a delivery cannot be had.
+pub const BAD_USER: i32 = -29;
+/// The retry time of routing has not come.
+pub const RETRY_TIME: i32 = -51;
+/// The retry time of a local delivery has not come.
+pub const LOCAL_RETRY_TIME: i32 = -52;
+/// The retry time of no host has come.
+pub const HOSTS_RETRY_TIME: i32 = -53;
+/// A remote delivery waits for a queue run.
+pub const WAITS_FOR_QUEUE_RUN: i32 = -54;
+/// The domain is in `hold_domains`.
+pub const HELD: i32 = -49;

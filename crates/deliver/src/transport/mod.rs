@@ -164,6 +164,8 @@ pub struct DeliveryError {
     pub output: Vec<u8>,
     /// The message is to be frozen.
     pub freeze: bool,
+    /// The key of the retry record, if routing has named it.
+    pub retry_key: Option<Vec<u8>>,
     /// The retry record goes to the address, not to the host (4xx to RCPT).
     pub is_about_address: bool,
     /// The configuration is at fault: the line about the address goes to the panic log as well.

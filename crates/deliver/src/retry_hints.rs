@@ -1,0 +1,295 @@
+//! Retry times, from the rules and the hints to what a delivery attempt asks: may this be tried, and is it given up?
+//!
+//! Keys as Exim has them: `R:domain` or `R:address` for routing, `T:address` for local deliveries and for recipients that a
+//! server deferred, `T:name:ip[:port]` for hosts, with `:id` behind it for trouble of one message. A hint that cannot be
+//! read is a hint that is not there: mail is tried rather than held.
+
+use std::net::IpAddr;
+
+use oxim_base::Text;
+use oxim_base::clock::Stamp;
+use oxim_lang::context::Context;
+use oxim_lang::list::{List, ListKind, Subject};
+use oxim_spool::hints::Database;
+use oxim_spool::message::Message;
+
+use crate::address::{Address, AddressKind};
+use crate::delivery::Delivery;
+use crate::retry::{Cause, Due, Failure, Key, RetryRecord, Rule};
+use crate::router::Problem;
+use crate::settle::Deferral;
+use crate::transport::{DeliveryError, HostHistory, HostKey, HostResult, HostStatus, error_code};
+
+/// The key of an address's local delivery.
+fn address_key(delivery: &Delivery, address: &Address) -> Vec<u8> {
+    let by_local_part = address
+        .transport
+        .and_then(|id| delivery.transport(id))
+        .is_none_or(|t| t.generic.retry_use_local_part);
+    let name: &[u8] = match address.kind {
+        AddressKind::Mail if by_local_part => &address.unique,
+        AddressKind::Mail => &address.domain,
+        AddressKind::Pipe | AddressKind::File | AddressKind::Directory | AddressKind::Reply => {
+            &address.address
+        }
+    };
+    [b"T:", name].concat()
+}
+
+fn host_key(name: &str, address: Option<IpAddr>, port: Option<u16>) -> Vec<u8> {
+    let mut key = format!("T:{name}");
+    if let Some(ip) = address {
+        key.push_str(&format!(":{ip}"));
+    }
+    if let Some(port) = port {
+        key.push_str(&format!(":{port}"));
+    }
+    key.into_bytes()
+}
+
+fn with_message(key: &[u8], id: &str) -> Vec<u8> {
+    [key, b":", id.as_bytes()].concat()
+}
+
+fn read(delivery: &Delivery, key: &[u8]) -> Option<RetryRecord> {
+    let hint = delivery.services.hints.get()?.get(&Database::Retry, key).ok()??;
+    let record = RetryRecord::decode(&hint.value)?;
+    (!record.is_stale(Stamp::now().seconds, delivery.config.main.retry_data_expire.as_secs()))
+        .then_some(record)
+}
+
+fn write(delivery: &Delivery, key: &[u8], record: &RetryRecord) {
+    if let Some(hints) = delivery.services.hints.get()
+        && let Err(error) = hints.put(&Database::Retry, key, &record.encode(), Stamp::now())
+    {
+        delivery.services.log().panic(format!("retry hint not written: {error}"));
+    }
+}
+
+fn delete(delivery: &Delivery, key: &[u8]) {
+    if let Some(hints) = delivery.services.hints.get() {
+        // A record that stays delays an address that works: the next failure or success mends it.
+        let _ = hints.delete(&Database::Retry, key);
+    }
+}
+
+fn rule<'a>(
+    delivery: &'a Delivery,
+    context: &mut Context,
+    address: &Address,
+    host: Option<&str>,
+    cause: Cause,
+) -> Option<&'a Rule> {
+    let name = String::from_utf8_lossy(&address.unique).into_owned();
+    let sender = Text::tainted(context.message.sender.clone());
+    let key = Key { address: &name, host, sender: Some(&sender) };
+    delivery.retry.find(context, &key, cause).ok().flatten()
+}
+
+fn below(limit: u64) -> u64 {
+    let mut bytes = [0; 8];
+    if limit == 0 || rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        return 0;
+    }
+    u64::from_ne_bytes(bytes) % limit
+}
+
+/// Whether routing of an address must wait. Only queue runs wait: a new message is always routed.
+#[must_use]
+pub fn routing_hold(delivery: &Delivery, context: &Context, address: &Address) -> Option<Problem> {
+    if !context.message.queue_running {
+        return None;
+    }
+    let keys = [[b"R:", address.domain.as_slice()].concat(), [b"R:", address.unique.as_slice()].concat()];
+    let now = Stamp::now().seconds;
+    let waits = keys
+        .iter()
+        .filter_map(|key| read(delivery, key))
+        .any(|r| r.due(now, context.message.received.seconds, None) == Due::NotYet);
+    waits.then(|| Problem::new(error_code::RETRY_TIME, "retry time not reached"))
+}
+
+/// Whether a domain waits because the postmaster says so: `hold_domains` until it is forced, `queue_domains` until a queue run.
+#[must_use]
+pub fn domain_hold(delivery: &Delivery, context: &mut Context, address: &Address) -> Option<Problem> {
+    let main = &delivery.config.main;
+    let domain = address.domain_text();
+    let mut is_in = |list: &Option<String>| {
+        list.as_ref().is_some_and(|text| {
+            List::compile(ListKind::Domain, text)
+                .matches(context, &Subject::Domain(&domain))
+                .is_ok_and(|m| m.is_yes())
+        })
+    };
+    if is_in(&main.hold_domains) {
+        return Some(Problem::new(error_code::HELD, "domain is held"));
+    }
+    let queue_only = is_in(&main.queue_domains);
+    (queue_only && !context.message.queue_running)
+        .then(|| Problem::new(error_code::WAITS_FOR_QUEUE_RUN, "domain is in queue_domains"))
+}
+
+/// Whether a local delivery may be tried. Only queue runs wait.
+#[must_use]
+pub fn is_local_due(delivery: &Delivery, context: &Context, address: &Address) -> bool {
+    if !context.message.queue_running {
+        return true;
+    }
+    let record = read(delivery, &address_key(delivery, address));
+    record.is_none_or(|r| r.due(Stamp::now().seconds, context.message.received.seconds, None) != Due::NotYet)
+}
+
+/// A delivery worked: what was held against the address goes.
+pub fn forget_address(delivery: &Delivery, context: &Context, address: &Address) {
+    if delivery.services.hints.get().is_none()
+        || context.message.first_delivery && !context.message.queue_running
+    {
+        // Nothing of this message was written yet; records of others for the address are overwritten when they expire.
+        return;
+    }
+    delete(delivery, &address_key(delivery, address));
+    delete(delivery, &[b"R:", address.domain.as_slice()].concat());
+    delete(delivery, &[b"R:", address.unique.as_slice()].concat());
+}
+
+/// Writes down that an address must wait. True: it has waited for as long as the rules allow, and fails.
+pub fn note_deferral(
+    delivery: &Delivery,
+    context: &mut Context,
+    message: &Message,
+    address: &Address,
+    error: &DeliveryError,
+) -> bool {
+    let key = error.retry_key.clone().unwrap_or_else(|| address_key(delivery, address));
+    note(delivery, context, message, address, None, &key, error)
+}
+
+fn note(
+    delivery: &Delivery,
+    context: &mut Context,
+    message: &Message,
+    address: &Address,
+    host: Option<&str>,
+    key: &[u8],
+    error: &DeliveryError,
+) -> bool {
+    let found = rule(delivery, context, address, host, Cause::from_code(error.code, error.more));
+    let previous = read(delivery, key);
+    let failure = Failure {
+        errno: error.code,
+        more_errno: error.more,
+        text: &error.text,
+        now: Stamp::now().seconds,
+        received: message.received.seconds,
+        interval_max: delivery.config.main.retry_interval_max.as_secs(),
+    };
+    let record = RetryRecord::after_failure(previous.as_ref(), found, &failure, below);
+    let timed_out = record.is_timed_out(found, message.received.seconds);
+    if !record.expired && record.is_overdue(found, message.received.seconds) {
+        // This message is too old; others for the address are to be tried at once.
+        delete(delivery, key);
+    } else {
+        write(delivery, key, &record);
+    }
+    timed_out
+}
+
+/// Writes down how hosts did. True: every host that was tried has failed for as long as its rule allows.
+pub fn note_hosts(
+    delivery: &Delivery,
+    context: &mut Context,
+    message: &Message,
+    hosts: &[HostResult],
+    address: Option<&Address>,
+) -> bool {
+    let Some(address) = address else { return false };
+    let mut all_over = !hosts.is_empty();
+    for host in hosts {
+        let key = host_key(&host.name, host.address, host.port);
+        match &host.error {
+            None => {
+                if read(delivery, &key).is_some() {
+                    delete(delivery, &key);
+                }
+                if !message.first_delivery {
+                    delete(delivery, &with_message(&key, message.id.as_str()));
+                }
+                all_over = false;
+            }
+            Some(error) => {
+                let key = if host.is_about_message { with_message(&key, message.id.as_str()) } else { key };
+                all_over &= note(delivery, context, message, address, Some(&host.name), &key, error);
+            }
+        }
+    }
+    all_over
+}
+
+/// The earliest time at which one of the addresses is due.
+#[must_use]
+pub fn earliest(delivery: &Delivery, deferred: &[Deferral]) -> Stamp {
+    let times = deferred.iter().map(|d| {
+        let key = d.error.retry_key.clone().unwrap_or_else(|| address_key(delivery, &d.address));
+        read(delivery, &key).map_or(0, |record| record.next_try)
+    });
+    Stamp::from_seconds(times.min().unwrap_or(0))
+}
+
+/// The hints as remote transports ask them.
+pub struct Hosts<'a> {
+    /// Everything that is configured.
+    pub delivery: &'a Delivery,
+    /// The message.
+    pub message: &'a Message,
+    /// The first address of the batch, for the rules.
+    pub address: &'a Address,
+    /// Times are not looked at.
+    pub is_forced: bool,
+}
+
+impl HostHistory for Hosts<'_> {
+    fn status(&self, context: &mut Context, host: &HostKey<'_>) -> HostStatus {
+        if self.is_forced {
+            return HostStatus::Usable;
+        }
+        let key = host_key(host.name, host.address, host.port);
+        let now = Stamp::now().seconds;
+        let received = self.message.received.seconds;
+        let about_message = if self.message.first_delivery {
+            None
+        } else {
+            read(self.delivery, &with_message(&key, host.message.as_str()))
+        };
+        let Some(record) = about_message.or_else(|| read(self.delivery, &key)) else {
+            return HostStatus::Usable;
+        };
+        let cause = Cause::from_code(record.errno, record.more_errno);
+        let cutoff =
+            rule(self.delivery, context, self.address, Some(host.name), cause).map(Rule::ultimate_cutoff);
+        match record.host_due(now, received, cutoff, true) {
+            Due::Now if !record.expired => HostStatus::Usable,
+            Due::NotYet => HostStatus::NotYet,
+            Due::Now => HostStatus::Expired { is_due: true, was_tried: record.last_try >= received },
+            Due::GivenUp => HostStatus::Expired { is_due: false, was_tried: record.last_try >= received },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_forms_of_exinext() {
+        let ip = Some("192.0.2.1".parse().unwrap());
+        assert_eq!(host_key("mx.ex", ip, None), b"T:mx.ex:192.0.2.1");
+        assert_eq!(host_key("mx.ex", ip, Some(26)), b"T:mx.ex:192.0.2.1:26");
+        assert_eq!(with_message(b"T:mx.ex", "id"), b"T:mx.ex:id");
+    }
+
+    #[test]
+    fn random_numbers_stay_below() {
+        assert_eq!(below(0), 0);
+        assert!((0..100).all(|_| below(7) < 7));
+    }
+}
