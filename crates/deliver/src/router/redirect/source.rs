@@ -82,7 +82,13 @@ impl Checks {
             FileRead::Error(0, text) => {
                 Err(Problem::new(error_code::BAD_REDIRECT, format!("{name} is {text}")))
             }
-            FileRead::Error(code, text) => Err(Problem::new(code, format!("failed to open {name}: {text}"))),
+            FileRead::Error(code, mut text) => {
+                if code == Errno::EACCES as i32 {
+                    let who = user.cloned().unwrap_or_else(Identity::current);
+                    text.push_str(&format!(" (euid={} egid={})", who.uid, who.gid));
+                }
+                Err(Problem::new(code, format!("failed to open {name}: {text}")))
+            }
             FileRead::Contents { data, uid, gid, mode } => {
                 self.check_owner(run, &name, uid, gid)?;
                 let bad = mode & self.modemask;
