@@ -237,7 +237,7 @@ impl Finder<'_, '_> {
                     local_was_removed: false,
                 })
             }
-            Addresses::None => Ok(HostFind::NotThere(None)),
+            Addresses::None | Addresses::Ignored => Ok(HostFind::NotThere(None)),
             Addresses::Again => Ok(HostFind::Again),
             Addresses::Insecure => Ok(HostFind::Insecure),
         }
@@ -256,6 +256,7 @@ impl Finder<'_, '_> {
                     hosts.extend(found);
                     continue;
                 }
+                Addresses::Ignored => continue,
                 Addresses::None => {}
                 Addresses::Again => again = true,
                 Addresses::Insecure => insecure = true,
@@ -370,13 +371,15 @@ impl Finder<'_, '_> {
                 None => host,
             });
         }
-        Ok(if hosts.is_empty() { Addresses::None } else { Addresses::Some(hosts, candidate.name.clone()) })
+        Ok(if hosts.is_empty() { Addresses::Ignored } else { Addresses::Some(hosts, candidate.name.clone()) })
     }
 }
 
 enum Addresses {
     Some(Vec<RouteHost>, String),
     None,
+    /// There are some, and `ignore_target_hosts` has them all.
+    Ignored,
     Again,
     Insecure,
 }

@@ -35,6 +35,8 @@ c.mxc.ex CNAME a.mx.ex
 _smtp._tcp.srv.ex SRV 1 0 2525 a.mx.ex
 ign.ex MX 10 ign.a.ex
 ign.a.ex A 192.0.2.77
+ign2.ex MX 10 ign.a.ex
+ign2.ex MX 20 a.mx.ex
 wide.big.ex A 192.0.2.30
 dup.ex MX 10 a.mx.ex
 dup.ex MX 30 same.ex
@@ -226,6 +228,7 @@ fn domains_lead_to_hosts_as_observed() {
         ("sec@sec.ex", hosts("second", &["a.mx.ex [192.0.2.1] MX=10"])),
         ("x@mxc.ex", hosts("any", &["a.mx.ex [192.0.2.1] MX=10"])),
         ("x@srv.ex", hosts("srv", &["a.mx.ex [192.0.2.1] MX=1 port=2525"])),
+        ("x@ign2.ex", hosts("any", &["a.mx.ex [192.0.2.1] MX=20"])),
         ("x@dup.ex", hosts("any", &["a.mx.ex [192.0.2.1] MX=10"])),
     ];
     for (address, expected) in cases {
