@@ -48,10 +48,10 @@ pub fn greet(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) 
     let context = &mut talk.scene.context;
     talk.log_connection = hosts.connection_nolog.is_unset() || !hosts.connection_nolog.matches(context);
     log_connection(reception, talk, crowd);
-    if !talk.is_local() {
-        if let Some(reply) = remote(reception, talk, crowd) {
-            return Progress::Close(Some(reply));
-        }
+    if !talk.is_local()
+        && let Some(reply) = remote(reception, talk, crowd)
+    {
+        return Progress::Close(Some(reply));
     }
     match size_limit(reception, talk) {
         Ok(limit) => talk.size_limit = limit,

@@ -283,16 +283,20 @@ fn complete_addresses(reception: &Reception, talk: &mut Talk) {
     let mut index = 0;
     while let Some(header) = headers.all().get(index) {
         let domain = match header.kind {
-            HeaderKind::From | HeaderKind::Sender | HeaderKind::ReplyTo if senders => {
-                &settings.qualify_domain
-            }
-            HeaderKind::To | HeaderKind::Cc | HeaderKind::Bcc if recipients => &settings.qualify_recipient,
-            _ => {
-                index = index.saturating_add(1);
-                continue;
-            }
+            HeaderKind::From | HeaderKind::Sender | HeaderKind::ReplyTo if senders => Some(&settings.qualify_domain),
+            HeaderKind::To | HeaderKind::Cc | HeaderKind::Bcc if recipients => Some(&settings.qualify_recipient),
+            HeaderKind::From
+            | HeaderKind::Sender
+            | HeaderKind::ReplyTo
+            | HeaderKind::To
+            | HeaderKind::Cc
+            | HeaderKind::Bcc
+            | HeaderKind::Other
+            | HeaderKind::Id
+            | HeaderKind::Received
+            | HeaderKind::Deleted => None,
         };
-        if let Some(text) = completed(header, domain, &settings.address_syntax) {
+        if let Some(text) = domain.and_then(|domain| completed(header, domain, &settings.address_syntax)) {
             headers.replace(index, text);
             index = index.saturating_add(1);
         }

@@ -192,7 +192,7 @@ impl Reception {
     }
 
     /// The captures of a "From " line; None if it is none.
-    pub(crate) fn from_line_captures(&self, line: &Text) -> Option<Vec<Text>> {
+    pub(crate) fn captures_of_from_line(&self, line: &Text) -> Option<Vec<Text>> {
         self.from_pattern.as_ref()?.captures(line).ok().flatten()
     }
 

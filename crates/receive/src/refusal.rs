@@ -140,39 +140,20 @@ fn rejection_line(
 ) -> String {
     let client = log_line::client(reception, talk, true);
     let tls = log_line::tls(reception, talk);
-    let sender = match phase {
-        Phase::Rcpt | Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr => {
-            format!(" F=<{}>", String::from_utf8_lossy(&talk.scene.context.message.sender))
-        }
-        Phase::Mail
-        | Phase::Predata
-        | Phase::NotSmtp
-        | Phase::Auth
-        | Phase::Connect
-        | Phase::Etrn
-        | Phase::Expn
-        | Phase::Helo
-        | Phase::MailAuth
-        | Phase::NotSmtpMime
-        | Phase::NotSmtpStart
-        | Phase::NotQuit
-        | Phase::Quit
-        | Phase::StartTls
-        | Phase::Vrfy
-        | Phase::Atrn
-        | Phase::Wellknown
-        | Phase::Unknown => String::new(),
+    let sender = if phase.concerns_envelope() {
+        format!(" F=<{}>", String::from_utf8_lossy(&talk.scene.context.message.sender))
+    } else {
+        String::new()
     };
     let temporarily = if is_defer { "temporarily " } else { "" };
-    match phase {
-        Phase::Connect => {
-            format!("{client}{tls} {temporarily}rejected connection in \"connect\" ACL{reason}")
-        }
-        Phase::Data => {
-            format!("{client}{tls}{sender} {temporarily}rejected after DATA{reason}")
-        }
-        _ => format!("{client}{tls}{sender} {temporarily}rejected {}{what}{reason}", phase.name()),
-    }
+    let what = if phase == Phase::Connect {
+        "rejected connection in \"connect\" ACL".to_owned()
+    } else if phase == Phase::Data {
+        "rejected after DATA".to_owned()
+    } else {
+        format!("rejected {}{what}", phase.name())
+    };
+    format!("{client}{tls}{sender} {temporarily}{what}{reason}")
 }
 
 /// Writes a rejection to the logs that `log_reject_target` names; after DATA, with the id and the header lines.

@@ -223,7 +223,8 @@ impl Session {
                 reply.write(self.channel.output());
                 Flow::Next
             }
-            other => other,
+            Flow::Close(last) => Flow::Close(last),
+            Flow::Next => Flow::Next,
         }
     }
 

@@ -111,6 +111,12 @@ impl Phase {
         1 << (self as u8)
     }
 
+    /// Whether log lines about a refusal show the envelope sender.
+    #[must_use]
+    pub const fn concerns_envelope(self) -> bool {
+        matches!(self, Phase::Rcpt | Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr)
+    }
+
     /// The main option that names the ACL of this phase.
     #[must_use]
     pub const fn option(self) -> &'static str {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::protocol_error;
+use super::protocol_error_reply;
 use crate::acl::{Outcome, Phase, Verdict};
 use crate::reception::Reception;
 use crate::refusal;
@@ -47,14 +47,10 @@ pub(super) fn without_recipients(
     }
     let reason = format!("valid RCPT command must precede {verb}");
     text.push_str(&reason);
-    Some(match protocol_error(reception, talk, 503, &reason) {
-        Progress::Reply(reply) => {
-            let surplus = reply.text.get(reason.len()..).unwrap_or_default();
-            let text = [text.as_bytes(), surplus].concat();
-            Progress::Reply(Reply { text: text.into(), ..reply })
-        }
-        other => other,
-    })
+    let reply = protocol_error_reply(reception, talk, 503, &reason);
+    let surplus = reply.text.get(reason.len()..).unwrap_or_default();
+    let text = [text.as_bytes(), surplus].concat();
+    Some(Progress::Reply(Reply { text: text.into(), ..reply }))
 }
 
 fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome) -> Progress {

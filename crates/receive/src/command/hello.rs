@@ -97,7 +97,7 @@ fn verify(reception: &Arc<Reception>, talk: &mut Talk, word: &str) -> Option<Pro
     let client = log_line::client(reception, talk, false);
     let (code, temporarily, text) = match verified {
         host_name::Helo::Unknown => {
-            (451, "temporarily ", format!("Temporary local problem - please try later"))
+            (451, "temporarily ", "Temporary local problem - please try later".to_owned())
         }
         host_name::Helo::Verified | host_name::Helo::Wrong => {
             (550, "", format!("{word} argument does not match calling host"))

@@ -207,11 +207,8 @@ fn bad_argument(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8], error:
         CommandError::PeerUnexpectedArgument => {
             // A chunk whose size is not understood cannot be skipped, and what follows would be taken for commands.
             let is_bdat = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
-            let progress = syntax_error(reception, talk, 501, &text);
-            match progress {
-                Progress::Reply(reply) if is_bdat => Progress::Reply(reply.closing()),
-                other => other,
-            }
+            let reply = error(reception, talk, "syntax", 501, text.as_bytes(), &text);
+            Progress::Reply(if is_bdat { reply.closing() } else { reply })
         }
         CommandError::PeerMailWithoutAddress => {
             talk.remember(Verb::Mail);
@@ -305,11 +302,16 @@ fn refuse_within_chunks(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb)
 
 /// Counts and logs a syntax error and makes the reply.
 pub(crate) fn syntax_error(reception: &Arc<Reception>, talk: &mut Talk, code: u16, text: &str) -> Progress {
-    error(reception, talk, "syntax", code, text.as_bytes(), text)
+    Progress::Reply(error(reception, talk, "syntax", code, text.as_bytes(), text))
 }
 
 /// Counts and logs a protocol error and makes the reply.
 pub(crate) fn protocol_error(reception: &Arc<Reception>, talk: &mut Talk, code: u16, text: &str) -> Progress {
+    Progress::Reply(protocol_error_reply(reception, talk, code, text))
+}
+
+/// As [`protocol_error`], as a bare reply.
+fn protocol_error_reply(reception: &Arc<Reception>, talk: &mut Talk, code: u16, text: &str) -> Reply {
     error(reception, talk, "protocol", code, text.as_bytes(), text)
 }
 
@@ -323,7 +325,7 @@ pub(crate) fn argument_error(
     let mut reply = argument.to_vec();
     reply.extend_from_slice(b": ");
     reply.extend_from_slice(reason.as_bytes());
-    error(reception, talk, "syntax", 501, &reply, reason)
+    Progress::Reply(error(reception, talk, "syntax", 501, &reply, reason))
 }
 
 /// Counts an error, logs it if wanted, and closes the connection when there are too many.
@@ -334,7 +336,7 @@ fn error(
     code: u16,
     reply: &[u8],
     reason: &str,
-) -> Progress {
+) -> Reply {
     talk.counts.errors = talk.counts.errors.saturating_add(1);
     let wanted = reception.wants.for_error(kind);
     let command = log_line::printable(&talk.scene.context.connection.smtp_command);
@@ -343,7 +345,7 @@ fn error(
         reception.logs.main(&format!("SMTP {kind} error in \"{command}\" {client} {reason}"));
     }
     if talk.counts.errors <= reception.settings.limits.synprot_errors_max {
-        return Progress::Reply(Reply::new(code, reply));
+        return Reply::new(code, reply);
     }
     let history = talk.history_text();
     let line = format!(
@@ -355,7 +357,7 @@ fn error(
     set_end_reason(talk, "bad-commands");
     let mut text = reply.to_vec();
     text.extend_from_slice(b"\nToo many syntax or protocol errors");
-    Progress::Reply(Reply::new(code, text).closing())
+    Reply::new(code, text).closing()
 }
 
 /// Sets `$smtp_notquit_reason`.

@@ -180,7 +180,14 @@ pub(crate) fn report<R: Read>(
     // A bad argument is found before anything is read: then the copy comes from standard input.
     let unread = match &complaint {
         Complaint::BadArgument(_) if errors != Errors::Print => Some(input.rest(COPIED_BYTES_MAX)),
-        _ => None,
+        Complaint::BadArgument(_)
+        | Complaint::Usage(_)
+        | Complaint::BadHeader { .. }
+        | Complaint::Nobody { .. }
+        | Complaint::Acl { .. }
+        | Complaint::TooBig { .. }
+        | Complaint::Header { .. }
+        | Complaint::Local(_) => None,
     };
     let was_mailed = tell_with(reception, talk, errors, complaint, unread);
     if was_mailed && errors == Errors::MailQuietly { ExitStatus::OK } else { ExitStatus::FAILED }

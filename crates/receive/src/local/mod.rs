@@ -262,9 +262,7 @@ impl Receiving<'_> {
         if !self.caller.is_trusted || given.auth_id.is_none() {
             connection.auth_id = Some(self.caller.login.clone());
         }
-        if (!self.caller.is_trusted || given.auth_sender.is_none())
-            && (!sender_set || !self.caller.is_trusted)
-        {
+        if !self.caller.is_trusted || (given.auth_sender.is_none() && !sender_set) {
             connection.auth_sender = Some(self.caller.sender.clone());
         }
     }
@@ -366,7 +364,7 @@ impl Receiving<'_> {
         let Some(line) = line.filter(|_| !sender_set) else { return sender_set };
         let reception = self.reception;
         let context = &mut talk.scene.context;
-        let Some(captures) = reception.from_line_captures(&Text::tainted(line)) else { return false };
+        let Some(captures) = reception.captures_of_from_line(&Text::tainted(line)) else { return false };
         let saved = std::mem::replace(&mut context.local.captures, captures);
         let expanded = reception.settings.uucp_from_sender.expand(context);
         context.local.captures = saved;
