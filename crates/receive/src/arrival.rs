@@ -151,6 +151,7 @@ pub fn describe_source(reception: &Reception, talk: &Talk, origin: &Origin, mess
         message.is_local = origin.is_local && (!origin.sender_set || !caller.is_trusted);
         message.sender_set_untrusted = origin.is_local && origin.sender_set && !caller.is_trusted;
     }
+    message.local_error = talk.is_own_error;
     message.protocol = Some(connection.protocol.clone());
     message.helo_name.clone_from(&connection.helo_name);
     message.ident.clone_from(&connection.ident);

@@ -81,6 +81,21 @@ impl Caller {
         }
     }
 
+    /// A made-up caller, for tests.
+    #[cfg(test)]
+    pub(crate) fn made_up(login: &str, is_trusted: bool) -> Caller {
+        Caller {
+            login: login.as_bytes().to_vec(),
+            real_name: format!("The {login}").into_bytes(),
+            uid: 4711,
+            gid: 4712,
+            is_trusted,
+            may_set_sender: is_trusted,
+            sender: format!("{login}@test.ex").into_bytes(),
+            untrusted_set_sender: None,
+        }
+    }
+
     /// Whether the caller, though not trusted, may use this sender.
     pub fn may_claim(&self, context: &mut Context, sender: &[u8]) -> bool {
         if self.may_set_sender || sender.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use oxim_base::clock::Stamp;
 use oxim_lang::expand::Template;
-use oxim_mail::address::{self, ParsedAddress};
+use oxim_mail::address;
 use oxim_mail::header::{Header, HeaderKind, HeaderList};
 use oxim_mail::message_id::MessageId;
 
@@ -15,6 +15,7 @@ use crate::acl::Submission;
 use crate::caller::Caller;
 use crate::originator;
 use crate::reception::Reception;
+use crate::rewriting;
 use crate::talk::Talk;
 
 /// How a message came in, as far as its header lines are concerned.
@@ -51,8 +52,8 @@ pub fn apply(reception: &Arc<Reception>, talk: &mut Talk, id: MessageId, origin:
         add_sender(reception, talk, origin, submission.as_ref(), caller.as_deref(), prefix);
         add_date(reception, talk, prefix);
     }
-    complete_addresses(reception, talk);
-    crate::rewriting::headers(reception, talk);
+    rewriting::envelope(reception, talk);
+    rewriting::headers(reception, talk);
     id_created
 }
 
@@ -272,57 +273,6 @@ fn add_date(reception: &Reception, talk: &mut Talk, prefix: &str) {
     }
 }
 
-/// Gives unqualified addresses in header lines a domain, where unqualified addresses are allowed.
-fn complete_addresses(reception: &Reception, talk: &mut Talk) {
-    let (senders, recipients) = (talk.allow_unqualified_sender, talk.allow_unqualified_recipient);
-    if !senders && !recipients {
-        return;
-    }
-    let settings = &reception.settings;
-    let headers = &mut talk.scene.context.message.headers;
-    let mut index = 0;
-    while let Some(header) = headers.all().get(index) {
-        let domain = match header.kind {
-            HeaderKind::From | HeaderKind::Sender | HeaderKind::ReplyTo if senders => Some(&settings.qualify_domain),
-            HeaderKind::To | HeaderKind::Cc | HeaderKind::Bcc if recipients => Some(&settings.qualify_recipient),
-            HeaderKind::From
-            | HeaderKind::Sender
-            | HeaderKind::ReplyTo
-            | HeaderKind::To
-            | HeaderKind::Cc
-            | HeaderKind::Bcc
-            | HeaderKind::Other
-            | HeaderKind::Id
-            | HeaderKind::Received
-            | HeaderKind::Deleted => None,
-        };
-        if let Some(text) = domain.and_then(|domain| completed(header, domain, &settings.address_syntax)) {
-            headers.replace(index, text);
-            index = index.saturating_add(1);
-        }
-        index = index.saturating_add(1);
-    }
-}
-
-/// A line with its unqualified addresses completed; None if it has none.
-fn completed(header: &Header, domain: &[u8], syntax: &address::AddressSyntax) -> Option<Vec<u8>> {
-    let body_start = header.body_start();
-    let unqualified: Vec<ParsedAddress> = address::address_list(header.body())
-        .filter_map(|item| item.parse(syntax).ok())
-        .filter(|parsed| parsed.domain().is_none() && !parsed.address.is_empty())
-        .collect();
-    if unqualified.is_empty() {
-        return None;
-    }
-    let mut text = header.text.clone();
-    for parsed in unqualified.iter().rev() {
-        let at = body_start.saturating_add(parsed.end);
-        let addition = [b"@".as_slice(), domain].concat();
-        text.splice(at..at, addition);
-    }
-    Some(text)
-}
-
 /// Makes the Received: line, without putting it anywhere.
 ///
 /// # Errors
@@ -369,21 +319,6 @@ pub fn received_count(headers: &HeaderList) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unqualified_addresses_are_completed_in_place() {
-        let complete = |text: &str| {
-            completed(&Header::new(text), b"rcpt.ex", &address::AddressSyntax::default())
-                .map(|text| String::from_utf8(text).unwrap())
-        };
-        assert_eq!(complete("To: y, z@q.ex\n").as_deref(), Some("To: y@rcpt.ex, z@q.ex\n"));
-        assert_eq!(complete("Cc: foo (comm)\n").as_deref(), Some("Cc: foo@rcpt.ex (comm)\n"));
-        assert_eq!(
-            complete("Cc: A B <foo>, <bar>\n").as_deref(),
-            Some("Cc: A B <foo@rcpt.ex>, <bar@rcpt.ex>\n")
-        );
-        assert_eq!(complete("Cc: a@b\n"), None);
-    }
 
     #[test]
     fn affixes_of_local_parts() {

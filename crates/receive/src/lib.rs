@@ -24,6 +24,7 @@ pub mod command;
 pub mod connect;
 pub mod ending;
 pub mod fixup;
+pub mod host;
 pub mod host_name;
 pub mod host_rule;
 pub mod load;

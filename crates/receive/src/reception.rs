@@ -19,7 +19,6 @@ use tokio::sync::Semaphore;
 
 use crate::acl::{Acls, Phase};
 use crate::admission::Admission;
-use crate::command::auth::Mechanism;
 use crate::load::Load;
 use crate::logs::Logs;
 use crate::settings::Settings;
@@ -57,8 +56,6 @@ pub struct Parts {
     pub wants: Wants,
     /// DNS, for host names.
     pub resolver: Option<BlockingResolver>,
-    /// Authenticators, in the order of the configuration.
-    pub mechanisms: Vec<Arc<dyn Mechanism>>,
     /// Who we are.
     pub identity: Identity,
     /// Open connections.
@@ -108,8 +105,6 @@ pub struct Reception {
     pub delivery: Arc<Delivery>,
     /// DNS.
     pub resolver: Option<BlockingResolver>,
-    /// Authenticators.
-    pub mechanisms: Vec<Arc<dyn Mechanism>>,
     /// TLS; None if it is never offered.
     pub tls: Option<TlsOptions>,
     /// Who we are.
@@ -144,9 +139,6 @@ impl Reception {
         let config = parts.config;
         let mut context = Context::new(Arc::clone(&config), Arc::clone(&parts.services));
         let settings = Settings::build(&config, &mut context);
-        if let Some(rule) = config.rewrite.first() {
-            return Err(vec![ConfigError::at(&rule.location, "address rewriting is not implemented yet")]);
-        }
         let acls = Acls::build(&config)?;
         let from_pattern = from_pattern(&config, &settings.uucp_from_pattern)?;
         let from_line = from_pattern
@@ -154,7 +146,7 @@ impl Reception {
             .map(|regex| Arc::new(move |line: &[u8]| regex.is_match(line).unwrap_or(false)) as FromLineTest);
         let tls = TlsOptions::build(&config);
         let needs_tls = !settings.hosts.tls.is_unset() || !tls.on_connect_ports.is_empty();
-        let blocking = blocking(&settings, &acls);
+        let blocking = blocking(&settings, &acls, &parts.delivery);
         let zone = parts.services.zone;
         Ok(Arc::new(Reception {
             config,
@@ -172,7 +164,6 @@ impl Reception {
             sink: parts.sink,
             delivery: parts.delivery,
             resolver: parts.resolver,
-            mechanisms: parts.mechanisms,
             identity: parts.identity,
             admission: parts.admission,
             ids: parts.ids,
@@ -195,14 +186,10 @@ impl Reception {
     pub(crate) fn captures_of_from_line(&self, line: &Text) -> Option<Vec<Text>> {
         self.from_pattern.as_ref()?.captures(line).ok().flatten()
     }
-
-    /// Rewrites an SMTP address argument by the rules with flag `S`, before it is parsed.
-    pub(crate) fn rewrite_smtp(&self, talk: &mut crate::talk::Talk, path: &[u8], command: &[u8]) -> Vec<u8> {
-        crate::rewriting::smtp(self, talk, path, command)
-    }
 }
 
-fn blocking(settings: &Settings, acls: &Acls) -> Blocking {
+fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery) -> Blocking {
+    let rewrites = crate::rewriting::may_block(delivery);
     let blocks = |template: &Option<Template>| template.as_ref().is_some_and(Template::may_block);
     let fixups = &settings.fixups;
     Blocking {
@@ -216,9 +203,10 @@ fn blocking(settings: &Settings, acls: &Acls) -> Blocking {
         helo: settings.hosts.helo_may_block()
             || settings.helo_lookup_domains.may_block()
             || acls.may_block(Phase::Helo),
-        mail: acls.may_block(Phase::Mail),
-        rcpt: acls.may_block(Phase::Rcpt),
-        data: acls.may_block(Phase::Data)
+        mail: rewrites || acls.may_block(Phase::Mail) || acls.may_block(Phase::MailAuth),
+        rcpt: rewrites || acls.may_block(Phase::Rcpt),
+        data: rewrites
+            || acls.may_block(Phase::Data)
             || fixups.received_header_text.may_block()
             || blocks(&fixups.message_id_domain)
             || blocks(&fixups.message_id_text),

@@ -224,6 +224,8 @@ pub struct Talk {
     pub is_encrypted: bool,
     /// `-oMm`: the message that this one is about.
     pub message_reference: Option<Vec<u8>>,
+    /// The message is a bounce of our own.
+    pub is_own_error: bool,
     /// Whether the session ended with a QUIT, for the not-QUIT ACL.
     pub quit: bool,
 }
@@ -260,6 +262,7 @@ impl Talk {
             auth_public_name: None,
             is_encrypted: false,
             message_reference: None,
+            is_own_error: false,
             quit: false,
         }
     }

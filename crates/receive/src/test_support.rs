@@ -124,7 +124,6 @@ pub(crate) fn place_with(text: &str, selectors: &str) -> Place {
         logs: Logs::new(Arc::clone(&logs) as Arc<dyn LogFiles>),
         wants: Wants::of(selectors),
         resolver: None,
-        mechanisms: Vec::new(),
         identity: Identity { login: b"mailnull".to_vec(), uid: 8, gid: 8 },
         admission: Arc::new(Admission::default()),
         ids: Arc::new(Generator::new(1, None, Form::Long)),

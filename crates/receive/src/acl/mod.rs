@@ -416,6 +416,11 @@ impl Acls {
         interpreter::run(self, reception, scene, phase, acl)
     }
 
+    /// Runs an ACL that [`Self::find`] gave, outside of all phases.
+    pub fn run_found(&self, reception: &Reception, scene: &mut Scene, acl: Arc<Acl>) -> Step {
+        interpreter::run(self, reception, scene, Phase::Unknown, acl)
+    }
+
     /// Goes on after a [`Step::Delay`].
     pub fn resume(&self, reception: &Reception, scene: &mut Scene, resume: Resume) -> Step {
         interpreter::resume(self, reception, scene, resume)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oxim_lang::context::Context;
+use oxim_deliver::authenticator::{Dialogue, Step};
 
 use super::protocol_error;
 use crate::acl::{Outcome, Phase, Verdict};
@@ -16,48 +16,9 @@ use crate::refusal;
 use crate::reply::Reply;
 use crate::talk::{Progress, Talk};
 
-/// The server's half of an authenticator of the configuration.
-pub trait Mechanism: Send + Sync {
-    /// Its name in the configuration: for log lines.
-    fn name(&self) -> &str;
-    /// The name of the SASL mechanism.
-    fn public_name(&self) -> &str;
-    /// `server_advertise_condition`.
-    fn is_advertised(&self, context: &mut Context) -> bool;
-    /// A dialogue before its first step.
-    fn begin(&self) -> Box<dyn Dialogue>;
-}
-
-/// One run of a mechanism.
-pub trait Dialogue: Send {
-    /// Takes what the client sent, decoded; None before it has sent anything. May block.
-    fn step(&mut self, context: &mut Context, input: Option<&[u8]>) -> Step;
-}
-
-/// What a mechanism says after a step.
-#[derive(Debug)]
-pub enum Step {
-    /// The client must answer this, not yet encoded.
-    Challenge(Vec<u8>),
-    /// The client is who it says.
-    Accepted {
-        /// `server_set_id`.
-        id: Option<Vec<u8>>,
-    },
-    /// It is not.
-    Refused {
-        /// `server_set_id`, for the log.
-        id: Option<Vec<u8>>,
-    },
-    /// It cannot be found out now; the text is for the log.
-    Defer(String),
-    /// What the client sent makes no sense to the mechanism.
-    Malformed,
-}
-
 /// A dialogue under way.
 pub struct Exchange {
-    dialogue: Box<dyn Dialogue>,
+    dialogue: Dialogue,
     name: String,
     public_name: String,
     /// What the client must answer.
@@ -68,19 +29,23 @@ pub struct Exchange {
 pub(crate) fn advertise(reception: &Arc<Reception>, talk: &mut Talk) -> Option<String> {
     talk.advertised_authenticators.clear();
     // Nobody logs in twice.
-    if reception.mechanisms.is_empty() || talk.scene.context.connection.authenticator.is_some() {
+    if reception.delivery.authenticators.is_empty() || talk.scene.context.connection.authenticator.is_some() {
         return None;
     }
     if !reception.settings.hosts.auth.matches(&mut talk.scene.context) {
         return None;
     }
     let mut names: Vec<&str> = Vec::new();
-    for (index, mechanism) in reception.mechanisms.iter().enumerate() {
-        if mechanism.is_advertised(&mut talk.scene.context) {
-            talk.advertised_authenticators.push(index);
-            if !names.contains(&mechanism.public_name()) {
-                names.push(mechanism.public_name());
+    for (index, mechanism) in reception.delivery.authenticators.iter().enumerate() {
+        match mechanism.is_advertised(&mut talk.scene.context) {
+            Ok(true) => {
+                talk.advertised_authenticators.push(index);
+                if !names.contains(&mechanism.public_name.as_str()) {
+                    names.push(&mechanism.public_name);
+                }
             }
+            Ok(false) => {}
+            Err(reason) => reception.logs.panic(&reason),
         }
     }
     (!names.is_empty()).then(|| names.join(" "))
@@ -117,8 +82,9 @@ pub(super) fn run(
 /// Finds the mechanism among those offered, and makes the first step.
 fn choose(reception: &Arc<Reception>, talk: &mut Talk, mechanism: &[u8], initial: Option<&[u8]>) -> Progress {
     let any = talk.scene.connection.allow_auth_unadvertised;
-    let found = reception.mechanisms.iter().enumerate().find(|(index, candidate)| {
-        candidate.public_name().as_bytes().eq_ignore_ascii_case(mechanism)
+    let found = reception.delivery.authenticators.iter().enumerate().find(|(index, candidate)| {
+        candidate.public_name.as_bytes().eq_ignore_ascii_case(mechanism)
+            && candidate.is_server()
             && (any || talk.advertised_authenticators.contains(index))
     });
     let Some((_, found)) = found else {
@@ -127,8 +93,8 @@ fn choose(reception: &Arc<Reception>, talk: &mut Talk, mechanism: &[u8], initial
     };
     let exchange = Exchange {
         dialogue: found.begin(),
-        name: found.name().to_owned(),
-        public_name: found.public_name().to_owned(),
+        name: found.name.clone(),
+        public_name: found.public_name.clone(),
         challenge: Reply::fixed(334, ""),
     };
     match initial {

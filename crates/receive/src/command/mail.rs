@@ -14,6 +14,7 @@ use crate::log_line;
 use crate::reception::Reception;
 use crate::refusal;
 use crate::reply::Reply;
+use crate::rewriting;
 use crate::space;
 use crate::talk::{Progress, Talk, Transaction};
 
@@ -74,7 +75,7 @@ fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments
         ..Transaction::default()
     };
     talk.transaction = transaction;
-    let path = reception.rewrite_smtp(talk, &arguments.path, b"MAIL FROM");
+    let path = rewriting::smtp(reception, talk, &arguments.path);
     let mut syntax = talk.address_syntax(reception);
     syntax.allow_empty = true;
     let parsed = match address::parse(&path, &syntax) {
@@ -162,28 +163,61 @@ fn qualify(
     Ok(sender)
 }
 
-/// The AUTH parameter: believed from an authenticated client if the ACL for it agrees.
+/// The AUTH parameter: asked of its ACL if there is one, else believed from an authenticated client (manual section 33.2).
 fn mail_auth(reception: &Arc<Reception>, talk: &mut Talk, auth: Vec<u8>) -> Progress {
-    let connection = &talk.scene.context.connection;
-    if connection.authenticator.is_none() {
-        let client = log_line::client(reception, talk, true);
-        reception.logs.main(&format!(
-            "ignoring AUTH={} from {client} (client not authenticated)",
-            log_line::printable(&auth)
-        ));
+    if auth == b"<>" {
+        talk.scene.context.connection.auth_sender = None;
         return ask(talk);
     }
-    let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
-        if outcome.verdict == Verdict::Accept {
-            talk.scene.context.connection.auth_sender = (auth != b"<>").then_some(auth);
-        } else {
-            let client = log_line::client(reception, talk, true);
-            let shown = log_line::printable(&auth);
-            reception.logs.main(&format!("ignoring AUTH={shown} from {client} (rejected by ACL)"));
+    if !reception.acls.is_set(Phase::MailAuth) {
+        if talk.scene.context.connection.authenticator.is_none() {
+            ignored(reception, talk, &auth, "client not authenticated");
+            return ask(talk);
         }
-        ask(talk)
+        talk.scene.context.connection.auth_sender = Some(auth);
+        check_condition(reception, talk);
+        return ask(talk);
+    }
+    talk.scene.context.connection.auth_sender = Some(auth.clone());
+    let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| match outcome.verdict {
+        Verdict::Accept => {
+            check_condition(reception, talk);
+            ask(talk)
+        }
+        Verdict::Defer => {
+            let reply = refusal::refuse(reception, talk, Phase::MailAuth, "", &outcome);
+            talk.reset();
+            talk.last_was_refused_mail = true;
+            Progress::Reply(reply)
+        }
+        Verdict::Deny | Verdict::Drop | Verdict::Discard => {
+            ignored(reception, talk, &auth, "rejected by ACL");
+            talk.scene.context.connection.auth_sender = None;
+            ask(talk)
+        }
     };
     Progress::Acl(Phase::MailAuth, Box::new(then))
+}
+
+fn ignored(reception: &Reception, talk: &Talk, auth: &[u8], why: &str) {
+    let client = log_line::client(reception, talk, true);
+    let shown = log_line::printable(auth);
+    reception.logs.main(&format!("ignoring AUTH={shown} from {client} ({why})"));
+}
+
+/// `server_mail_auth_condition` of the authenticator that let the client in.
+fn check_condition(reception: &Reception, talk: &mut Talk) {
+    let connection = &talk.scene.context.connection;
+    let Some(name) = &connection.authenticator else { return };
+    let found = reception.delivery.authenticators.iter().find(|a| a.name.as_bytes() == name.as_slice());
+    let Some(condition) = found.and_then(|a| a.mail_auth_condition.clone()) else { return };
+    let is_good = condition.expand(&mut talk.scene.context).is_ok_and(|text| {
+        !matches!(text.trimmed().to_string_lossy().to_ascii_lowercase().as_str(), "" | "0" | "no" | "false")
+    });
+    if !is_good {
+        let auth = talk.scene.context.connection.auth_sender.take().unwrap_or_default();
+        ignored(reception, talk, &auth, "failed condition");
+    }
 }
 
 fn ask(_: &Talk) -> Progress {

@@ -201,9 +201,9 @@ pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
 }
 
 /// A verb with an argument that it cannot have.
-fn bad_argument(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8], error: CommandError) -> Progress {
-    let text = error.to_string();
-    match error {
+fn bad_argument(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8], fault: CommandError) -> Progress {
+    let text = fault.to_string();
+    match fault {
         CommandError::PeerUnexpectedArgument => {
             // A chunk whose size is not understood cannot be skipped, and what follows would be taken for commands.
             let is_bdat = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));

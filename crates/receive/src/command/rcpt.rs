@@ -16,6 +16,7 @@ use crate::log_line;
 use crate::reception::Reception;
 use crate::refusal;
 use crate::reply::Reply;
+use crate::rewriting;
 use crate::talk::{Progress, RcptReplies, Talk};
 
 pub(super) fn run(
@@ -46,7 +47,7 @@ pub(super) fn run(
     } else {
         RcptArguments { path: argument.to_vec(), ..RcptArguments::default() }
     };
-    let path = reception.rewrite_smtp(talk, &arguments.path, b"RCPT TO");
+    let path = rewriting::smtp(reception, talk, &arguments.path);
     let parsed = match address::parse(&path, &talk.address_syntax(reception)) {
         Ok(parsed) => parsed,
         Err(error) => {

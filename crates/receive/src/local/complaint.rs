@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use std::io::Read;
 use std::sync::Arc;
 
-use oxim_base::clock::Stamp;
-use oxim_mail::header::{Header, HeaderKind, HeaderList};
-use oxim_spool::message::{Body, Message, Recipient};
+use oxim_deliver::submission::Submission;
+use oxim_mail::header::{HeaderKind, HeaderList};
+use oxim_mail::message_id::MessageId;
+use oxim_spool::message::Body;
 
 use super::input::Input;
-use super::{Errors, ExitStatus};
+use super::{Errors, ExitStatus, submitter};
 use crate::reception::Reception;
-use crate::sink::Queueing;
 use crate::talk::Talk;
 
 /// An address that is none.
@@ -213,7 +213,8 @@ fn tell_with(
         eprintln!("exim: {printed}");
         return false;
     };
-    match mail(reception, &recipient, subject, &text, complaint.copy(), unread) {
+    match mail(reception, &recipient, subject, &text, talk.scene.context.message.id, complaint.copy(), unread)
+    {
         Ok(()) => true,
         Err(reason) => {
             reception.logs.panic(&format!("a report could not be mailed: {reason}"));
@@ -229,61 +230,35 @@ fn mail(
     recipient: &[u8],
     subject: &str,
     text: &str,
+    about: Option<MessageId>,
     copy: Option<(HeaderList, Option<Body>)>,
     unread: Option<Vec<u8>>,
 ) -> Result<(), String> {
-    let now = Stamp::now();
-    let id = reception.ids.next(now);
-    let mut draft = reception.store.begin(id).map_err(|error| error.to_string())?;
-    let settings = &reception.settings;
-    let mut body = text.as_bytes().to_vec();
-    body.extend_from_slice(b"\n------ This is a copy of your message, including all the headers. ------\n\n");
-    let mut reference = None;
-    if let Some((headers, original)) = copy {
-        reference = headers.of_kind(HeaderKind::Id).next().map(|header| header.unfolded());
-        for header in headers.iter_live() {
-            body.extend_from_slice(&header.text);
-        }
-        body.push(b'\n');
-        if let Some(original) = original {
-            body.extend_from_slice(&original.head(COPIED_BYTES_MAX).map_err(|error| error.to_string())?);
-        }
-    }
-    body.extend_from_slice(&unread.unwrap_or_default());
-    draft.append(&body).map_err(|error| error.to_string())?;
-    let domain = String::from_utf8_lossy(&settings.qualify_domain).into_owned();
-    let login = String::from_utf8_lossy(&reception.identity.login).into_owned();
-    let host = &settings.primary_hostname;
+    let domain = String::from_utf8_lossy(&reception.settings.qualify_domain).into_owned();
     let shown = String::from_utf8_lossy(recipient);
-    let mut lines = vec![
-        format!(
-            "Received: from {login} by {host} with local (Oxim)\n\tid {id}\n\tfor {shown};\n\t{}\n",
-            now.rfc5322(reception.zone)
-        ),
-        "Auto-Submitted: auto-replied\n".to_owned(),
-        format!("From: Mail Delivery System <Mailer-Daemon@{domain}>\n"),
-        format!("To: {shown}\n"),
-    ];
+    let mut out = format!(
+        "Auto-Submitted: auto-replied\nFrom: Mail Delivery System <Mailer-Daemon@{domain}>\nTo: {shown}\n"
+    )
+    .into_bytes();
+    let reference = copy.as_ref().and_then(|(headers, _)| headers.of_kind(HeaderKind::Id).next());
     if let Some(reference) = reference {
-        lines.push(format!("References: {}\n", String::from_utf8_lossy(&reference)));
+        out.extend_from_slice(b"References: ");
+        out.extend_from_slice(&reference.unfolded());
+        out.push(b'\n');
     }
-    lines.push(format!("Subject: Mail failure - {subject}\n"));
-    lines.push(format!("Message-Id: <E{id}@{host}>\n"));
-    lines.push(format!("Date: {}\n", now.rfc5322(reception.zone)));
-    let mut message = Message::new(id);
-    message.headers = lines.into_iter().map(Header::new).collect();
-    message.received = now;
-    message.login.clone_from(&reception.identity.login);
-    message.uid = reception.identity.uid;
-    message.gid = reception.identity.gid;
-    message.ident = Some(reception.identity.login.clone());
-    message.protocol = Some(b"local".to_vec());
-    message.local_error = true;
-    message.recipients.push(Recipient::new(recipient));
-    message.body_lines = u64::try_from(memchr::memchr_iter(b'\n', &body).count()).unwrap_or(0);
-    let size = crate::arrival::total_size(&message.headers, u64::try_from(body.len()).unwrap_or(0));
-    let claim = reception.store.commit_blocking(message, draft).map_err(|error| error.to_string())?;
-    reception.logs.main(&format!("{id} <= <> U={login} P=local S={size}"));
-    reception.sink.accepted(claim, reception.forced_queueing.unwrap_or(Queueing::Immediate));
-    Ok(())
+    out.extend_from_slice(format!("Subject: Mail failure - {subject}\n\n{text}").as_bytes());
+    out.extend_from_slice(b"\n------ This is a copy of your message, including all the headers. ------\n\n");
+    if let Some((headers, original)) = copy {
+        for header in headers.iter_live() {
+            out.extend_from_slice(&header.text);
+        }
+        out.push(b'\n');
+        if let Some(original) = original {
+            out.extend_from_slice(&original.head(COPIED_BYTES_MAX).map_err(|error| error.to_string())?);
+        }
+    }
+    out.extend_from_slice(&unread.unwrap_or_default());
+    let submission =
+        Submission { sender: Vec::new(), recipients: vec![recipient.to_vec()], text: out, about };
+    submitter::submit(reception, submission).map(|_| ())
 }

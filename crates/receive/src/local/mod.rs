@@ -8,6 +8,7 @@ pub mod batch;
 pub mod complaint;
 pub mod dialogue;
 mod input;
+pub mod submitter;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -308,7 +309,7 @@ impl Receiving<'_> {
     /// Reads the message to its end.
     fn read<R: Read>(
         &self,
-        talk: &Talk,
+        talk: &mut Talk,
         input: &mut Input<R>,
     ) -> Result<crate::body::Received, Box<Complaint>> {
         let framing = if self.request.ignore_dots { Framing::Counted } else { Framing::DotLine };
@@ -332,7 +333,7 @@ impl Receiving<'_> {
         incoming.finish().map_err(|refused| self.body_refused(talk, *refused))
     }
 
-    fn body_refused(&self, talk: &Talk, refused: crate::body::Refused) -> Box<Complaint> {
+    fn body_refused(&self, talk: &mut Talk, refused: crate::body::Refused) -> Box<Complaint> {
         let reception = self.reception;
         let login = String::from_utf8_lossy(&self.caller.login);
         Box::new(match refused.fault {
@@ -344,6 +345,7 @@ impl Receiving<'_> {
                 Complaint::Header { limit, headers: refused.headers }
             }
             BodyFault::TooBig { read } => {
+                talk.scene.context.message.id = Some(refused.id);
                 let max = talk.size_limit;
                 let sender = String::from_utf8_lossy(&talk.scene.context.message.sender);
                 let id = refused.id;
@@ -451,6 +453,7 @@ impl Receiving<'_> {
         _: &Origin,
         bad: Vec<BadAddress>,
     ) {
+        talk.scene.context.message.id = Some(received.id);
         self.reception.logs.main(&format!("{} bad addresses found in headers", received.id));
         let body = received.draft.body().ok();
         let complaint = Complaint::BadHeader { bad, others: true, headers: received.headers.clone(), body };
@@ -481,3 +484,6 @@ pub(crate) fn run_acl(reception: &Arc<Reception>, talk: &mut Talk, phase: Phase)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
