@@ -19,8 +19,8 @@ use crate::talk::Talk;
 pub struct OwnMessages(pub Arc<Reception>);
 
 impl Submitter for OwnMessages {
-    fn submit(&self, submission: Submission) -> Result<MessageId, String> {
-        submit(&self.0, submission)
+    fn submit(&self, submission: Submission) -> Result<(), String> {
+        submit(&self.0, submission).map(|_| ())
     }
 }
 
