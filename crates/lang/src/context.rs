@@ -112,8 +112,6 @@ pub struct Services {
     pub initial_directory: OnceLock<Vec<u8>>,
     /// What `-bV` and `$exim_version` give; set once at start.
     pub version: OnceLock<String>,
-    /// When this program was built, for `$compile_date`; set once at start.
-    pub compile_date: OnceLock<String>,
 }
 
 impl Services {

@@ -28,6 +28,10 @@ pub fn make(config: &Arc<Config>) -> Result<Services, Vec<ConfigError>> {
     drop(context);
     let mut services = Arc::try_unwrap(shared).unwrap_or_else(|_| Services { zone, ..Services::default() });
     let _ = services.log.set(log);
+    let _ = services.version.set(crate::mode::version::EXIM_VERSION.to_owned());
+    if let Ok(directory) = std::env::current_dir() {
+        let _ = services.initial_directory.set(directory.into_os_string().into_encoded_bytes());
+    }
     services.spool_directory = spool;
     Ok(services)
 }

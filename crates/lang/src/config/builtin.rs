@@ -3,6 +3,8 @@
 //! They exist to be asked by `.ifdef`, so a macro is there exactly when what it names works: an option that is refused
 //! as not implemented has none. They are not kept in a table, but recognised in the option and driver tables.
 
+use crate::expand::{self, Kind};
+
 use super::main_options::MAIN;
 use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
 
@@ -122,6 +124,10 @@ impl Builtins {
             longest(rest, working(MAIN))
         } else if let Some(rest) = token.strip_prefix("OPT_") {
             self.option(rest)
+        } else if let Some(rest) = token.strip_prefix("EXP_") {
+            EXPANSIONS
+                .iter()
+                .find_map(|(prefix, kind)| longest(rest.strip_prefix(prefix)?, expand::names(*kind)))
         } else {
             self.driver(token.strip_prefix("DRIVER_")?)
         }?;
@@ -167,6 +173,9 @@ impl Builtins {
         };
         add("HAVE_", &mut FACILITIES.iter().copied());
         add("LOG_", &mut LOG_SELECTORS.iter().copied());
+        for (prefix, kind) in EXPANSIONS {
+            add(&format!("EXP_{prefix}"), &mut expand::names(kind));
+        }
         for (generic, private, drivers) in &self.classes {
             for driver in drivers.drivers.iter().rev() {
                 let prefix = format!("OPT_{private}{}_", driver.name.to_ascii_uppercase());
@@ -179,6 +188,10 @@ impl Builtins {
         names.into_iter().map(|name| (name, VALUE)).collect()
     }
 }
+
+/// What can be expanded, as macros have it.
+const EXPANSIONS: [(&str, Kind); 4] =
+    [("ITEM_", Kind::Item), ("OP_", Kind::Operator), ("COND_", Kind::Condition), ("VAR_", Kind::Variable)];
 
 struct Match {
     matched: usize,
@@ -225,6 +238,11 @@ mod tests {
         assert_eq!(builtins.at_start("_OPT_TRANSPORT_SMTP_PORT"), Some((24, "y")));
         assert_eq!(builtins.at_start("_DRIVER_ROUTER_ACCEPT"), Some((21, "y")));
         assert_eq!(builtins.at_start("_DRIVER_ROUTER_IPLOOKUP"), None);
+        assert_eq!(builtins.at_start("_EXP_ITEM_LOOKUP"), Some((16, "y")));
+        assert_eq!(builtins.at_start("_EXP_OP_BASE64D"), Some((15, "y")));
+        assert_eq!(builtins.at_start("_EXP_COND_EXISTS"), Some((16, "y")));
+        assert_eq!(builtins.at_start("_EXP_VAR_LOCAL_PART_DATA"), Some((24, "y")));
+        assert_eq!(builtins.at_start("_EXP_ITEM_PERL"), None);
     }
 
     #[test]

@@ -200,24 +200,38 @@ pub(crate) fn system_error(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-/// The names of the predefined macros that tell a configuration what can be expanded: `_EXP_ITEM_LOOKUP`,
-/// `_EXP_OP_LC`, `_EXP_COND_EXISTS`, `_EXP_VAR_DOMAIN`. Only what is built.
-#[must_use]
-pub fn predefined_macros() -> Vec<String> {
-    let named = |kind: &str, name: &str| format!("_EXP_{kind}_{}", name.to_ascii_uppercase());
-    let word = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let items = item::ITEMS.iter().copied().flatten().filter(|row| row.is_built());
-    let operators = operator::OPERATORS.iter().copied().flatten();
-    let conditions =
-        condition::CONDITIONS.iter().copied().flatten().filter(|row| row.is_built() && word(row.name));
-    let variables =
-        variable::VARIABLES.iter().copied().flatten().filter(|row| row.is_implemented() && !row.family);
-    items
-        .map(|row| named("ITEM", row.name))
-        .chain(operators.map(|row| named("OP", row.name)))
-        .chain(conditions.map(|row| named("COND", row.name)))
-        .chain(variables.map(|row| named("VAR", row.name)))
-        .collect()
+/// What can stand in an expansion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `${item...}`.
+    Item,
+    /// `${operator:...}`.
+    Operator,
+    /// A condition with a name.
+    Condition,
+    /// `$variable`.
+    Variable,
+}
+
+/// The names of a kind that are built, for the predefined macros `_EXP_ITEM_LOOKUP`, `_EXP_OP_LC`, `_EXP_COND_EXISTS`,
+/// `_EXP_VAR_DOMAIN`.
+pub fn names(kind: Kind) -> Box<dyn Iterator<Item = &'static str>> {
+    let word = |name: &&'static str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match kind {
+        Kind::Item => {
+            let rows = item::ITEMS.iter().copied().flatten();
+            Box::new(rows.filter(|row| row.is_built()).map(|row| row.name))
+        }
+        Kind::Operator => Box::new(operator::OPERATORS.iter().copied().flatten().map(|row| row.name)),
+        Kind::Condition => {
+            let rows = condition::CONDITIONS.iter().copied().flatten();
+            Box::new(rows.filter(|row| row.is_built()).map(|row| row.name).filter(word))
+        }
+        Kind::Variable => {
+            let rows = variable::VARIABLES.iter().copied().flatten();
+            Box::new(rows.filter(|row| row.is_implemented() && !row.family).map(|row| row.name))
+        }
+    }
 }
 
 /// Expands one line as `-be` does: the result, or `Failed: ` and the message.

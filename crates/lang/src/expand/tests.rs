@@ -369,3 +369,48 @@ fn the_page_is_up_to_date() {
     }
     assert!(std::fs::read_to_string(path).unwrap_or_default() == page(), "run it again with UPDATE=1");
 }
+
+#[test]
+fn no_piece_of_an_expression_breaks_the_parser() {
+    for (source, _) in table() {
+        let bytes = source.as_bytes();
+        for cut in 0..bytes.len() {
+            let _ = Template::compile_bytes(&bytes[..cut]);
+            let _ = Template::compile_bytes(&bytes[cut..]);
+            let without = [&bytes[..cut], &bytes[cut + 1..]].concat();
+            let template = Template::compile_bytes(&without);
+            if !template.may_block() {
+                let mut context = context();
+                let _ = template.expand(&mut context);
+                assert_eq!(context.local.depth, 0, "{}", String::from_utf8_lossy(&without));
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_compile(data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {
+        let template = Template::compile_bytes(&data);
+        if !template.may_block() {
+            let _ = template.expand(&mut context());
+        }
+    }
+
+    #[test]
+    fn literal_text_is_its_own_expansion(text in "[^$\\\\]{0,60}") {
+        let result = Template::compile(&text).expand(&mut context()).unwrap();
+        proptest::prop_assert_eq!(result.as_bytes(), text.as_bytes());
+    }
+
+    #[test]
+    fn quoting_round_trips(data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40)) {
+        let mut context = context();
+        context.local.item = Some(oxim_base::Text::tainted(data.clone()));
+        let round = "${base64d:${base64:$item}}";
+        let result = Template::compile(round).expand(&mut context).unwrap();
+        proptest::prop_assert_eq!(result.as_bytes(), data.as_slice());
+        let literal = Template::compile("${sg{$item}{(?s).+}{\\$0}}").expand(&mut context).unwrap();
+        proptest::prop_assert_eq!(literal.as_bytes(), data.as_slice());
+    }
+}

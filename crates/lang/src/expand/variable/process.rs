@@ -15,7 +15,7 @@ pub(super) static ROWS: &[VariableRow] = &[
     setting("bounce_return_size_limit", "The option of this name.", |c, _| {
         Value::Number(c.config.main.bounce_return_size_limit)
     }),
-    setting("compile_date", "When this program was built.", |c, _| fixed(&c.services.compile_date)),
+    blocking("compile_date", "When this program was built.", |c, _| Ok(compile_date(c))),
     setting("compile_number", "How often it was built; always 1.", |_, _| Value::Number(1)),
     setting("config_dir", "The directory of the configuration file.", |c, _| {
         Value::Bytes(c.config.path.rsplit_once('/').map_or(".", |(directory, _)| directory).as_bytes())
@@ -176,6 +176,16 @@ fn log_system(context: &mut Context) -> Result<Option<Free>, ExpandError> {
         }
         None => spool_system(context),
     }
+}
+
+/// The time of the program file.
+fn compile_date(context: &Context) -> Text {
+    let modified = std::env::current_exe().and_then(std::fs::metadata).and_then(|meta| meta.modified()).ok();
+    let seconds = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let seconds = seconds.and_then(|since| i64::try_from(since.as_secs()).ok());
+    seconds.map_or_else(Text::new, |s| {
+        Text::from(Stamp::from_seconds(s).strftime(context.services.zone, "%d-%b-%Y %H:%M:%S"))
+    })
 }
 
 fn load_average() -> Text {
