@@ -227,3 +227,23 @@ fn the_context_is_as_it_was() {
     assert_eq!(context.address.domain, "kept");
     assert_eq!(context.local.captures, vec![Text::from("zero")]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_header_line_stays_a_header_line(body in "[a@s.ex,;:<>() \"\\\\\\n\\t]{0,60}") {
+        let rules = rules("*@* longer-$local_part@very-long-replacement.example");
+        let line = Header::new([b"To: ".as_slice(), body.as_bytes()].concat());
+        if let Some(new) = rules.header(&mut context(), &line, &settings()) {
+            proptest::prop_assert!(new.text.starts_with(b"To:") && new.text.ends_with(b"\n"));
+            // A second pass finds addresses of the same number: nothing was torn apart.
+            let count = |text: &[u8]| oxim_mail::address::address_list(text.get(3..).unwrap()).count();
+            proptest::prop_assert_eq!(count(&line.text), count(&new.text));
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_rule_or_an_error(line in "[a-z@*\"\\\\ ^${}:!qQRwSEFT]{0,40}") {
+        let _ = Rule::parse(&line, Scope::Main);
+        let _ = crate::retry::Rule::parse(&line);
+    }
+}

@@ -1,5 +1,7 @@
 //! Items of domain lists and local part lists (manual sections 10.9 and 10.22).
 
+use std::borrow::Cow;
+
 use oxim_base::Text;
 
 use super::item::{Item, Pattern};
@@ -10,22 +12,33 @@ use crate::lookup;
 
 /// Matches one item against a domain (`caseful` false) or a local part; a match sets `$0`, `$1`….
 pub(super) fn step(context: &mut Context, item: &Item, subject: &Text, caseful: bool) -> Result<Step, Defer> {
-    match hit(context, item, subject, caseful)? {
+    // A regular expression says itself whether case counts, and sees the subject as it is.
+    let subject = if caseful || matches!(item.pattern, Pattern::Regex(_)) || is_lower(subject) {
+        Cow::Borrowed(subject)
+    } else {
+        Cow::Owned(subject.derive(subject.as_bytes().to_ascii_lowercase()))
+    };
+    match hit(context, item, &subject, caseful)? {
         None => Ok(Step::Miss),
         Some(Hit { data, wild }) => {
-            context.local.captures = captures(subject, wild);
+            context.local.captures = captures(&subject, wild);
             Ok(Step::Hit(data))
         }
     }
 }
 
-/// `$0` and what follows.
+fn is_lower(text: &Text) -> bool {
+    !text.as_bytes().iter().any(u8::is_ascii_uppercase)
+}
+
+/// `$0`, which is the whole subject even if a regular expression matched a part of it, and what follows.
 fn captures(subject: &Text, wild: Wild) -> Vec<Text> {
-    match wild {
-        Wild::None => vec![subject.clone()],
-        Wild::Parts(parts) => std::iter::once(subject.clone()).chain(parts).collect(),
-        Wild::Groups(groups) => groups,
-    }
+    let rest = match wild {
+        Wild::None => Vec::new(),
+        Wild::Parts(parts) => parts,
+        Wild::Groups(groups) => groups.into_iter().skip(1).collect(),
+    };
+    std::iter::once(subject.clone()).chain(rest).collect()
 }
 
 /// The variable parts of a match.

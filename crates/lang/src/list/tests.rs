@@ -83,7 +83,9 @@ fn domain_items() {
         ListKind::Domain,
         &[
             ("a.b", "a.b", "y:a.b:a.b"),
-            ("A.B", "a.b", "y:a.b:A.B"),
+            ("A.B", "a.b", "y:a.b:a.b"),
+            ("A.B", "*", "y:*:a.b:a.b"),
+            ("A.B", "^a", "y:^a:A.B"),
             ("x.a.b", "*.a.b", "y:*.a.b:x.a.b:x"),
             ("X.a.b", "^x\\.(.)\\.b", "y:^x\\.(.)\\.b:X.a.b:a"),
             ("q", "^(?-i)Q", "n"),
@@ -168,7 +170,7 @@ fn lookups_in_domain_lists() {
     let mut context = context();
     let mut run = |subject: &str, list: String| outcome(&mut context, ListKind::Domain, subject, &list);
     assert_eq!(run("a", format!("lsearch;{ls}")), "y:one:a");
-    assert_eq!(run("A", format!("lsearch,ret=key;{ls}")), "y:A:A");
+    assert_eq!(run("A", format!("lsearch,ret=key;{ls}")), "y:a:a");
     assert_eq!(run("k.x.y", format!("partial-lsearch;{ls}")), "y:part:k.x.y:k:x.y");
     assert_eq!(run("k.x.y", format!("!partial-lsearch;{ls}")), "n");
     assert_eq!(run("q", format!("lsearch;{ls}")), "n");
@@ -276,6 +278,7 @@ fn local_part_items() {
             ("barx", "+caseful : BARX", "n"),
             ("Barx", "+caseful : Barx", "y:Barx:Barx"),
             ("BARX", "barx", "y:barx:barx"),
+            ("Barx", "^bar(.)", "y:^bar(.):Barx:x"),
             ("x y", "*y", "y:*y:x y:x "),
             ("foo", "@[]", "n"),
             ("@", "@", "y:@:@"),
@@ -387,7 +390,7 @@ fn long_lists_are_indexed_and_keep_their_order() {
         ListKind::Domain,
         &[
             ("d5.ex", &list, "y:d5.ex:d5.ex"),
-            ("D19.EX", &list, "y:d19.ex:D19.EX"),
+            ("D19.EX", &list, "y:d19.ex:d19.ex"),
             ("d25.ex", &list, "n"),
             ("d24.ex", &list, "y:d24.ex:d24.ex"),
             ("x.last", &list, "y:*.last:x.last:x"),
@@ -452,4 +455,33 @@ fn data_of_constants_is_clean_and_of_tainted_lists_is_not() {
     let tainted = List::from_text(ListKind::Domain, &Text::tainted("a.b"));
     let tainted = tainted.matches(&mut context, &Subject::Domain(&subject)).unwrap();
     assert!(tainted.data().unwrap().is_foreign());
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_list_of_any_kind(
+        list in "[a-c:;<!+@*^\\[\\]/.,() \\-0-9\\n\\\\]{0,40}",
+        subject in "[a-cA-C@.*0-9:\\[\\]]{0,12}",
+    ) {
+        // Files and services are not for random texts.
+        let list = list.replace(['/', ';'], "|");
+        let mut context = context();
+        for kind in [ListKind::Domain, ListKind::LocalPart, ListKind::String, ListKind::Address, ListKind::Host] {
+            let _ = outcome(&mut context, kind, &subject, &list);
+        }
+        proptest::prop_assert_eq!(context.local.depth, 0);
+    }
+
+    #[test]
+    fn a_long_list_decides_as_its_parts_do(items in proptest::collection::vec("!?\\*?[ab]{1,2}", 8..14), subject in "[ab]{1,3}") {
+        let list = items.join(" : ");
+        let indexed = outcome(&mut context(), ListKind::Domain, &subject, &list);
+        // `+caseful` does not exist in domain lists; a local part list with it is searched one by one.
+        let text = Text::from(format!("+caseful : {list}"));
+        let subject = Text::tainted(subject);
+        let one_by_one = List::from_text(ListKind::LocalPart, &text)
+            .matches(&mut context(), &Subject::LocalPart { text: &subject, caseful: false })
+            .unwrap();
+        proptest::prop_assert_eq!(indexed.starts_with('y'), one_by_one.is_yes());
+    }
 }

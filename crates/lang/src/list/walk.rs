@@ -173,11 +173,7 @@ impl Walk<'_> {
             | Pattern::LocalPartsOf(_) => match self.subject {
                 Subject::Domain(text) => domain::step(context, item, text, false),
                 Subject::LocalPart { text, .. } | Subject::String { text, .. } => {
-                    if state.caseful {
-                        domain::step(context, item, text, true)
-                    } else {
-                        domain::step(context, item, &text.derive(text.as_bytes().to_ascii_lowercase()), false)
-                    }
+                    domain::step(context, item, text, state.caseful)
                 }
                 Subject::Address { address, captures, .. } => {
                     let subject = address::Subject { address, caseful: state.caseful, captures: *captures };

@@ -178,7 +178,7 @@ pub struct LookupType {
 pub struct Found {
     /// The data; for most types it is clean whatever the key was.
     pub data: Text,
-    /// After partial matching, the wild and the fixed part of the key, for `$1` and `$2`.
+    /// After partial matching or a default, the wild and the fixed part of the key, for `$1` and `$2`.
     pub parts: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -323,18 +323,18 @@ impl Search<'_> {
         }
         let at = self.key.iter().rposition(|b| *b == b'@');
         if let (DefaultKey::StarAt, Some(at)) = (self.lookup.default, at) {
-            let default = [b"*", self.key.get(at..).unwrap_or_default()].concat();
+            let (local, domain) = self.key.split_at_checked(at).unwrap_or((self.key, b""));
+            let default = [b"*", domain].concat();
             if default != self.key
                 && let Some(data) = self.one(context, &default)?
             {
-                return Ok(Some((data, None)));
+                return Ok(Some((data, Some((local.to_vec(), Vec::new())))));
             }
         }
         if self.lookup.default != DefaultKey::None
             && let Some(data) = self.one(context, b"*")?
         {
-            let parts = self.lookup.partial.as_ref().map(|_| (self.key.to_vec(), Vec::new()));
-            return Ok(Some((data, parts)));
+            return Ok(Some((data, Some((self.key.to_vec(), Vec::new())))));
         }
         Ok(None)
     }

@@ -51,13 +51,13 @@ fn partial_matching_and_defaults() {
         ("partial-lsearch", "x", "sx::x"),
         ("partial1-lsearch", "a..x", "sx:a.:x"),
         ("partial-lsearch*", "q.w.e", "d:q.w.e:"),
-        ("lsearch*", "zz", "d"),
-        ("lsearch*", "", "d"),
+        ("lsearch*", "zz", "d:zz:"),
+        ("lsearch*", "", "d::"),
         ("lsearch", "", "NF"),
-        ("lsearch*@", "zz@q@q.r", "at"),
-        ("lsearch*@", "zz@other", "d"),
-        ("lsearch*,ret=key", "zzz", "zzz"),
-        ("lsearch*@,ret=full", "zz@q.r", "*@q.r: at"),
+        ("lsearch*@", "zz@q@q.r", "at:zz@q:"),
+        ("lsearch*@", "zz@other", "d:zz@other:"),
+        ("lsearch*,ret=key", "zzz", "zzz:zzz:"),
+        ("lsearch*@,ret=full", "zz@q.r", "*@q.r: at:zz:"),
         ("partial99999999999999999999999-lsearch", "a.b.c", "NF"),
     ] {
         assert_eq!(look(specification, key, file.path()), expected, "{specification} {key}");
@@ -205,7 +205,7 @@ fn addresses_as_keys() {
         ("iplsearch,ret=full", "abcd:abcd::9", "abcd:abcd::/32 v6n"),
         ("iplsearch", "::ffff:1.2.3.4", "one"),
         ("iplsearch", "1.2.3.9", "NF"),
-        ("iplsearch*", "1.2.3.9", "star"),
+        ("iplsearch*", "1.2.3.9", "star:1.2.3.9:"),
     ] {
         assert_eq!(look(specification, key, file.path()), expected, "{specification} {key}");
     }

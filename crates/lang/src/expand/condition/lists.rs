@@ -70,7 +70,7 @@ impl Condition for InList {
         let subject = match self.list.kind() {
             ListKind::Domain => Subject::Domain(&subject),
             ListKind::LocalPart => Subject::LocalPart { text: &subject, caseful: false },
-            ListKind::Address => Subject::Address { address: &subject, caseful: false, captures: true },
+            ListKind::Address => Subject::Address { address: &subject, caseful: false, captures: false },
             ListKind::String => Subject::String { text: &subject, caseful: true },
             ListKind::Host => {
                 let address = ip::parse(subject.as_bytes());
