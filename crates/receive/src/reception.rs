@@ -200,9 +200,7 @@ fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery) -> Blocking {
             || settings.smtp_receive_timeout.may_block()
             || blocks(&settings.max_per_host)
             || blocks(&settings.active_hostname),
-        helo: settings.hosts.helo_may_block()
-            || settings.helo_lookup_domains.may_block()
-            || acls.may_block(Phase::Helo),
+        helo: settings.hosts.helo_may_block() || acls.may_block(Phase::Helo),
         mail: rewrites || acls.may_block(Phase::Mail) || acls.may_block(Phase::MailAuth),
         rcpt: rewrites || acls.may_block(Phase::Rcpt),
         data: rewrites

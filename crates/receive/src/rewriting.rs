@@ -41,6 +41,10 @@ pub(crate) fn envelope(reception: &Reception, talk: &mut Talk) {
 
 /// Qualifies and rewrites the header lines of the message in hand.
 pub(crate) fn headers(reception: &Reception, talk: &mut Talk) {
+    let has_rules = !reception.delivery.config.rewrite.is_empty();
+    if !has_rules && !talk.allow_unqualified_sender && !talk.allow_unqualified_recipient {
+        return;
+    }
     let own = &reception.settings;
     let settings = Settings {
         qualify_senders: talk.allow_unqualified_sender.then(|| own.qualify_domain.clone()),

@@ -110,6 +110,32 @@ impl HostRules {
     }
 }
 
+/// `helo_lookup_domains`: HELO names that make us look up the client's name.
+#[derive(Debug)]
+pub struct HeloLookup {
+    list: List,
+    is_default: bool,
+}
+
+impl HeloLookup {
+    fn of(text: &str) -> HeloLookup {
+        let is_default = text.split(':').map(str::trim).eq(["@", "@[]"]);
+        HeloLookup { list: List::compile(ListKind::Domain, text), is_default }
+    }
+
+    /// Whether a name can be on the list at all. The default has only our own name and addresses, which nobody honest says.
+    #[must_use]
+    pub fn may_match(&self, name: &[u8], primary_hostname: &str) -> bool {
+        !self.is_default || name.starts_with(b"[") || name.eq_ignore_ascii_case(primary_hostname.as_bytes())
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn list(&self) -> &List {
+        &self.list
+    }
+}
+
 /// Limits on sessions and messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -202,7 +228,7 @@ pub struct Settings {
     /// `smtp_ratelimit_rcpt`.
     pub ratelimit_rcpt: Option<RateLimit>,
     /// `helo_lookup_domains`.
-    pub helo_lookup_domains: List,
+    pub helo_lookup_domains: HeloLookup,
     /// `smtp_accept_max_per_host`.
     pub max_per_host: Option<Template>,
     /// `smtp_etrn_command`.
@@ -266,7 +292,7 @@ impl Settings {
             smtp_receive_timeout: template("smtp_receive_timeout"),
             ratelimit_mail: options.string("smtp_ratelimit_mail").and_then(RateLimit::parse),
             ratelimit_rcpt: options.string("smtp_ratelimit_rcpt").and_then(RateLimit::parse),
-            helo_lookup_domains: List::compile(ListKind::Domain, &text("helo_lookup_domains")),
+            helo_lookup_domains: HeloLookup::of(&text("helo_lookup_domains")),
             max_per_host: filled("smtp_accept_max_per_host"),
             etrn_command: filled("smtp_etrn_command"),
             helo_allow_chars: text("helo_allow_chars").into_bytes(),

@@ -99,17 +99,30 @@ pub(crate) fn place(text: &str) -> Place {
 
 /// As [`place`], with log selectors.
 pub(crate) fn place_with(text: &str, selectors: &str) -> Place {
+    let text = format!(
+        "smtp_banner = mx.test.ex ready\n\
+         received_header_text = Received: by mx.test.ex\\n\\tid $message_exim_id\ncheck_spool_space = 0\n\
+         check_spool_inodes = 0\n{text}"
+    );
+    build(&text, selectors)
+}
+
+/// As [`place`], with the default texts of greeting and Received: lines.
+pub(crate) fn place_without_overrides(text: &str) -> Place {
+    build(text, "")
+}
+
+fn build(text: &str, selectors: &str) -> Place {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
-        "primary_hostname = mx.test.ex\nqualify_domain = test.ex\nspool_directory = {}\nsmtp_banner = mx.test.ex ready\n\
-         received_header_text = Received: by mx.test.ex\\n\\tid $message_exim_id\ncheck_spool_space = 0\n\
-         check_spool_inodes = 0\n{text}",
+        "primary_hostname = mx.test.ex\nqualify_domain = test.ex\nspool_directory = {}\n{text}",
         directory.path().display()
     );
     let none = || Drivers { generic: &[], drivers: Vec::new() };
     let catalogue = Catalogue { routers: none(), transports: none(), authenticators: none() };
     let config = Arc::new(config::read_bytes("/test", text.as_bytes(), &[], &catalogue).unwrap());
     let services = Arc::new(Services { zone: oxim_base::clock::Zone::Utc, ..Services::default() });
+    let _ = services.version.set("4.96".to_owned());
     let delivery = Delivery::build(Arc::clone(&config), Arc::clone(&services)).unwrap();
     let logs = Arc::new(Memory::default());
     let accepted = Arc::new(Accepted::default());

@@ -70,9 +70,13 @@ fn invalid(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], word: &
 
 /// `helo_lookup_domains`: who says our name, or another that is listed, is looked up.
 fn look_up_liar(reception: &Reception, talk: &mut Talk) {
+    let settings = &reception.settings;
     let context = &mut talk.scene.context;
     let name = Text::tainted(context.connection.helo_name.clone().unwrap_or_default());
-    let list = &reception.settings.helo_lookup_domains;
+    if !settings.helo_lookup_domains.may_match(name.as_bytes(), &settings.primary_hostname) {
+        return;
+    }
+    let list = settings.helo_lookup_domains.list();
     if list.matches(context, &Subject::Domain(&name)).is_ok_and(|found| found.is_yes()) {
         host_name::look_up(reception, context);
     }

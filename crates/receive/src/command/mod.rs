@@ -181,7 +181,10 @@ pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
     let Ok(command) = oxim_mail::smtp::command::parse(line) else { return false };
     let rules = &reception.blocking;
     match command {
-        Command::Helo(_) | Command::Ehlo(_) => rules.helo,
+        Command::Helo(name) | Command::Ehlo(name) => {
+            let settings = &reception.settings;
+            rules.helo || settings.helo_lookup_domains.may_match(name, &settings.primary_hostname)
+        }
         Command::Mail(_) => rules.mail,
         Command::Rcpt(_) => rules.rcpt,
         Command::Vrfy(_) | Command::Expn(_) | Command::Etrn(_) | Command::Help(_) => true,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::test_support::{Place, place, place_with};
+use crate::test_support::{Place, place, place_with, place_without_overrides};
 
 /// Starts a session from 192.0.2.1; the test holds the client's end.
 fn connect(place: &Place) -> DuplexStream {
@@ -554,6 +554,44 @@ async fn starttls_hides_what_was_said_before() {
 }
 
 #[test]
+fn the_usual_configuration_needs_no_worker_threads() {
+    let place = place_without_overrides("acl_smtp_rcpt = r\nbegin acl\nr:\n accept\n");
+    let blocking = place.reception.blocking;
+    assert!(
+        !blocking.connect && !blocking.helo && !blocking.mail && !blocking.rcpt && !blocking.data,
+        "{blocking:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_default_texts_are_exims() {
+    let place = place_without_overrides("acl_smtp_rcpt = accept\n");
+    let mut client = connect(&place);
+    play(
+        &mut client,
+        &[
+            ("", "220 mx.test.ex ESMTP Exim 4.96 *"),
+            ("EHLO client.ex\r\n", "250-mx.test.ex Hello*"),
+            MAIL,
+            RCPT,
+            DATA,
+            ("A: b\r\n\r\n.\r\n", "250 OK id=*"),
+        ],
+    )
+    .await;
+    let id = place.accepted.0.lock()[0].0.id();
+    let headers = place.headers(0);
+    let (received, _) = headers.rsplit_once(";\n\t").unwrap();
+    assert_eq!(
+        received,
+        format!(
+            "Received: from [192.0.2.1] (helo=client.ex)\n\tby mx.test.ex with esmtp (Exim 4.96)\n\t\
+             (envelope-from <a@b.ex>)\n\tid {id}\n\tfor x@y.ex"
+        )
+    );
+}
+
+#[test]
 fn an_idle_session_is_small() {
     let place = place(ACLS);
     let (_, server) = tokio::io::duplex(64);
@@ -562,6 +600,7 @@ fn an_idle_session_is_small() {
     let talk = std::mem::size_of::<Talk>();
     let future = session.run(None);
     let task = std::mem::size_of_val(&future);
+    eprintln!("talk: {talk} bytes, task: {task} bytes");
     assert!(talk < 12 * 1024, "talk: {talk} bytes");
     assert!(task < 2 * 1024, "task: {task} bytes");
 }
