@@ -46,3 +46,25 @@ pub const HOSTS_RETRY_TIME: i32 = -53;
 pub const WAITS_FOR_QUEUE_RUN: i32 = -54;
 /// The domain is in `hold_domains`.
 pub const HELD: i32 = -49;
+/// A server sent what is no reply.
+pub const BAD_REPLY: i32 = -19;
+/// `helo_data` could not be expanded.
+pub const HELO_EXPANSION: i32 = -27;
+/// A host could not be looked up.
+pub const HOST_LOOKUP: i32 = -32;
+/// No TLS session could be had.
+pub const TLS_FAILED: i32 = -37;
+/// TLS was required and not offered, or refused.
+pub const TLS_REQUIRED: i32 = -38;
+/// Authentication was required and not had.
+pub const AUTH_FAILED: i32 = -42;
+/// A 4xx reply to RCPT.
+pub const RCPT_4XX: i32 = -44;
+/// A 4xx reply to MAIL.
+pub const MAIL_4XX: i32 = -45;
+/// A 4xx reply to DATA or to the data.
+pub const DATA_4XX: i32 = -46;
+/// A host is this very host.
+pub const HOST_IS_LOCAL: i32 = -50;
+/// The retry time of no host has come.
+pub const HOSTS_NOT_DUE: i32 = -54;

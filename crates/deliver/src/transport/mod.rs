@@ -11,6 +11,7 @@ pub mod error_code;
 pub mod generic;
 mod local;
 pub mod pipe;
+pub mod smtp;
 mod unbuilt;
 
 use std::net::{IpAddr, SocketAddr};
@@ -59,22 +60,22 @@ pub struct HostKey<'a> {
     pub port: Option<u16>,
     /// The message: trouble of one message with one host has a key of its own.
     pub message: &'a MessageId,
+    /// The transport's option of that name.
+    pub delay_after_cutoff: bool,
 }
 
 /// Whether a host may be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostStatus {
     /// It may.
-    Usable,
+    Usable {
+        /// It has failed for longer than its retry rule allows: such a try does not count for `hosts_max_try`.
+        is_expired: bool,
+    },
     /// Its retry time has not come.
     NotYet,
-    /// It has failed for longer than its retry rule allows.
-    Expired {
-        /// Its retry time has come all the same: one more try.
-        is_due: bool,
-        /// It was tried since the message arrived (`delay_after_cutoff = false` asks).
-        was_tried: bool,
-    },
+    /// Its retry time has not come, and it has failed for so long that an address fails if all hosts are like this.
+    GivenUp,
 }
 
 /// What the retry hints tell a remote transport before it connects. What came of it goes back in [`Run::hosts`].
@@ -88,7 +89,7 @@ pub struct NoHistory;
 
 impl HostHistory for NoHistory {
     fn status(&self, _context: &mut Context, _host: &HostKey<'_>) -> HostStatus {
-        HostStatus::Usable
+        HostStatus::Usable { is_expired: false }
     }
 }
 
@@ -231,6 +232,9 @@ pub trait Driver: Send + Sync {
     /// Whether one run takes addresses of several domains.
     fn takes_domains(&self) -> bool;
 
+    /// Ends connections that wait for another message: when no more is to come soon.
+    fn close_idle(&self) {}
+
     /// `batch_id`, or whatever else keeps addresses of one local transport apart.
     fn batch_id(&self) -> Option<&oxim_lang::expand::Template> {
         None
@@ -276,4 +280,4 @@ pub(crate) fn log_main(services: &Services, batch: &Batch<'_>, text: &str) {
 
 /// All transport drivers.
 pub static TRANSPORTS: &[&TransportKind] =
-    &[&appendfile::APPENDFILE, &unbuilt::AUTOREPLY, &unbuilt::LMTP, &pipe::PIPE, &unbuilt::SMTP];
+    &[&appendfile::APPENDFILE, &unbuilt::AUTOREPLY, &unbuilt::LMTP, &pipe::PIPE, &smtp::SMTP];

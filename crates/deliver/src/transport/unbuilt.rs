@@ -33,16 +33,9 @@ fn local(_: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     Ok(Box::new(Unbuilt { is_local: true }))
 }
 
-fn remote(_: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
-    Ok(Box::new(Unbuilt { is_local: false }))
-}
-
 /// The row.
 pub(super) static AUTOREPLY: TransportKind =
     TransportKind { row: DriverRow { name: "autoreply", options: rows::TRANSPORT_AUTOREPLY }, build: local };
 /// The row.
 pub(super) static LMTP: TransportKind =
     TransportKind { row: DriverRow { name: "lmtp", options: rows::TRANSPORT_LMTP }, build: local };
-/// The row.
-pub(super) static SMTP: TransportKind =
-    TransportKind { row: DriverRow { name: "smtp", options: rows::TRANSPORT_SMTP }, build: remote };

@@ -1,0 +1,423 @@
+//! The smtp transport: messages to other servers over SMTP, SMTP inside TLS, or LMTP (manual chapter 30, sections 49.1 and 49.2).
+//!
+//! One run takes a batch to the hosts of its addresses, in their order, until every address has an answer that is not
+//! "try again". `hosts` finds the hosts, `session` opens a connection as far as MAIL, `authenticate` and `encrypt` are parts
+//! of that, `transaction` carries one message over it, `pool` keeps it for the next one, `trouble` has the words and numbers
+//! of what goes wrong.
+//!
+//! Which kind of record a failure leaves: of the host (no connection, a bad greeting, a connection lost), of this message
+//! on this host (4xx to MAIL or to the data), or of the address (4xx to RCPT).
+
+mod authenticate;
+mod encrypt;
+mod hosts;
+mod options;
+mod pool;
+mod session;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod trouble;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
+
+use oxim_lang::config::{ConfigError, DriverRow, Instance, Switch, rows};
+use oxim_lang::context::Context;
+use oxim_lang::list::{HostName, List, Subject};
+use parking_lot::Mutex;
+
+use super::compose::{self, Composed};
+use super::{
+    Batch, DeliveryError, Driver, HostKey, HostResult, HostStatus, Outcome, Run, Transport, TransportKind,
+    error_code, log_main,
+};
+use crate::address::{AddressKind, RouteHost};
+use crate::delivery::Delivery;
+pub use options::{Protocol, Smtp};
+pub use pool::close_idle_connections;
+use session::Session;
+use trouble::{About, Trouble};
+
+/// The row.
+pub static SMTP: TransportKind =
+    TransportKind { row: DriverRow { name: "smtp", options: rows::TRANSPORT_SMTP }, build };
+
+fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
+    Smtp::build(instance).map(|smtp| Box::new(smtp) as Box<dyn Driver>)
+}
+
+/// A host with all that is needed to connect.
+#[derive(Clone, Debug)]
+struct Target {
+    name: String,
+    address: IpAddr,
+    port: u16,
+    mx: Option<u16>,
+    is_secure: bool,
+}
+
+/// How far an address has come.
+enum Progress {
+    /// Nothing is known, or the last host said "not now".
+    Waits(Option<DeliveryError>),
+    Ends(Outcome),
+}
+
+/// What one run needs everywhere.
+struct Work<'a> {
+    smtp: &'a Smtp,
+    transport: &'a Transport,
+    delivery: &'a Delivery,
+    context: &'a mut Context,
+    batch: &'a Batch<'a>,
+    composed: Option<Composed>,
+    progress: Vec<Progress>,
+    results: Vec<HostResult>,
+}
+
+impl Driver for Smtp {
+    fn deliver(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Run {
+        if self.line_bytes_max > 0 && batch.message.max_line > self.line_bytes_max {
+            let error = DeliveryError::new(error_code::UNKNOWN, "message has lines too long for transport");
+            return Run::all(batch, &Outcome::Failed(error));
+        }
+        let scope = context.delivery.clone();
+        let progress = batch.addresses.iter().map(|_| Progress::Waits(None)).collect();
+        let mut work = Work {
+            smtp: self,
+            transport,
+            delivery,
+            context,
+            batch,
+            composed: None,
+            progress,
+            results: Vec::new(),
+        };
+        let run = work.run();
+        context.delivery = scope;
+        run
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn addresses_max(&self) -> usize {
+        self.recipients_max
+    }
+
+    fn takes_domains(&self) -> bool {
+        self.multi_domain
+    }
+
+    fn close_idle(&self) {
+        pool::close_of(self.number);
+    }
+}
+
+impl Work<'_> {
+    fn run(&mut self) -> Run {
+        match self.first_hosts() {
+            Ok(hosts) => self.try_hosts(&hosts),
+            Err(error) => return Run::all(self.batch, &Outcome::Deferred(error)),
+        }
+        if self.has_waiting() {
+            match self.fallback_hosts() {
+                Ok(hosts) if hosts.is_empty() => {}
+                Ok(hosts) => self.try_hosts(&hosts),
+                Err(error) => self.set_waiting(&error),
+            }
+        }
+        let outcomes = std::mem::take(&mut self.progress).into_iter().map(|progress| match progress {
+            Progress::Ends(outcome) => outcome,
+            Progress::Waits(error) => Outcome::Deferred(error.unwrap_or_default()),
+        });
+        Run { outcomes: outcomes.collect(), hosts: std::mem::take(&mut self.results) }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.progress.iter().any(|progress| matches!(progress, Progress::Waits(_)))
+    }
+
+    /// Indexes of the addresses that still need a host.
+    fn waiting(&self) -> Vec<usize> {
+        let waits =
+            |(index, progress): (usize, &Progress)| matches!(progress, Progress::Waits(_)).then_some(index);
+        self.progress.iter().enumerate().filter_map(waits).collect()
+    }
+
+    fn set_waiting(&mut self, error: &DeliveryError) {
+        for progress in &mut self.progress {
+            if let Progress::Waits(last) = progress {
+                *last = Some(error.clone());
+            }
+        }
+    }
+
+    fn end_waiting(&mut self, outcome: &Outcome) {
+        for progress in &mut self.progress {
+            if matches!(progress, Progress::Waits(_)) {
+                *progress = Progress::Ends(outcome.clone());
+            }
+        }
+    }
+
+    /// Goes through the hosts (manual section 30.5 for the limits).
+    fn try_hosts(&mut self, hosts: &[Target]) {
+        let (mut tried, mut counted) = (0, 0);
+        let mut all_given_up = true;
+        let mut untold: Option<(Target, Trouble)> = None;
+        let mut index = 0;
+        while let Some(target) = hosts.get(index).filter(|_| self.has_waiting()) {
+            index += 1;
+            let is_expired = match self.status(target) {
+                HostStatus::Usable { is_expired } => is_expired,
+                HostStatus::GivenUp => continue,
+                HostStatus::NotYet => {
+                    all_given_up = false;
+                    continue;
+                }
+            };
+            all_given_up = false;
+            if tried >= self.smtp.hosts_hard_limit {
+                break;
+            }
+            if !is_expired {
+                if counted >= self.smtp.hosts_max_try {
+                    break;
+                }
+                // At the limit, a host with a higher MX value is considered next, and this one does not count.
+                let later =
+                    hosts.iter().skip(index).position(|later| later.mx > target.mx && target.mx.is_some());
+                match later.filter(|_| counted + 1 >= self.smtp.hosts_max_try) {
+                    Some(place) => index += place,
+                    None => counted += 1,
+                }
+            }
+            tried += 1;
+            if let Some((before, trouble)) = untold.take() {
+                log_main(&self.delivery.services, self.batch, &trouble.line(&before));
+            }
+            untold = self.try_host(target).map(|trouble| (target.clone(), trouble));
+        }
+        if tried == 0 {
+            self.none_tried(all_given_up);
+        }
+    }
+
+    fn none_tried(&mut self, all_given_up: bool) {
+        let domain = self.batch.addresses.first().map(|a| String::from_utf8_lossy(&a.domain).into_owned());
+        let of = format!(" for '{}'", domain.unwrap_or_default());
+        if all_given_up {
+            let text =
+                format!("all hosts{of} have been failing for a long time (and retry time not reached)");
+            self.end_waiting(&Outcome::Failed(DeliveryError::new(error_code::HOSTS_NOT_DUE, text)));
+        } else if self.progress.iter().any(|progress| matches!(progress, Progress::Waits(None))) {
+            let text = format!("retry time not reached for any host{of}");
+            self.set_waiting(&DeliveryError::new(error_code::HOSTS_NOT_DUE, text));
+        }
+    }
+
+    fn status(&mut self, target: &Target) -> HostStatus {
+        if self.batch.is_forced {
+            return HostStatus::Usable { is_expired: false };
+        }
+        self.enter(target);
+        let by_address = self.retries_by_address();
+        let key = HostKey {
+            name: &target.name,
+            address: by_address.then_some(target.address),
+            port: (target.port != 25).then_some(target.port),
+            message: &self.batch.message.id,
+            delay_after_cutoff: self.smtp.delay_after_cutoff,
+        };
+        self.batch.history.status(self.context, &key)
+    }
+
+    fn retries_by_address(&mut self) -> bool {
+        match &self.smtp.retry_by_address {
+            Switch::Fixed(on) => *on,
+            Switch::Expanded(template) => template.expand(self.context).map_or(true, |text| {
+                !matches!(
+                    text.trimmed().to_string_lossy().to_ascii_lowercase().as_str(),
+                    "" | "0" | "no" | "false"
+                )
+            }),
+        }
+    }
+
+    /// Makes the host the one that variables tell of.
+    fn enter(&mut self, target: &Target) {
+        let scope = &mut self.context.delivery;
+        scope.host = Some(target.name.clone().into_bytes());
+        scope.host_address = Some(target.address);
+        scope.host_port = target.port;
+        scope.sending = None;
+    }
+
+    /// Whether the host is in a list. A list that cannot be evaluated does not hold it; the log says so.
+    fn is_in(&mut self, list: Option<&List>, target: &Target) -> bool {
+        let Some(list) = list else { return false };
+        let subject = Subject::Host { address: Some(target.address), name: HostName::Known(&target.name) };
+        match list.matches(self.context, &subject) {
+            Ok(found) => found.is_yes(),
+            Err(error) => {
+                log_main(&self.delivery.services, self.batch, &error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Tries one host for all that wait. What comes back is a trouble whose line is not in the log yet.
+    fn try_host(&mut self, target: &Target) -> Option<Trouble> {
+        self.enter(target);
+        let Some(_turn) = self.take_turn(target) else {
+            self.set_waiting(&DeliveryError::new(
+                error_code::UNKNOWN,
+                "connection limit reached for all hosts",
+            ));
+            return None;
+        };
+        let trouble = self.deliver_to(target);
+        let about = trouble.as_ref().map(|t| t.about);
+        if about == Some(About::Configuration) {
+            return trouble;
+        }
+        let error = trouble.as_ref().filter(|t| t.about != About::Address).map(|t| t.error.clone());
+        let by_address = self.retries_by_address();
+        self.results.push(HostResult {
+            name: target.name.clone(),
+            address: by_address.then_some(target.address),
+            port: (target.port != 25).then_some(target.port),
+            error,
+            is_about_message: about == Some(About::Message),
+        });
+        let trouble = trouble?;
+        if trouble.is_final {
+            self.end_waiting(&Outcome::Failed(trouble.error.clone()));
+        }
+        if trouble.is_logged {
+            log_main(&self.delivery.services, self.batch, &trouble.line(target));
+            return None;
+        }
+        Some(trouble)
+    }
+
+    /// One message to one host, over a connection that waits or a new one. What was answered is in `progress`.
+    fn deliver_to(&mut self, target: &Target) -> Option<Trouble> {
+        let recipients = self.waiting();
+        if let Err(error) = self.compose() {
+            self.set_waiting(&error);
+            return Some(Trouble { about: About::Configuration, ..Trouble::quiet(error) });
+        }
+        let place =
+            pool::Place { transport: self.smtp.number, server: SocketAddr::new(target.address, target.port) };
+        if let Some(mut session) = self.waiting_session(&place, target) {
+            let passed = self.transact(&mut session, target, &recipients);
+            if !passed.is_stale {
+                return self.after(place, session, passed);
+            }
+        }
+        match self.open(target) {
+            Ok(mut session) => {
+                let passed = self.transact(&mut session, target, &recipients);
+                self.after(place, session, passed)
+            }
+            Err(trouble) => {
+                self.set_waiting(&trouble.error);
+                Some(trouble)
+            }
+        }
+    }
+
+    fn after(
+        &mut self,
+        place: pool::Place,
+        session: Session,
+        passed: transaction::Passed,
+    ) -> Option<Trouble> {
+        let is_full = self.smtp.messages_max > 0 && session.messages >= self.smtp.messages_max;
+        if passed.is_clean && !is_full && session.may_be_kept {
+            pool::keep(place, session);
+        } else {
+            session.quit();
+        }
+        passed.trouble
+    }
+
+    fn compose(&mut self) -> Result<(), DeliveryError> {
+        if self.composed.is_none() {
+            self.composed = Some(compose::compose(self.transport, self.context, self.batch)?);
+        }
+        Ok(())
+    }
+
+    /// A waiting connection whose facts are those that this message would have.
+    fn waiting_session(&mut self, place: &pool::Place, target: &Target) -> Option<Session> {
+        let mut found = pool::take(place, |_| true)?;
+        self.context.delivery.sending = found.local;
+        let wishes = self.wishes(target, found.local).ok();
+        if wishes.as_ref() == Some(&found.wishes) {
+            found.is_continued = true;
+            return Some(found);
+        }
+        pool::keep(*place, found);
+        None
+    }
+}
+
+/// Hosts of `serialize_hosts` to which this process has a connection.
+static SERIALIZED: LazyLock<Mutex<Vec<(u64, IpAddr)>>> = LazyLock::new(Mutex::default);
+
+/// The right to connect to a host; given back when dropped.
+struct Turn(Option<(u64, IpAddr)>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(mine) = self.0 {
+            let mut all = SERIALIZED.lock();
+            if let Some(at) = all.iter().position(|other| *other == mine) {
+                all.swap_remove(at);
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    fn take_turn(&mut self, target: &Target) -> Option<Turn> {
+        let list = self.smtp.serialize.as_ref();
+        if !self.is_in(list, target) {
+            return Some(Turn(None));
+        }
+        let mine = (self.smtp.number, target.address);
+        let mut all = SERIALIZED.lock();
+        if all.contains(&mine) {
+            return None;
+        }
+        all.push(mine);
+        Some(Turn(Some(mine)))
+    }
+}
+
+fn is_mail(kind: AddressKind) -> bool {
+    kind == AddressKind::Mail
+}
+
+impl Target {
+    fn new(host: &RouteHost, address: IpAddr, port: u16) -> Target {
+        Target {
+            name: host.name.clone(),
+            address,
+            port: host.port.unwrap_or(port),
+            mx: host.mx,
+            is_secure: host.dnssec == crate::address::HostDnssec::Yes,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The options of the smtp transport, read once (manual section 30.4).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use oxim_lang::config::{ConfigError, Instance, Switch};
+use oxim_lang::expand::Template;
+use oxim_lang::list::{List, ListKind};
+
+use crate::address::RouteHost;
+use crate::router::host_item;
+
+/// SMTP, or one of its relatives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// SMTP, with STARTTLS where offered.
+    Smtp,
+    /// SMTP with TLS from the first byte.
+    Smtps,
+    /// LMTP (RFC 2033).
+    Lmtp,
+}
+
+/// Which certificates must be good, and what belongs to TLS.
+pub(super) struct TlsOptions {
+    pub(super) avoid: Option<List>,
+    pub(super) require: Option<List>,
+    pub(super) verify: Option<List>,
+    pub(super) try_verify: Option<List>,
+    pub(super) verify_names: Option<List>,
+    pub(super) tempfail_tryclear: bool,
+    pub(super) certificate: Option<Template>,
+    pub(super) private_key: Option<Template>,
+    pub(super) verify_certificates: Option<Template>,
+    pub(super) ciphers: Option<Template>,
+    pub(super) sni: Option<Template>,
+}
+
+/// How long each step may take.
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) command: Duration,
+    pub(super) data: Duration,
+    pub(super) end: Duration,
+}
+
+/// The driver.
+pub struct Smtp {
+    /// Tells instances apart in the pool of connections.
+    pub(super) number: u64,
+    pub(super) protocol: Protocol,
+    pub(super) port: Template,
+    pub(super) hosts: Option<Template>,
+    pub(super) hosts_override: bool,
+    pub(super) fallback_hosts: Vec<RouteHost>,
+    pub(super) randomizes: bool,
+    pub(super) allow_localhost: bool,
+    pub(super) by_name: bool,
+    pub(super) qualify_single: bool,
+    pub(super) search_parents: bool,
+    pub(super) dnssec_request: Option<List>,
+    pub(super) dnssec_require: Option<List>,
+    pub(super) hosts_max_try: usize,
+    pub(super) hosts_hard_limit: usize,
+    pub(super) delay_after_cutoff: bool,
+    pub(super) retry_by_address: Switch,
+    pub(super) serialize: Option<List>,
+    pub(super) interface: Option<Template>,
+    pub(super) keepalive: bool,
+    pub(super) helo_data: Template,
+    pub(super) timeouts: Timeouts,
+    pub(super) recipients_max: usize,
+    pub(super) messages_max: usize,
+    pub(super) multi_domain: bool,
+    pub(super) size_addition: i64,
+    pub(super) line_bytes_max: u64,
+    pub(super) ignore_quota: bool,
+    pub(super) avoid_esmtp: Option<List>,
+    pub(super) avoid_pipelining: Option<List>,
+    pub(super) try_chunking: Option<List>,
+    pub(super) require_auth: Option<List>,
+    pub(super) try_auth: Option<List>,
+    pub(super) authenticated_sender: Option<Template>,
+    pub(super) authenticated_sender_force: bool,
+    pub(super) tls: TlsOptions,
+}
+
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+impl Smtp {
+    pub(super) fn build(instance: &Instance) -> Result<Smtp, Vec<ConfigError>> {
+        let options = &instance.options;
+        let fail = |text: &str| {
+            vec![ConfigError::at(
+                &instance.location,
+                format!("Error for {} transport:\n  {text}", instance.name),
+            )]
+        };
+        let (protocol, default_port) = match options.string("protocol").unwrap_or("smtp") {
+            "smtp" => (Protocol::Smtp, "smtp"),
+            "smtps" | "submissions" => (Protocol::Smtps, "smtps"),
+            "lmtp" => (Protocol::Lmtp, "lmtp"),
+            other => {
+                return Err(fail(&format!(
+                    "protocol \"{other}\" is not known: smtp, smtps, submissions or lmtp"
+                )));
+            }
+        };
+        let hosts = |name: &str| options.string(name).map(|text| List::compile(ListKind::Host, text));
+        let domains = |name: &str| options.string(name).map(|text| List::compile(ListKind::Domain, text));
+        let count = |name: &str| usize::try_from(options.int(name)).unwrap_or(0);
+        let timeouts = Timeouts {
+            connect: options.time("connect_timeout"),
+            command: options.time("command_timeout"),
+            data: options.time("data_timeout"),
+            end: options.time("final_timeout"),
+        };
+        if timeouts.command.is_zero() || timeouts.data.is_zero() || timeouts.end.is_zero() {
+            return Err(fail("command, data, or final timeout value is zero"));
+        }
+        Ok(Smtp {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            protocol,
+            port: match options.template("port") {
+                Some(port) if options.is_set("port") => port,
+                _ => Template::literal(default_port),
+            },
+            hosts: options.template("hosts"),
+            hosts_override: options.bool("hosts_override"),
+            fallback_hosts: host_item::list(options.string("fallback_hosts").unwrap_or_default().as_bytes())
+                .hosts,
+            randomizes: options.bool("hosts_randomize"),
+            allow_localhost: options.bool("allow_localhost"),
+            by_name: options.bool("gethostbyname"),
+            qualify_single: options.bool("dns_qualify_single"),
+            search_parents: options.bool("dns_search_parents"),
+            dnssec_request: domains("dnssec_request_domains"),
+            dnssec_require: domains("dnssec_require_domains"),
+            hosts_max_try: count("hosts_max_try"),
+            hosts_hard_limit: count("hosts_max_try_hardlimit"),
+            delay_after_cutoff: options.bool("delay_after_cutoff"),
+            retry_by_address: options.switch("retry_include_ip_address"),
+            serialize: hosts("serialize_hosts"),
+            interface: options.template("interface"),
+            keepalive: options.bool("keepalive"),
+            helo_data: options
+                .template("helo_data")
+                .unwrap_or_else(|| Template::compile("$primary_hostname")),
+            timeouts,
+            recipients_max: count("max_rcpt"),
+            messages_max: count("connection_max_messages"),
+            // Where it is expanded it may depend on the address, and grouping asks before there is one: one domain at a
+            // time is right for either answer.
+            multi_domain: matches!(options.switch("multi_domain"), Switch::Fixed(true)),
+            size_addition: options.int("size_addition"),
+            line_bytes_max: u64::try_from(options.int("message_linelength_limit")).unwrap_or(0),
+            ignore_quota: options.bool("lmtp_ignore_quota"),
+            avoid_esmtp: hosts("hosts_avoid_esmtp"),
+            avoid_pipelining: hosts("hosts_avoid_pipelining"),
+            try_chunking: hosts("hosts_try_chunking"),
+            require_auth: hosts("hosts_require_auth"),
+            try_auth: hosts("hosts_try_auth"),
+            authenticated_sender: options.template("authenticated_sender"),
+            authenticated_sender_force: options.bool("authenticated_sender_force"),
+            tls: TlsOptions {
+                avoid: hosts("hosts_avoid_tls"),
+                require: hosts("hosts_require_tls"),
+                verify: hosts("tls_verify_hosts"),
+                try_verify: hosts("tls_try_verify_hosts"),
+                verify_names: hosts("tls_verify_cert_hostnames"),
+                tempfail_tryclear: options.bool("tls_tempfail_tryclear"),
+                certificate: options.template("tls_certificate"),
+                private_key: options.template("tls_privatekey"),
+                verify_certificates: options.template("tls_verify_certificates"),
+                ciphers: options.template("tls_require_ciphers"),
+                sni: options.template("tls_sni"),
+            },
+        })
+    }
+}

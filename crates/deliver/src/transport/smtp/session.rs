@@ -1,0 +1,275 @@
+//! Opens a connection as far as MAIL: connect, greeting, EHLO, TLS, authentication.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxim_lang::expand::{ExpandError, Template};
+use oxim_lang::list;
+use oxim_mail::smtp::reply::Reply;
+use oxim_net::smtp_client::{Connection, SmtpError};
+use oxim_net::socket::{ConnectTarget, Endpoint};
+use oxim_net::tls::TlsFacts;
+
+use super::encrypt::TlsWishes;
+use super::trouble::{self, About, Codes, Trouble};
+use super::{Protocol, Target, Work};
+use crate::transport::{DeliveryError, HostUsed, error_code};
+
+/// What may differ from message to message, and therefore decides whether a connection can be used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wishes {
+    pub(super) helo: String,
+    pub(super) interface: Option<IpAddr>,
+    pub(super) tls: TlsWishes,
+}
+
+/// A connection that is ready for MAIL.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) wishes: Wishes,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) tls: Option<Arc<TlsFacts>>,
+    /// The field `A=`.
+    pub(super) authenticator: Option<String>,
+    pub(super) is_pipelined: bool,
+    pub(super) is_chunked: bool,
+    /// It carried a message before this one.
+    pub(super) is_continued: bool,
+    /// Messages that it has carried.
+    pub(super) messages: usize,
+    /// It may be put into the pool: nothing about it belongs to one message.
+    pub(super) may_be_kept: bool,
+}
+
+impl Session {
+    /// Says QUIT and does not wait.
+    pub(super) fn quit(self) {
+        self.connection.quit(Duration::ZERO);
+    }
+
+    pub(super) fn is_reusable(&self) -> bool {
+        self.connection.is_reusable()
+    }
+
+    /// What log lines say of the server.
+    pub(super) fn used(&self, target: &Target) -> HostUsed {
+        HostUsed {
+            local: self.local,
+            tls: self.tls.clone(),
+            authenticator: self.authenticator.clone(),
+            is_continued: self.is_continued,
+            ..target.used()
+        }
+    }
+}
+
+impl Work<'_> {
+    /// An expansion of an option that may be forced to fail, which is as good as unset.
+    pub(super) fn optional(
+        &mut self,
+        template: Option<&Template>,
+        option: &str,
+    ) -> Result<Option<String>, DeliveryError> {
+        let Some(template) = template else { return Ok(None) };
+        match template.expand(self.context) {
+            Ok(text) if text.is_empty() => Ok(None),
+            Ok(text) => Ok(Some(text.to_string_lossy())),
+            Err(ExpandError::Forced(_)) => Ok(None),
+            Err(error) => {
+                let text = format!(
+                    "failed to expand \"{option}\" option for {} transport: {error}",
+                    self.transport.name
+                );
+                Err(DeliveryError::new(error_code::UNKNOWN, text))
+            }
+        }
+    }
+
+    /// What this message asks of a connection. `local` is our end, which `helo_data` may tell.
+    pub(super) fn wishes(
+        &mut self,
+        target: &Target,
+        local: Option<SocketAddr>,
+    ) -> Result<Wishes, DeliveryError> {
+        let interface = self.interface(target)?;
+        let tls = self.tls_wishes(target)?;
+        self.context.delivery.sending = local;
+        Ok(Wishes { helo: self.helo()?, interface, tls })
+    }
+
+    fn helo(&mut self) -> Result<String, DeliveryError> {
+        match self.smtp.helo_data.expand(self.context) {
+            Ok(text) => Ok(text.to_string_lossy()),
+            Err(error) => Err(DeliveryError::new(
+                error_code::HELO_EXPANSION,
+                format!("failed to expand helo_data: {error}"),
+            )),
+        }
+    }
+
+    /// The first address of `interface` that is of the host's family.
+    fn interface(&mut self, target: &Target) -> Result<Option<IpAddr>, DeliveryError> {
+        let Some(text) = self.optional(self.smtp.interface.as_ref(), "interface")? else { return Ok(None) };
+        for item in list::split(text.as_bytes()) {
+            let item = String::from_utf8_lossy(&item);
+            let address: IpAddr = item.parse().map_err(|_| {
+                let text = format!(
+                    "\"{item}\" is not a valid IP address for the \"interface\" option for {} transport",
+                    self.transport.name
+                );
+                DeliveryError::new(error_code::UNKNOWN, text)
+            })?;
+            if address.is_ipv4() == target.address.is_ipv4() {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens a connection to a host.
+    ///
+    /// # Errors
+    /// The host cannot be used now, or for this message.
+    pub(super) fn open(&mut self, target: &Target) -> Result<Session, Trouble> {
+        let silent = |error| Trouble { about: About::Configuration, ..Trouble::quiet(error) };
+        let interface = self.interface(target).map_err(silent)?;
+        let tls = self.tls_wishes(target).map_err(silent)?;
+        match self.open_once(target, interface, &tls, true) {
+            Err(Opening::InTheClear(text)) => {
+                // The connection is in an unknown state: another one, without TLS.
+                let line = format!(
+                    "{text}: delivering unencrypted to {} (not in hosts_require_tls)",
+                    target.field()
+                );
+                super::log_main(&self.delivery.services, self.batch, &line);
+                self.open_once(target, interface, &tls, false).map_err(|opening| opening.into_trouble(target))
+            }
+            other => other.map_err(|opening| opening.into_trouble(target)),
+        }
+    }
+
+    fn open_once(
+        &mut self,
+        target: &Target,
+        interface: Option<IpAddr>,
+        tls: &TlsWishes,
+        with_tls: bool,
+    ) -> Result<Session, Opening> {
+        let to = ConnectTarget {
+            endpoint: Endpoint::Tcp(SocketAddr::new(target.ip(), target.port)),
+            interface,
+            connect_timeout: self.smtp.timeouts.connect,
+            keepalive: self.smtp.keepalive,
+            tcp_nodelay: true,
+            dscp: None,
+        };
+        let connection = Connection::connect(&to)
+            .map_err(|error| Opening::Trouble(trouble::broken(target, &target.used(), error, About::Host)))?;
+        let local = connection.local_address();
+        self.context.delivery.sending = local;
+        let helo = match self.helo() {
+            Ok(helo) => helo,
+            Err(error) => {
+                connection.quit(Duration::ZERO);
+                return Err(Opening::Trouble(Trouble::host(error)));
+            }
+        };
+        let mut session = Session {
+            connection,
+            wishes: Wishes { helo, interface, tls: tls.clone() },
+            local,
+            tls: None,
+            authenticator: None,
+            is_pipelined: false,
+            is_chunked: false,
+            is_continued: false,
+            messages: 0,
+            may_be_kept: true,
+        };
+        match self.greet(&mut session, target, with_tls) {
+            Ok(()) => {
+                let avoids = self.smtp.avoid_pipelining.as_ref();
+                session.is_pipelined =
+                    session.connection.extensions().pipelining && !self.is_in(avoids, target);
+                let tries = self.smtp.try_chunking.as_ref();
+                session.is_chunked = session.connection.extensions().chunking && self.is_in(tries, target);
+                Ok(session)
+            }
+            Err(opening) => {
+                session.quit();
+                Err(opening)
+            }
+        }
+    }
+
+    fn greet(&mut self, session: &mut Session, target: &Target, with_tls: bool) -> Result<(), Opening> {
+        if self.smtp.protocol == Protocol::Smtps {
+            self.encrypt_at_once(session, target)?;
+        }
+        let limit = self.smtp.timeouts.command;
+        let reply = session.connection.read_banner(limit).map_err(|error| lost(session, target, error))?;
+        if !reply.is_success() {
+            return Err(bad_host(session, target, "initial connection", &reply));
+        }
+        self.hello(session, target)?;
+        if with_tls && self.smtp.protocol != Protocol::Smtps {
+            self.start_tls(session, target)?;
+        }
+        self.authenticate(session, target)
+    }
+
+    /// EHLO, or HELO where that is refused or not to be used; LHLO for LMTP.
+    pub(super) fn hello(&mut self, session: &mut Session, target: &Target) -> Result<(), Opening> {
+        let limit = self.smtp.timeouts.command;
+        let helo = session.wishes.helo.clone();
+        let (verb, reply) = if self.smtp.protocol == Protocol::Lmtp {
+            ("LHLO", session.connection.lhlo(&helo, limit))
+        } else if self.is_in(self.smtp.avoid_esmtp.as_ref(), target) {
+            ("HELO", session.connection.helo(&helo, limit))
+        } else {
+            match session.connection.ehlo(&helo, limit) {
+                Ok(reply) if !reply.is_success() => ("HELO", session.connection.helo(&helo, limit)),
+                other => ("EHLO", other),
+            }
+        };
+        let reply = reply.map_err(|error| lost(session, target, error))?;
+        if reply.is_success() {
+            Ok(())
+        } else {
+            Err(bad_host(session, target, &format!("{verb} {helo}"), &reply))
+        }
+    }
+}
+
+/// Why there is no session.
+pub(super) enum Opening {
+    Trouble(Trouble),
+    /// TLS failed where it is not required: the text tells why.
+    InTheClear(String),
+}
+
+impl Opening {
+    fn into_trouble(self, target: &Target) -> Trouble {
+        match self {
+            Opening::Trouble(trouble) => trouble,
+            Opening::InTheClear(text) => {
+                let error = DeliveryError {
+                    host: Some(target.used()),
+                    ..DeliveryError::new(error_code::TLS_FAILED, text)
+                };
+                Trouble::quiet(error)
+            }
+        }
+    }
+}
+
+pub(super) fn lost(session: &Session, target: &Target, error: SmtpError) -> Opening {
+    Opening::Trouble(trouble::broken(target, &session.used(target), error, About::Host))
+}
+
+/// A refusal before MAIL: 5yz fails the addresses, all else is a trouble of the host.
+pub(super) fn bad_host(session: &Session, target: &Target, after: &str, reply: &Reply) -> Opening {
+    let error = trouble::refused(&session.used(target), after, reply, Codes::Other);
+    Opening::Trouble(Trouble { is_final: reply.is_permanent(), ..Trouble::host(error) })
+}

@@ -1,0 +1,507 @@
+//! One message over an open connection: MAIL, RCPT, DATA or BDAT, and what each answer means (manual section 49.2).
+//!
+//! With PIPELINING the whole envelope leaves in one write; with CHUNKING too the message goes with it.
+
+use std::io::{self, Read};
+
+use oxim_mail::dsn::xtext_encode;
+use oxim_mail::smtp::dot::Sender;
+use oxim_mail::smtp::reply::Reply;
+use oxim_net::smtp_client::SmtpError;
+
+use super::session::Session;
+use super::trouble::{self, About, Codes, Trouble};
+use super::{Progress, Protocol, Target, Work};
+use crate::address::Address;
+use crate::transport::compose::Composed;
+use crate::transport::local::recipient;
+use crate::transport::{Delivered, DeliveryError, HostUsed, Outcome};
+
+/// A message up to this size goes as one chunk, together with its envelope.
+const WHOLE_BYTES_MAX: u64 = 1024 * 1024;
+/// Of a larger one this much is read at a time.
+const PIECE_BYTES: u64 = 256 * 1024;
+
+/// What a transaction came to; the outcomes of addresses are in the work's `progress`.
+pub(super) struct Passed {
+    pub(super) trouble: Option<Trouble>,
+    /// The next transaction can begin.
+    pub(super) is_clean: bool,
+    /// A connection from the pool was dead: nothing was sent.
+    pub(super) is_stale: bool,
+}
+
+impl Passed {
+    fn clean(trouble: Option<Trouble>) -> Passed {
+        Passed { trouble, is_clean: true, is_stale: false }
+    }
+
+    fn over(trouble: Option<Trouble>) -> Passed {
+        Passed { trouble, is_clean: false, is_stale: false }
+    }
+}
+
+/// The commands of one transaction.
+struct Envelope {
+    mail: String,
+    recipients: Vec<(usize, String)>,
+    /// The message as one chunk.
+    chunk: Option<Vec<u8>>,
+    auth_sender: Option<Vec<u8>>,
+}
+
+impl Work<'_> {
+    /// Sends the message to these addresses.
+    pub(super) fn transact(
+        &mut self,
+        session: &mut Session,
+        target: &Target,
+        recipients: &[usize],
+    ) -> Passed {
+        let envelope = match self.envelope(session, recipients) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.set_waiting(&error);
+                return Passed::over(Some(Trouble { about: About::Configuration, ..Trouble::quiet(error) }));
+            }
+        };
+        let mut used = session.used(target);
+        used.is_pipelined = session.is_pipelined;
+        used.is_chunked = session.is_chunked;
+        used.auth_sender.clone_from(&envelope.auth_sender);
+        let mut step =
+            Step { work: self, session, target, used, envelope, accepted: Vec::new(), deferral: None };
+        match step.run() {
+            Ok(passed) | Err(passed) => passed,
+        }
+    }
+
+    fn envelope(&mut self, session: &Session, recipients: &[usize]) -> Result<Envelope, DeliveryError> {
+        let extensions = session.connection.extensions().clone();
+        let message = &self.batch.message;
+        let mut mail = format!("MAIL FROM:<{}>", lossy(&self.batch.return_path));
+        if extensions.size && self.smtp.size_addition >= 0 {
+            let lines =
+                u64::try_from(message.headers.line_count()).unwrap_or(0).saturating_add(message.body_lines);
+            let size = message.size_with(self.batch.body.len()).saturating_add(lines);
+            let size = size.saturating_add(u64::try_from(self.smtp.size_addition).unwrap_or(0));
+            mail.push_str(&format!(" SIZE={size}"));
+        }
+        if extensions.smtputf8 && message.smtputf8 {
+            mail.push_str(" SMTPUTF8");
+        }
+        if extensions.dsn && !self.is_last_hop(recipients) {
+            if let Some(ret) = message.dsn_ret {
+                mail.push_str(&format!(" RET={}", ret.as_str()));
+            }
+            if let Some(id) = &message.dsn_envid {
+                mail.push_str(&format!(" ENVID={}", lossy(id)));
+            }
+        }
+        let auth_sender = self.auth_sender(session)?;
+        if let Some(sender) = &auth_sender {
+            mail.push_str(&format!(" AUTH={}", lossy(&xtext_encode(sender))));
+        }
+        let ignores_quota =
+            self.smtp.protocol == Protocol::Lmtp && self.smtp.ignore_quota && extensions.ignore_quota;
+        let mut commands = Vec::with_capacity(recipients.len());
+        for &index in recipients {
+            let Some(address) = self.batch.addresses.get(index) else { continue };
+            let mut command = format!("RCPT TO:<{}>", lossy(&recipient(self.transport, address)));
+            if ignores_quota {
+                command.push_str(" IGNOREQUOTA");
+            }
+            if extensions.dsn && !address.dsn.last_hop {
+                push_dsn(address, &mut command);
+            }
+            commands.push((index, command));
+        }
+        let chunk = match &self.composed {
+            Some(composed) if session.is_chunked && composed.len() <= WHOLE_BYTES_MAX => {
+                let chunk = whole(composed).map_err(|error| unreadable(&error))?;
+                Some(chunk)
+            }
+            _ => None,
+        };
+        Ok(Envelope { mail, recipients: commands, chunk, auth_sender })
+    }
+
+    fn is_last_hop(&self, recipients: &[usize]) -> bool {
+        recipients.iter().filter_map(|i| self.batch.addresses.get(*i)).all(|address| address.dsn.last_hop)
+    }
+
+    /// The value of AUTH= in MAIL.
+    fn auth_sender(&mut self, session: &Session) -> Result<Option<Vec<u8>>, DeliveryError> {
+        let is_authenticated = session.authenticator.is_some();
+        let wanted = self.optional(self.smtp.authenticated_sender.as_ref(), "authenticated_sender")?;
+        if !is_authenticated && !self.smtp.authenticated_sender_force {
+            return Ok(None);
+        }
+        let kept = || self.batch.message.auth_sender.clone().filter(|_| is_authenticated);
+        Ok(wanted.map(String::into_bytes).or_else(kept))
+    }
+}
+
+/// `NOTIFY=` and `ORCPT=`, as far as they were given.
+fn push_dsn(address: &Address, command: &mut String) {
+    let dsn = &address.dsn;
+    if dsn.notify_given {
+        let words =
+            [(dsn.never, "NEVER"), (dsn.success, "SUCCESS"), (dsn.failure, "FAILURE"), (dsn.delay, "DELAY")];
+        let given: Vec<&str> = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+        command.push_str(&format!(" NOTIFY={}", given.join(",")));
+    }
+    if let Some(original) = &dsn.orcpt {
+        command.push_str(&format!(" ORCPT={}", lossy(original)));
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn unreadable(error: &io::Error) -> DeliveryError {
+    DeliveryError::new(error.raw_os_error().unwrap_or(0), format!("failed to read the message: {error}"))
+}
+
+/// The wire form of a message, for one chunk.
+fn whole(composed: &Composed) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(usize::try_from(composed.len()).unwrap_or(0));
+    let mut sender = Sender::for_chunks();
+    sender.feed(&composed.header, &mut out);
+    if let Some(body) = &composed.body {
+        sender.feed(&body.bytes()?, &mut out);
+    }
+    sender.finish(&mut out);
+    Ok(out)
+}
+
+/// A transaction under way.
+struct Step<'a, 'b> {
+    work: &'a mut Work<'b>,
+    session: &'a mut Session,
+    target: &'a Target,
+    used: HostUsed,
+    envelope: Envelope,
+    accepted: Vec<usize>,
+    /// The first temporary refusal of a recipient.
+    deferral: Option<DeliveryError>,
+}
+
+impl Step<'_, '_> {
+    fn run(&mut self) -> Result<Passed, Passed> {
+        self.send_mail()?;
+        self.read_mail()?;
+        self.recipients()?;
+        if self.accepted.is_empty() {
+            return Ok(self.nobody());
+        }
+        if self.session.is_chunked {
+            self.send_chunks()?
+        } else {
+            self.send_data()?
+        }
+        if self.work.smtp.protocol == Protocol::Lmtp {
+            self.read_each()?
+        } else {
+            self.read_end()?
+        }
+        self.session.messages = self.session.messages.saturating_add(1);
+        Ok(Passed::clean(self.quiet_deferral()))
+    }
+
+    fn pipelined(&self) -> &'static str {
+        if self.session.is_pipelined { "pipelined " } else { "" }
+    }
+
+    fn quiet_deferral(&mut self) -> Option<Trouble> {
+        let error = self.deferral.take()?;
+        Some(Trouble { about: About::Address, ..Trouble::quiet(error) })
+    }
+
+    /// The connection is of no use any more: all addresses that still wait get this error.
+    fn broken(&mut self, error: SmtpError, about: About) -> Passed {
+        let trouble = trouble::broken(self.target, &self.used, error, about);
+        self.work.set_waiting(&trouble.error);
+        Passed::over(Some(trouble))
+    }
+
+    /// The whole message is refused. Only the addresses that were not refused on their own count.
+    fn refused(&mut self, error: DeliveryError, reply: &Reply) -> Passed {
+        let is_final = reply.is_permanent();
+        let accepted = std::mem::take(&mut self.accepted);
+        let all = self.work.waiting();
+        let concerned = if accepted.is_empty() { all } else { accepted };
+        for index in concerned {
+            let progress = if is_final {
+                Progress::Ends(Outcome::Failed(error.clone()))
+            } else {
+                Progress::Waits(Some(error.clone()))
+            };
+            self.set(index, progress);
+        }
+        if is_final {
+            return Passed::over(self.quiet_deferral());
+        }
+        Passed::over(Some(Trouble { about: About::Message, ..Trouble::host(error) }))
+    }
+
+    fn set(&mut self, index: usize, progress: Progress) {
+        if let Some(place) = self.work.progress.get_mut(index) {
+            *place = progress;
+        }
+    }
+
+    /// MAIL, and what may go with it.
+    fn send_mail(&mut self) -> Result<(), Passed> {
+        let mut queued = self.session.connection.queue(self.envelope.mail.as_bytes());
+        if self.session.is_pipelined {
+            for (_, command) in &self.envelope.recipients {
+                queued = queued.and_then(|()| self.session.connection.queue(command.as_bytes()));
+            }
+            let limit = self.work.smtp.timeouts.data;
+            queued = queued.and_then(|()| match (&self.envelope.chunk, self.session.is_chunked) {
+                (Some(chunk), true) => self.session.connection.queue_bdat(chunk, true, limit),
+                (None, true) => Ok(()),
+                (_, false) => self.session.connection.queue(b"DATA"),
+            });
+        }
+        queued.map_err(|error| self.broken(error, About::Configuration))
+    }
+
+    fn read_mail(&mut self) -> Result<(), Passed> {
+        let limit = self.work.smtp.timeouts.command;
+        let reply = self.session.connection.read_reply(limit).map_err(|error| {
+            // The server may have closed a waiting connection just as we took it.
+            let is_stale = self.session.is_continued && matches!(error, SmtpError::Closed { .. });
+            let about = if matches!(error, SmtpError::Timeout { .. }) { About::Message } else { About::Host };
+            if is_stale { Passed { is_stale, ..Passed::over(None) } } else { self.broken(error, about) }
+        })?;
+        if reply.is_success() {
+            return Ok(());
+        }
+        let after = format!("{}{}", self.pipelined(), self.envelope.mail);
+        let error = trouble::refused(&self.used, &after, &reply, Codes::Mail);
+        Err(self.refused(error, &reply))
+    }
+
+    fn recipients(&mut self) -> Result<(), Passed> {
+        let limit = self.work.smtp.timeouts.command;
+        for (index, command) in std::mem::take(&mut self.envelope.recipients) {
+            if !self.session.is_pipelined {
+                self.session
+                    .connection
+                    .queue(command.as_bytes())
+                    .map_err(|e| self.broken(e, About::Configuration))?;
+            }
+            let reply = match self.session.connection.read_reply(limit) {
+                Ok(reply) => reply,
+                Err(error) => return Err(self.recipient_broken(index, error)),
+            };
+            if reply.is_success() {
+                self.accepted.push(index);
+                continue;
+            }
+            // What the server complains about is the address, not its parameters.
+            let after = command.find("> ").and_then(|end| command.get(..=end)).unwrap_or(&command);
+            let mut error = trouble::refused(&self.used, after, &reply, Codes::Rcpt);
+            if reply.is_permanent() {
+                self.set(index, Progress::Ends(Outcome::Failed(error)));
+            } else {
+                error.is_about_address = true;
+                self.deferral.get_or_insert_with(|| error.clone());
+                self.set(index, Progress::Waits(Some(error)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A server that says nothing about one recipient: that one is to blame, the others just wait.
+    fn recipient_broken(&mut self, index: usize, error: SmtpError) -> Passed {
+        if !matches!(error, SmtpError::Timeout { .. }) {
+            return self.broken(error, About::Host);
+        }
+        let passed = self.broken(error, About::Address);
+        if let Some(Progress::Waits(Some(error))) = self.work.progress.get_mut(index) {
+            error.is_about_address = true;
+        }
+        passed
+    }
+
+    /// No recipient was accepted; what was pipelined behind them has to be got rid of.
+    fn nobody(&mut self) -> Passed {
+        let limit = self.work.smtp.timeouts.command;
+        if self.session.is_pipelined && self.session.connection.awaited_replies() > 0 {
+            let reply = self.session.connection.read_reply(limit);
+            // RFC 2920: a server that wants the message all the same gets an empty one, which it must refuse.
+            if reply.is_ok_and(|reply| reply.is_intermediate())
+                && self.session.connection.send_data(limit, |_| Ok(false)).is_ok()
+            {
+                let _refused = self.session.connection.read_reply(limit);
+            }
+        }
+        Passed::over(self.quiet_deferral())
+    }
+
+    fn send_data(&mut self) -> Result<(), Passed> {
+        let limit = self.work.smtp.timeouts.command;
+        if !self.session.is_pipelined {
+            self.session.connection.queue(b"DATA").map_err(|e| self.broken(e, About::Host))?;
+        }
+        let reply = self.session.connection.read_reply(limit).map_err(|e| self.broken(e, About::Host))?;
+        if !reply.is_intermediate() {
+            let error =
+                trouble::refused(&self.used, &format!("{}DATA", self.pipelined()), &reply, Codes::Data);
+            return Err(self.refused(error, &reply));
+        }
+        let limit = self.work.smtp.timeouts.data;
+        let Some(composed) = self.work.composed.take() else { return Ok(()) };
+        let mut pieces = Pieces::new(&composed);
+        let sent = self.session.connection.send_data(limit, |out| pieces.next(out));
+        drop(pieces);
+        self.work.composed = Some(composed);
+        sent.map(|_| ()).map_err(|e| self.broken(e, About::Host))
+    }
+
+    /// BDAT, unless the whole message went with the envelope.
+    fn send_chunks(&mut self) -> Result<(), Passed> {
+        let limit = self.work.smtp.timeouts.data;
+        if let Some(chunk) = self.envelope.chunk.take() {
+            if self.session.is_pipelined {
+                return Ok(());
+            }
+            return self
+                .session
+                .connection
+                .queue_bdat(&chunk, true, limit)
+                .map_err(|e| self.broken(e, About::Host));
+        }
+        let Some(composed) = self.work.composed.take() else { return Ok(()) };
+        let result = self.send_pieces(&composed);
+        self.work.composed = Some(composed);
+        result
+    }
+
+    fn send_pieces(&mut self, composed: &Composed) -> Result<(), Passed> {
+        let limit = self.work.smtp.timeouts.data;
+        let mut pieces = Pieces::new(composed);
+        let mut sender = Sender::for_chunks();
+        loop {
+            let (mut stored, mut wire) = (Vec::new(), Vec::new());
+            let more = pieces
+                .next(&mut stored)
+                .map_err(|e| self.broken(SmtpError::LocalSource(e), About::Configuration))?;
+            sender.feed(&stored, &mut wire);
+            if !more {
+                sender.finish(&mut wire);
+            }
+            self.session
+                .connection
+                .queue_bdat(&wire, !more, limit)
+                .map_err(|e| self.broken(e, About::Host))?;
+            if !more {
+                return Ok(());
+            }
+            let reply = self.session.connection.read_reply(limit).map_err(|e| self.broken(e, About::Host))?;
+            if !reply.is_success() {
+                let error = trouble::refused(&self.used, "BDAT", &reply, Codes::Data);
+                return Err(self.refused(error, &reply));
+            }
+        }
+    }
+
+    fn read_end(&mut self) -> Result<(), Passed> {
+        let limit = self.work.smtp.timeouts.end;
+        let reply =
+            self.session.connection.read_reply(limit).map_err(|e| self.broken(at_end(e), About::Message))?;
+        if !reply.is_success() {
+            let error = trouble::refused(&self.used, "end of data", &reply, Codes::Data);
+            return Err(self.refused(error, &reply));
+        }
+        for index in std::mem::take(&mut self.accepted) {
+            self.delivered(index, &reply);
+        }
+        Ok(())
+    }
+
+    /// LMTP answers for each recipient that was accepted, in their order.
+    fn read_each(&mut self) -> Result<(), Passed> {
+        let limit = self.work.smtp.timeouts.end;
+        for index in std::mem::take(&mut self.accepted) {
+            let reply = self
+                .session
+                .connection
+                .read_reply(limit)
+                .map_err(|e| self.broken(at_end(e), About::Message))?;
+            if reply.is_success() {
+                self.delivered(index, &reply);
+                continue;
+            }
+            let mut error = trouble::refused(&self.used, "", &reply, Codes::Other);
+            error.text = format!("LMTP error after DATA: {reply}");
+            if reply.is_permanent() {
+                self.set(index, Progress::Ends(Outcome::Failed(error)));
+            } else {
+                error.is_about_address = true;
+                self.set(index, Progress::Waits(Some(error)));
+            }
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, index: usize, reply: &Reply) {
+        let last_hop = self.work.batch.addresses.get(index).is_some_and(|address| address.dsn.last_hop);
+        let delivered = Delivered {
+            confirmation: Some(reply.to_text()),
+            host: Some(self.used.clone()),
+            is_dsn_relayed: self.session.connection.extensions().dsn && !last_hop,
+            ..Delivered::default()
+        };
+        self.set(index, Progress::Ends(Outcome::Delivered(delivered)));
+    }
+}
+
+/// The last reply is always to the end of the data, however it was sent and however many there are.
+fn at_end(error: SmtpError) -> SmtpError {
+    let name = |mut after: oxim_net::smtp_client::Phase| {
+        after.command = "end of data".to_owned();
+        after.pipelined = false;
+        after
+    };
+    match error {
+        SmtpError::Timeout { after } => SmtpError::Timeout { after: name(after) },
+        SmtpError::Closed { after, error } => SmtpError::Closed { after: name(after), error },
+        SmtpError::PeerMalformed { after, error } => SmtpError::PeerMalformed { after: name(after), error },
+        other => other,
+    }
+}
+
+/// The stored message in pieces: header and a body in memory at once, a body in a file bit by bit.
+struct Pieces<'a> {
+    composed: &'a Composed,
+    file: Option<Box<dyn Read + 'a>>,
+    has_begun: bool,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(composed: &'a Composed) -> Pieces<'a> {
+        Pieces { composed, file: None, has_begun: false }
+    }
+
+    /// Appends the next piece; false after the last one.
+    fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        if !self.has_begun {
+            self.has_begun = true;
+            out.extend_from_slice(&self.composed.header);
+            let Some(body) = &self.composed.body else { return Ok(false) };
+            if body.len() <= PIECE_BYTES {
+                out.extend_from_slice(&body.bytes()?);
+                return Ok(false);
+            }
+            self.file = Some(Box::new(body.reader()));
+        }
+        let Some(file) = &mut self.file else { return Ok(false) };
+        let count = file.take(PIECE_BYTES).read_to_end(out)?;
+        Ok(count > 0)
+    }
+}

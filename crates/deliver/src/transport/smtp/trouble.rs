@@ -1,0 +1,161 @@
+//! What goes wrong with a server, in Exim's numbers and words (manual section 49.2).
+
+use std::net::IpAddr;
+
+use oxim_mail::smtp::reply::Reply;
+use oxim_net::smtp_client::SmtpError;
+use oxim_net::socket::error_text;
+use oxim_net::tls::TlsError;
+
+use super::Target;
+use crate::transport::{DeliveryError, HostUsed, error_code};
+
+/// Whom a trouble concerns: that is what its retry record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The host, whatever the message.
+    Host,
+    /// This message on this host.
+    Message,
+    /// An address; the host is all right.
+    Address,
+    /// Nobody outside: an option could not be evaluated, nothing was sent.
+    Configuration,
+}
+
+/// Why a host took nothing more.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) error: DeliveryError,
+    pub(super) about: About,
+    /// The addresses fail for good.
+    pub(super) is_final: bool,
+    /// A line `H=…` is due in the main log at once; else only if another host is tried.
+    pub(super) is_logged: bool,
+}
+
+impl Trouble {
+    /// A trouble of the host with a line of its own.
+    pub(super) fn host(error: DeliveryError) -> Trouble {
+        Trouble { error, about: About::Host, is_final: false, is_logged: true }
+    }
+
+    /// A trouble of the host that only the address's line tells.
+    pub(super) fn quiet(error: DeliveryError) -> Trouble {
+        Trouble { is_logged: false, ..Trouble::host(error) }
+    }
+
+    /// The main log's line about it: `H=host [address]: text: strerror`.
+    pub(super) fn line(&self, target: &Target) -> String {
+        let place = target.field();
+        let system = (self.error.code > 0).then(|| nix::errno::Errno::from_raw(self.error.code).desc());
+        match (self.error.text.is_empty(), system) {
+            (true, Some(system)) => format!("{place} {system}"),
+            (true, None) => place,
+            (false, Some(system)) => format!("{place}: {}: {system}", self.error.text),
+            (false, None) => format!("{place}: {}", self.error.text),
+        }
+    }
+}
+
+/// A connection that could not be made.
+pub(super) fn not_connected(target: &Target, error: &std::io::Error) -> Trouble {
+    let code = error.raw_os_error().unwrap_or(error_code::UNKNOWN);
+    let text = if code > 0 { String::new() } else { error_text(error) };
+    Trouble::host(DeliveryError { code, more: target.mx_mark(), text, ..DeliveryError::default() })
+}
+
+/// What a connection's end means. `about` is whom it concerns in that phase.
+pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: About) -> Trouble {
+    let (code, text) = match &error {
+        SmtpError::Connect(error) => return not_connected(target, error),
+        SmtpError::Timeout { after } => {
+            // Exim never calls a command pipelined that timed out.
+            let bytes = after.bytes_written.map(|b| format!(" ({b} bytes written)")).unwrap_or_default();
+            (nix::libc::ETIMEDOUT, format!("SMTP timeout after {}{bytes}", after.command))
+        }
+        SmtpError::Closed { .. } => (error_code::CONNECTION_LOST, error.to_string()),
+        SmtpError::PeerMalformed { .. } => (error_code::BAD_REPLY, error.to_string()),
+        SmtpError::Tls(error) => (error_code::TLS_FAILED, tls_text(error)),
+        SmtpError::LocalArgument { .. } | SmtpError::LocalSource(_) | SmtpError::PeerInjected => {
+            (error_code::UNKNOWN, error.to_string())
+        }
+    };
+    let more = if code == nix::libc::ETIMEDOUT { target.mx_mark() } else { 0 };
+    let error = DeliveryError { code, more, text, host: Some(used.clone()), ..DeliveryError::default() };
+    let is_logged = code != error_code::TLS_FAILED && about != About::Address;
+    Trouble { error, about, is_final: false, is_logged }
+}
+
+/// `TLS session: (SSL_connect): …`, as an OpenSSL build of Exim says it.
+pub(super) fn tls_text(error: &TlsError) -> String {
+    match error {
+        TlsError::Unverified { reason, .. } => {
+            format!("TLS session: (certificate verification failed): {reason}")
+        }
+        TlsError::Config(text) => format!("TLS session: (setup): {text}"),
+        TlsError::Timeout => "TLS session: (SSL_connect): timed out".to_owned(),
+        TlsError::Handshake(_) | TlsError::Io(_) => format!("TLS session: (SSL_connect): {error}"),
+    }
+}
+
+/// A refusal: `SMTP error from remote mail server after COMMAND: REPLY`.
+pub(super) fn refused(used: &HostUsed, after: &str, reply: &Reply, codes: Codes) -> DeliveryError {
+    DeliveryError {
+        code: if reply.is_temporary() { codes.temporary() } else { 0 },
+        more: i32::from(reply.code % 100),
+        text: format!("SMTP error from remote mail server after {after}: {reply}"),
+        host: Some(used.clone()),
+        smtp_reply: Some(reply.to_text()),
+        ..DeliveryError::default()
+    }
+}
+
+/// Which number a temporary refusal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Codes {
+    /// None of its own.
+    Other,
+    Mail,
+    Rcpt,
+    Data,
+}
+
+impl Codes {
+    fn temporary(self) -> i32 {
+        match self {
+            Codes::Other => 0,
+            Codes::Mail => error_code::MAIL_4XX,
+            Codes::Rcpt => error_code::RCPT_4XX,
+            Codes::Data => error_code::DATA_4XX,
+        }
+    }
+}
+
+impl Target {
+    /// `H=name [address]`.
+    pub(super) fn field(&self) -> String {
+        format!("H={} [{}]", self.name, self.address)
+    }
+
+    /// `M` for a host from an MX record, `A` for others: retry rules tell them apart.
+    fn mx_mark(&self) -> i32 {
+        i32::from(if self.mx.is_some() { b'M' } else { b'A' })
+    }
+
+    /// What is known of the server before there is a connection.
+    pub(super) fn used(&self) -> HostUsed {
+        HostUsed {
+            name: self.name.clone(),
+            address: Some(self.address),
+            port: self.port,
+            is_dnssec: self.is_secure,
+            ..HostUsed::default()
+        }
+    }
+
+    /// The address as it is written in names of things.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.address
+    }
+}
