@@ -600,7 +600,7 @@ fn speed() {
             stream.write_all(b"250 stored\r\n").unwrap();
         }
     });
-    let mut scene = Scene::new("");
+    let mut scene = Scene::new("  connection_max_messages = 0");
     scene.body = Body::from(b"0123456789012345678901234567890123456789\n".repeat(100));
     let began = Instant::now();
     for _ in 0..COUNT {
