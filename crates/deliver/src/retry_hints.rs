@@ -250,7 +250,7 @@ pub struct Hosts<'a> {
 impl HostHistory for Hosts<'_> {
     fn status(&self, context: &mut Context, host: &HostKey<'_>) -> HostStatus {
         if self.is_forced {
-            return HostStatus::Usable;
+            return HostStatus::Usable { is_expired: false };
         }
         let key = host_key(host.name, host.address, host.port);
         let now = Stamp::now().seconds;
@@ -261,16 +261,15 @@ impl HostHistory for Hosts<'_> {
             read(self.delivery, &with_message(&key, host.message.as_str()))
         };
         let Some(record) = about_message.or_else(|| read(self.delivery, &key)) else {
-            return HostStatus::Usable;
+            return HostStatus::Usable { is_expired: false };
         };
         let cause = Cause::from_code(record.errno, record.more_errno);
         let cutoff =
             rule(self.delivery, context, self.address, Some(host.name), cause).map(Rule::ultimate_cutoff);
-        match record.host_due(now, received, cutoff, true) {
-            Due::Now if !record.expired => HostStatus::Usable,
+        match record.host_due(now, received, cutoff, host.delay_after_cutoff) {
+            Due::Now => HostStatus::Usable { is_expired: record.expired },
             Due::NotYet => HostStatus::NotYet,
-            Due::Now => HostStatus::Expired { is_due: true, was_tried: record.last_try >= received },
-            Due::GivenUp => HostStatus::Expired { is_due: false, was_tried: record.last_try >= received },
+            Due::GivenUp => HostStatus::GivenUp,
         }
     }
 }
