@@ -1,0 +1,252 @@
+//! Reception, delivery and the store put together: what every mode needs that takes or sends mail.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use oxim_deliver::agent::Agents;
+use oxim_deliver::agent::client::{Reexecute, Spawner};
+use oxim_deliver::delivery::Delivery;
+use oxim_deliver::queue::{AttemptOptions, Ended, attempt};
+use oxim_deliver::submission::{Submission, Submitter};
+use oxim_lang::config::{Config, ConfigError};
+use oxim_lang::context::{Context, Services};
+use oxim_mail::message_id::{Form, Generator};
+use oxim_receive::admission::Admission;
+use oxim_receive::caller::Caller;
+use oxim_receive::local::{self, ExitStatus, Given, Request};
+use oxim_receive::logs::Logs;
+use oxim_receive::reception::{Identity, Parts, Reception};
+use oxim_receive::sink::{Queueing, Sink};
+use oxim_spool::store::{Claim, LocalStore, Store};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::args::{CommandLine, DeliveryMode};
+use crate::assemble::Program;
+use crate::{privilege, services};
+
+/// How many ACLs, verifications and deliveries may block at once.
+const WORKERS: usize = 128;
+
+/// Who takes accepted messages.
+pub enum Takes {
+    /// This process delivers, or starts one that does (command-line modes).
+    Here,
+    /// The daemon's scheduler.
+    Scheduler,
+}
+
+/// What a mode that takes or sends mail works with.
+pub struct Engine {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What expansions share.
+    pub services: Arc<Services>,
+    /// The messages.
+    pub store: Arc<dyn Store>,
+    /// Routers and transports.
+    pub delivery: Arc<Delivery>,
+    /// Reception.
+    pub reception: Arc<Reception>,
+    /// Takes accepted messages.
+    pub sink: Arc<MessageSink>,
+}
+
+/// What differs between modes.
+pub struct Settings {
+    /// The store is the daemon's, with a journal.
+    pub has_journal: bool,
+    /// Lines go to standard error in place of the logs (`-bh`).
+    pub shows_logs: bool,
+    /// Starts delivery agents.
+    pub spawner: Box<dyn Spawner>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { has_journal: false, shows_logs: false, spawner: Box::new(Reexecute) }
+    }
+}
+
+/// A runtime with as many threads as are useful to a short-lived process.
+///
+/// # Errors
+/// The system's.
+pub fn small_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
+impl Engine {
+    /// Builds it all.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration or with the spool.
+    pub fn build(program: &Program, runtime: &Handle, settings: Settings) -> Result<Arc<Engine>, Vec<ConfigError>> {
+        services::surround(&program.config, &program.services, Some(runtime.clone()));
+        services::open_hints(&program.config, &program.services, settings.has_journal);
+        let store = open_store(program, settings.has_journal)?;
+        Engine::with_store(program, runtime, store, settings)
+    }
+
+    /// Builds all but the store, which is that of a former configuration.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn with_store(program: &Program, runtime: &Handle, store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Engine>, Vec<ConfigError>> {
+        let (config, shared) = (&program.config, &program.services);
+        let agents = Arc::new(Agents::new(settings.spawner));
+        let delivery = Arc::new(Delivery::build_with(Arc::clone(config), Arc::clone(shared), agents)?);
+        let sink = Arc::new(MessageSink { engine: OnceLock::new(), line: program.line.clone(), scheduler: OnceLock::new() });
+        let reception = Reception::build(Parts {
+            config: Arc::clone(config),
+            services: Arc::clone(shared),
+            store: Arc::clone(&store),
+            sink: Arc::clone(&sink) as Arc<dyn Sink>,
+            logs: if settings.shows_logs { Logs::Shown(shared.log().selectors()) } else { Logs::Files(Arc::clone(shared.log.get_or_init(|| unreachable_log(shared)))) },
+            resolver: Some(services::resolver(config).blocking(runtime.clone())),
+            mechanisms: crate::mechanisms::of(&delivery),
+            identity: identity(),
+            admission: Arc::new(Admission::default()),
+            ids: Arc::new(ids(config, shared)?),
+            forced_queueing: forced_queueing(&program.line),
+            workers: WORKERS,
+            delivery: Arc::clone(&delivery),
+        })?;
+        let engine = Arc::new(Engine { config: Arc::clone(config), services: Arc::clone(shared), store, delivery, reception, sink });
+        let _ = engine.sink.engine.set(Arc::downgrade(&engine));
+        let _ = engine.services.host.set(oxim_receive::host::of(&engine.reception));
+        Ok(engine)
+    }
+
+    /// One delivery attempt, by this thread.
+    pub fn attempt(&self, claim: Claim, options: AttemptOptions) -> Ended {
+        attempt(&self.delivery, &*self.store, &*self.sink, claim, options)
+    }
+}
+
+/// The log was set when the services were made.
+fn unreachable_log(services: &Services) -> Arc<oxim_spool::log::Log> {
+    Arc::new(oxim_spool::log::Log::new(oxim_spool::log::LogConfig::new(services.spool_directory.clone())))
+}
+
+fn open_store(program: &Program, has_journal: bool) -> Result<Arc<dyn Store>, Vec<ConfigError>> {
+    let settings = services::store_config(&program.config, &program.services);
+    let opened = if has_journal { LocalStore::journal(settings) } else { LocalStore::direct(settings) };
+    opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|e| vec![ConfigError::bare(format!("spool: {e}"))])
+}
+
+fn identity() -> Identity {
+    let uid = rustix::process::geteuid().as_raw();
+    Identity { login: privilege::login_of(uid).into_bytes(), uid, gid: rustix::process::getegid().as_raw() }
+}
+
+fn ids(config: &Config, services: &Arc<Services>) -> Result<Generator, Vec<ConfigError>> {
+    let number = match &config.main.localhost_number {
+        None => None,
+        Some(template) => {
+            let mut context = Context::new(Arc::clone(services));
+            let text = template.expand(&mut context).map_err(|e| vec![ConfigError::bare(format!("failed to expand localhost_number: {e}"))])?;
+            let number: Option<u32> = text.as_str().and_then(|t| t.trim().parse().ok());
+            Some(number.ok_or_else(|| vec![ConfigError::bare(format!("localhost_number is not a number: {text}"))])?)
+        }
+    };
+    let form = if config.main.message_id_form == "short" { Form::Short } else { Form::Long };
+    Ok(Generator::new(std::process::id(), number, form))
+}
+
+fn forced_queueing(line: &CommandLine) -> Option<Queueing> {
+    line.sending.delivery.map(|mode| match mode {
+        DeliveryMode::Background => Queueing::Immediate,
+        DeliveryMode::Foreground => Queueing::Foreground,
+        DeliveryMode::Queue => Queueing::Wait,
+        DeliveryMode::QueueRemote => Queueing::RemoteWaits,
+    })
+}
+
+/// Takes accepted messages, and those that this program writes itself.
+pub struct MessageSink {
+    engine: OnceLock<Weak<Engine>>,
+    line: CommandLine,
+    /// Set in the daemon: messages go to its threads.
+    pub scheduler: OnceLock<Arc<oxim_deliver::queue::scheduler::Scheduler>>,
+}
+
+impl Sink for MessageSink {
+    fn accepted(&self, claim: Claim, queueing: Queueing) {
+        let options = match queueing {
+            Queueing::Immediate | Queueing::Foreground => AttemptOptions::default(),
+            Queueing::RemoteWaits => AttemptOptions { local_only: true, ..AttemptOptions::default() },
+            Queueing::Wait | Queueing::Frozen { .. } => return,
+        };
+        if let Some(scheduler) = self.scheduler.get() {
+            scheduler.deliver(claim, options);
+            return;
+        }
+        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return };
+        if queueing == Queueing::Immediate && !self.is_delivering() {
+            let id = claim.id();
+            drop(claim);
+            if self.deliver_in_background(id.as_str()).is_err() {
+                engine.services.log().main(format!("{id} no process for immediate delivery: the message waits for a queue run"));
+            }
+            return;
+        }
+        engine.attempt(claim, options);
+    }
+
+    fn run_queue_for(&self, text: &[u8]) -> Result<(), String> {
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.start(&["-R", &text]).map_err(|e| e.to_string())
+    }
+}
+
+impl MessageSink {
+    /// Whether this process was started to deliver, so that what it submits is delivered by it as well.
+    fn is_delivering(&self) -> bool {
+        use crate::args::{MessageAction, Mode};
+        match &self.line.mode {
+            Mode::QueueRun => true,
+            Mode::Message(command) => matches!(command.action, MessageAction::Deliver | MessageAction::DeliverForced | MessageAction::GiveUp),
+            _ => self.line.sending.delivery == Some(DeliveryMode::Foreground),
+        }
+    }
+
+    /// The caller goes on at once; a process of its own delivers.
+    fn deliver_in_background(&self, id: &str) -> std::io::Result<()> {
+        self.start(&["-Mc", id])
+    }
+
+    fn start(&self, words: &[&str]) -> std::io::Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::process::CommandExt;
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        command.arg0("exim");
+        if let Some(files) = &self.line.config_files {
+            command.arg("-C").arg(std::ffi::OsStr::from_bytes(&files.join(&b':')));
+        }
+        for (name, value) in &self.line.macros {
+            command.arg(format!("-D{name}={}", String::from_utf8_lossy(value)));
+        }
+        command.args(words).current_dir("/").process_group(0);
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        command.spawn().map(|_| ())
+    }
+}
+
+impl Submitter for MessageSink {
+    fn submit(&self, submission: Submission) -> Result<(), String> {
+        let engine = self.engine.get().and_then(Weak::upgrade).ok_or("the program is ending")?;
+        let main = &engine.config.main;
+        let (uid, gid) = if rustix::process::geteuid().is_root() { (main.exim_user, main.exim_group) } else { (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()) };
+        let caller = Caller::of(&engine.config, nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid), &[], None);
+        let request = Request {
+            arguments: submission.recipients,
+            ignore_dots: true,
+            sender: Some(if submission.sender.is_empty() { b"<>".to_vec() } else { submission.sender }),
+            given: Given { message_reference: submission.about.map(|id| id.as_str().as_bytes().to_vec()), ..Given::default() },
+            ..Request::default()
+        };
+        match local::receive(&engine.reception, Arc::new(caller), &request, submission.text.as_slice()) {
+            ExitStatus(0) => Ok(()),
+            ExitStatus(code) => Err(format!("the message was refused (code {code})")),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `-bp…`: lists the queue, or counts it (`-bpc`).
+
+use std::io::Write;
+
+use oxim_base::clock::Stamp;
+use oxim_spool::store::{LocalStore, QueueEntry, Store};
+
+use crate::args::Listing;
+use crate::assemble::Program;
+use crate::{control, privilege, services};
+
+fn open(program: &Program) -> Result<LocalStore, u8> {
+    if program.config.main.queue_list_requires_admin && !privilege::is_admin(&program.config) {
+        eprintln!("exim: Permission denied");
+        return Err(1);
+    }
+    control::flush(&program.services.spool_directory);
+    LocalStore::direct(services::store_config(&program.config, &program.services)).map_err(|error| {
+        eprintln!("exim: {error}");
+        1
+    })
+}
+
+/// `-bpc`.
+pub fn count(program: &Program) -> u8 {
+    let store = match open(program) {
+        Ok(store) => store,
+        Err(code) => return code,
+    };
+    match store.list(Some(b"")) {
+        Ok(entries) => {
+            println!("{}", entries.len());
+            0
+        }
+        Err(error) => {
+            eprintln!("exim: {error}");
+            1
+        }
+    }
+}
+
+/// `-bp` and its kin.
+pub fn list(program: &Program, listing: Listing) -> u8 {
+    let store = match open(program) {
+        Ok(store) => store,
+        Err(code) => return code,
+    };
+    let entries = match store.list(Some(b"")) {
+        Ok(entries) => entries,
+        Err(error) => {
+            eprintln!("exim: {error}");
+            return 1;
+        }
+    };
+    let now = Stamp::now().seconds;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for entry in &entries {
+        let shown = if listing.ids_only { writeln!(out, "{}", entry.id).map(|()| true) } else { show(&mut out, entry, listing, now) };
+        if shown.is_err() {
+            return 1;
+        }
+    }
+    u8::from(out.flush().is_err())
+}
+
+fn show(out: &mut dyn Write, entry: &QueueEntry, listing: Listing, now: i64) -> std::io::Result<bool> {
+    let details = match entry.details() {
+        Ok(details) => details,
+        Err(oxim_spool::store::ClaimError::Gone) => return Ok(false),
+        Err(error) => {
+            writeln!(out, "           {} \n    *** spool format error: {error} ***\n", entry.id)?;
+            return Ok(false);
+        }
+    };
+    let message = &details.message;
+    let age = age(now.saturating_sub(message.received.seconds));
+    let frozen = if message.frozen.is_some() { " *** frozen ***" } else { "" };
+    writeln!(out, "{age} {} {} <{}>{frozen}", size(details.size), entry.id, String::from_utf8_lossy(&message.sender))?;
+    for (address, is_done) in details.recipients() {
+        if is_done && listing.undelivered_only {
+            continue;
+        }
+        writeln!(out, "        {} {}", if is_done { "D" } else { " " }, String::from_utf8_lossy(address))?;
+    }
+    if listing.with_generated {
+        let is_recipient = |address: &Vec<u8>| message.recipients.iter().any(|r| r.address == *address);
+        for address in message.non_recipients.iter().filter(|a| !is_recipient(a)) {
+            writeln!(out, "       +D {}", String::from_utf8_lossy(address))?;
+        }
+    }
+    writeln!(out)?;
+    Ok(true)
+}
+
+/// Three characters: minutes up to 90, hours up to 72, then days.
+fn age(seconds: i64) -> String {
+    let minutes = seconds / 60;
+    if minutes <= 90 {
+        return format!("{minutes:2}m");
+    }
+    let hours = (minutes + 30) / 60;
+    if hours <= 72 { format!("{hours:2}h") } else { format!("{:2}d", (hours + 12) / 24) }
+}
+
+/// Five characters: bytes, or K and M with a decimal while it fits.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0 => "     ".to_owned(),
+        1..=1023 => format!("{bytes:5}"),
+        1024..=10_239 => format!("{:2}.{}K", bytes / 1024, bytes % 1024 * 10 / 1024),
+        10_240..=1_048_575 => format!("{:4}K", (bytes + 512) / 1024),
+        1_048_576..=10_485_759 => format!("{:2}.{}M", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+        _ => format!("{:4}M", (bytes + 524_288) / 1_048_576),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_sizes_keep_their_columns() {
+        assert_eq!((age(0), age(5_400), age(7_200), age(300_000)), (" 0m".into(), "90m".into(), " 2h".into(), " 3d".into()));
+        assert_eq!(size(206), "  206");
+        assert_eq!(size(2_048), " 2.0K");
+        assert_eq!(size(20_480), "  20K");
+    }
+}

@@ -1,0 +1,290 @@
+//! `-M…`: acts on messages of the queue, or shows them. What is printed and logged is Exim's.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use oxim_base::clock::Stamp;
+use oxim_deliver::queue::{AttemptOptions, Ended};
+use oxim_mail::message_id::MessageId;
+use oxim_spool::store::admin::{self, AdminError};
+use oxim_spool::store::{Claim, ClaimError, LocalStore, Part, Store};
+
+use crate::args::{MessageAction, MessageCommand};
+use crate::assemble::{self, Program};
+use crate::engine::{Engine, Settings, small_runtime};
+use crate::{control, privilege, services};
+
+/// Does it. The exit code is 1 if it could not be done for some message.
+pub fn run(program: &Program, command: &MessageCommand) -> u8 {
+    let delivers = matches!(command.action, MessageAction::Deliver | MessageAction::DeliverForced);
+    let is_admin = privilege::is_admin(&program.config);
+    if !is_admin && (!delivers || program.config.main.prod_requires_admin) {
+        eprintln!("exim: Permission denied");
+        return 1;
+    }
+    control::flush(&program.services.spool_directory);
+    if delivers || command.action == MessageAction::GiveUp {
+        return deliver(program, command);
+    }
+    let store = match LocalStore::direct(services::store_config(&program.config, &program.services)) {
+        Ok(store) => store,
+        Err(error) => {
+            eprintln!("exim: {error}");
+            return 1;
+        }
+    };
+    let work = Work { program, store: &store, who: privilege::caller_login() };
+    work.run(command)
+}
+
+fn id_of(word: &[u8]) -> Option<MessageId> {
+    MessageId::parse(word)
+}
+
+/// `-M`, `-Mc`, `-Mg`: attempts, one message after the other.
+fn deliver(program: &Program, command: &MessageCommand) -> u8 {
+    let Ok(runtime) = small_runtime() else { return 1 };
+    let engine = match Engine::build(program, runtime.handle(), Settings::default()) {
+        Ok(engine) => engine,
+        Err(errors) => {
+            assemble::report(&errors);
+            return 1;
+        }
+    };
+    let options = AttemptOptions {
+        force: command.action == MessageAction::DeliverForced,
+        force_frozen: command.action == MessageAction::DeliverForced,
+        give_up: command.action == MessageAction::GiveUp,
+        ..AttemptOptions::default()
+    };
+    for id in command.words.iter().filter_map(|w| id_of(w)) {
+        match engine.store.claim(&id) {
+            Ok(claim) => {
+                let _: Ended = engine.attempt(claim, options);
+            }
+            Err(ClaimError::Busy) => engine.services.log().main(format!("{id} Spool file is locked (another process is handling this message)")),
+            Err(ClaimError::Gone) => engine.services.log().main(format!("{id} Spool file {id}-D not found")),
+            Err(error) => engine.services.log().both(format!("{id} {error}")),
+        }
+    }
+    runtime.shutdown_background();
+    0
+}
+
+struct Work<'a> {
+    program: &'a Program,
+    store: &'a LocalStore,
+    who: String,
+}
+
+impl Work<'_> {
+    fn run(&self, command: &MessageCommand) -> u8 {
+        let (first, rest) = match command.words.split_first() {
+            Some((first, rest)) => (first, rest),
+            None => return 1,
+        };
+        match command.action {
+            MessageAction::ShowHeader => self.show(first, Part::Header),
+            MessageAction::ShowBody => self.show(first, Part::Data),
+            MessageAction::ShowLog => self.show(first, Part::Log),
+            MessageAction::ShowCopy => self.show_copy(first),
+            MessageAction::AddRecipients => self.add_recipients(first, rest),
+            MessageAction::EditSender => self.edit_sender(first, rest),
+            MessageAction::MarkDelivered => self.mark_delivered(first, rest),
+            MessageAction::MoveToQueue => self.each(rest, |work, id| work.move_to(id, first)),
+            MessageAction::Freeze => self.each(&command.words, Work::freeze),
+            MessageAction::Thaw => self.each(&command.words, Work::thaw),
+            MessageAction::MarkAllDelivered => self.each(&command.words, Work::mark_all),
+            MessageAction::Remove => self.each(&command.words, Work::remove),
+            MessageAction::Set | MessageAction::Deliver | MessageAction::DeliverForced | MessageAction::GiveUp => {
+                eprintln!("exim: -Mset is only for use with -be");
+                1
+            }
+        }
+    }
+
+    fn each(&self, words: &[Vec<u8>], act: impl Fn(&Self, &MessageId) -> bool) -> u8 {
+        // All of them, whatever becomes of one.
+        let done: Vec<bool> = words.iter().filter_map(|w| id_of(w)).map(|id| act(self, &id)).collect();
+        u8::from(done.contains(&false))
+    }
+
+    fn log(&self, id: &MessageId, text: &str) {
+        self.program.services.log().main(format!("{id} {text}"));
+    }
+
+    fn log_both(&self, claim: &Claim, text: &str) {
+        self.log(&claim.id(), text);
+        let stamp = self.program.services.log().stamp();
+        self.store.message_log(claim, &format!("{stamp} {text}"));
+    }
+
+    fn trouble(&self, id: &MessageId, error: &AdminError) -> bool {
+        match error {
+            AdminError::AlreadyFrozen | AdminError::NotFrozen => println!("Message {id} {error}"),
+            AdminError::Claim(ClaimError::Busy) => println!("Message {id} is locked"),
+            AdminError::Claim(ClaimError::Gone) => println!("Spool data file for {id} does not exist"),
+            AdminError::NotARecipient(_) => println!("{error}"),
+            AdminError::Claim(_) | AdminError::Spool(_) => println!("Message {id}: {error}"),
+        }
+        false
+    }
+
+    fn freeze(&self, id: &MessageId) -> bool {
+        match admin::freeze(self.store, id, Stamp::now().seconds) {
+            Ok(claim) => {
+                println!("Message {id} is now frozen");
+                self.log_both(&claim, &format!("frozen by {}", self.who));
+                true
+            }
+            Err(error) => self.trouble(id, &error),
+        }
+    }
+
+    fn thaw(&self, id: &MessageId) -> bool {
+        match admin::thaw(self.store, id) {
+            Ok(claim) => {
+                println!("Message {id} is no longer frozen");
+                self.log_both(&claim, &format!("unfrozen by {}", self.who));
+                true
+            }
+            Err(error) => self.trouble(id, &error),
+        }
+    }
+
+    fn modified(id: &MessageId) -> bool {
+        println!("Message {id} has been modified");
+        true
+    }
+
+    fn qualified(&self, word: &[u8]) -> Vec<u8> {
+        if word.contains(&b'@') || word.is_empty() { word.to_vec() } else { [word, b"@", self.program.config.main.qualify_recipient.as_bytes()].concat() }
+    }
+
+    fn add_recipients(&self, id: &[u8], words: &[Vec<u8>]) -> u8 {
+        let Some(id) = id_of(id) else { return 1 };
+        let addresses: Vec<Vec<u8>> = words.iter().map(|w| self.qualified(w)).collect();
+        match admin::add_recipients(self.store, &id, &addresses) {
+            Ok(claim) => {
+                for address in &addresses {
+                    self.log_both(&claim, &format!("recipient <{}> added by {}", String::from_utf8_lossy(address), self.who));
+                }
+                u8::from(!Self::modified(&id))
+            }
+            Err(error) => u8::from(!self.trouble(&id, &error)),
+        }
+    }
+
+    fn edit_sender(&self, id: &[u8], words: &[Vec<u8>]) -> u8 {
+        let (Some(id), Some(sender)) = (id_of(id), words.first()) else { return 1 };
+        let sender = if sender == b"<>" { Vec::new() } else { self.qualified(sender) };
+        match admin::set_sender(self.store, &id, &sender) {
+            Ok(claim) => {
+                self.log_both(&claim, &format!("sender address changed to <{}> by {}", String::from_utf8_lossy(&sender), self.who));
+                u8::from(!Self::modified(&id))
+            }
+            Err(error) => u8::from(!self.trouble(&id, &error)),
+        }
+    }
+
+    fn log_marked<'a>(&self, claim: &Claim, addresses: impl Iterator<Item = &'a Vec<u8>>) {
+        for address in addresses {
+            self.log_both(claim, &format!("address <{}> marked delivered by {}", String::from_utf8_lossy(address), self.who));
+        }
+    }
+
+    fn mark_delivered(&self, id: &[u8], words: &[Vec<u8>]) -> u8 {
+        let Some(id) = id_of(id) else { return 1 };
+        match admin::mark_delivered(self.store, &id, words) {
+            Ok(claim) => {
+                self.log_marked(&claim, words.iter());
+                u8::from(!Self::modified(&id))
+            }
+            Err(error) => u8::from(!self.trouble(&id, &error)),
+        }
+    }
+
+    fn mark_all(&self, id: &MessageId) -> bool {
+        match admin::mark_all_delivered(self.store, id) {
+            Ok(claim) => {
+                let message = Arc::clone(claim.message());
+                self.log_marked(&claim, message.recipients.iter().map(|r| &r.address));
+                Self::modified(id)
+            }
+            Err(error) => self.trouble(id, &error),
+        }
+    }
+
+    fn move_to(&self, id: &MessageId, queue: &[u8]) -> bool {
+        match admin::set_queue(self.store, id, queue) {
+            Ok(claim) => {
+                self.log_both(&claim, &format!("moved from queue '' to '{}' by {}", String::from_utf8_lossy(queue), self.who));
+                Self::modified(id)
+            }
+            Err(error) => self.trouble(id, &error),
+        }
+    }
+
+    fn remove(&self, id: &MessageId) -> bool {
+        match self.store.claim(id) {
+            Ok(claim) => {
+                self.log(id, &format!("removed by {}", self.who));
+                self.log(id, "Completed");
+                match self.store.finish(claim) {
+                    Ok(()) => {
+                        println!("Message {id} has been removed");
+                        true
+                    }
+                    Err(error) => {
+                        println!("Message {id} could not be removed: {error}");
+                        false
+                    }
+                }
+            }
+            Err(ClaimError::Gone) => {
+                println!("Message {id} has been removed or did not exist");
+                false
+            }
+            Err(error) => self.trouble(id, &AdminError::Claim(error)),
+        }
+    }
+
+    fn show(&self, word: &[u8], part: Part) -> u8 {
+        let Some(id) = id_of(word) else { return 1 };
+        let suffix = match part {
+            Part::Header => "-H",
+            Part::Data => "-D",
+            Part::Log => "",
+        };
+        match self.store.read_part(&id, part) {
+            Ok(mut reader) => u8::from(io::copy(&mut reader, &mut io::stdout().lock()).is_err()),
+            Err(ClaimError::Gone) => {
+                println!("Failed to open {} file for {id}{suffix}: No such file or directory", if part == Part::Log { "message log" } else { "input" });
+                1
+            }
+            Err(error) => {
+                println!("Failed to open input file for {id}{suffix}: {error}");
+                1
+            }
+        }
+    }
+
+    fn show_copy(&self, word: &[u8]) -> u8 {
+        let Some(id) = id_of(word) else { return 1 };
+        match self.store.claim(&id) {
+            Ok(claim) => {
+                let mut out = io::stdout().lock();
+                let mut written = Ok(());
+                for header in claim.message().headers.iter_live() {
+                    written = written.and_then(|()| out.write_all(&header.text));
+                }
+                let written = written.and_then(|()| out.write_all(b"\n")).and_then(|()| io::copy(&mut claim.body().reader(), &mut out));
+                u8::from(written.is_err())
+            }
+            Err(_) => {
+                println!("Failed to open input file for {id}-H: No such file or directory");
+                1
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `-q…`, `-R`, `-S`: one queue run by this process.
+
+use oxim_deliver::queue::run::{RunOptions, Selection, run as run_queue};
+use oxim_deliver::queue::AttemptOptions;
+
+use crate::args::QueueRun;
+use crate::assemble::{self, Program};
+use crate::engine::{Engine, Settings, small_runtime};
+
+/// The options of a run as the queue wants them.
+///
+/// # Errors
+/// A faulty regular expression.
+pub fn options(run: &QueueRun) -> Result<RunOptions, String> {
+    let selection = |chosen: &Option<crate::args::Selection>| chosen.as_ref().map(|s| Selection::new(&s.text, s.is_regex)).transpose();
+    Ok(RunOptions {
+        attempt: AttemptOptions { force: run.force, force_frozen: run.force_frozen, local_only: run.local_only, queue_running: true, ..AttemptOptions::default() },
+        first_only: run.first_only,
+        queue_name: run.queue_name.clone(),
+        start: run.start.clone(),
+        stop: run.stop.clone(),
+        recipient: selection(&run.recipient)?,
+        sender: selection(&run.sender)?,
+        label: label(run),
+    })
+}
+
+/// What the log shows behind `pid=`.
+fn label(run: &QueueRun) -> String {
+    let mut letters = String::new();
+    for (is_set, letter) in [(run.two_stage, "q"), (run.first_only, "i"), (run.force, "f"), (run.force_frozen, "f"), (run.local_only, "l")] {
+        if is_set {
+            letters.push_str(letter);
+        }
+    }
+    let mut out = if letters.is_empty() { String::new() } else { format!(" -q{letters}") };
+    for (option, chosen) in [("R", &run.recipient), ("S", &run.sender)] {
+        if let Some(chosen) = chosen {
+            let kind = if chosen.is_regex { "r" } else { "" };
+            out.push_str(&format!(" -{option}{kind} {}", String::from_utf8_lossy(&chosen.text)));
+        }
+    }
+    out
+}
+
+/// Runs the queue once.
+pub fn run(program: &Program, wanted: &QueueRun) -> u8 {
+    if program.config.main.prod_requires_admin && !crate::privilege::is_admin(&program.config) {
+        eprintln!("exim: Permission denied");
+        return 1;
+    }
+    let options = match options(wanted) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("exim: {error}");
+            return 1;
+        }
+    };
+    let Ok(runtime) = small_runtime() else { return 1 };
+    crate::control::flush(&program.services.spool_directory);
+    let engine = match Engine::build(program, runtime.handle(), Settings::default()) {
+        Ok(engine) => engine,
+        Err(errors) => {
+            assemble::report(&errors);
+            return 1;
+        }
+    };
+    run_queue(&engine.delivery, &*engine.store, &*engine.sink, &options, |_, _| {});
+    runtime.shutdown_background();
+    0
+}
