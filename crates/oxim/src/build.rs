@@ -24,5 +24,8 @@ pub fn all(config: &Arc<Config>) -> Result<(), Vec<ConfigError>> {
     if let Err(found) = delivery(config, &services) {
         errors.extend(found);
     }
+    if let Err(found) = oxim_receive::acl::Acls::build(config) {
+        errors.extend(found);
+    }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }

@@ -5,6 +5,9 @@
 mod args;
 mod assemble;
 mod build;
+mod control;
+mod engine;
+mod mechanisms;
 mod daemon;
 mod mode;
 mod privilege;

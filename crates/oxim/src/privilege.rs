@@ -23,8 +23,13 @@ fn caller_groups() -> Vec<u32> {
 /// The caller's login name, or its uid as text.
 #[must_use]
 pub fn caller_login() -> String {
-    let uid = Uid::current();
-    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+    login_of(Uid::current().as_raw())
+}
+
+/// A user's login name, or the uid as text.
+#[must_use]
+pub fn login_of(uid: u32) -> String {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// Gives up what a set-user-id start has lent, because the configuration is of the caller's choosing (`-C`, `-D`).

@@ -9,6 +9,8 @@ use oxim_lang::context::Context;
 
 use crate::args::{self, CommandLine, Mode};
 use crate::assemble::{self, Program};
+use crate::daemon::parent::WORKER_ARGUMENT;
+use crate::daemon::start::{self, DETACHED_ARGUMENT};
 use crate::{build, mode, services};
 
 /// Runs the program.
@@ -16,6 +18,8 @@ pub fn run(words: Vec<OsString>) -> u8 {
     if let Some(code) = own_subcommand(&words) {
         return code;
     }
+    let (internal, words) = Internal::of(words);
+    let own_words: Vec<OsString> = words.iter().skip(1).cloned().collect();
     let line = match args::parse(words) {
         Ok(line) => line,
         Err(error) => {
@@ -24,7 +28,29 @@ pub fn run(words: Vec<OsString>) -> u8 {
         }
     };
     debug::set(line.debug.unwrap_or(if line.verbose { debug::VERBOSE } else { 0 }));
-    exim(line)
+    exim(line, &own_words, internal)
+}
+
+/// Words that only this program gives itself, in front of all others.
+enum Internal {
+    /// None of them.
+    No,
+    /// The worker of a root parent.
+    Worker,
+    /// The daemon that stays behind.
+    Detached,
+}
+
+impl Internal {
+    fn of(mut words: Vec<OsString>) -> (Internal, Vec<OsString>) {
+        let which = match words.get(1).and_then(|w| w.to_str()) {
+            Some(WORKER_ARGUMENT) => Internal::Worker,
+            Some(DETACHED_ARGUMENT) => Internal::Detached,
+            _ => return (Internal::No, words),
+        };
+        words.remove(1);
+        (which, words)
+    }
 }
 
 /// Under our own name, a first word that is a subcommand of ours is that.
@@ -40,7 +66,7 @@ fn own_subcommand(words: &[OsString]) -> Option<u8> {
     }
 }
 
-fn exim(line: CommandLine) -> u8 {
+fn exim(line: CommandLine, words: &[OsString], internal: Internal) -> u8 {
     match &line.mode {
         Mode::Help => {
             println!(
@@ -56,8 +82,29 @@ fn exim(line: CommandLine) -> u8 {
         return 1;
     }
     match Program::read(line) {
+        Ok(program) if is_daemon(&program.line) => start_daemon(program, words, &internal),
         Ok(program) => with_configuration(&program),
         Err(code) => code,
+    }
+}
+
+/// `-bd` and kin, and `-q30m` alone: a daemon that only runs the queue.
+fn is_daemon(line: &CommandLine) -> bool {
+    matches!(line.mode, Mode::Daemon { .. }) || line.mode == Mode::QueueRun && line.queue_run.as_ref().is_some_and(|q| q.interval.is_some())
+}
+
+fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8 {
+    if !crate::privilege::is_admin(&program.config) && rustix::process::geteuid().is_root() {
+        eprintln!("exim: Permission denied");
+        return 1;
+    }
+    let foreground = matches!(program.line.mode, Mode::Daemon { foreground: true, .. }) || program.line.verbose;
+    let only_queue = program.line.mode == Mode::QueueRun;
+    match internal {
+        Internal::Worker => start::run_worker(program),
+        Internal::Detached => start::run(program, words, true, only_queue),
+        Internal::No if foreground => start::run(program, words, false, only_queue),
+        Internal::No => start::detach(words),
     }
 }
 
@@ -68,6 +115,15 @@ fn with_configuration(program: &Program) -> u8 {
             println!("Configuration file is {}", program.config.path);
             checked(program)
         }
+        Mode::Receive { .. } => mode::receive::message(program),
+        Mode::Smtp { .. } => mode::receive::smtp(program),
+        Mode::BatchSmtp => mode::receive::batch(program),
+        Mode::HostCheck { host, callouts: false } => mode::receive::host_check(program, host),
+        Mode::QueueRun => program.line.queue_run.as_ref().map_or(1, |run| mode::queue_run::run(program, run)),
+        Mode::ListQueue(listing) => mode::list_queue::list(program, *listing),
+        Mode::CountQueue => mode::list_queue::count(program),
+        Mode::Message(command) => mode::message::run(program, command),
+        Mode::PrintConfig => mode::print_config::run(program),
         Mode::ExpandTest { message: None } => {
             with_context(program, |context| mode::expand_test::run(program, context))
         }

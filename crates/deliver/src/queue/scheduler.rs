@@ -31,7 +31,7 @@ const DUE_MAX: usize = 1_000_000;
 pub struct Scheduler {
     delivery: Mutex<Arc<Delivery>>,
     store: Arc<dyn Store>,
-    submitter: Arc<dyn Submitter>,
+    submitter: Mutex<Arc<dyn Submitter>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -58,10 +58,16 @@ impl Scheduler {
         Arc::new(Scheduler {
             delivery: Mutex::new(delivery),
             store,
-            submitter,
+            submitter: Mutex::new(submitter),
             state: Mutex::default(),
             changed: Condvar::new(),
         })
+    }
+
+    /// Deliveries that start from now on use another configuration.
+    pub fn set_delivery(&self, delivery: Arc<Delivery>, submitter: Arc<dyn Submitter>) {
+        *self.delivery.lock() = delivery;
+        *self.submitter.lock() = submitter;
     }
 
     /// Starts a delivery as soon as a thread is free.
@@ -125,9 +131,10 @@ impl Scheduler {
     /// A panic in one delivery ends that delivery; the message stays.
     fn attempt(&self, claim: Claim, options: AttemptOptions) -> Ended {
         let delivery = Arc::clone(&self.delivery.lock());
+        let submitter = Arc::clone(&self.submitter.lock());
         let id = claim.id();
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            attempt(&delivery, &*self.store, &*self.submitter, claim, options)
+            attempt(&delivery, &*self.store, &*submitter, claim, options)
         }));
         made.unwrap_or_else(|_| {
             delivery.services.log().panic(&format!(
@@ -147,8 +154,9 @@ impl Scheduler {
             state.runs += 1;
         }
         let delivery = Arc::clone(&self.delivery.lock());
+        let submitter = Arc::clone(&self.submitter.lock());
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            run::run(&delivery, &*self.store, &*self.submitter, options, |entry, ended| {
+            run::run(&delivery, &*self.store, &*submitter, options, |entry, ended| {
                 note(&mut self.state.lock(), entry.id, ended)
             });
         }));

@@ -3,4 +3,9 @@
 pub mod address_test;
 pub mod check;
 pub mod expand_test;
+pub mod list_queue;
+pub mod message;
+pub mod print_config;
+pub mod queue_run;
+pub mod receive;
 pub mod version;

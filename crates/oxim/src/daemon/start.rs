@@ -1,0 +1,172 @@
+//! How a daemon comes up: goes into the background, opens its ports, gives up root, and says when it is ready.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use oxim_deliver::agent::Identity;
+use oxim_lang::context::Context;
+use oxim_net::listen::{self, ListenSettings};
+use parking_lot::Mutex;
+
+use super::interfaces::{self, Wanted};
+use super::parent::{self, AskParent};
+use super::pid_file::PidFile;
+use super::worker::{self, Start};
+use crate::assemble::Program;
+
+/// The word that makes a started daemon stay behind in a session of its own; it then tells its starter that it is ready.
+pub const DETACHED_ARGUMENT: &str = "--detached";
+
+/// `-bd`: starts the daemon as another process and waits until it accepts connections.
+pub fn detach(words: &[OsString]) -> u8 {
+    let child = std::env::current_exe().and_then(|program| {
+        Command::new(program).arg(DETACHED_ARGUMENT).args(words).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
+    });
+    let mut ready = [0];
+    match child {
+        Ok(mut child) => match child.stdout.take().map(|mut out| out.read_exact(&mut ready)) {
+            Some(Ok(())) => 0,
+            _ => 1,
+        },
+        Err(error) => {
+            eprintln!("exim: the daemon cannot be started: {error}");
+            1
+        }
+    }
+}
+
+/// Tells the starter, and the service manager, that connections are accepted.
+fn tell_ready(is_detached: bool) {
+    if is_detached {
+        let _ = io::stdout().write_all(b"+").and_then(|()| io::stdout().flush());
+        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+            let _ = rustix::stdio::dup2_stdout(&null);
+            let _ = rustix::stdio::dup2_stderr(&null);
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+fn wanted(program: &Program) -> Wanted {
+    let main = &program.config.main;
+    Wanted {
+        interfaces: main.local_interfaces.clone(),
+        ports: main.daemon_smtp_ports.clone(),
+        command_line: program.line.listen.as_ref().map(|l| String::from_utf8_lossy(l).into_owned()),
+        disable_ipv6: main.disable_ipv6,
+    }
+}
+
+/// The sockets that a service manager passed, or those that the configuration asks for.
+fn listeners(program: &Program) -> Result<Vec<TcpListener>, String> {
+    let passed = listen::passed().map_err(|e| format!("passed sockets: {e}"))?;
+    if !passed.is_empty() {
+        return Ok(passed);
+    }
+    let main = &program.config.main;
+    let settings = ListenSettings { backlog: i32::try_from(main.smtp_connect_backlog).unwrap_or(20), ..ListenSettings::default() };
+    let mut opened = Vec::new();
+    for address in interfaces::addresses(&wanted(program))? {
+        match bind(address, &settings, program) {
+            Ok(listener) => opened.push(listener),
+            // Without IPv6 on this machine the wildcard of IPv4 is all there is.
+            Err(error) if address.ip().is_unspecified() && address.is_ipv6() && error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32) => {}
+            Err(error) => return Err(format!("socket bind() to port {} for address {} failed: {error}: daemon abandoned", address.port(), address.ip())),
+        }
+    }
+    Ok(opened)
+}
+
+/// A port that is still in use is tried again, as often as `daemon_startup_retries` says.
+fn bind(address: SocketAddr, settings: &ListenSettings, program: &Program) -> io::Result<TcpListener> {
+    let main = &program.config.main;
+    let mut left = main.daemon_startup_retries;
+    loop {
+        match listen::bind(address, settings) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && left > 0 => {
+                left -= 1;
+                program.services.log().main(format!("socket bind() to port {} for address {} failed: Address already in use: waiting {}s before trying again ({} more tries)", address.port(), address.ip(), main.daemon_startup_sleep.as_secs(), left + 1));
+                std::thread::sleep(main.daemon_startup_sleep);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// With `-oX` the usual pid file is left alone; `-oP` names one.
+fn pid_file(program: &Program) -> Option<PidFile> {
+    let line = &program.line;
+    let path = match (&line.pid_file, &line.listen) {
+        (Some(path), _) => PathBuf::from(String::from_utf8_lossy(path).into_owned()),
+        (None, Some(_)) => return None,
+        (None, None) => {
+            let mut context = Context::new(Arc::clone(&program.config), Arc::clone(&program.services));
+            let text = program.config.main.pid_file_path.expand(&mut context).map(|t| t.to_string_lossy()).unwrap_or_default();
+            if text.is_empty() { program.services.spool_directory.join("exim-daemon.pid") } else { PathBuf::from(text.replace("%s", "")) }
+        }
+    };
+    match PidFile::write(&path) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            program.services.log().both(format!("pid file {}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// The daemon in the foreground, or as the process that stays behind.
+pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: bool) -> u8 {
+    if is_detached {
+        let _ = nix::unistd::setsid();
+    }
+    let listeners = if only_queue { Ok(Vec::new()) } else { listeners(&program) };
+    let listeners = match listeners {
+        Ok(listeners) => listeners,
+        Err(text) => {
+            program.services.log().main(&text);
+            eprintln!("exim: {text}");
+            return 1;
+        }
+    };
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+    let pid_file = pid_file(&program);
+    program.services.log().main(worker::started_text(&program.line, &addresses));
+    let ready = move || tell_ready(is_detached);
+    if rustix::process::geteuid().is_root() && program.config.main.exim_user != 0 {
+        return parent::run(&program, words, &listeners, ready, pid_file);
+    }
+    worker::run(Start { program, listeners, spawners: worker::own_spawners(), ready: Box::new(ready), pid_file })
+}
+
+/// The worker below a root parent: takes its sockets from standard input and becomes the Exim user before anything else.
+pub fn run_worker(program: Program) -> u8 {
+    let taken = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from).and_then(|socket| {
+        let mut word = [0; 64];
+        let (_, sockets) = super::descriptors::receive(&socket, &mut word)?;
+        let null = std::fs::File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        Ok((socket, sockets.into_iter().map(TcpListener::from).collect::<Vec<_>>()))
+    });
+    let (socket, listeners) = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            eprintln!("exim: the worker got no sockets: {error}");
+            return 1;
+        }
+    };
+    let main = &program.config.main;
+    let identity = Identity { uid: main.exim_user, gid: main.exim_group, groups_of: Some(crate::privilege::login_of(main.exim_user)) };
+    if let Err(error) = identity.assume() {
+        eprintln!("exim: the worker cannot become uid {}: {error}", main.exim_user);
+        return 1;
+    }
+    let socket = Arc::new(Mutex::new(socket));
+    let spawners = Box::new(move || Box::new(AskParent::new(Arc::clone(&socket))) as Box<dyn oxim_deliver::agent::client::Spawner>);
+    worker::run(Start { program, listeners, spawners, ready: Box::new(|| {}), pid_file: None })
+}

@@ -1,0 +1,255 @@
+//! The part of the daemon that does the work: sessions, deliveries, queue runs, reloads. It needs no privilege.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxim_deliver::agent::client::{Reexecute, Spawner};
+use oxim_deliver::queue::scheduler::Scheduler;
+use oxim_deliver::submission::Submitter;
+use oxim_receive::admission::Admission;
+use oxim_receive::reception::Reception;
+use oxim_receive::session;
+use parking_lot::RwLock;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::pid_file::PidFile;
+use crate::args::QueueRun;
+use crate::assemble::Program;
+use crate::control::{self, Control};
+use crate::engine::{Engine, Settings};
+use crate::mode::queue_run;
+
+/// How long sessions and deliveries may go on after SIGTERM.
+const LAST_MINUTE: Duration = Duration::from_secs(10);
+
+/// Makes agents' starters: a worker asks its parent, a process without a parent starts them itself.
+pub type MakeSpawner = Box<dyn Fn() -> Box<dyn Spawner> + Send + Sync>;
+
+/// Starters for a process that may start agents itself.
+#[must_use]
+pub fn own_spawners() -> MakeSpawner {
+    Box::new(|| Box::new(Reexecute))
+}
+
+/// What the worker is given.
+pub struct Start {
+    /// Configuration and command line.
+    pub program: Program,
+    /// Sockets that listen.
+    pub listeners: Vec<TcpListener>,
+    /// Starts delivery agents.
+    pub spawners: MakeSpawner,
+    /// Told when connections are accepted.
+    pub ready: Box<dyn FnOnce() + Send>,
+    /// The pid file, where it is ours to write.
+    pub pid_file: Option<PidFile>,
+}
+
+struct Worker {
+    engine: RwLock<Arc<Engine>>,
+    scheduler: Arc<Scheduler>,
+    admission: Arc<Admission>,
+    spawners: MakeSpawner,
+    line: crate::args::CommandLine,
+}
+
+/// Works until SIGTERM. The exit code is 0 then.
+pub fn run(start: Start) -> u8 {
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("exim: no runtime: {error}");
+            return 1;
+        }
+    };
+    let settings = Settings { has_journal: true, spawner: (start.spawners)(), ..Settings::default() };
+    let engine = match Engine::build(&start.program, runtime.handle(), settings) {
+        Ok(engine) => engine,
+        Err(errors) => {
+            crate::assemble::report(&errors);
+            return 1;
+        }
+    };
+    let code = runtime.block_on(work(start, engine));
+    runtime.shutdown_background();
+    code
+}
+
+async fn work(start: Start, engine: Arc<Engine>) -> u8 {
+    let submitter = Arc::clone(&engine.sink) as Arc<dyn Submitter>;
+    let scheduler = Scheduler::new(Arc::clone(&engine.delivery), Arc::clone(&engine.store), submitter);
+    let _ = engine.sink.scheduler.set(Arc::clone(&scheduler));
+    let worker = Arc::new(Worker {
+        admission: Arc::clone(&engine.reception.admission),
+        engine: RwLock::new(Arc::clone(&engine)),
+        scheduler,
+        spawners: start.spawners,
+        line: start.program.line.clone(),
+    });
+    let (Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()), signal(SignalKind::interrupt())) else {
+        eprintln!("exim: signals cannot be received");
+        return 1;
+    };
+    if let Err(error) = listen(&worker, start.listeners) {
+        engine.services.log().both(format!("listening failed: {error}"));
+        return 1;
+    }
+    let control = Control { store: Arc::clone(&engine.store), users: vec![engine.config.main.exim_user, rustix::process::geteuid().as_raw()] };
+    if let Err(error) = control::serve(&engine.services.spool_directory, control) {
+        engine.services.log().both(format!("the control socket cannot be made: {error}"));
+    }
+    if let Some(run) = start.program.line.queue_run.clone() {
+        tokio::spawn(queue_runs(Arc::clone(&worker), run));
+    }
+    drop(engine);
+    (start.ready)();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&worker),
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop(&worker).await;
+    drop(start.pid_file);
+    0
+}
+
+/// Lets what goes on end, for a while; writes the rest out.
+async fn stop(worker: &Arc<Worker>) {
+    let engine = Arc::clone(&worker.engine.read());
+    let scheduler = Arc::clone(&worker.scheduler);
+    let _ = tokio::task::spawn_blocking(move || scheduler.close(LAST_MINUTE)).await;
+    if let Err(error) = engine.store.flush() {
+        engine.services.log().both(format!("at the end of the daemon the journal could not be written out: {error}"));
+    }
+    if let Some(hints) = engine.services.hints.get() {
+        let _ = hints.flush();
+    }
+}
+
+fn listen(worker: &Arc<Worker>, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(accept(Arc::clone(worker), listener));
+    }
+    Ok(())
+}
+
+async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let Ok(local) = stream.local_addr() else { continue };
+                let reception = Arc::clone(&worker.engine.read().reception);
+                keep_alive(&reception, &stream);
+                let guard = worker.admission.enter(peer.ip().to_canonical());
+                tokio::spawn(session::serve(reception, stream, peer, local, guard));
+            }
+            Err(error) => {
+                // No descriptors left, most likely: those who wait are answered when one is free again.
+                let engine = Arc::clone(&worker.engine.read());
+                engine.services.log().both(format!("accept() failure: {error}"));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+fn keep_alive(reception: &Reception, stream: &tokio::net::TcpStream) {
+    if reception.config.main.smtp_accept_keepalive {
+        let _ = socket2::SockRef::from(&stream.as_fd()).set_keepalive(true);
+    }
+}
+
+/// Starts a queue run at once and then at each interval.
+async fn queue_runs(worker: Arc<Worker>, wanted: QueueRun) {
+    let Some(interval) = wanted.interval else { return };
+    let Ok(options) = queue_run::options(&wanted) else { return };
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        let (worker, options) = (Arc::clone(&worker), options.clone());
+        tokio::task::spawn_blocking(move || {
+            let most = queue_run_max(&worker);
+            worker.scheduler.run(&options, most);
+        });
+    }
+}
+
+fn queue_run_max(worker: &Worker) -> usize {
+    let engine = Arc::clone(&worker.engine.read());
+    let mut context = oxim_lang::context::Context::new(Arc::clone(&engine.config), Arc::clone(&engine.services));
+    let text = engine.config.main.queue_run_max.expand(&mut context).map(|t| t.to_string_lossy()).unwrap_or_default();
+    text.trim().parse().ok().filter(|n| *n > 0).unwrap_or(5)
+}
+
+/// Reads the configuration anew. A faulty one changes nothing; sessions and deliveries that go on keep the old one.
+fn reload(worker: &Arc<Worker>) {
+    let old = Arc::clone(&worker.engine.read());
+    old.services.log().main(format!("pid {}: SIGHUP received: re-exec daemon", std::process::id()));
+    let program = match crate::assemble::read_again(&worker.line) {
+        Ok(program) => program,
+        Err(errors) => {
+            for error in errors.iter().take(1) {
+                old.services.log().both(format!("the new configuration is faulty, the old one stays: {}", error.exim_text()));
+            }
+            return;
+        }
+    };
+    crate::services::surround(&program.config, &program.services, Some(tokio::runtime::Handle::current()));
+    if let Some(hints) = old.services.hints.get() {
+        let _ = program.services.hints.set(Arc::clone(hints));
+    }
+    let settings = Settings { has_journal: true, spawner: (worker.spawners)(), ..Settings::default() };
+    match Engine::with_store(&program, &tokio::runtime::Handle::current(), Arc::clone(&old.store), settings) {
+        Ok(engine) => {
+            let _ = engine.sink.scheduler.set(Arc::clone(&worker.scheduler));
+            worker.scheduler.set_delivery(Arc::clone(&engine.delivery), Arc::clone(&engine.sink) as Arc<dyn Submitter>);
+            started_line(&engine, &worker.line, &[]);
+            *worker.engine.write() = engine;
+        }
+        Err(errors) => {
+            for error in errors.iter().take(1) {
+                old.services.log().both(format!("the new configuration is faulty, the old one stays: {}", error.exim_text()));
+            }
+        }
+    }
+}
+
+/// `exim 4.99 daemon started: pid=1, -q30m, listening for SMTP on port 25 (IPv4)`.
+pub fn started_line(engine: &Engine, line: &crate::args::CommandLine, addresses: &[SocketAddr]) {
+    engine.services.log().main(started_text(line, addresses));
+}
+
+/// The text of the line.
+#[must_use]
+pub fn started_text(line: &crate::args::CommandLine, addresses: &[SocketAddr]) -> String {
+    let queue = match line.queue_run.as_ref().and_then(|q| q.interval) {
+        Some(interval) => format!("-q{}", oxim_base::clock::interval(interval.as_secs())),
+        None => "no queue runs".to_owned(),
+    };
+    let mut text = format!("exim {} daemon started: pid={}, {queue}", crate::mode::version::EXIM_VERSION, std::process::id());
+    if addresses.is_empty() {
+        text.push_str(", not listening for SMTP");
+    } else {
+        let shown: Vec<String> = addresses.iter().map(|a| shown(*a)).collect();
+        text.push_str(&format!(", listening for SMTP on {}", shown.join(" ")));
+    }
+    text
+}
+
+fn shown(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("port {} ({})", address.port(), if address.is_ipv6() { "IPv6" } else { "IPv4" })
+    } else {
+        format!("[{}]:{}", address.ip(), address.port())
+    }
+}
