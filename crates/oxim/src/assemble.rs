@@ -8,7 +8,6 @@ use std::sync::Arc;
 use oxim_base::clock::{Stamp, Zone};
 
 use oxim_deliver::authenticator::AUTHENTICATORS;
-use oxim_deliver::authenticator::AUTHENTICATORS;
 use oxim_deliver::router::ROUTERS;
 use oxim_deliver::transport::TRANSPORTS;
 use oxim_lang::config::{self, Catalogue, Config, ConfigError, ConfigSource, Drivers, rows};
@@ -99,7 +98,8 @@ impl Program {
 /// # Errors
 /// What is wrong with it.
 pub fn read_again(line: &CommandLine) -> Result<Program, Vec<ConfigError>> {
-    config::read(&source(line), &catalogue()).and_then(|config| Program::with_config(line.clone(), Arc::new(config)))
+    config::read(&source(line), &catalogue())
+        .and_then(|config| Program::with_config(line.clone(), Arc::new(config)))
 }
 
 /// Tells the first error in Exim's form.

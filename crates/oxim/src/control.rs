@@ -30,7 +30,9 @@ pub fn flush(spool: &Path) {
         let _ = BufReader::new(socket).read_line(&mut answer);
     }
     if !answer.starts_with("OK") {
-        oxim_base::debug::line(oxim_base::debug::QUEUE_RUN, || format!("the daemon did not write its messages out: {answer}"));
+        oxim_base::debug::line(oxim_base::debug::QUEUE_RUN, || {
+            format!("the daemon did not write its messages out: {answer}")
+        });
     }
 }
 

@@ -13,9 +13,11 @@ use oxim_mail::message_id::{Form, Generator};
 use oxim_receive::admission::Admission;
 use oxim_receive::caller::Caller;
 use oxim_receive::local::{self, ExitStatus, Given, Request};
-use oxim_receive::logs::Logs;
+use oxim_receive::logs::{Logs, Shown};
 use oxim_receive::reception::{Identity, Parts, Reception};
 use oxim_receive::sink::{Queueing, Sink};
+use oxim_receive::wants::Wants;
+use oxim_spool::log::{Log, LogConfig};
 use oxim_spool::store::{Claim, LocalStore, Store};
 use tokio::runtime::{Handle, Runtime};
 
@@ -79,7 +81,11 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong with the configuration or with the spool.
-    pub fn build(program: &Program, runtime: &Handle, settings: Settings) -> Result<Arc<Engine>, Vec<ConfigError>> {
+    pub fn build(
+        program: &Program,
+        runtime: &Handle,
+        settings: Settings,
+    ) -> Result<Arc<Engine>, Vec<ConfigError>> {
         services::surround(&program.config, &program.services, Some(runtime.clone()));
         services::open_hints(&program.config, &program.services, settings.has_journal);
         let store = open_store(program, settings.has_journal)?;
@@ -90,19 +96,28 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong with the configuration.
-    pub fn with_store(program: &Program, runtime: &Handle, store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Engine>, Vec<ConfigError>> {
+    pub fn with_store(
+        program: &Program,
+        runtime: &Handle,
+        store: Arc<dyn Store>,
+        settings: Settings,
+    ) -> Result<Arc<Engine>, Vec<ConfigError>> {
         let (config, shared) = (&program.config, &program.services);
         let agents = Arc::new(Agents::new(settings.spawner));
         let delivery = Arc::new(Delivery::build_with(Arc::clone(config), Arc::clone(shared), agents)?);
-        let sink = Arc::new(MessageSink { engine: OnceLock::new(), line: program.line.clone(), scheduler: OnceLock::new() });
+        let sink = Arc::new(MessageSink {
+            engine: OnceLock::new(),
+            line: program.line.clone(),
+            scheduler: OnceLock::new(),
+        });
         let reception = Reception::build(Parts {
             config: Arc::clone(config),
             services: Arc::clone(shared),
             store: Arc::clone(&store),
             sink: Arc::clone(&sink) as Arc<dyn Sink>,
-            logs: if settings.shows_logs { Logs::Shown(shared.log().selectors()) } else { Logs::Files(Arc::clone(shared.log.get_or_init(|| unreachable_log(shared)))) },
+            logs: if settings.shows_logs { Logs::new(Arc::new(Shown)) } else { Logs::new(log_of(shared)) },
+            wants: Wants::of(shared.log().selectors()),
             resolver: Some(services::resolver(config).blocking(runtime.clone())),
-            mechanisms: crate::mechanisms::of(&delivery),
             identity: identity(),
             admission: Arc::new(Admission::default()),
             ids: Arc::new(ids(config, shared)?),
@@ -110,9 +125,16 @@ impl Engine {
             workers: WORKERS,
             delivery: Arc::clone(&delivery),
         })?;
-        let engine = Arc::new(Engine { config: Arc::clone(config), services: Arc::clone(shared), store, delivery, reception, sink });
+        let engine = Arc::new(Engine {
+            config: Arc::clone(config),
+            services: Arc::clone(shared),
+            store,
+            delivery,
+            reception,
+            sink,
+        });
         let _ = engine.sink.engine.set(Arc::downgrade(&engine));
-        let _ = engine.services.host.set(oxim_receive::host::of(&engine.reception));
+        let _ = engine.services.host.set(crate::host::Door::of(&engine.reception));
         Ok(engine)
     }
 
@@ -123,14 +145,21 @@ impl Engine {
 }
 
 /// The log was set when the services were made.
-fn unreachable_log(services: &Services) -> Arc<oxim_spool::log::Log> {
-    Arc::new(oxim_spool::log::Log::new(oxim_spool::log::LogConfig::new(services.spool_directory.clone())))
+fn log_of(services: &Services) -> Arc<Log> {
+    let _ = services.log();
+    services
+        .log
+        .get()
+        .map(Arc::clone)
+        .unwrap_or_else(|| Arc::new(Log::new(LogConfig::new(services.spool_directory.clone()))))
 }
 
 fn open_store(program: &Program, has_journal: bool) -> Result<Arc<dyn Store>, Vec<ConfigError>> {
     let settings = services::store_config(&program.config, &program.services);
     let opened = if has_journal { LocalStore::journal(settings) } else { LocalStore::direct(settings) };
-    opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|e| vec![ConfigError::bare(format!("spool: {e}"))])
+    opened
+        .map(|store| Arc::new(store) as Arc<dyn Store>)
+        .map_err(|e| vec![ConfigError::bare(format!("spool: {e}"))])
 }
 
 fn identity() -> Identity {
@@ -138,14 +167,18 @@ fn identity() -> Identity {
     Identity { login: privilege::login_of(uid).into_bytes(), uid, gid: rustix::process::getegid().as_raw() }
 }
 
-fn ids(config: &Config, services: &Arc<Services>) -> Result<Generator, Vec<ConfigError>> {
+fn ids(config: &Arc<Config>, services: &Arc<Services>) -> Result<Generator, Vec<ConfigError>> {
     let number = match &config.main.localhost_number {
         None => None,
         Some(template) => {
-            let mut context = Context::new(Arc::clone(services));
-            let text = template.expand(&mut context).map_err(|e| vec![ConfigError::bare(format!("failed to expand localhost_number: {e}"))])?;
+            let mut context = Context::new(Arc::clone(config), Arc::clone(services));
+            let text = template
+                .expand(&mut context)
+                .map_err(|e| vec![ConfigError::bare(format!("failed to expand localhost_number: {e}"))])?;
             let number: Option<u32> = text.as_str().and_then(|t| t.trim().parse().ok());
-            Some(number.ok_or_else(|| vec![ConfigError::bare(format!("localhost_number is not a number: {text}"))])?)
+            Some(number.ok_or_else(|| {
+                vec![ConfigError::bare(format!("localhost_number is not a number: {text}"))]
+            })?)
         }
     };
     let form = if config.main.message_id_form == "short" { Form::Short } else { Form::Long };
@@ -185,7 +218,9 @@ impl Sink for MessageSink {
             let id = claim.id();
             drop(claim);
             if self.deliver_in_background(id.as_str()).is_err() {
-                engine.services.log().main(format!("{id} no process for immediate delivery: the message waits for a queue run"));
+                engine.services.log().main(format!(
+                    "{id} no process for immediate delivery: the message waits for a queue run"
+                ));
             }
             return;
         }
@@ -204,7 +239,10 @@ impl MessageSink {
         use crate::args::{MessageAction, Mode};
         match &self.line.mode {
             Mode::QueueRun => true,
-            Mode::Message(command) => matches!(command.action, MessageAction::Deliver | MessageAction::DeliverForced | MessageAction::GiveUp),
+            Mode::Message(command) => matches!(
+                command.action,
+                MessageAction::Deliver | MessageAction::DeliverForced | MessageAction::GiveUp
+            ),
             _ => self.line.sending.delivery == Some(DeliveryMode::Foreground),
         }
     }
@@ -235,13 +273,26 @@ impl Submitter for MessageSink {
     fn submit(&self, submission: Submission) -> Result<(), String> {
         let engine = self.engine.get().and_then(Weak::upgrade).ok_or("the program is ending")?;
         let main = &engine.config.main;
-        let (uid, gid) = if rustix::process::geteuid().is_root() { (main.exim_user, main.exim_group) } else { (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()) };
-        let caller = Caller::of(&engine.config, nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid), &[], None);
+        let (uid, gid) = if rustix::process::geteuid().is_root() {
+            (main.exim_user, main.exim_group)
+        } else {
+            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+        };
+        let caller = Caller::of(
+            &engine.config,
+            nix::unistd::Uid::from_raw(uid),
+            nix::unistd::Gid::from_raw(gid),
+            &[],
+            None,
+        );
         let request = Request {
             arguments: submission.recipients,
             ignore_dots: true,
             sender: Some(if submission.sender.is_empty() { b"<>".to_vec() } else { submission.sender }),
-            given: Given { message_reference: submission.about.map(|id| id.as_str().as_bytes().to_vec()), ..Given::default() },
+            given: Given {
+                message_reference: submission.about.map(|id| id.as_str().as_bytes().to_vec()),
+                ..Given::default()
+            },
             ..Request::default()
         };
         match local::receive(&engine.reception, Arc::new(caller), &request, submission.text.as_slice()) {

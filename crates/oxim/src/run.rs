@@ -90,7 +90,8 @@ fn exim(line: CommandLine, words: &[OsString], internal: Internal) -> u8 {
 
 /// `-bd` and kin, and `-q30m` alone: a daemon that only runs the queue.
 fn is_daemon(line: &CommandLine) -> bool {
-    matches!(line.mode, Mode::Daemon { .. }) || line.mode == Mode::QueueRun && line.queue_run.as_ref().is_some_and(|q| q.interval.is_some())
+    matches!(line.mode, Mode::Daemon { .. })
+        || line.mode == Mode::QueueRun && line.queue_run.as_ref().is_some_and(|q| q.interval.is_some())
 }
 
 fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8 {
@@ -98,7 +99,8 @@ fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8
         eprintln!("exim: Permission denied");
         return 1;
     }
-    let foreground = matches!(program.line.mode, Mode::Daemon { foreground: true, .. }) || program.line.verbose;
+    let foreground =
+        matches!(program.line.mode, Mode::Daemon { foreground: true, .. }) || program.line.verbose;
     let only_queue = program.line.mode == Mode::QueueRun;
     match internal {
         Internal::Worker => start::run_worker(program),

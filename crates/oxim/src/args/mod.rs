@@ -16,8 +16,8 @@ use std::time::Duration;
 
 pub use message::{MessageAction, MessageCommand};
 pub use mode::Mode;
-pub use origin::{ErrorReport, Origin, Sending};
-pub use queue::{QueueRun, Selection};
+pub use origin::{DeliveryMode, ErrorReport, Origin, Sending};
+pub use queue::{Listing, QueueRun, Selection};
 
 /// Everything that a command line says.
 #[derive(Clone, Debug, Default)]

@@ -47,13 +47,21 @@ impl Spawner for AskParent {
         match (answer.get(..count), sockets.pop()) {
             (Some([1]), Some(agent)) => Ok((UnixStream::from(agent), None)),
             (Some([]), _) => Err(io::ErrorKind::UnexpectedEof.into()),
-            (text, _) => Err(io::Error::other(String::from_utf8_lossy(text.and_then(|t| t.get(1..)).unwrap_or_default()).into_owned())),
+            (text, _) => Err(io::Error::other(
+                String::from_utf8_lossy(text.and_then(|t| t.get(1..)).unwrap_or_default()).into_owned(),
+            )),
         }
     }
 }
 
 /// Runs the parent until SIGTERM. `words` is the daemon's own command line, for the worker.
-pub fn run(program: &Program, words: &[std::ffi::OsString], listeners: &[TcpListener], ready: impl FnOnce() + Send + 'static, pid_file: Option<PidFile>) -> u8 {
+pub fn run(
+    program: &Program,
+    words: &[std::ffi::OsString],
+    listeners: &[TcpListener],
+    ready: impl FnOnce() + Send + 'static,
+    pid_file: Option<PidFile>,
+) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -67,8 +75,15 @@ pub fn run(program: &Program, words: &[std::ffi::OsString], listeners: &[TcpList
     code
 }
 
-async fn supervise(program: &Program, words: &[std::ffi::OsString], listeners: &[TcpListener], ready: impl FnOnce() + Send) -> u8 {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup())) else {
+async fn supervise(
+    program: &Program,
+    words: &[std::ffi::OsString],
+    listeners: &[TcpListener],
+    ready: impl FnOnce() + Send,
+) -> u8 {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
         return 1;
     };
     let log = program.services.log();
@@ -113,7 +128,11 @@ async fn supervise(program: &Program, words: &[std::ffi::OsString], listeners: &
     }
 }
 
-fn start_worker(config: &Arc<Config>, words: &[std::ffi::OsString], listeners: &[TcpListener]) -> io::Result<tokio::process::Child> {
+fn start_worker(
+    config: &Arc<Config>,
+    words: &[std::ffi::OsString],
+    listeners: &[TcpListener],
+) -> io::Result<tokio::process::Child> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(WORKER_ARGUMENT).args(words).current_dir("/");
@@ -138,7 +157,9 @@ fn serve_agents(socket: &UnixStream, never_users: &[u32]) {
         children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
         let identity: Result<Identity, _> = postcard::from_bytes(request.get(..count).unwrap_or_default());
         let answer = match identity {
-            Ok(identity) if never_users.contains(&identity.uid) => Err(format!("uid {} is in never_users", identity.uid)),
+            Ok(identity) if never_users.contains(&identity.uid) => {
+                Err(format!("uid {} is in never_users", identity.uid))
+            }
             Ok(identity) => Reexecute.spawn(&identity).map_err(|e| e.to_string()),
             Err(_) => Err("a request that makes no sense".to_owned()),
         };

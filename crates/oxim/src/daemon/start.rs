@@ -26,7 +26,13 @@ pub const DETACHED_ARGUMENT: &str = "--detached";
 /// `-bd`: starts the daemon as another process and waits until it accepts connections.
 pub fn detach(words: &[OsString]) -> u8 {
     let child = std::env::current_exe().and_then(|program| {
-        Command::new(program).arg(DETACHED_ARGUMENT).args(words).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
+        Command::new(program)
+            .arg(DETACHED_ARGUMENT)
+            .args(words)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
     });
     let mut ready = [0];
     match child {
@@ -70,14 +76,26 @@ fn listeners(program: &Program) -> Result<Vec<TcpListener>, String> {
         return Ok(passed);
     }
     let main = &program.config.main;
-    let settings = ListenSettings { backlog: i32::try_from(main.smtp_connect_backlog).unwrap_or(20), ..ListenSettings::default() };
+    let settings = ListenSettings {
+        backlog: u16::try_from(main.smtp_connect_backlog).unwrap_or(20),
+        ..ListenSettings::default()
+    };
     let mut opened = Vec::new();
     for address in interfaces::addresses(&wanted(program))? {
         match bind(address, &settings, program) {
             Ok(listener) => opened.push(listener),
             // Without IPv6 on this machine the wildcard of IPv4 is all there is.
-            Err(error) if address.ip().is_unspecified() && address.is_ipv6() && error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32) => {}
-            Err(error) => return Err(format!("socket bind() to port {} for address {} failed: {error}: daemon abandoned", address.port(), address.ip())),
+            Err(error)
+                if address.ip().is_unspecified()
+                    && address.is_ipv6()
+                    && error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32) => {}
+            Err(error) => {
+                return Err(format!(
+                    "socket bind() to port {} for address {} failed: {error}: daemon abandoned",
+                    address.port(),
+                    address.ip()
+                ));
+            }
         }
     }
     Ok(opened)
@@ -107,8 +125,18 @@ fn pid_file(program: &Program) -> Option<PidFile> {
         (None, Some(_)) => return None,
         (None, None) => {
             let mut context = Context::new(Arc::clone(&program.config), Arc::clone(&program.services));
-            let text = program.config.main.pid_file_path.expand(&mut context).map(|t| t.to_string_lossy()).unwrap_or_default();
-            if text.is_empty() { program.services.spool_directory.join("exim-daemon.pid") } else { PathBuf::from(text.replace("%s", "")) }
+            let text = program
+                .config
+                .main
+                .pid_file_path
+                .expand(&mut context)
+                .map(|t| t.to_string_lossy())
+                .unwrap_or_default();
+            if text.is_empty() {
+                program.services.spool_directory.join("exim-daemon.pid")
+            } else {
+                PathBuf::from(text.replace("%s", ""))
+            }
         }
     };
     match PidFile::write(&path) {
@@ -141,7 +169,13 @@ pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: 
     if rustix::process::geteuid().is_root() && program.config.main.exim_user != 0 {
         return parent::run(&program, words, &listeners, ready, pid_file);
     }
-    worker::run(Start { program, listeners, spawners: worker::own_spawners(), ready: Box::new(ready), pid_file })
+    worker::run(Start {
+        program,
+        listeners,
+        spawners: worker::own_spawners(),
+        ready: Box::new(ready),
+        pid_file,
+    })
 }
 
 /// The worker below a root parent: takes its sockets from standard input and becomes the Exim user before anything else.
@@ -161,12 +195,18 @@ pub fn run_worker(program: Program) -> u8 {
         }
     };
     let main = &program.config.main;
-    let identity = Identity { uid: main.exim_user, gid: main.exim_group, groups_of: Some(crate::privilege::login_of(main.exim_user)) };
+    let identity = Identity {
+        uid: main.exim_user,
+        gid: main.exim_group,
+        groups_of: Some(crate::privilege::login_of(main.exim_user)),
+    };
     if let Err(error) = identity.assume() {
         eprintln!("exim: the worker cannot become uid {}: {error}", main.exim_user);
         return 1;
     }
     let socket = Arc::new(Mutex::new(socket));
-    let spawners = Box::new(move || Box::new(AskParent::new(Arc::clone(&socket))) as Box<dyn oxim_deliver::agent::client::Spawner>);
+    let spawners = Box::new(move || {
+        Box::new(AskParent::new(Arc::clone(&socket))) as Box<dyn oxim_deliver::agent::client::Spawner>
+    });
     worker::run(Start { program, listeners, spawners, ready: Box::new(|| {}), pid_file: None })
 }

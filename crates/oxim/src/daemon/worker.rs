@@ -90,7 +90,9 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         spawners: start.spawners,
         line: start.program.line.clone(),
     });
-    let (Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::hangup()), signal(SignalKind::interrupt()))
+    else {
         eprintln!("exim: signals cannot be received");
         return 1;
     };
@@ -98,7 +100,10 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         engine.services.log().both(format!("listening failed: {error}"));
         return 1;
     }
-    let control = Control { store: Arc::clone(&engine.store), users: vec![engine.config.main.exim_user, rustix::process::geteuid().as_raw()] };
+    let control = Control {
+        store: Arc::clone(&engine.store),
+        users: vec![engine.config.main.exim_user, rustix::process::geteuid().as_raw()],
+    };
     if let Err(error) = control::serve(&engine.services.spool_directory, control) {
         engine.services.log().both(format!("the control socket cannot be made: {error}"));
     }
@@ -126,7 +131,10 @@ async fn stop(worker: &Arc<Worker>) {
     let scheduler = Arc::clone(&worker.scheduler);
     let _ = tokio::task::spawn_blocking(move || scheduler.close(LAST_MINUTE)).await;
     if let Err(error) = engine.store.flush() {
-        engine.services.log().both(format!("at the end of the daemon the journal could not be written out: {error}"));
+        engine
+            .services
+            .log()
+            .both(format!("at the end of the daemon the journal could not be written out: {error}"));
     }
     if let Some(hints) = engine.services.hints.get() {
         let _ = hints.flush();
@@ -186,8 +194,15 @@ async fn queue_runs(worker: Arc<Worker>, wanted: QueueRun) {
 
 fn queue_run_max(worker: &Worker) -> usize {
     let engine = Arc::clone(&worker.engine.read());
-    let mut context = oxim_lang::context::Context::new(Arc::clone(&engine.config), Arc::clone(&engine.services));
-    let text = engine.config.main.queue_run_max.expand(&mut context).map(|t| t.to_string_lossy()).unwrap_or_default();
+    let mut context =
+        oxim_lang::context::Context::new(Arc::clone(&engine.config), Arc::clone(&engine.services));
+    let text = engine
+        .config
+        .main
+        .queue_run_max
+        .expand(&mut context)
+        .map(|t| t.to_string_lossy())
+        .unwrap_or_default();
     text.trim().parse().ok().filter(|n| *n > 0).unwrap_or(5)
 }
 
@@ -199,7 +214,10 @@ fn reload(worker: &Arc<Worker>) {
         Ok(program) => program,
         Err(errors) => {
             for error in errors.iter().take(1) {
-                old.services.log().both(format!("the new configuration is faulty, the old one stays: {}", error.exim_text()));
+                old.services.log().both(format!(
+                    "the new configuration is faulty, the old one stays: {}",
+                    error.exim_text()
+                ));
             }
             return;
         }
@@ -212,13 +230,18 @@ fn reload(worker: &Arc<Worker>) {
     match Engine::with_store(&program, &tokio::runtime::Handle::current(), Arc::clone(&old.store), settings) {
         Ok(engine) => {
             let _ = engine.sink.scheduler.set(Arc::clone(&worker.scheduler));
-            worker.scheduler.set_delivery(Arc::clone(&engine.delivery), Arc::clone(&engine.sink) as Arc<dyn Submitter>);
+            worker
+                .scheduler
+                .set_delivery(Arc::clone(&engine.delivery), Arc::clone(&engine.sink) as Arc<dyn Submitter>);
             started_line(&engine, &worker.line, &[]);
             *worker.engine.write() = engine;
         }
         Err(errors) => {
             for error in errors.iter().take(1) {
-                old.services.log().both(format!("the new configuration is faulty, the old one stays: {}", error.exim_text()));
+                old.services.log().both(format!(
+                    "the new configuration is faulty, the old one stays: {}",
+                    error.exim_text()
+                ));
             }
         }
     }
@@ -236,7 +259,11 @@ pub fn started_text(line: &crate::args::CommandLine, addresses: &[SocketAddr]) -
         Some(interval) => format!("-q{}", oxim_base::clock::interval(interval.as_secs())),
         None => "no queue runs".to_owned(),
     };
-    let mut text = format!("exim {} daemon started: pid={}, {queue}", crate::mode::version::EXIM_VERSION, std::process::id());
+    let mut text = format!(
+        "exim {} daemon started: pid={}, {queue}",
+        crate::mode::version::EXIM_VERSION,
+        std::process::id()
+    );
     if addresses.is_empty() {
         text.push_str(", not listening for SMTP");
     } else {

@@ -55,7 +55,11 @@ pub fn list(program: &Program, listing: Listing) -> u8 {
     let now = Stamp::now().seconds;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for entry in &entries {
-        let shown = if listing.ids_only { writeln!(out, "{}", entry.id).map(|()| true) } else { show(&mut out, entry, listing, now) };
+        let shown = if listing.ids_only {
+            writeln!(out, "{}", entry.id).map(|()| true)
+        } else {
+            show(&mut out, entry, listing, now)
+        };
         if shown.is_err() {
             return 1;
         }
@@ -75,7 +79,13 @@ fn show(out: &mut dyn Write, entry: &QueueEntry, listing: Listing, now: i64) -> 
     let message = &details.message;
     let age = age(now.saturating_sub(message.received.seconds));
     let frozen = if message.frozen.is_some() { " *** frozen ***" } else { "" };
-    writeln!(out, "{age} {} {} <{}>{frozen}", size(details.size), entry.id, String::from_utf8_lossy(&message.sender))?;
+    writeln!(
+        out,
+        "{age} {} {} <{}>{frozen}",
+        size(details.size),
+        entry.id,
+        String::from_utf8_lossy(&message.sender)
+    )?;
     for (address, is_done) in details.recipients() {
         if is_done && listing.undelivered_only {
             continue;
@@ -120,7 +130,10 @@ mod tests {
 
     #[test]
     fn ages_and_sizes_keep_their_columns() {
-        assert_eq!((age(0), age(5_400), age(7_200), age(300_000)), (" 0m".into(), "90m".into(), " 2h".into(), " 3d".into()));
+        assert_eq!(
+            (age(0), age(5_400), age(7_200), age(300_000)),
+            (" 0m".into(), "90m".into(), " 2h".into(), " 3d".into())
+        );
         assert_eq!(size(206), "  206");
         assert_eq!(size(2_048), " 2.0K");
         assert_eq!(size(20_480), "  20K");

@@ -62,7 +62,10 @@ fn deliver(program: &Program, command: &MessageCommand) -> u8 {
             Ok(claim) => {
                 let _: Ended = engine.attempt(claim, options);
             }
-            Err(ClaimError::Busy) => engine.services.log().main(format!("{id} Spool file is locked (another process is handling this message)")),
+            Err(ClaimError::Busy) => engine
+                .services
+                .log()
+                .main(format!("{id} Spool file is locked (another process is handling this message)")),
             Err(ClaimError::Gone) => engine.services.log().main(format!("{id} Spool file {id}-D not found")),
             Err(error) => engine.services.log().both(format!("{id} {error}")),
         }
@@ -96,7 +99,10 @@ impl Work<'_> {
             MessageAction::Thaw => self.each(&command.words, Work::thaw),
             MessageAction::MarkAllDelivered => self.each(&command.words, Work::mark_all),
             MessageAction::Remove => self.each(&command.words, Work::remove),
-            MessageAction::Set | MessageAction::Deliver | MessageAction::DeliverForced | MessageAction::GiveUp => {
+            MessageAction::Set
+            | MessageAction::Deliver
+            | MessageAction::DeliverForced
+            | MessageAction::GiveUp => {
                 eprintln!("exim: -Mset is only for use with -be");
                 1
             }
@@ -158,7 +164,11 @@ impl Work<'_> {
     }
 
     fn qualified(&self, word: &[u8]) -> Vec<u8> {
-        if word.contains(&b'@') || word.is_empty() { word.to_vec() } else { [word, b"@", self.program.config.main.qualify_recipient.as_bytes()].concat() }
+        if word.contains(&b'@') || word.is_empty() {
+            word.to_vec()
+        } else {
+            [word, b"@", self.program.config.main.qualify_recipient.as_bytes()].concat()
+        }
     }
 
     fn add_recipients(&self, id: &[u8], words: &[Vec<u8>]) -> u8 {
@@ -167,7 +177,10 @@ impl Work<'_> {
         match admin::add_recipients(self.store, &id, &addresses) {
             Ok(claim) => {
                 for address in &addresses {
-                    self.log_both(&claim, &format!("recipient <{}> added by {}", String::from_utf8_lossy(address), self.who));
+                    self.log_both(
+                        &claim,
+                        &format!("recipient <{}> added by {}", String::from_utf8_lossy(address), self.who),
+                    );
                 }
                 u8::from(!Self::modified(&id))
             }
@@ -180,7 +193,14 @@ impl Work<'_> {
         let sender = if sender == b"<>" { Vec::new() } else { self.qualified(sender) };
         match admin::set_sender(self.store, &id, &sender) {
             Ok(claim) => {
-                self.log_both(&claim, &format!("sender address changed to <{}> by {}", String::from_utf8_lossy(&sender), self.who));
+                self.log_both(
+                    &claim,
+                    &format!(
+                        "sender address changed to <{}> by {}",
+                        String::from_utf8_lossy(&sender),
+                        self.who
+                    ),
+                );
                 u8::from(!Self::modified(&id))
             }
             Err(error) => u8::from(!self.trouble(&id, &error)),
@@ -189,7 +209,10 @@ impl Work<'_> {
 
     fn log_marked<'a>(&self, claim: &Claim, addresses: impl Iterator<Item = &'a Vec<u8>>) {
         for address in addresses {
-            self.log_both(claim, &format!("address <{}> marked delivered by {}", String::from_utf8_lossy(address), self.who));
+            self.log_both(
+                claim,
+                &format!("address <{}> marked delivered by {}", String::from_utf8_lossy(address), self.who),
+            );
         }
     }
 
@@ -218,7 +241,10 @@ impl Work<'_> {
     fn move_to(&self, id: &MessageId, queue: &[u8]) -> bool {
         match admin::set_queue(self.store, id, queue) {
             Ok(claim) => {
-                self.log_both(&claim, &format!("moved from queue '' to '{}' by {}", String::from_utf8_lossy(queue), self.who));
+                self.log_both(
+                    &claim,
+                    &format!("moved from queue '' to '{}' by {}", String::from_utf8_lossy(queue), self.who),
+                );
                 Self::modified(id)
             }
             Err(error) => self.trouble(id, &error),
@@ -259,7 +285,10 @@ impl Work<'_> {
         match self.store.read_part(&id, part) {
             Ok(mut reader) => u8::from(io::copy(&mut reader, &mut io::stdout().lock()).is_err()),
             Err(ClaimError::Gone) => {
-                println!("Failed to open {} file for {id}{suffix}: No such file or directory", if part == Part::Log { "message log" } else { "input" });
+                println!(
+                    "Failed to open {} file for {id}{suffix}: No such file or directory",
+                    if part == Part::Log { "message log" } else { "input" }
+                );
                 1
             }
             Err(error) => {
@@ -278,7 +307,9 @@ impl Work<'_> {
                 for header in claim.message().headers.iter_live() {
                     written = written.and_then(|()| out.write_all(&header.text));
                 }
-                let written = written.and_then(|()| out.write_all(b"\n")).and_then(|()| io::copy(&mut claim.body().reader(), &mut out));
+                let written = written
+                    .and_then(|()| out.write_all(b"\n"))
+                    .and_then(|()| io::copy(&mut claim.body().reader(), &mut out));
                 u8::from(written.is_err())
             }
             Err(_) => {

@@ -2,16 +2,25 @@
 
 use std::io::Write;
 
-use oxim_lang::config::print::{self, Manner};
+use oxim_lang::config::print::{self, Manner, Refused};
 
 use crate::assemble::Program;
 
 /// Prints what the arguments name, or the whole main section. The exit code is 1 if something is not known.
 pub fn run(program: &Program) -> u8 {
-    let words: Vec<String> = program.line.arguments.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
-    let manner = Manner { is_bare: program.line.no_names, is_admin: crate::privilege::is_admin(&program.config) };
+    let words: Vec<String> =
+        program.line.arguments.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
+    let manner =
+        Manner { is_bare: program.line.no_names, is_admin: crate::privilege::is_admin(&program.config) };
     let environment: Vec<(String, String)> = std::env::vars().collect();
-    let (text, found) = print::print(&program.config, &words, manner, &environment);
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    u8::from(!found)
+    match print::print(&program.config, &words, manner, &environment) {
+        Ok((text, found)) => {
+            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+            u8::from(!found)
+        }
+        Err(Refused::NotAdmin) => {
+            eprintln!("exim: permission denied");
+            1
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `-q…`, `-R`, `-S`: one queue run by this process.
 
-use oxim_deliver::queue::run::{RunOptions, Selection, run as run_queue};
 use oxim_deliver::queue::AttemptOptions;
+use oxim_deliver::queue::run::{RunOptions, Selection, run as run_queue};
 
 use crate::args::QueueRun;
 use crate::assemble::{self, Program};
@@ -12,9 +12,17 @@ use crate::engine::{Engine, Settings, small_runtime};
 /// # Errors
 /// A faulty regular expression.
 pub fn options(run: &QueueRun) -> Result<RunOptions, String> {
-    let selection = |chosen: &Option<crate::args::Selection>| chosen.as_ref().map(|s| Selection::new(&s.text, s.is_regex)).transpose();
+    let selection = |chosen: &Option<crate::args::Selection>| {
+        chosen.as_ref().map(|s| Selection::new(&s.text, s.is_regex)).transpose()
+    };
     Ok(RunOptions {
-        attempt: AttemptOptions { force: run.force, force_frozen: run.force_frozen, local_only: run.local_only, queue_running: true, ..AttemptOptions::default() },
+        attempt: AttemptOptions {
+            force: run.force,
+            force_frozen: run.force_frozen,
+            local_only: run.local_only,
+            queue_running: true,
+            ..AttemptOptions::default()
+        },
         first_only: run.first_only,
         queue_name: run.queue_name.clone(),
         start: run.start.clone(),
@@ -28,7 +36,13 @@ pub fn options(run: &QueueRun) -> Result<RunOptions, String> {
 /// What the log shows behind `pid=`.
 fn label(run: &QueueRun) -> String {
     let mut letters = String::new();
-    for (is_set, letter) in [(run.two_stage, "q"), (run.first_only, "i"), (run.force, "f"), (run.force_frozen, "f"), (run.local_only, "l")] {
+    for (is_set, letter) in [
+        (run.two_stage, "q"),
+        (run.first_only, "i"),
+        (run.force, "f"),
+        (run.force_frozen, "f"),
+        (run.local_only, "l"),
+    ] {
         if is_set {
             letters.push_str(letter);
         }

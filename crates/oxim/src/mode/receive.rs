@@ -15,10 +15,11 @@ fn engine(program: &Program, shows_logs: bool) -> Result<(tokio::runtime::Runtim
         eprintln!("exim: no runtime: {error}");
         1
     })?;
-    let engine = Engine::build(program, runtime.handle(), Settings { shows_logs, ..Settings::default() }).map_err(|errors| {
-        assemble::report(&errors);
-        1
-    })?;
+    let engine = Engine::build(program, runtime.handle(), Settings { shows_logs, ..Settings::default() })
+        .map_err(|errors| {
+            assemble::report(&errors);
+            1
+        })?;
     Ok((runtime, engine))
 }
 
@@ -102,7 +103,12 @@ pub fn smtp(program: &Program) -> u8 {
     let reception = Arc::clone(&engine.reception);
     let done = match dialogue::inetd_endpoints() {
         Some((peer, local)) => runtime.block_on(dialogue::inetd(reception, peer, local)),
-        None => runtime.block_on(dialogue::local(reception, caller, &given, program.line.sending.allow_unqualified)),
+        None => runtime.block_on(dialogue::local(
+            reception,
+            caller,
+            &given,
+            program.line.sending.allow_unqualified,
+        )),
     };
     runtime.shutdown_background();
     u8::from(done.is_err())
@@ -119,7 +125,13 @@ pub fn batch(program: &Program) -> u8 {
         Err(code) => return code,
     };
     let caller = Arc::new(Caller::current(&program.config, program.line.origin.full_name.as_deref()));
-    let status = batch::receive(&engine.reception, &caller, &given, program.line.sending.allow_unqualified, std::io::stdin().lock());
+    let status = batch::receive(
+        &engine.reception,
+        &caller,
+        &given,
+        program.line.sending.allow_unqualified,
+        std::io::stdin().lock(),
+    );
     runtime.shutdown_background();
     status.0
 }
@@ -138,7 +150,11 @@ pub fn host_check(program: &Program, host: &[u8]) -> u8 {
         Ok(parts) => parts,
         Err(code) => return code,
     };
-    let done = runtime.block_on(dialogue::pretended(Arc::clone(&engine.reception), SocketAddr::new(ip, port), &given));
+    let done = runtime.block_on(dialogue::pretended(
+        Arc::clone(&engine.reception),
+        SocketAddr::new(ip, port),
+        &given,
+    ));
     runtime.shutdown_background();
     u8::from(done.is_err())
 }
