@@ -47,6 +47,7 @@ pub fn greet(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) 
     let hosts = &reception.settings.hosts;
     let context = &mut talk.scene.context;
     talk.log_connection = hosts.connection_nolog.is_unset() || !hosts.connection_nolog.matches(context);
+    talk.may_send_from_line = reception.settings.ignore_fromline_local;
     log_connection(reception, talk, crowd);
     if !talk.is_local()
         && let Some(reply) = remote(reception, talk, crowd)
@@ -163,6 +164,8 @@ fn remote(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> 
     }
     talk.helo_required = hosts.require_helo.matches(&mut talk.scene.context);
     talk.is_rate_limited = hosts.ratelimit.matches(&mut talk.scene.context);
+    talk.limits_nonmail = hosts.max_nonmail.matches(&mut talk.scene.context);
+    talk.may_send_from_line = hosts.ignore_fromline.matches(&mut talk.scene.context);
     if let Some(crowd) = crowd
         && let Some(reply) = reserved(reception, talk, crowd)
     {

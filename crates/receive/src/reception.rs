@@ -201,7 +201,10 @@ fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery) -> Blocking {
             || blocks(&settings.max_per_host)
             || blocks(&settings.active_hostname),
         helo: settings.hosts.helo_may_block() || acls.may_block(Phase::Helo),
-        mail: rewrites || acls.may_block(Phase::Mail) || acls.may_block(Phase::MailAuth),
+        mail: rewrites
+            || acls.may_block(Phase::Mail)
+            || acls.may_block(Phase::MailAuth)
+            || delivery.authenticators.iter().any(|a| blocks(&a.mail_auth_condition)),
         rcpt: rewrites || acls.may_block(Phase::Rcpt),
         data: rewrites
             || acls.may_block(Phase::Data)

@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use oxim_lang::context::Context;
 use oxim_mail::smtp::dot::Framing;
-use oxim_net::tls::TlsFacts;
-use oxim_net::tls::server as tls_server;
 use tokio::net::TcpStream;
 
 use crate::acceptance::{self, Ready};
@@ -27,9 +25,6 @@ use crate::ending;
 use crate::reception::Reception;
 use crate::reply::Reply;
 use crate::talk::{BodySource, Chunking, Progress, Talk, Then};
-
-/// How long a TLS handshake may take where no other limit is set.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Whether the session goes on after a command.
 enum Flow {
@@ -65,7 +60,7 @@ pub async fn serve(
     local: SocketAddr,
     guard: Guard,
 ) {
-    let _ = stream.set_nodelay(true);
+    let _ = stream.set_nodelay(reception.config.main.tcp_nodelay);
     let mut context = reception.context();
     set_endpoints(&mut context, peer, local);
     let crowd = Crowd::from(&guard);
@@ -337,15 +332,14 @@ impl Session {
             Phase::Helo => self.reception.blocking.helo,
             Phase::Connect => self.reception.blocking.connect,
             Phase::Data => self.reception.blocking.data,
+            Phase::Mail | Phase::MailAuth => self.reception.blocking.mail,
+            Phase::Rcpt => self.reception.blocking.rcpt,
             Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Auth => true,
-            Phase::Rcpt
-            | Phase::Mail
-            | Phase::Predata
+            Phase::Predata
             | Phase::Mime
             | Phase::Dkim
             | Phase::Prdr
             | Phase::NotSmtp
-            | Phase::MailAuth
             | Phase::NotSmtpMime
             | Phase::NotSmtpStart
             | Phase::NotQuit
@@ -423,13 +417,7 @@ impl Session {
     fn incoming(&mut self, framing: Framing) -> Incoming {
         let reception = Arc::clone(&self.reception);
         let talk = self.talk_mut();
-        let settings = &reception.settings;
-        let may_have_from_line = if talk.is_local() {
-            settings.ignore_fromline_local
-        } else {
-            settings.hosts.ignore_fromline.matches(&mut talk.scene.context)
-        };
-        let from_line = if may_have_from_line { reception.from_line.clone() } else { None };
+        let from_line = if talk.may_send_from_line { reception.from_line.clone() } else { None };
         Incoming::new(&reception, framing, talk.size_limit, from_line)
     }
 
@@ -518,77 +506,6 @@ impl Session {
         progress.ok_or(Flow::Close(None))
     }
 
-    /// Starts TLS, after the reply if there is one. False: the connection is of no further use.
-    async fn start_tls(&mut self, reply: Option<Reply>) -> bool {
-        let ready = self.on_talk(true, |r, talk| match &r.tls {
-            Some(tls) => tls.ready(&mut talk.scene.context),
-            None => Err("TLS is not configured".to_owned()),
-        });
-        let Some(ready) = ready.await else { return false };
-        let server = match ready {
-            Ok(server) => server,
-            Err(reason) => {
-                self.reception.logs.panic(&format!("TLS currently unavailable: {reason}"));
-                if reply.is_some() {
-                    Reply::fixed(454, "TLS currently unavailable").write(self.channel.output());
-                }
-                return reply.is_some();
-            }
-        };
-        if let Some(reply) = reply {
-            reply.write(self.channel.output());
-            self.channel.flush(self.timeout()).await;
-        }
-        // What came in the clear behind the command must not be taken for something said under TLS.
-        if !self.channel.pending().is_empty() {
-            self.tls_failed("input was sent in the clear after STARTTLS");
-            return false;
-        }
-        match self.handshake(server).await {
-            Ok(facts) => {
-                let talk = self.talk_mut();
-                command::tls_started(talk, facts);
-                true
-            }
-            Err(reason) => {
-                self.tls_failed(&reason);
-                false
-            }
-        }
-    }
-
-    fn tls_failed(&mut self, reason: &str) {
-        let reception = Arc::clone(&self.reception);
-        command::tls_failed(&reception, self.talk_mut(), reason);
-    }
-
-    /// The handshake itself; the certificate may depend on the name that the client asks for.
-    async fn handshake(&mut self, mut server: Arc<tls_server::ServerTls>) -> Result<TlsFacts, String> {
-        let Some(tls) = &self.reception.tls else { return Err("TLS is not configured".to_owned()) };
-        let depends = tls.depends_on_name;
-        let timeout = self.timeout().unwrap_or(HANDSHAKE_TIMEOUT);
-        let nothing: Box<dyn Wire> = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
-        let wire = std::mem::replace(&mut self.channel, Channel::new(nothing)).into_wire();
-        let hello = tls_server::begin(wire, timeout).await.map_err(|error| error.to_string())?;
-        if let Some(name) = hello.sni().filter(|_| depends) {
-            let ready = self
-                .on_talk(true, move |r, talk| {
-                    talk.scene.context.connection.tls =
-                        Some(TlsFacts { sni: Some(name), ..TlsFacts::default() });
-                    let ready = r.tls.as_ref().map(|tls| tls.ready(&mut talk.scene.context));
-                    talk.scene.context.connection.tls = None;
-                    ready
-                })
-                .await;
-            if let Some(Some(ready)) = ready {
-                server = ready?;
-            }
-        }
-        let (stream, facts) = hello.accept(&server).await.map_err(|error| error.to_string())?;
-        self.channel = Channel::new(Box::new(stream));
-        Ok(facts)
-    }
-
     /// The end of the session: the not-QUIT ACL, the last reply, the last log lines.
     async fn end(&mut self, last: Option<Reply>) {
         let mut last = last;
@@ -645,5 +562,6 @@ fn internal_error() -> Reply {
     Reply::fixed(421, "Temporary local problem - please try later").closing()
 }
 
+mod start_tls;
 #[cfg(test)]
 mod tests;

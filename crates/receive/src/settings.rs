@@ -94,6 +94,9 @@ impl HostRules {
             &self.pipelining_connect,
             &self.reserve,
             &self.require_helo,
+            &self.ratelimit,
+            &self.max_nonmail,
+            &self.ignore_fromline,
         ];
         // host_lookup asks the DNS whenever it matches.
         !self.lookup.is_unset() || rules.iter().any(|rule| rule.may_block())

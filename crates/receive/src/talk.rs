@@ -192,8 +192,10 @@ pub struct Talk {
     pub allow_unqualified_recipient: bool,
     /// Whether connection lines are logged for this host.
     pub log_connection: bool,
-    /// Whether `smtp_accept_max_nonmail` applies; found out when first needed.
-    pub limit_nonmail: Option<bool>,
+    /// Whether `smtp_accept_max_nonmail` applies.
+    pub limits_nonmail: bool,
+    /// Whether the client may send a "From " line.
+    pub may_send_from_line: bool,
     /// `smtp_receive_timeout`, expanded for this connection; None: for ever.
     pub timeout: Option<Duration>,
     /// Whether `smtp_ratelimit_hosts` matches.
@@ -246,7 +248,8 @@ impl Talk {
             allow_unqualified_sender: is_local,
             allow_unqualified_recipient: is_local,
             log_connection: true,
-            limit_nonmail: None,
+            limits_nonmail: false,
+            may_send_from_line: false,
             timeout: Some(Duration::from_secs(300)),
             is_rate_limited: false,
             size_limit: 0,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use oxim_deliver::authenticator::AUTHENTICATORS;
 use oxim_deliver::delivery::Delivery;
 use oxim_lang::config::{self, Catalogue, Drivers};
 use oxim_lang::context::Services;
@@ -119,7 +120,11 @@ fn build(text: &str, selectors: &str) -> Place {
         directory.path().display()
     );
     let none = || Drivers { generic: &[], drivers: Vec::new() };
-    let catalogue = Catalogue { routers: none(), transports: none(), authenticators: none() };
+    let authenticators = Drivers {
+        generic: config::rows::AUTH_GENERIC,
+        drivers: AUTHENTICATORS.iter().map(|kind| &kind.row).collect(),
+    };
+    let catalogue = Catalogue { routers: none(), transports: none(), authenticators };
     let config = Arc::new(config::read_bytes("/test", text.as_bytes(), &[], &catalogue).unwrap());
     let services = Arc::new(Services { zone: oxim_base::clock::Zone::Utc, ..Services::default() });
     let _ = services.version.set("4.96".to_owned());

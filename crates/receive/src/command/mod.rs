@@ -264,15 +264,7 @@ fn count_nonmail(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb) -> Opt
         return None;
     }
     talk.counts.nonmail = talk.counts.nonmail.saturating_add(1);
-    if talk.is_local() || talk.counts.nonmail <= reception.settings.limits.nonmail_max {
-        return None;
-    }
-    let applies = match talk.limit_nonmail {
-        Some(applies) => applies,
-        None => reception.settings.hosts.max_nonmail.matches(&mut talk.scene.context),
-    };
-    talk.limit_nonmail = Some(applies);
-    if !applies {
+    if !talk.limits_nonmail || talk.counts.nonmail <= reception.settings.limits.nonmail_max {
         return None;
     }
     let line = format!(

@@ -56,5 +56,9 @@ pub(crate) fn after_handshake(talk: &mut Talk, facts: TlsFacts) {
 pub(crate) fn after_failure(reception: &Reception, talk: &mut Talk, reason: &str) {
     let client = log_line::client(reception, talk, false);
     reception.logs.main(&format!("TLS error on connection from {client} {reason}"));
+    if reception.wants.smtp_connection && talk.log_connection {
+        let connection = log_line::connection(reception, talk);
+        reception.logs.main(&format!("{connection} closed by EOF"));
+    }
     super::set_end_reason(talk, "tls-failed");
 }

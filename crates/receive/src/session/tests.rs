@@ -605,6 +605,116 @@ fn an_idle_session_is_small() {
     assert!(task < 2 * 1024, "task: {task} bytes");
 }
 
+const PLAINTEXT: &str = "begin authenticators\npl:\n driver = plaintext\n public_name = PLAIN\n server_prompts = :\n \
+    server_condition = ${if eq{$auth3}{secret}}\n server_set_id = $auth2\n";
+
+#[tokio::test]
+async fn authentication() {
+    let place = place(&format!("acl_smtp_rcpt = accept\n{PLAINTEXT}"));
+    let mut client = connect(&place);
+    play(
+        &mut client,
+        &[
+            GREETED,
+            ("EHLO client.ex\r\n", "250-*"),
+            ("AUTH FOO\r\n", "504 FOO authentication mechanism not supported"),
+            ("AUTH PLAIN %%%\r\n", "501 Invalid base64 data"),
+            ("AUTH PLAIN\r\n", "334 "),
+        ]
+        .map(|(sent, expected)| (sent, expected.trim_end())),
+    )
+    .await;
+    play(
+        &mut client,
+        &[
+            ("*\r\n", "501 Authentication cancelled"),
+            // NUL u NUL wrong
+            ("AUTH PLAIN AHUAd3Jvbmc=\r\n", "535 Incorrect authentication data"),
+            MAIL,
+            ("AUTH PLAIN AHUAc2VjcmV0\r\n", "503 not permitted in mail transaction"),
+            ("RSET\r\n", "250 Reset OK"),
+            // NUL u NUL secret
+            ("AUTH PLAIN AHUAc2VjcmV0\r\n", "235 Authentication succeeded"),
+            ("AUTH PLAIN AHUAc2VjcmV0\r\n", "503 already authenticated"),
+            ("MAIL FROM:<a@b.ex> AUTH=foo@bar\r\n", "250 OK"),
+            RCPT,
+            DATA,
+            ("A: b\r\n\r\n.\r\n", "250 OK id=*"),
+        ],
+    )
+    .await;
+    let log = place.main_log();
+    assert_eq!(log[0], "pl authenticator failed for (client.ex) [192.0.2.1]: 501 Invalid base64 data");
+    assert_eq!(log[1], "pl authenticator failed for (client.ex) [192.0.2.1]: 501 Authentication cancelled");
+    assert_eq!(
+        log[2],
+        "pl authenticator failed for (client.ex) [192.0.2.1]: 535 Incorrect authentication data (set_id=u)"
+    );
+    assert!(log[3].contains(" P=esmtpa A=pl:u S="), "{}", log[3]);
+    let accepted = place.accepted.0.lock();
+    assert_eq!(accepted[0].0.message().auth_sender.as_deref(), Some(b"foo@bar".as_slice()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_under_tls_over_a_real_socket() {
+    use std::io::{Read, Write};
+
+    let place = place_with(&format!("acl_smtp_rcpt = accept\n{PLAINTEXT}"), "+tls_sni +smtp_connection");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let reception = Arc::clone(&place.reception);
+    let server = tokio::spawn(async move {
+        let (stream, peer) = listener.accept().await.unwrap();
+        let guard = reception.admission.enter(peer.ip());
+        serve(Arc::clone(&reception), stream, peer, address, guard).await;
+        reception.admission.open()
+    });
+    let client = tokio::task::spawn_blocking(move || {
+        let mut plain = std::net::TcpStream::connect(address).unwrap();
+        plain.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut buffer = [0; 4096];
+        for sent in ["", "EHLO client.ex\r\n", "STARTTLS\r\n"] {
+            plain.write_all(sent.as_bytes()).unwrap();
+            let _ = plain.read(&mut buffer).unwrap();
+        }
+        let policy = oxim_net::tls::client::ClientPolicy::default();
+        let (mut tls, _) = oxim_net::tls::client::connect(plain, Some("sni.ex"), &policy).unwrap();
+        let mut replies = String::new();
+        for sent in [
+            "MAIL FROM:<a@b.ex>\r\n",
+            "EHLO client.ex\r\n",
+            "AUTH PLAIN AHUAc2VjcmV0\r\n",
+            "MAIL FROM:<a@b.ex>\r\n",
+            "RCPT TO:<x@y.ex>\r\n",
+            "DATA\r\n",
+            "A: b\r\n\r\n.\r\n",
+            "QUIT\r\n",
+        ] {
+            tls.write_all(sent.as_bytes()).unwrap();
+            tls.flush().unwrap();
+            let read = tls.read(&mut buffer).unwrap();
+            replies.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        replies
+    });
+    let replies = client.await.unwrap();
+    assert!(
+        replies.starts_with("503 HELO or EHLO required\r\n250-mx.test.ex Hello client.ex [127.0.0.1]\r\n"),
+        "{replies}"
+    );
+    assert!(!replies.contains("STARTTLS") && replies.contains("250-AUTH PLAIN\r\n"), "{replies}");
+    assert!(replies.ends_with("221 mx.test.ex closing connection\r\n"), "{replies}");
+    assert_eq!(server.await.unwrap(), 0, "the place is given back");
+    let log = place.main_log();
+    assert_eq!(log[0], "SMTP connection from [127.0.0.1] (TCP/IP connection count = 1)");
+    let line = log.iter().find(|line| line.contains(" <= ")).unwrap();
+    assert!(
+        line.contains(" P=esmtpsa X=TLS1.3:TLS_AES_") && line.contains(" CV=no SNI=sni.ex A=pl:u S="),
+        "{line}"
+    );
+    assert_eq!(log.last().unwrap(), "SMTP connection from (client.ex) [127.0.0.1] closed by QUIT");
+}
+
 #[tokio::test]
 #[ignore = "measures, does not judge"]
 async fn how_long_a_message_takes() {
@@ -614,7 +724,15 @@ async fn how_long_a_message_takes() {
     let count = 1000;
     for _ in 0..count {
         let mut client = connect(&place);
-        for sent in ["", "EHLO client.ex\r\n", "MAIL FROM:<a@b.ex>\r\n", "RCPT TO:<x@y.ex>\r\n", "DATA\r\n", &body, "QUIT\r\n"] {
+        for sent in [
+            "",
+            "EHLO client.ex\r\n",
+            "MAIL FROM:<a@b.ex>\r\n",
+            "RCPT TO:<x@y.ex>\r\n",
+            "DATA\r\n",
+            &body,
+            "QUIT\r\n",
+        ] {
             client.write_all(sent.as_bytes()).await.unwrap();
             let mut buffer = [0; 4096];
             let _ = client.read(&mut buffer).await.unwrap();
