@@ -17,7 +17,6 @@ use nix::unistd::Pid;
 
 use super::job::{CommandJob, CommandStatus, JobResult, Trouble, strerror};
 use super::mailbox_write;
-use crate::transport::error_code;
 
 /// Why the command was killed by us.
 const RUNS: u8 = 0;
@@ -78,15 +77,14 @@ fn start(job: &CommandJob) -> io::Result<(io::PipeReader, Child)> {
 fn not_started(job: &CommandJob, error: &io::Error) -> JobResult {
     let directory = OsStr::from_bytes(&job.directory);
     if let Err(place) = std::fs::metadata(directory) {
-        let text = format!("failed to chdir to {}: {}", directory.display(), strerror(&place));
-        return JobResult::Deferred(Trouble::found(error_code::CHDIR_FAILED, text));
+        return JobResult::Deferred(Trouble::system(
+            &place,
+            format!("failed to chdir to {}", directory.display()),
+        ));
     }
     match error.raw_os_error() {
         Some(code @ (nix::libc::EAGAIN | nix::libc::ENOMEM | nix::libc::EMFILE | nix::libc::ENFILE)) => {
-            JobResult::Deferred(Trouble::found(
-                code,
-                format!("failed to create a process for the command: {}", strerror(error)),
-            ))
+            JobResult::Deferred(Trouble::found(code, "failed to create a process for the command"))
         }
         code => JobResult::Exited {
             status: CommandStatus::NotStarted(code.unwrap_or(0)),

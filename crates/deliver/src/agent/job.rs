@@ -328,10 +328,13 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// A trouble that the system reported: its text is `what: strerror`.
+    /// A trouble that the system reported: its text is `what`; the number tells the rest.
     pub(crate) fn system(error: &std::io::Error, what: impl Into<String>) -> Trouble {
-        let code = error.raw_os_error().unwrap_or(0);
-        Trouble { code, text: format!("{}: {}", what.into(), strerror(error)), ..Trouble::default() }
+        match error.raw_os_error() {
+            // Log lines and bounces put the system's words beside the number.
+            Some(code) => Trouble { code, text: what.into(), ..Trouble::default() },
+            None => Trouble { text: format!("{}: {error}", what.into()), ..Trouble::default() },
+        }
     }
 
     /// A trouble that this program found.

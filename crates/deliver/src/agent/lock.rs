@@ -52,7 +52,9 @@ pub(super) fn take_lock_file(mailbox: &Path, how: &Locking) -> Result<LockFile, 
         }
         let made = OpenOptions::new().write(true).create_new(true).mode(how.lockfile_mode).open(&post);
         let made = made.map_err(|e| {
-            Trouble::system(&e, format!("failed to create hitching post {} for lock file", post.display()))
+            let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            let what = format!("creating lock file hitching post {} (euid={uid} egid={gid})", post.display());
+            Trouble::system(&e, what)
         })?;
         drop(made);
         let linked = std::fs::hard_link(&post, &name);

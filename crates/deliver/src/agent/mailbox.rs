@@ -65,7 +65,7 @@ fn write_trouble(error: &io::Error, name: &Path) -> Trouble {
     if error.raw_os_error() == Some(nix::errno::Errno::EDQUOT as i32) {
         return Trouble {
             code: error_code::MAILBOX_FULL,
-            text: format!("mailbox is full (system quota): {}", strerror(error)),
+            text: format!("mailbox is full (system quota exceeded while writing to {})", name.display()),
             ..Trouble::default()
         };
     }
@@ -118,7 +118,7 @@ fn check_quota(job: &MailboxJob, meta: &std::fs::Metadata) -> Result<bool, Troub
     let size = job.quota.known_bytes.unwrap_or_else(|| meta.len());
     let added = job.message_bytes + job.framing.prefix.len() as u64 + job.framing.suffix.len() as u64;
     let age = quota::age(meta.atime());
-    quota::check(&job.quota, quota::Used { bytes: size, files: 0 }, added, age)
+    quota::check(&job.quota, quota::Used { bytes: size, files: 0 }, added, age, path::path(&job.path))
 }
 
 /// Opens the file, checks it, locks it, as often as the settings allow.
@@ -177,7 +177,7 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
         if !job.allow_symlink {
             return Err(Trouble::found(
                 error_code::NOT_REGULAR,
-                format!("mailbox {} is a symlink", name.display()),
+                format!("mailbox {} is not a regular file", name.display()),
             ));
         }
         check_owner(job, name, link, "link")?;
@@ -269,7 +269,7 @@ fn check_mode(job: &MailboxJob, name: &Path, meta: &std::fs::Metadata) -> Result
     let narrower = have & !job.mode == 0 && have != job.mode;
     if narrower && !job.mode_forced && job.mode_fail_narrower {
         let text =
-            format!("mailbox {} has the wrong mode {have:05o} ({:05o} expected)", name.display(), job.mode);
+            format!("mailbox {} has the wrong mode {have:o} ({:o} expected)", name.display(), job.mode);
         return Err(Trouble::found(error_code::BAD_MODE, text));
     }
     if !narrower || job.mode_forced {
@@ -285,11 +285,11 @@ fn create(job: &MailboxJob, name: &Path) -> Result<Option<File>, Trouble> {
     if job.must_exist {
         return Err(Trouble::found(
             nix::errno::Errno::ENOENT as i32,
-            format!("mailbox {} does not exist, and file_must_exist is set", name.display()),
+            format!("mailbox {} does not exist, but file_must_exist is set", name.display()),
         ));
     }
     if job.directories.allowed != CreateWhere::Anywhere {
-        path::check_creation(name, &job.directories.allowed)?;
+        path::check_creation(name, false, &job.directories.allowed)?;
     }
     let made = OpenOptions::new().read(true).append(true).create_new(true).mode(job.mode).open(name);
     match made {
@@ -307,11 +307,11 @@ fn create_through_link(job: &MailboxJob, name: &Path) -> Result<Option<File>, Tr
     if job.must_exist {
         return Err(Trouble::found(
             nix::errno::Errno::ENOENT as i32,
-            format!("mailbox {} does not exist, and file_must_exist is set", name.display()),
+            format!("mailbox {} does not exist, but file_must_exist is set", name.display()),
         ));
     }
     if job.directories.allowed != CreateWhere::Anywhere {
-        path::check_creation(name, &job.directories.allowed)?;
+        path::check_creation(name, false, &job.directories.allowed)?;
     }
     let made = OpenOptions::new().read(true).append(true).create(true).mode(job.mode).open(name);
     made.map(Some).map_err(|e| Trouble::system(&e, format!("failed to open mailbox {}", name.display())))

@@ -108,7 +108,7 @@ fn check_quota(job: &NewFileJob, directory: &Path) -> Result<bool, Trouble> {
             Used { bytes: bytes.unwrap_or(found.bytes), files: files.unwrap_or(found.files) }
         }
     };
-    quota::check(&job.quota, used, job.message_bytes, last_read(&top))
+    quota::check(&job.quota, used, job.message_bytes, last_read(&top), directory)
 }
 
 /// Seconds since the mailbox was last read: for a maildir, since `new` last lost a file.
@@ -166,7 +166,7 @@ impl Maildir<'_> {
         let Some(counted) = quota::pattern(Some(counted))? else { return Ok(false) };
         let used = maildirsize::used(top, &self.job.quota, &counted, size_regex.as_ref(), self.job.mode)
             .map_err(|e| Trouble::system(&e, format!("while accessing maildirsize in {}", top.display())))?;
-        quota::check(&self.job.quota, used, self.job.message_bytes, last_read(top))
+        quota::check(&self.job.quota, used, self.job.message_bytes, last_read(top), self.directory)
     }
 
     fn create_temporary(&self) -> Result<(String, File), Trouble> {

@@ -14,13 +14,21 @@ pub(super) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
+const OUTSIDE: &str = "outside the home directory is not permitted";
+
 /// Whether a file or directory may be created at this path (`create_file`). The error is Exim's text.
-pub(super) fn check_creation(target: &Path, allowed: &CreateWhere) -> Result<(), Trouble> {
+pub(super) fn check_creation(
+    target: &Path,
+    is_directory: bool,
+    allowed: &CreateWhere,
+) -> Result<(), Trouble> {
     let refuse = || {
-        Trouble::found(
-            error_code::BAD_CREATE,
-            format!("failed to create file (outside permitted area): {}", target.display()),
-        )
+        let text = if is_directory {
+            format!("tried to create file in {}, but file creation {OUTSIDE}", target.display())
+        } else {
+            format!("mailbox {} does not exist, but creation {OUTSIDE}", target.display())
+        };
+        Trouble::found(error_code::BAD_CREATE, text)
     };
     if target.components().any(|c| matches!(c, Component::ParentDir)) && *allowed != CreateWhere::Anywhere {
         return Err(refuse());
@@ -52,7 +60,7 @@ pub(super) fn ensure_directory(directory: &Path, how: &Directories) -> Result<()
         return Err(Trouble::found(nix::errno::Errno::ENOENT as i32, text));
     }
     if how.allowed != CreateWhere::Anywhere {
-        check_creation(directory, &how.allowed)?;
+        check_creation(directory, true, &how.allowed)?;
     }
     let mut missing: Vec<&Path> = Vec::new();
     let mut walk = Some(directory);
@@ -90,12 +98,12 @@ mod tests {
     #[test]
     fn creation_stays_where_it_is_allowed() {
         let home = Some(b"/home/u".to_vec());
-        assert!(check_creation(Path::new("/home/u/mail/x"), &CreateWhere::BelowHome(home.clone())).is_ok());
-        assert!(check_creation(Path::new("/home/u2/x"), &CreateWhere::BelowHome(home.clone())).is_err());
-        assert!(check_creation(Path::new("/home/u/../v/x"), &CreateWhere::BelowHome(home.clone())).is_err());
-        assert!(check_creation(Path::new("/home/u/mail/x"), &CreateWhere::InHome(home.clone())).is_err());
-        assert!(check_creation(Path::new("/home/u/x"), &CreateWhere::InHome(home)).is_ok());
-        assert!(check_creation(Path::new("/etc/x"), &CreateWhere::Below(b"/var/mail".to_vec())).is_err());
-        assert!(check_creation(Path::new("/etc/x"), &CreateWhere::InHome(None)).is_err());
+        assert!(check_creation(Path::new("/home/u/mail/x"), false, &CreateWhere::BelowHome(home.clone())).is_ok());
+        assert!(check_creation(Path::new("/home/u2/x"), false, &CreateWhere::BelowHome(home.clone())).is_err());
+        assert!(check_creation(Path::new("/home/u/../v/x"), false, &CreateWhere::BelowHome(home.clone())).is_err());
+        assert!(check_creation(Path::new("/home/u/mail/x"), false, &CreateWhere::InHome(home.clone())).is_err());
+        assert!(check_creation(Path::new("/home/u/x"), false, &CreateWhere::InHome(home)).is_ok());
+        assert!(check_creation(Path::new("/etc/x"), false, &CreateWhere::Below(b"/var/mail".to_vec())).is_err());
+        assert!(check_creation(Path::new("/etc/x"), false, &CreateWhere::InHome(None)).is_err());
     }
 }

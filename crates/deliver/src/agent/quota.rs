@@ -29,7 +29,7 @@ pub(super) fn age(last_read: i64) -> u64 {
 }
 
 /// Checks the limits. `Ok(true)`: it fits, and this message passes the warning threshold.
-pub(super) fn check(quota: &Quota, used: Used, added: u64, age: u64) -> Result<bool, Trouble> {
+pub(super) fn check(quota: &Quota, used: Used, added: u64, age: u64, place: &Path) -> Result<bool, Trouble> {
     let counted = if quota.inclusive { added } else { 0 };
     let over_bytes =
         quota.bytes > 0 && !quota.bytes_no_check && used.bytes.saturating_add(counted) > quota.bytes;
@@ -40,7 +40,11 @@ pub(super) fn check(quota: &Quota, used: Used, added: u64, age: u64) -> Result<b
         return Err(Trouble {
             code: error_code::MAILBOX_FULL,
             quota_age: Some(age),
-            text: "mailbox is full (MTA-imposed quota exceeded while writing to file)".to_owned(),
+            text: format!(
+                "mailbox is full (MTA-imposed {}quota exceeded while writing to {})",
+                if over_bytes { "" } else { "filecount " },
+                place.display()
+            ),
             freeze: false,
         });
     }
@@ -124,12 +128,12 @@ mod tests {
     #[test]
     fn limits_and_warning() {
         let quota = Quota { bytes: 100, inclusive: true, warn_bytes: 50, ..Quota::default() };
-        assert_eq!(check(&quota, Used { bytes: 0, files: 0 }, 10, 0), Ok(false));
-        assert_eq!(check(&quota, Used { bytes: 45, files: 0 }, 10, 0), Ok(true));
-        assert_eq!(check(&quota, Used { bytes: 60, files: 0 }, 10, 0), Ok(false));
-        assert!(check(&quota, Used { bytes: 95, files: 0 }, 10, 0).is_err());
+        assert_eq!(check(&quota, Used { bytes: 0, files: 0 }, 10, 0, Path::new("x")), Ok(false));
+        assert_eq!(check(&quota, Used { bytes: 45, files: 0 }, 10, 0, Path::new("x")), Ok(true));
+        assert_eq!(check(&quota, Used { bytes: 60, files: 0 }, 10, 0, Path::new("x")), Ok(false));
+        assert!(check(&quota, Used { bytes: 95, files: 0 }, 10, 0, Path::new("x")).is_err());
         let exclusive = Quota { inclusive: false, ..quota };
-        assert_eq!(check(&exclusive, Used { bytes: 95, files: 0 }, 10, 0), Ok(false));
+        assert_eq!(check(&exclusive, Used { bytes: 95, files: 0 }, 10, 0, Path::new("x")), Ok(false));
     }
 
     #[test]

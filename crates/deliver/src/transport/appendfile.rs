@@ -203,6 +203,18 @@ enum Target {
     Directory(Vec<u8>),
 }
 
+/// Expands the name of a file or directory.
+fn path_of(transport: &Transport, context: &mut Context, template: &Template) -> Result<Text, DeliveryError> {
+    template.expand(context).map_err(|error| {
+        let text = format!(
+            "Expansion of \"{}\" (file or directory name for {} transport) failed: {error}",
+            template.source(),
+            transport.name
+        );
+        DeliveryError { is_for_panic_log: true, ..DeliveryError::new(error_code::UNKNOWN, text) }
+    })
+}
+
 impl Appendfile {
     fn expand(
         &self,
@@ -253,8 +265,8 @@ impl Appendfile {
                 a.address.ends_with(b"/") || matches!(self.format, Format::Maildir | Format::Mailstore),
             ),
             _ => match (&self.file, &self.directory) {
-                (Some(file), _) => (self.expand(transport, context, file, "file")?, false),
-                (None, Some(directory)) => (self.expand(transport, context, directory, "directory")?, true),
+                (Some(file), _) => (path_of(transport, context, file)?, false),
+                (None, Some(directory)) => (path_of(transport, context, directory)?, true),
                 (None, None) => {
                     let text = format!(
                         "mandatory file or directory option missing from {} transport",
@@ -273,12 +285,14 @@ impl Appendfile {
                 "Tainted '{path}' (file or directory name for {} transport) not permitted",
                 transport.name
             );
-            return Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() });
+            let panics =
+                DeliveryError { is_for_panic_log: true, ..DeliveryError::new(error_code::UNKNOWN, text) };
+            return Err(panics);
         }
         if !path.as_bytes().starts_with(b"/") {
             let text = format!("appendfile: file or directory name \"{path}\" is not absolute");
             return Err(DeliveryError {
-                code: error_code::NOT_REGULAR,
+                code: error_code::NOT_ABSOLUTE,
                 text,
                 freeze: true,
                 ..DeliveryError::default()

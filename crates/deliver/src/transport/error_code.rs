@@ -5,23 +5,25 @@
 /// Nothing more is known.
 pub const UNKNOWN: i32 = -1;
 /// The mailbox belongs to somebody else.
-pub const NOT_OWNER: i32 = -5;
+pub const NOT_OWNER: i32 = -6;
 /// Not a regular file.
-pub const NOT_REGULAR: i32 = -6;
+pub const NOT_REGULAR: i32 = -4;
 /// A directory was expected.
-pub const NOT_DIRECTORY: i32 = -7;
+pub const NOT_DIRECTORY: i32 = -5;
 /// The mailbox has the wrong permissions.
-pub const BAD_MODE: i32 = -9;
+pub const BAD_MODE: i32 = -7;
 /// The file changed between check and open.
-pub const INODE_CHANGED: i32 = -10;
+pub const INODE_CHANGED: i32 = -8;
 /// No lock could be had.
-pub const LOCK_FAILED: i32 = -11;
-/// The working directory cannot be used.
-pub const CHDIR_FAILED: i32 = -20;
+pub const LOCK_FAILED: i32 = -9;
+/// The name of a file or directory is not absolute.
+pub const NOT_ABSOLUTE: i32 = -21;
+/// A transport that `file_format` names does not exist.
+pub const NO_SUCH_TRANSPORT: i32 = -30;
 /// The file may not be created there (`create_file`).
-pub const BAD_CREATE: i32 = -19;
+pub const BAD_CREATE: i32 = -34;
 /// An option could not be expanded.
-pub const EXPANSION_FAILED: i32 = -3;
+pub const EXPANSION_FAILED: i32 = -27;
 /// The connection ended in the middle.
 pub const CONNECTION_LOST: i32 = -18;
 /// A quota is exceeded, ours or the system's.

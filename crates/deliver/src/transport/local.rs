@@ -254,16 +254,8 @@ pub(super) fn hand_over(
     match delivery.transports.iter().find(|t| t.name == name) {
         Some(other) if other.name != from.name => other.driver.deliver(other, delivery, context, batch),
         _ => {
-            let text =
-                format!("mailbox has unknown format: no transport \"{name}\" (file_format of {})", from.name);
-            Run::all(
-                batch,
-                &Outcome::Deferred(DeliveryError {
-                    code: error_code::BAD_FORMAT,
-                    text,
-                    ..DeliveryError::default()
-                }),
-            )
+            let text = format!("{name} transport (for this mailbox format) not found");
+            Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::NO_SUCH_TRANSPORT, text)))
         }
     }
 }

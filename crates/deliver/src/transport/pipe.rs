@@ -13,7 +13,7 @@ use oxim_lang::expand::Template;
 
 use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with};
-use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
+use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind};
 use crate::address::AddressKind;
 use crate::agent::job::{CommandJob, CommandStatus, Job, JobResult};
 use crate::delivery::Delivery;
@@ -28,6 +28,20 @@ const DEFAULT_PREFIX: &str = "From ${if def:return_path{$return_path}{MAILER-DAE
 struct Argument {
     source: String,
     template: Template,
+}
+
+/// Why a command is not run.
+enum Refusal {
+    /// It will never be.
+    Final(String),
+    /// Perhaps later.
+    Later(Box<DeliveryError>),
+}
+
+impl From<DeliveryError> for Refusal {
+    fn from(error: DeliveryError) -> Refusal {
+        Refusal::Later(Box::new(error))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -185,8 +199,13 @@ fn escaped(letters: &mut std::str::Chars<'_>) -> char {
 }
 
 impl Pipe {
+    /// The configuration is at fault.
+    fn fault(text: String) -> DeliveryError {
+        DeliveryError { is_for_panic_log: true, ..Self::error(text) }
+    }
+
     fn error(text: String) -> DeliveryError {
-        DeliveryError { code: error_code::EXPANSION_FAILED, text, ..DeliveryError::default() }
+        DeliveryError { text, ..DeliveryError::default() }
     }
 
     /// The command that a redirection names, without its bar.
@@ -228,7 +247,7 @@ impl Pipe {
                     }
                     push_word(&argument.source, batch, transport, &mut out, || {
                         argument.template.expand(context).map_err(|e| {
-                            Self::error(format!(
+                            Self::fault(format!(
                                 "Expansion of \"{}\" from command \"{}\" in {} transport failed: {e}",
                                 argument.source,
                                 self.line(),
@@ -255,9 +274,13 @@ impl Pipe {
     ) -> Result<Vec<Text>, DeliveryError> {
         let line = match (redirected, &self.command_text) {
             (Some(line), _) => Text::clean(line),
-            (None, Some(template)) => {
-                template.expand(context).map_err(|e| expansion_error(transport, "command", &e))?
-            }
+            (None, Some(template)) => template.expand(context).map_err(|e| {
+                let source = template.source();
+                Self::fault(format!(
+                    "Expansion of command \"{source}\" in {} transport failed: {e}",
+                    transport.name
+                ))
+            })?,
             (None, None) => {
                 return Err(Self::error(format!("no command specified for {} transport", transport.name)));
             }
@@ -266,16 +289,7 @@ impl Pipe {
     }
 
     /// The program's path: absolute as it is, else looked for on `path`; then the restrictions.
-    fn program(
-        &self,
-        transport: &Transport,
-        context: &mut Context,
-        name: &Text,
-    ) -> Result<Vec<u8>, DeliveryError> {
-        if name.is_foreign() {
-            let text = format!("Tainted '{name}' (command for {} transport) not permitted", transport.name);
-            return Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() });
-        }
+    fn program(&self, transport: &Transport, context: &mut Context, name: &Text) -> Result<Vec<u8>, Refusal> {
         let permitted = self.is_permitted(transport, context, name)?;
         let bytes = name.as_bytes();
         if !permitted && (!self.restrict_to_path || bytes.contains(&b'/')) {
@@ -287,7 +301,7 @@ impl Pipe {
             } else {
                 format!("\"{name}\" command not permitted by {} transport", transport.name)
             };
-            return Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() });
+            return Err(Refusal::Final(text));
         }
         if bytes.starts_with(b"/") {
             return Ok(bytes.to_vec());
@@ -302,7 +316,7 @@ impl Pipe {
             }
         }
         let text = format!("\"{name}\" command not found for {} transport", transport.name);
-        Err(DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() })
+        Err(Refusal::Final(text))
     }
 
     fn is_permitted(
@@ -380,11 +394,20 @@ impl Pipe {
         context: &mut Context,
         batch: &Batch<'_>,
         composed: &Composed,
-    ) -> Result<CommandJob, DeliveryError> {
+    ) -> Result<CommandJob, Refusal> {
         let argv = self.argv(transport, context, batch)?;
         let Some((first, arguments)) = argv.split_first() else {
-            return Err(Self::error(format!("no command specified for {} transport", transport.name)));
+            return Err(Self::error(format!("no command specified for {} transport", transport.name)).into());
         };
+        // The very words that are run must not come from outside; `$pipe_addresses` alone is safe by its nature.
+        if let Some((index, word)) =
+            argv.iter().enumerate().find(|(_, word)| word.is_foreign()).filter(|_| !self.use_shell)
+        {
+            return Err(Refusal::Final(format!(
+                "Tainted arg {index} for {} transport command: '{word}'",
+                transport.name
+            )));
+        }
         let program =
             if self.use_shell { first.as_bytes().to_vec() } else { self.program(transport, context, first)? };
         let mut words = vec![program];
@@ -409,14 +432,20 @@ impl Pipe {
     fn judge(
         &self,
         transport: &Transport,
+        line: &str,
         command: &str,
         status: CommandStatus,
         output: Vec<u8>,
         write_error: Option<String>,
     ) -> Outcome {
         let name = &transport.name;
+        let killed = |signal: i32| {
+            let how = signal_name(signal);
+            format!(
+                "Child process of {name} transport (running command \"{line}\") was terminated by signal {signal} ({how})"
+            )
+        };
         let error = |text: String, freeze: bool| DeliveryError {
-            code: error_code::UNKNOWN,
             text,
             freeze,
             bounce_text: Some("local delivery failed".to_owned()),
@@ -429,14 +458,9 @@ impl Pipe {
             CommandStatus::TimedOut => {
                 Outcome::Failed(error("pipe delivery process timed out".to_owned(), false))
             }
-            CommandStatus::TooMuchOutput => {
-                Outcome::Failed(error(format!("Too much output from pipe to \"{command}\": killed"), false))
-            }
+            CommandStatus::TooMuchOutput => Outcome::Failed(error(killed(9), false)),
             CommandStatus::Signal(signal) if !self.ignore_status || self.freeze_signal => {
-                let text = format!(
-                    "Child process of {name} transport (running command \"{command}\") was terminated by signal {signal} ({})",
-                    signal_name(signal)
-                );
+                let text = killed(signal);
                 if self.freeze_signal {
                     Outcome::Deferred(error(text, true))
                 } else {
@@ -444,7 +468,7 @@ impl Pipe {
                 }
             }
             CommandStatus::NotStarted(_) if self.freeze_exec_fail => {
-                let text = format!("pipe process failed to exec \"{command}\"");
+                let text = format!("pipe process failed to exec \"{line}\"");
                 Outcome::Deferred(error(text, true))
             }
             CommandStatus::NotStarted(_) => self.judge_code(name, command, 127, &error),
@@ -499,8 +523,7 @@ impl Pipe {
         }
         match outcome {
             Outcome::Delivered(_) if self.return_output => {
-                let mut failure =
-                    error("Child process produced output (return_output is set)".to_owned(), false);
+                let mut failure = error("return message generated".to_owned(), false);
                 failure.bounce_text = Some(String::new());
                 failure.output = output;
                 Outcome::Failed(failure)
@@ -526,7 +549,7 @@ impl Pipe {
             Outcome::Failed(_) => self.log_output || self.log_fail_output,
             Outcome::Deferred(_) => self.log_output || self.log_defer_output,
         };
-        let line = output.split(|b| *b == b'\n').find(|l| !l.trim_ascii().is_empty());
+        let line = output.split(|b| *b == b'\n').next();
         if let (true, Some(line)) = (wanted, line) {
             let address = batch.addresses.first().map(|a| a.text()).unwrap_or_default();
             super::log_main(
@@ -551,16 +574,36 @@ fn push_word(
     value: impl FnOnce() -> Result<Text, DeliveryError>,
 ) -> Result<(), DeliveryError> {
     if source == "$pipe_addresses" || source == "${pipe_addresses}" {
-        out.extend(batch.addresses.iter().map(|a| Text::tainted(local::recipient(transport, a))));
+        out.extend(batch.addresses.iter().map(|a| Text::clean(local::recipient(transport, a))));
         return Ok(());
     }
     out.push(value()?);
     Ok(())
 }
 
-fn signal_name(signal: i32) -> String {
-    nix::sys::signal::Signal::try_from(signal)
-        .map_or_else(|_| "unknown signal".to_owned(), |s| s.as_str().to_owned())
+/// The words of strsignal().
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        1 => "Hangup",
+        2 => "Interrupt",
+        3 => "Quit",
+        4 => "Illegal instruction",
+        5 => "Trace/breakpoint trap",
+        6 => "Aborted",
+        7 => "Bus error",
+        8 => "Floating point exception",
+        9 => "Killed",
+        10 => "User defined signal 1",
+        11 => "Segmentation fault",
+        12 => "User defined signal 2",
+        13 => "Broken pipe",
+        14 => "Alarm clock",
+        15 => "Terminated",
+        24 => "CPU time limit exceeded",
+        25 => "File size limit exceeded",
+        31 => "Bad system call",
+        _ => "Unknown signal",
+    }
 }
 
 /// What the codes of sysexits.h mean.
@@ -599,12 +642,17 @@ impl Driver for Pipe {
         };
         let job = match self.job(delivery, transport, context, batch, &composed) {
             Ok(job) => job,
-            Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
+            Err(Refusal::Later(error)) => return Run::all(batch, &Outcome::Deferred(*error)),
+            Err(Refusal::Final(text)) => {
+                return Run::all(batch, &Outcome::Failed(DeliveryError { text, ..DeliveryError::default() }));
+            }
         };
-        let command = shown(&job.argv);
+        let line = Self::redirected(batch).unwrap_or_else(|| self.line());
+        let command =
+            job.argv.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
         match local::perform(delivery, transport, context, batch, &Job::Command(job), &composed) {
             JobResult::Exited { status, output, write_error } => {
-                let outcome = self.judge(transport, &command, status, output.clone(), write_error);
+                let outcome = self.judge(transport, &line, &command, status, output.clone(), write_error);
                 self.log_first_line(delivery, transport, batch, &outcome, &output);
                 Run::all(batch, &outcome)
             }
@@ -627,15 +675,6 @@ impl Driver for Pipe {
     fn batch_id(&self) -> Option<&Template> {
         self.batch_id.as_ref()
     }
-}
-
-/// The command for the log: its words, those with blanks in quotes.
-fn shown(argv: &[Vec<u8>]) -> String {
-    let word = |w: &Vec<u8>| {
-        let text = String::from_utf8_lossy(w).into_owned();
-        if text.is_empty() || text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
-    };
-    argv.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
