@@ -41,6 +41,36 @@ pub struct Context {
     pub delivery: DeliveryScope,
     /// What one evaluation sets and restores.
     pub local: Local,
+    /// What the crate above keeps here while it calls down, for the way back through [`Host`].
+    pub upper: Upper,
+}
+
+/// A thing of the crates above, of which the language knows nothing. A clone of a context does not have it.
+#[derive(Default)]
+pub struct Upper(Option<Box<dyn std::any::Any + Send + Sync>>);
+
+impl Upper {
+    /// Puts a thing in; gives back what was there.
+    pub fn put(&mut self, thing: Box<dyn std::any::Any + Send + Sync>) -> Option<Box<dyn std::any::Any + Send + Sync>> {
+        self.0.replace(thing)
+    }
+
+    /// Takes it out.
+    pub fn take(&mut self) -> Option<Box<dyn std::any::Any + Send + Sync>> {
+        self.0.take()
+    }
+}
+
+impl Clone for Upper {
+    fn clone(&self) -> Upper {
+        Upper(None)
+    }
+}
+
+impl std::fmt::Debug for Upper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Upper(..)" } else { "Upper" })
+    }
 }
 
 impl Context {
@@ -55,6 +85,7 @@ impl Context {
             address: AddressScope::default(),
             delivery: DeliveryScope::default(),
             local: Local::default(),
+            upper: Upper::default(),
         }
     }
 

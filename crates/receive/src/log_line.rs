@@ -2,13 +2,20 @@
 
 use std::fmt::Write as _;
 
+use oxim_lang::context::Connection;
+
 use crate::reception::Reception;
 use crate::talk::Talk;
 
 /// The client: `H=(helo) [ip] I=[ip]:port U=ident`, or without the letters H and U when `flagged` is false.
 #[must_use]
 pub fn client(reception: &Reception, talk: &Talk, flagged: bool) -> String {
-    let connection = &talk.scene.context.connection;
+    client_of(reception, &talk.scene.context.connection, flagged)
+}
+
+/// As [`client`], from the connection alone.
+#[must_use]
+pub fn client_of(reception: &Reception, connection: &Connection, flagged: bool) -> String {
     let ident = connection.ident.as_deref().map(printable);
     let mut out = String::new();
     if connection.host_address.is_none() {
@@ -22,7 +29,7 @@ pub fn client(reception: &Reception, talk: &Talk, flagged: bool) -> String {
         out.push_str("H=");
     }
     out.push_str(&connection.full_host());
-    out.push_str(&interface(reception, talk));
+    out.push_str(&interface_of(reception, connection));
     if let Some(ident) = ident {
         let _ = write!(out, " U={ident}");
     }
@@ -32,7 +39,11 @@ pub fn client(reception: &Reception, talk: &Talk, flagged: bool) -> String {
 /// ` I=[ip]:port`, if it is wanted and known.
 #[must_use]
 pub fn interface(reception: &Reception, talk: &Talk) -> String {
-    match talk.scene.context.connection.interface {
+    interface_of(reception, &talk.scene.context.connection)
+}
+
+fn interface_of(reception: &Reception, connection: &Connection) -> String {
+    match connection.interface {
         Some(address) if reception.wants.incoming_interface => {
             format!(" I=[{}]:{}", address.ip(), address.port())
         }

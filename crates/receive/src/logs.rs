@@ -54,6 +54,11 @@ impl Logs {
         self.reject(line, None);
     }
 
+    /// Writes to the panic log alone.
+    pub fn panic_only(&self, line: &str) {
+        self.0.panic(line);
+    }
+
     /// Writes to the main and the panic log.
     pub fn panic(&self, line: &str) {
         self.0.main(line);

@@ -95,6 +95,8 @@ pub struct MessageControls {
     pub headers_removed: Vec<Vec<u8>>,
     /// Warnings already logged for this message, so that each is logged once.
     pub warnings_logged: Vec<String>,
+    /// What has been found out about senders.
+    pub(crate) sender_verification: crate::verify::SenderVerification,
 }
 
 /// What `control = fakereject` says without a text of its own.

@@ -6,10 +6,19 @@
 //! Failure modes: an ACL that cannot be found or evaluated gives [`Verdict::Defer`] without a text for the client; the
 //! reason is in the log message. Manual chapter 44.
 
+mod clause;
+mod compile;
+mod condition;
+mod control;
 mod controls;
+mod host;
 mod interpreter;
+mod modifier;
+mod phase;
+mod run;
+mod verb;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,192 +26,19 @@ use oxim_base::Text;
 use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
+use parking_lot::RwLock;
 
 pub use controls::{
-    AddedHeader, ConnectionControls, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls, QueueControl,
-    Submission,
+    AddedHeader, ConnectionControls, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls, QueueControl, Submission,
 };
-pub use interpreter::{Acl, Resume};
+pub use compile::Acl;
+pub use host::AclHost;
+pub use interpreter::Resume;
+pub use phase::{Phase, Phases};
+pub(crate) use clause::{Answer, Tested};
+pub(crate) use run::Run;
 
 use crate::reception::Reception;
-
-/// The points at which an ACL runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Phase {
-    /// A recipient has been named.
-    Rcpt,
-    /// A sender has been named.
-    Mail,
-    /// DATA has been given, nothing read yet.
-    Predata,
-    /// One MIME part of a message received over SMTP.
-    Mime,
-    /// One DKIM signature.
-    Dkim,
-    /// The whole message is there.
-    Data,
-    /// The whole message is there, once for each recipient.
-    Prdr,
-    /// The whole message from a non-SMTP source is there.
-    NotSmtp,
-    /// AUTH.
-    Auth,
-    /// A client has connected.
-    Connect,
-    /// ETRN.
-    Etrn,
-    /// EXPN.
-    Expn,
-    /// HELO or EHLO.
-    Helo,
-    /// The AUTH parameter of MAIL.
-    MailAuth,
-    /// One MIME part of a message from a non-SMTP source.
-    NotSmtpMime,
-    /// Before a non-SMTP message is read.
-    NotSmtpStart,
-    /// The session ends without QUIT.
-    NotQuit,
-    /// QUIT.
-    Quit,
-    /// STARTTLS.
-    StartTls,
-    /// VRFY.
-    Vrfy,
-    /// ATRN.
-    Atrn,
-    /// WELLKNOWN.
-    Wellknown,
-    /// Called from an expansion, outside all of these.
-    Unknown,
-}
-
-impl Phase {
-    /// All phases that have an option, in the order of the enumeration.
-    pub const ALL: [Phase; 22] = [
-        Phase::Rcpt,
-        Phase::Mail,
-        Phase::Predata,
-        Phase::Mime,
-        Phase::Dkim,
-        Phase::Data,
-        Phase::Prdr,
-        Phase::NotSmtp,
-        Phase::Auth,
-        Phase::Connect,
-        Phase::Etrn,
-        Phase::Expn,
-        Phase::Helo,
-        Phase::MailAuth,
-        Phase::NotSmtpMime,
-        Phase::NotSmtpStart,
-        Phase::NotQuit,
-        Phase::Quit,
-        Phase::StartTls,
-        Phase::Vrfy,
-        Phase::Atrn,
-        Phase::Wellknown,
-    ];
-
-    /// The bit of this phase in a mask of phases.
-    #[must_use]
-    pub const fn bit(self) -> u32 {
-        1 << (self as u8)
-    }
-
-    /// Whether log lines about a refusal show the envelope sender.
-    #[must_use]
-    pub const fn concerns_envelope(self) -> bool {
-        matches!(self, Phase::Rcpt | Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr)
-    }
-
-    /// The main option that names the ACL of this phase.
-    #[must_use]
-    pub const fn option(self) -> &'static str {
-        match self {
-            Phase::Rcpt => "acl_smtp_rcpt",
-            Phase::Mail => "acl_smtp_mail",
-            Phase::Predata => "acl_smtp_predata",
-            Phase::Mime => "acl_smtp_mime",
-            Phase::Dkim => "acl_smtp_dkim",
-            Phase::Data => "acl_smtp_data",
-            Phase::Prdr => "acl_smtp_data_prdr",
-            Phase::NotSmtp => "acl_not_smtp",
-            Phase::Auth => "acl_smtp_auth",
-            Phase::Connect => "acl_smtp_connect",
-            Phase::Etrn => "acl_smtp_etrn",
-            Phase::Expn => "acl_smtp_expn",
-            Phase::Helo => "acl_smtp_helo",
-            Phase::MailAuth => "acl_smtp_mailauth",
-            Phase::NotSmtpMime => "acl_not_smtp_mime",
-            Phase::NotSmtpStart => "acl_not_smtp_start",
-            Phase::NotQuit => "acl_smtp_notquit",
-            Phase::Quit => "acl_smtp_quit",
-            Phase::StartTls => "acl_smtp_starttls",
-            Phase::Vrfy => "acl_smtp_vrfy",
-            Phase::Atrn => "acl_smtp_atrn",
-            Phase::Wellknown => "acl_smtp_wellknown",
-            Phase::Unknown => "",
-        }
-    }
-
-    /// The phase as log lines and error messages name it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Phase::Rcpt => "RCPT",
-            Phase::Mail => "MAIL",
-            Phase::Predata | Phase::Data => "DATA",
-            Phase::Mime => "MIME",
-            Phase::Dkim => "DKIM",
-            Phase::Prdr => "PRDR",
-            Phase::NotSmtp => "non-SMTP",
-            Phase::Auth => "AUTH",
-            Phase::Connect => "connection",
-            Phase::Etrn => "ETRN",
-            Phase::Expn => "EXPN",
-            Phase::Helo => "EHLO or HELO",
-            Phase::MailAuth => "MAILAUTH",
-            Phase::NotSmtpMime => "non-SMTP-MIME",
-            Phase::NotSmtpStart => "non-SMTP-start",
-            Phase::NotQuit => "notquit",
-            Phase::Quit => "QUIT",
-            Phase::StartTls => "STARTTLS",
-            Phase::Vrfy => "VRFY",
-            Phase::Atrn => "ATRN",
-            Phase::Wellknown => "WELLKNOWN",
-            Phase::Unknown => "unknown",
-        }
-    }
-
-    /// What an unset option means (manual section 44.14).
-    #[must_use]
-    pub const fn when_unset(self) -> Verdict {
-        match self {
-            Phase::Rcpt | Phase::Etrn | Phase::Expn | Phase::Vrfy | Phase::Atrn | Phase::Wellknown => {
-                Verdict::Deny
-            }
-            Phase::Mail
-            | Phase::Predata
-            | Phase::Mime
-            | Phase::Dkim
-            | Phase::Data
-            | Phase::Prdr
-            | Phase::NotSmtp
-            | Phase::Auth
-            | Phase::Connect
-            | Phase::Helo
-            | Phase::MailAuth
-            | Phase::NotSmtpMime
-            | Phase::NotSmtpStart
-            | Phase::NotQuit
-            | Phase::Quit
-            | Phase::StartTls
-            | Phase::Unknown => Verdict::Accept,
-        }
-    }
-}
 
 /// How an ACL ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,7 +175,14 @@ enum Choice {
 pub struct Acls {
     choices: BTreeMap<Phase, Choice>,
     named: BTreeMap<String, Arc<Acl>>,
+    /// ACLs that were read from files: kept as long as the process, as in Exim.
+    files: RwLock<HashMap<String, Arc<Acl>>>,
+    /// ACLs that came out of expansions.
+    inline: RwLock<HashMap<Text, Arc<Acl>>>,
 }
+
+/// ACL texts out of expansions that are remembered. When there are more, all are forgotten.
+const INLINE_ACLS_MAX: usize = 256;
 
 impl Acls {
     /// Compiles the ACL section and finds the ACLs that the main options name.
@@ -348,30 +191,53 @@ impl Acls {
     /// Every fault in an ACL, with its place.
     pub fn build(config: &Config) -> Result<Acls, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let mut named = BTreeMap::new();
+        let mut acls = Acls {
+            choices: BTreeMap::new(),
+            named: BTreeMap::new(),
+            files: RwLock::default(),
+            inline: RwLock::default(),
+        };
         for source in &config.acls {
             match Acl::compile(source) {
                 Ok(acl) => {
-                    named.insert(source.name.clone(), Arc::new(acl));
+                    acls.named.insert(source.name.clone(), Arc::new(acl));
                 }
                 Err(faults) => errors.extend(faults),
             }
         }
-        let mut acls = Acls { choices: BTreeMap::new(), named };
         for phase in Phase::ALL {
             let Some(template) = option_template(config, phase) else { continue };
-            let choice = match template.constant().map(Text::to_string_lossy) {
-                Some(text) if text.trim().is_empty() => continue,
-                Some(text) if !text.trim().starts_with('/') => match acls.find(&text) {
-                    Ok(acl) => Choice::Fixed(acl),
-                    // Found out when it runs, as Exim does: the option may never be used.
-                    Err(_) => Choice::Chosen(template),
-                },
-                Some(_) | None => Choice::Chosen(template),
-            };
-            acls.choices.insert(phase, choice);
+            if let Some(choice) = acls.choice(template) {
+                acls.choices.insert(phase, choice);
+            }
         }
         if errors.is_empty() { Ok(acls) } else { Err(errors) }
+    }
+
+    fn choice(&self, template: Template) -> Option<Choice> {
+        let Some(constant) = template.constant().map(Text::trimmed) else { return Some(Choice::Chosen(template)) };
+        if constant.is_empty() {
+            return None;
+        }
+        let name = constant.to_string_lossy();
+        let found = match self.named.get(&name) {
+            Some(acl) => Some(Arc::clone(acl)),
+            // A file is read, and a faulty text found out, when the ACL runs, as Exim does: the option may never be used.
+            None if name.starts_with('/') => None,
+            None => Acl::compile_text(&name).ok().map(Arc::new),
+        };
+        Some(found.map_or(Choice::Chosen(template), Choice::Fixed))
+    }
+
+    /// What would fail whenever it is reached: conditions and modifiers that are illegal where the ACL is used.
+    /// For `oxim check`; Exim finds out when it runs.
+    #[must_use]
+    pub fn check(&self) -> Vec<ConfigError> {
+        let fixed = self.choices.iter().filter_map(|(phase, choice)| match choice {
+            Choice::Fixed(acl) => Some((*phase, acl)),
+            Choice::Chosen(_) => None,
+        });
+        fixed.flat_map(|(phase, acl)| acl.illegal_in(phase)).collect()
     }
 
     /// Whether there is an ACL for the phase. Without one, the answer is [`Phase::when_unset`].
@@ -390,16 +256,47 @@ impl Acls {
         }
     }
 
-    /// An ACL by its name, or one written inline.
+    /// An ACL by its name, by the path of its file, or written inline.
     ///
     /// # Errors
-    /// The text for the log when there is no such ACL or the inline text is faulty.
-    pub fn find(&self, text: &str) -> Result<Arc<Acl>, String> {
-        let text = text.trim();
-        if let Some(acl) = self.named.get(text) {
+    /// The text for the log when there is none or its text is faulty.
+    pub(crate) fn find(&self, run: &Run<'_>, text: &Text) -> Result<Arc<Acl>, String> {
+        let text = text.trimmed();
+        if text.is_foreign() {
+            run.log_panic(&format!("attempt to use tainted ACL text \"{text}\""));
+            return Err("internal configuration error".to_owned());
+        }
+        let name = text.to_string_lossy();
+        if name.starts_with('/') {
+            return self.file(run, &name);
+        }
+        if let Some(acl) = self.named.get(&name) {
             return Ok(Arc::clone(acl));
         }
-        Acl::compile_text(text).map(Arc::new)
+        if let Some(acl) = self.inline.read().get(&text) {
+            return Ok(Arc::clone(acl));
+        }
+        let acl = Arc::new(Acl::compile_text(&name)?);
+        let mut inline = self.inline.write();
+        if inline.len() >= INLINE_ACLS_MAX {
+            inline.clear();
+        }
+        inline.insert(text, Arc::clone(&acl));
+        Ok(acl)
+    }
+
+    fn file(&self, run: &Run<'_>, path: &str) -> Result<Arc<Acl>, String> {
+        if let Some(acl) = self.files.read().get(path) {
+            return Ok(Arc::clone(acl));
+        }
+        let text = std::fs::read(path).map_err(|error| {
+            let what = oxim_net::socket::error_text(&error);
+            format!("failed to open ACL file \"{path}\": {what}")
+        })?;
+        run.trace(|| format!("read ACL from file {path}"));
+        let acl = Arc::new(Acl::compile_file(path, &String::from_utf8_lossy(&text))?);
+        self.files.write().insert(path.to_owned(), Arc::clone(&acl));
+        Ok(acl)
     }
 
     /// Runs the ACL of a phase. The scene says who and what.
@@ -407,18 +304,13 @@ impl Acls {
         let acl = match self.choices.get(&phase) {
             None => return Step::Done(Outcome::plain(phase.when_unset())),
             Some(Choice::Fixed(acl)) => Arc::clone(acl),
-            Some(Choice::Chosen(template)) => match self.choose(template, scene) {
+            Some(Choice::Chosen(template)) => match self.choose(reception, scene, phase, template) {
                 Ok(Some(acl)) => acl,
                 Ok(None) => return Step::Done(Outcome::plain(phase.when_unset())),
-                Err(reason) => return Step::Done(Outcome::error(reason)),
+                Err(outcome) => return Step::Done(outcome),
             },
         };
         interpreter::run(self, reception, scene, phase, acl)
-    }
-
-    /// Runs an ACL that [`Self::find`] gave, outside of all phases.
-    pub fn run_found(&self, reception: &Reception, scene: &mut Scene, acl: Arc<Acl>) -> Step {
-        interpreter::run(self, reception, scene, Phase::Unknown, acl)
     }
 
     /// Goes on after a [`Step::Delay`].
@@ -426,13 +318,20 @@ impl Acls {
         interpreter::resume(self, reception, scene, resume)
     }
 
-    fn choose(&self, template: &Template, scene: &mut Scene) -> Result<Option<Arc<Acl>>, String> {
-        match template.expand(&mut scene.context) {
+    fn choose(
+        &self,
+        reception: &Reception,
+        scene: &mut Scene,
+        phase: Phase,
+        template: &Template,
+    ) -> Result<Option<Arc<Acl>>, Outcome> {
+        let mut run = Run { acls: self, reception, scene, phase, targets: RejectTargets::default(), depth: 0 };
+        match run.expand(template) {
             Ok(text) if text.trimmed().is_empty() => Ok(None),
-            Ok(text) => self.find(&text.to_string_lossy()).map(Some),
+            Ok(text) => self.find(&run, &text).map(Some).map_err(Outcome::error),
             Err(ExpandError::Forced(_)) => Ok(None),
-            Err(ExpandError::Failed(reason) | ExpandError::Defer(reason)) => {
-                Err(format!("failed to expand ACL string \"{}\": {reason}", template.source()))
+            Err(error) => {
+                Err(Outcome::error(format!("failed to expand ACL string \"{}\": {error}", template.source())))
             }
         }
     }

@@ -1,0 +1,74 @@
+//! The table of ACL conditions (manual section 44.26). Each is a file here; those not built are refused by name.
+
+pub(crate) mod authenticated;
+pub(crate) mod condition;
+pub(crate) mod dnslists;
+pub(crate) mod domains;
+pub(crate) mod encrypted;
+pub(crate) mod hosts;
+pub(crate) mod local_parts;
+pub(crate) mod recipients;
+pub(crate) mod sender_domains;
+pub(crate) mod senders;
+pub(crate) mod verify;
+
+use oxim_lang::list::List;
+
+use super::clause::{Argument, ClauseRow, Kind, Tested};
+use super::run::Run;
+
+const fn not_yet(name: &'static str, doc: &'static str) -> ClauseRow {
+    ClauseRow { name, doc, forbidden: 0, is_expanded: true, kind: Kind::ConditionNotYet }
+}
+
+/// `acl`: run by the interpreter itself, because the called ACL may pause.
+static ACL: ClauseRow = ClauseRow {
+    name: "acl",
+    doc: "The named ACL, with up to nine arguments, accepts.",
+    forbidden: 0,
+    is_expanded: false,
+    kind: Kind::Acl,
+};
+
+/// All conditions.
+pub(crate) static ROWS: &[&ClauseRow] = &[
+    &ACL,
+    &authenticated::ROW,
+    &not_yet("bmi_optin", "The recipient has opted in to Brightmail rules."),
+    &condition::ROW,
+    &not_yet("dcc", "The message is bulk, says DCC."),
+    &not_yet("decode", "The MIME part has been decoded into a file."),
+    &not_yet("dkim_signers", "The signer is in the list."),
+    &not_yet("dkim_status", "The signature verified as the list says."),
+    &not_yet("dmarc_status", "The DMARC result is in the list."),
+    &dnslists::ROW,
+    &domains::ROW,
+    &encrypted::ROW,
+    &hosts::ROW,
+    &local_parts::ROW,
+    &not_yet("malware", "A virus scanner has found something."),
+    &not_yet("mime_regex", "The MIME part matches a regular expression."),
+    &not_yet("ratelimit", "The client sends faster than the limit."),
+    &recipients::ROW,
+    &not_yet("regex", "The message matches a regular expression."),
+    &not_yet("seen", "The key has been seen before."),
+    &sender_domains::ROW,
+    &senders::ROW,
+    &not_yet("spam", "SpamAssassin or Rspamd calls the message spam."),
+    &not_yet("spf", "The SPF result is in the list."),
+    &not_yet("spf_guess", "The result of the guessed SPF record is in the list."),
+    &verify::ROW,
+];
+
+/// Compiles a list argument: its items are parsed once if they are constant.
+fn list(kind: oxim_lang::list::ListKind, argument: &Argument<'_>) -> List {
+    List::from_template(kind, argument.template.clone())
+}
+
+/// The answer of a list, where nothing is done with what it matched.
+fn answer(run: &mut Run<'_>, list: &List, subject: &oxim_lang::list::Subject<'_>) -> Tested {
+    match run.matches(list, subject) {
+        Ok(found) => Tested::of(found.is_some()),
+        Err(tested) => tested,
+    }
+}

@@ -1,0 +1,59 @@
+//! The `verify` condition: a host, an address or a header is what it says it is. The work is done in `crate::verify`.
+//! Manual sections 44.26 and 44.45 to 44.51.
+
+use oxim_base::Text;
+
+use super::super::clause::{Answer, Argument, ClauseRow, Condition, Kind, Tested};
+use super::super::run::Run;
+use crate::verify::{self, Request};
+
+/// The row.
+pub(crate) static ROW: ClauseRow = ClauseRow {
+    name: "verify",
+    doc: "A sender, recipient, host name, header or certificate is in order.",
+    forbidden: 0,
+    is_expanded: true,
+    kind: Kind::Condition(compile),
+};
+
+fn compile(argument: &Argument<'_>) -> Result<Box<dyn Condition>, String> {
+    let fixed = argument.template.constant().map(Request::parse);
+    // What is known but not built is refused now; what is wrong otherwise fails when it is reached, as in Exim.
+    if let Some(Err(text)) = &fixed
+        && text.ends_with(verify::NOT_YET)
+    {
+        return Err(text.clone());
+    }
+    Ok(Box::new(Verify { fixed }))
+}
+
+#[derive(Debug)]
+struct Verify {
+    /// The request, if its text is constant.
+    fixed: Option<Result<Request, String>>,
+}
+
+impl Condition for Verify {
+    fn test(&self, run: &mut Run<'_>, argument: &Text) -> Tested {
+        let request = match &self.fixed {
+            Some(request) => request.clone(),
+            None => Request::parse(argument),
+        };
+        match request {
+            Ok(request) => verify::verify(run, &request),
+            Err(text) => Tested::logged(Answer::Faulty, text),
+        }
+    }
+
+    fn may_block(&self) -> bool {
+        match &self.fixed {
+            Some(Ok(request)) => request.may_block(),
+            Some(Err(_)) => false,
+            None => true,
+        }
+    }
+
+    fn wants_flush(&self) -> bool {
+        matches!(&self.fixed, Some(Ok(request)) if request.has_callout())
+    }
+}

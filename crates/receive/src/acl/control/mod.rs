@@ -1,0 +1,169 @@
+//! The table of controls: `control = name/options` (manual section 44.22).
+//!
+//! A row says where the control is illegal, whether it takes options, and what it does. Controls that are known but not built
+//! are refused when the configuration is read; if their name comes out of an expansion, when they are reached.
+
+mod fake;
+mod freeze;
+mod local_part;
+mod queue;
+mod submission;
+mod switches;
+
+use oxim_base::Text;
+
+use super::Phase;
+use super::phase::{Phases, all_but, phases};
+use super::run::Run;
+
+/// What a control does. The text is what follows the name: empty, or a slash and the options.
+/// The error means a syntax error.
+type Apply = fn(&mut Run<'_>, &Text) -> Result<(), SyntaxError>;
+
+/// The options of a control are wrong.
+#[derive(Debug)]
+pub(crate) struct SyntaxError;
+
+/// A control.
+pub(crate) struct ControlRow {
+    /// Its name.
+    pub name: &'static str,
+    /// One line of documentation.
+    pub doc: &'static str,
+    /// Where it is illegal.
+    pub forbidden: Phases,
+    /// Whether something may follow the name.
+    pub has_options: bool,
+    /// What it does; None: not built.
+    pub apply: Option<Apply>,
+}
+
+/// Only while a message is received.
+const MESSAGE_ONLY: Phases = all_but(&[
+    Phase::Mail,
+    Phase::Rcpt,
+    Phase::Predata,
+    Phase::Data,
+    Phase::Mime,
+    Phase::NotSmtp,
+    Phase::NotSmtpMime,
+    Phase::NotSmtpStart,
+]);
+/// Not without an SMTP session.
+const SMTP_ONLY: Phases = phases(&[Phase::NotSmtp, Phase::NotSmtpStart]);
+
+const fn not_yet(name: &'static str, doc: &'static str) -> ControlRow {
+    ControlRow { name, doc, forbidden: 0, has_options: true, apply: None }
+}
+
+/// All controls.
+pub(crate) static ROWS: &[&ControlRow] = &[
+    &switches::ALLOW_AUTH_UNADVERTISED,
+    &local_part::CASEFUL,
+    &local_part::CASELOWER,
+    &not_yet("cutthrough_delivery", "Delivers while the message arrives."),
+    &not_yet("debug", "Starts a debug log."),
+    &not_yet("dkim_disable_verify", "Switches DKIM verification off for the message."),
+    &not_yet("dmarc_disable_verify", "Switches DMARC off for the message."),
+    &not_yet("dmarc_enable_forensic", "Has DMARC forensic reports sent."),
+    &not_yet("dscp", "Marks the packets of the connection."),
+    &switches::ENFORCE_SYNC,
+    &fake::DEFER,
+    &fake::REJECT,
+    &freeze::ROW,
+    &switches::NO_CALLOUT_FLUSH,
+    &switches::NO_DELAY_FLUSH,
+    &switches::NO_ENFORCE_SYNC,
+    &not_yet("no_mbox_unspool", "Keeps the scanners' copy of the message."),
+    &switches::NO_MULTILINE_RESPONSES,
+    &switches::NO_PIPELINING,
+    &queue::QUEUE,
+    &queue::QUEUE_ONLY,
+    &submission::ROW,
+    &switches::SUPPRESS_LOCAL_FIXUPS,
+    &not_yet("utf8_downconvert", "Turns UTF-8 addresses into A-labels."),
+    &not_yet("wellknown", "Names the file that WELLKNOWN sends."),
+];
+
+/// The row that a text names, and what follows the name.
+fn find(text: &Text) -> Option<(&'static ControlRow, Text)> {
+    let bytes = text.as_bytes();
+    let end = bytes.iter().position(|b| *b == b'/').unwrap_or(bytes.len());
+    let name = bytes.get(..end).unwrap_or_default();
+    let row = ROWS.iter().find(|row| row.name.as_bytes() == name)?;
+    (row.has_options || end == bytes.len()).then(|| (*row, text.slice(end, text.len())))
+}
+
+/// Why a control cannot be used in a phase.
+pub(crate) fn illegality(text: &Text, phase: Phase) -> Option<String> {
+    let (row, _) = find(text)?;
+    if row.forbidden & phase.bit() == 0 {
+        return None;
+    }
+    // Exim knows `queue_only` as another name of `queue`.
+    let name = if row.name == "queue_only" { "queue" } else { row.name };
+    Some(format!("cannot use \"control={name}\" in {} ACL", phase.name()))
+}
+
+/// Why a constant control cannot be used at all.
+pub(crate) fn refusal(text: &Text) -> Option<String> {
+    let (row, _) = find(text)?;
+    row.apply.is_none().then(|| not_built(row.name))
+}
+
+fn not_built(name: &str) -> String {
+    format!("ACL control \"{name}\" is not implemented yet")
+}
+
+/// Obeys a control.
+pub(crate) fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), String> {
+    let syntax_error = || format!("syntax error in \"control={}\"", text.to_string_lossy());
+    let (row, options) = find(text).ok_or_else(syntax_error)?;
+    if let Some(illegality) = illegality(text, run.phase) {
+        return Err(illegality);
+    }
+    let apply = row.apply.ok_or_else(|| not_built(row.name))?;
+    apply(run, &options).map_err(|SyntaxError| syntax_error())
+}
+
+/// The options of a control, after its slash; a slash is doubled to stand for itself in the last of them only.
+fn options(text: &Text) -> impl Iterator<Item = Text> {
+    let parts: Vec<Text> = match text.as_bytes().split_first() {
+        Some((b'/', rest)) => rest.split(|b| *b == b'/').map(|part| text.derive(part)).collect(),
+        Some(_) | None => Vec::new(),
+    };
+    parts.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_documented() {
+        let mut names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+        assert!(names.is_sorted());
+        names.dedup();
+        assert_eq!(names.len(), ROWS.len());
+        assert!(ROWS.iter().all(|row| row.doc.ends_with('.')));
+    }
+
+    #[test]
+    fn options_follow_a_slash_and_only_where_allowed() {
+        let found = |text: &str| find(&Text::clean(text)).map(|(row, _)| row.name);
+        assert_eq!(found("freeze/no_tell"), Some("freeze"));
+        assert_eq!(found("enforce_sync"), Some("enforce_sync"));
+        assert_eq!(found("enforce_sync/x"), None);
+        assert_eq!(found("freezex"), None);
+        assert_eq!(found(""), None);
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name() {
+        assert_eq!(
+            refusal(&Text::clean("debug/opts=+all")),
+            Some("ACL control \"debug\" is not implemented yet".to_owned())
+        );
+        assert_eq!(refusal(&Text::clean("freeze")), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! The controls that only switch something on or off: `enforce_sync`, `no_pipelining` and their kin.
+
+use super::super::Phase;
+use super::{ControlRow, Phases, SMTP_ONLY, all_but};
+
+/// A control without options that sets a flag.
+macro_rules! switch {
+    ($constant:ident, $name:literal, $forbidden:expr, $doc:literal, $($place:ident).+ = $value:expr) => {
+        #[doc = concat!("`", $name, "`.")]
+        pub(super) static $constant: ControlRow = ControlRow {
+            name: $name,
+            doc: $doc,
+            forbidden: $forbidden,
+            has_options: false,
+            apply: Some(|run, _| {
+                run.scene.$($place).+ = $value;
+                Ok(())
+            }),
+        };
+    };
+}
+
+const BEFORE_AUTH: Phases = all_but(&[Phase::Connect, Phase::Helo]);
+const BEFORE_DATA: Phases = all_but(&[Phase::Mail, Phase::Rcpt, Phase::Predata, Phase::NotSmtpStart]);
+
+switch!(
+    ALLOW_AUTH_UNADVERTISED,
+    "allow_auth_unadvertised",
+    BEFORE_AUTH,
+    "Lets the client use AUTH though it was not offered.",
+    connection.allow_auth_unadvertised = true
+);
+switch!(
+    ENFORCE_SYNC,
+    "enforce_sync",
+    SMTP_ONLY,
+    "Refuses clients that do not wait for replies.",
+    connection.enforce_sync = Some(true)
+);
+switch!(
+    NO_ENFORCE_SYNC,
+    "no_enforce_sync",
+    SMTP_ONLY,
+    "Bears with clients that do not wait for replies.",
+    connection.enforce_sync = Some(false)
+);
+switch!(
+    NO_CALLOUT_FLUSH,
+    "no_callout_flush",
+    SMTP_ONLY,
+    "Replies are not sent before a callout.",
+    connection.no_callout_flush = true
+);
+switch!(
+    NO_DELAY_FLUSH,
+    "no_delay_flush",
+    SMTP_ONLY,
+    "Replies are not sent before a delay.",
+    connection.no_delay_flush = true
+);
+switch!(
+    NO_MULTILINE_RESPONSES,
+    "no_multiline_responses",
+    SMTP_ONLY,
+    "Refusals have one line.",
+    connection.no_multiline_responses = true
+);
+switch!(
+    NO_PIPELINING,
+    "no_pipelining",
+    SMTP_ONLY,
+    "EHLO does not offer PIPELINING.",
+    connection.no_pipelining = true
+);
+switch!(
+    SUPPRESS_LOCAL_FIXUPS,
+    "suppress_local_fixups",
+    BEFORE_DATA,
+    "A local message is not mended.",
+    message.suppress_local_fixups = true
+);
