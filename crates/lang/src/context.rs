@@ -191,6 +191,8 @@ pub struct Connection {
     pub host_aliases: Vec<Vec<u8>>,
     /// Whether the name has been looked for.
     pub host_lookup: HostLookup,
+    /// Why the name is not known, after [`HostLookup::Failed`] or [`HostLookup::Deferred`]; may be empty.
+    pub host_lookup_message: String,
     /// Whether reverse and forward lookup were both authenticated by DNSSEC.
     pub host_dnssec: bool,
     /// The argument of HELO or EHLO.

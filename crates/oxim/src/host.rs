@@ -28,12 +28,7 @@ impl Host for Door {
                 log_message: None,
             };
         };
-        let _ = (reception, context, arguments);
-        let text = format!(
-            "ACL \"{}\" from an expansion is not implemented yet",
-            String::from_utf8_lossy(name_or_text)
-        );
-        AclVerdict { outcome: AclOutcome::Error(text), message: None, log_message: None }
+        oxim_receive::acl::run_in_expansion(&reception, context, name_or_text, arguments)
     }
 
     fn look_up_host_name(&self, context: &mut Context) {

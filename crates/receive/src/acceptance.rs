@@ -124,6 +124,8 @@ pub fn examine(reception: &Arc<Reception>, talk: &mut Talk, received: Received) 
         Ok(pending) => pending,
         Err(reply) => return Progress::Reply(reply),
     };
+    // What the ACLs before the data have asked for can be seen by those after it.
+    add_acl_headers(talk);
     if talk.scene.context.message.recipients.is_empty() {
         let outcome = Outcome::plain(Verdict::Accept);
         return after_acl(reception, talk, pending, &outcome);
@@ -344,6 +346,7 @@ pub(crate) fn add_acl_headers(talk: &mut Talk) {
     for line in added {
         headers.add(line.position, Header::new(line.text));
     }
+    talk.scene.context.message.headers_added.clear();
 }
 
 /// Puts the spool's form of the message together.

@@ -9,7 +9,6 @@ use oxim_base::Text;
 use oxim_lang::context::Context;
 use oxim_lang::host::{AclOutcome, AclVerdict, Host};
 
-use crate::acl::{Outcome, Scene, Step, Verdict};
 use crate::host_name;
 use crate::reception::Reception;
 
@@ -33,26 +32,7 @@ impl ReceptionHost {
 impl Host for ReceptionHost {
     fn run_acl(&self, context: &mut Context, name_or_text: &[u8], arguments: Vec<Text>) -> AclVerdict {
         let Some(reception) = self.get() else { return failed("no ACLs are available here".to_owned()) };
-        let acl = match reception.acls.find(&String::from_utf8_lossy(name_or_text)) {
-            Ok(acl) => acl,
-            Err(reason) => return failed(reason),
-        };
-        let saved = std::mem::replace(&mut context.local.acl_arguments, arguments);
-        let placeholder = Context::new(Arc::clone(&context.config), Arc::clone(&context.services));
-        let mut scene = Scene::new(std::mem::replace(context, placeholder));
-        let mut step = reception.acls.run_found(&reception, &mut scene, acl);
-        let outcome = loop {
-            match step {
-                Step::Done(outcome) => break outcome,
-                Step::Delay { pause, resume, .. } => {
-                    std::thread::sleep(pause);
-                    step = reception.acls.resume(&reception, &mut scene, resume);
-                }
-            }
-        };
-        *context = scene.context;
-        context.local.acl_arguments = saved;
-        verdict(outcome)
+        crate::acl::run_in_expansion(&reception, context, name_or_text, arguments)
     }
 
     fn look_up_host_name(&self, context: &mut Context) {
@@ -64,18 +44,4 @@ impl Host for ReceptionHost {
 
 fn failed(reason: String) -> AclVerdict {
     AclVerdict { outcome: AclOutcome::Error(reason), message: None, log_message: None }
-}
-
-fn verdict(outcome: Outcome) -> AclVerdict {
-    AclVerdict {
-        outcome: match outcome.verdict {
-            Verdict::Accept => AclOutcome::Accept,
-            Verdict::Deny => AclOutcome::Deny,
-            Verdict::Defer => AclOutcome::Defer,
-            Verdict::Drop => AclOutcome::Drop,
-            Verdict::Discard => AclOutcome::Discard,
-        },
-        message: outcome.user_message,
-        log_message: outcome.log_message,
-    }
 }

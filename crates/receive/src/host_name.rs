@@ -46,6 +46,10 @@ pub fn look_up(reception: &Reception, context: &mut Context) {
         }
         Found::None { reverse } => {
             connection.host_lookup = HostLookup::Failed;
+            connection.host_lookup_message = match reverse.first() {
+                Some(name) => format!("{address} does not match any IP address for {name}"),
+                None => "failed to find host name from IP address".to_owned(),
+            };
             if reception.wants.host_lookup_failed {
                 for name in &reverse {
                     reception.logs.main(&format!("{address} does not match any IP address for {name}"));

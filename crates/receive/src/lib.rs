@@ -45,4 +45,5 @@ pub mod talk;
 #[cfg(test)]
 mod test_support;
 pub mod tls;
+mod verify;
 pub mod wants;

@@ -106,20 +106,19 @@ fn sender_verification(reception: &Reception, talk: &Talk, outcome: &Outcome, re
     let Some(failure) = &outcome.sender_verify else { return };
     let address = String::from_utf8_lossy(&failure.address);
     if reception.wants.sender_verify_fail {
-        let word = if outcome.verdict == Verdict::Defer { "defer" } else { "fail" };
+        let word = if failure.is_deferred { "defer" } else { "fail" };
         let detail = failure.detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default();
         let client = log_line::client(reception, talk, true);
         let line = format!("{client} sender verify {word} for <{address}>{detail}");
         reception.logs.main_and_reject(&line);
     }
-    if talk.scene.connection.no_multiline_responses {
+    if talk.scene.connection.no_multiline_responses || outcome.verdict == Verdict::Defer {
         return;
     }
+    let Some(user) = &failure.user_message else { return };
     let mut text = format!("Verification failed for <{address}>\n").into_bytes();
-    if let Some(user) = &failure.user_message {
-        text.extend_from_slice(user.as_bytes());
-        text.push(b'\n');
-    }
+    text.extend_from_slice(user.as_bytes());
+    text.push(b'\n');
     text.extend_from_slice(&reply.text);
     reply.text = text.into();
 }

@@ -10,7 +10,7 @@ use oxim_lang::expand::Template;
 
 use super::phase::Phases;
 use super::run::Run;
-use super::{condition, modifier};
+use super::{condition, control, modifier};
 
 /// Whether something holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +147,12 @@ impl ClauseRow {
     pub(crate) fn is_condition(&self) -> bool {
         matches!(self.kind, Kind::Condition(_) | Kind::Acl | Kind::ConditionNotYet)
     }
+}
+
+/// The names of all conditions, modifiers and controls, each with its line of documentation; controls as `control = name`.
+pub fn documentation() -> impl Iterator<Item = (String, &'static str)> {
+    let clauses = condition::ROWS.iter().chain(modifier::ROWS).map(|row| (row.name.to_owned(), row.doc));
+    clauses.chain(control::ROWS.iter().map(|row| (format!("control = {}", row.name), row.doc)))
 }
 
 /// The row of a name. Case counts.

@@ -2,9 +2,6 @@
 //!
 //! The error texts are Exim's; the reader of the configuration puts `error in ACL: ` before them. Manual section 44.17.
 
-use std::sync::Arc;
-
-use oxim_base::Text;
 use oxim_lang::config::{AclSource, ConfigError, Location};
 use oxim_lang::expand::Template;
 
@@ -241,7 +238,9 @@ fn compile_action(row: &'static ClauseRow, argument: &Argument<'_>) -> Result<Ac
         Kind::LogMessage => Action::LogMessage,
         Kind::LogRejectTarget => Action::LogRejectTarget,
         Kind::Endpass => Action::Endpass,
-        Kind::ConditionNotYet => return Err(format!("ACL condition \"{}\" is not implemented yet", row.name)),
+        Kind::ConditionNotYet => {
+            return Err(format!("ACL condition \"{}\" is not implemented yet", row.name));
+        }
         Kind::ModifierNotYet => return Err(format!("ACL modifier \"{}\" is not implemented yet", row.name)),
     })
 }
@@ -258,7 +257,11 @@ impl Clause {
     pub(crate) fn illegality(&self, phase: Phase) -> Option<String> {
         if self.row.forbidden & phase.bit() != 0 {
             let use_or_test = if self.row.is_condition() { "test" } else { "use" };
-            return Some(format!("cannot {use_or_test} {} condition in {} ACL", self.row.name, phase.name()));
+            return Some(format!(
+                "cannot {use_or_test} {} condition in {} ACL",
+                self.row.name,
+                phase.acl_name()
+            ));
         }
         if self.row.name == "control" {
             let constant = self.template.constant()?;
@@ -314,14 +317,6 @@ fn logical_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// An ACL out of a string that an expansion gave.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn inline(text: &Text) -> Result<Arc<Acl>, String> {
-    Acl::compile_text(&text.to_string_lossy()).map(Arc::new)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,7 +355,8 @@ mod tests {
 
     #[test]
     fn verbs_start_statements_and_everything_else_belongs_to_the_last() {
-        let acl = Acl::compile_text("# no\nwarn ! condition = 1\n set acl_m_a=\\\n  x\n\naccept endpass x").unwrap();
+        let acl = Acl::compile_text("# no\nwarn ! condition = 1\n set acl_m_a=\\\n  x\n\naccept endpass x")
+            .unwrap();
         assert_eq!(acl.statements.len(), 2);
         let clauses = &acl.statements.first().unwrap().clauses;
         assert_eq!(format!("{clauses:?}"), "[!condition = 1, set acl_m_a = x]");
@@ -381,11 +377,15 @@ mod tests {
 
     #[test]
     fn what_is_illegal_in_a_phase_is_found_without_running() {
-        let acl = Acl::compile_text("warn domains = x\n control = freeze\n control = freeze$acl_m1\naccept").unwrap();
+        let acl = Acl::compile_text("warn domains = x\n control = freeze\n control = freeze$acl_m1\naccept")
+            .unwrap();
         let texts: Vec<_> = acl.illegal_in(Phase::Connect).into_iter().map(|e| e.message).collect();
         assert_eq!(
             texts,
-            ["cannot test domains condition in connection ACL", "cannot use \"control=freeze\" in connection ACL"]
+            [
+                "cannot test domains condition in connection ACL",
+                "cannot use \"control=freeze\" in connection ACL"
+            ]
         );
         assert!(acl.illegal_in(Phase::Rcpt).is_empty());
     }

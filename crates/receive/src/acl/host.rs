@@ -1,67 +1,49 @@
-//! What the language asks of reception: `${acl}`, and the name of the calling host.
+//! ACLs that expansions run: `${acl}`, and the `acl` condition of `${if`.
 //!
 //! An ACL that an expansion runs inside another ACL shares its controls, which [`super::run::Run::lending`] has put into the
 //! context; one that runs elsewhere (in a router, say) has none, and what it sets there is lost. It holds its thread while it
 //! pauses. Manual sections 11.5 (`acl`) and 44.26.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use oxim_base::Text;
 use oxim_base::limits::ACL_DEPTH_MAX;
 use oxim_lang::context::Context;
-use oxim_lang::host::{AclOutcome, AclVerdict, Host};
+use oxim_lang::host::{AclOutcome, AclVerdict};
 
 use super::run::{Lent, Run, take_lent};
 use super::{Outcome, Phase, RejectTargets, Scene, Step, Verdict, interpreter};
-use crate::host_name;
 use crate::reception::Reception;
 
-/// Reception, as the language sees it. Set as `services.host` once reception is built.
-pub struct AclHost {
-    /// Weak, because reception owns the services that own this.
-    reception: Weak<Reception>,
-}
-
-impl AclHost {
-    /// Makes the services of a reception able to run its ACLs.
-    pub fn install(reception: &Arc<Reception>) {
-        let host = AclHost { reception: Arc::downgrade(reception) };
-        // Set twice only in tests that build two receptions from the same services: the first stays.
-        let _ = reception.services.host.set(Arc::new(host));
+/// Runs a named ACL, a file or an ACL text for `${acl}` and the `acl` condition of `${if`. May block.
+///
+/// In the end the context is as before, but for what the ACL has set on purpose.
+#[must_use]
+pub fn run_in_expansion(
+    reception: &Reception,
+    context: &mut Context,
+    name_or_text: &[u8],
+    arguments: Vec<Text>,
+) -> AclVerdict {
+    let lent = take_lent(context);
+    let (phase, depth) = lent.as_ref().map_or((Phase::Unknown, 0), |lent| (lent.phase, lent.depth));
+    let spare = Context::new(Arc::clone(&context.config), Arc::clone(&context.services));
+    let mut scene = Scene::new(std::mem::replace(context, spare));
+    let is_lent = lent.is_some();
+    if let Some(lent) = lent {
+        scene.connection = lent.connection;
+        scene.message = lent.message;
+        scene.subject = lent.subject;
     }
-}
-
-impl Host for AclHost {
-    fn run_acl(&self, context: &mut Context, name_or_text: &[u8], arguments: Vec<Text>) -> AclVerdict {
-        let Some(reception) = self.reception.upgrade() else {
-            return failed("no ACLs are available here".to_owned());
-        };
-        let lent = take_lent(context);
-        let (phase, depth) = lent.as_ref().map_or((Phase::Unknown, 0), |lent| (lent.phase, lent.depth));
-        let spare = Context::new(Arc::clone(&context.services));
-        let mut scene = Scene::new(std::mem::replace(context, spare));
-        let is_lent = lent.is_some();
-        if let Some(lent) = lent {
-            scene.connection = lent.connection;
-            scene.message = lent.message;
-            scene.subject = lent.subject;
-        }
-        let outer = std::mem::replace(&mut scene.context.local.acl_arguments, arguments);
-        let verdict = run(&reception, &mut scene, phase, depth, name_or_text);
-        scene.context.local.acl_arguments = outer;
-        let Scene { context: back, connection, message, subject } = scene;
-        *context = back;
-        if is_lent {
-            context.upper.put(Box::new(Lent { connection, message, subject, phase, depth }));
-        }
-        verdict
+    let outer = std::mem::replace(&mut scene.context.local.acl_arguments, arguments);
+    let verdict = run(reception, &mut scene, phase, depth, name_or_text);
+    scene.context.local.acl_arguments = outer;
+    let Scene { context: back, connection, message, subject } = scene;
+    *context = back;
+    if is_lent {
+        context.upper.put(Box::new(Lent { connection, message, subject, phase, depth }));
     }
-
-    fn look_up_host_name(&self, context: &mut Context) {
-        if let Some(reception) = self.reception.upgrade() {
-            host_name::look_up(&reception, context);
-        }
-    }
+    verdict
 }
 
 fn run(reception: &Reception, scene: &mut Scene, phase: Phase, depth: usize, name: &[u8]) -> AclVerdict {

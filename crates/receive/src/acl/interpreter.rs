@@ -90,7 +90,13 @@ struct Ended {
 }
 
 /// Runs an ACL from its first statement.
-pub(super) fn run(acls: &Acls, reception: &Reception, scene: &mut Scene, phase: Phase, acl: Arc<Acl>) -> Step {
+pub(super) fn run(
+    acls: &Acls,
+    reception: &Reception,
+    scene: &mut Scene,
+    phase: Phase,
+    acl: Arc<Acl>,
+) -> Step {
     run_within(acls, reception, scene, phase, acl, 0)
 }
 
@@ -104,7 +110,7 @@ pub(super) fn run_within(
     base: usize,
 ) -> Step {
     let mut state = Resume { phase, frames: Vec::new(), targets: RejectTargets::default(), base };
-    let mut run = state.run(acls, reception, scene);
+    let run = state.run(acls, reception, scene);
     announce(&run, &acl);
     run.scene.context.local.acl_verify_message = None;
     state.frames.push(Frame::new(acl, None));
@@ -196,7 +202,9 @@ fn go(acls: &Acls, reception: &Reception, scene: &mut Scene, mut state: Resume) 
 
 fn begin(run: &Run<'_>, statement: &Statement) {
     run.trace(|| match &statement.location {
-        Some(location) => format!("processing \"{}\" ({} {})", statement.verb.name(), location.file, location.line),
+        Some(location) => {
+            format!("processing \"{}\" ({} {})", statement.verb.name(), location.file, location.line)
+        }
         None => format!("processing \"{}\"", statement.verb.name()),
     });
 }
@@ -405,8 +413,9 @@ fn called(run: &mut Run<'_>, call: &Call) -> std::result::Result<(Arc<Acl>, Vec<
 
 fn pause(run: &Run<'_>, argument: &Text) -> std::result::Result<Flow, String> {
     let text = argument.to_string_lossy();
-    let seconds = clock::parse_interval(text.trim())
-        .ok_or_else(|| format!("syntax error in argument for \"delay\" modifier: \"{text}\" is not a time value"))?;
+    let seconds = clock::parse_interval(text.trim()).ok_or_else(|| {
+        format!("syntax error in argument for \"delay\" modifier: \"{text}\" is not a time value")
+    })?;
     run.trace(|| format!("delay modifier requests {seconds}-second delay"));
     if run.is_host_checking() {
         run.trace(|| "delay skipped in -bh checking mode".to_owned());
@@ -427,7 +436,7 @@ fn targets(run: &Run<'_>, argument: &Text) -> RejectTargets {
             other => run.log_panic(&format!(
                 "unknown log name \"{}\" in \"log_reject_target\" in {} ACL",
                 String::from_utf8_lossy(other),
-                run.phase.name()
+                run.phase.acl_name()
             )),
         }
     }
@@ -471,7 +480,7 @@ fn conclude(run: &mut Run<'_>, frame: &mut Frame, statement: &Statement, result:
     match (result == Result::Holds, verb.verdict()) {
         (true, Some((verdict, word))) => {
             if !verb.is_allowed(run.phase) {
-                let line = format!("\"{}\" verb not allowed in {} ACL", verb.name(), run.phase.name());
+                let line = format!("\"{}\" verb not allowed in {} ACL", verb.name(), run.phase.acl_name());
                 run.log_panic(&line);
                 return Some(Ended { result: Result::Faulty, verdict: Verdict::Defer });
             }
@@ -506,7 +515,13 @@ fn unmet(run: &Run<'_>, frame: &Frame, verb: Verb, result: Result) -> Option<End
 fn texts_count(verb: Verb, result: Result, endpass: bool) -> bool {
     let is_failure = matches!(result, Result::Fails | Result::FailsDropping);
     match verb {
-        Verb::Accept | Verb::Discard => if endpass { is_failure } else { result == Result::Holds },
+        Verb::Accept | Verb::Discard => {
+            if endpass {
+                is_failure
+            } else {
+                result == Result::Holds
+            }
+        }
         Verb::Defer | Verb::Deny | Verb::Drop | Verb::Warn => result == Result::Holds,
         Verb::Require => is_failure,
     }

@@ -28,14 +28,16 @@ use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use parking_lot::RwLock;
 
-pub use controls::{
-    AddedHeader, ConnectionControls, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls, QueueControl, Submission,
-};
-pub use compile::Acl;
-pub use host::AclHost;
-pub use interpreter::Resume;
-pub use phase::{Phase, Phases};
+pub use clause::documentation;
 pub(crate) use clause::{Answer, Tested};
+pub use compile::Acl;
+pub use controls::{
+    AddedHeader, ConnectionControls, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls, QueueControl,
+    Submission,
+};
+pub use host::run_in_expansion;
+pub use interpreter::Resume;
+pub use phase::{Phase, Phases, phases};
 pub(crate) use run::Run;
 
 use crate::reception::Reception;
@@ -82,6 +84,8 @@ pub struct SenderVerifyFailure {
     pub user_message: Option<Text>,
     /// The detail for the log line.
     pub detail: Option<String>,
+    /// Whether it could not be found out, rather than failed.
+    pub is_deferred: bool,
 }
 
 /// The answer of an ACL.
@@ -215,7 +219,9 @@ impl Acls {
     }
 
     fn choice(&self, template: Template) -> Option<Choice> {
-        let Some(constant) = template.constant().map(Text::trimmed) else { return Some(Choice::Chosen(template)) };
+        let Some(constant) = template.constant().map(Text::trimmed) else {
+            return Some(Choice::Chosen(template));
+        };
         if constant.is_empty() {
             return None;
         }
@@ -325,7 +331,8 @@ impl Acls {
         phase: Phase,
         template: &Template,
     ) -> Result<Option<Arc<Acl>>, Outcome> {
-        let mut run = Run { acls: self, reception, scene, phase, targets: RejectTargets::default(), depth: 0 };
+        let mut run =
+            Run { acls: self, reception, scene, phase, targets: RejectTargets::default(), depth: 0 };
         match run.expand(template) {
             Ok(text) if text.trimmed().is_empty() => Ok(None),
             Ok(text) => self.find(&run, &text).map(Some).map_err(Outcome::error),

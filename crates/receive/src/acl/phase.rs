@@ -87,6 +87,12 @@ impl Phase {
         1 << (self as u8)
     }
 
+    /// Whether log lines about a refusal show the envelope sender.
+    #[must_use]
+    pub const fn concerns_envelope(self) -> bool {
+        matches!(self, Phase::Rcpt | Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr)
+    }
+
     /// The main option that names the ACL of this phase.
     #[must_use]
     pub const fn option(self) -> &'static str {
@@ -146,11 +152,22 @@ impl Phase {
         }
     }
 
+    /// The phase as complaints about ACLs name it: the two ACLs of DATA are told apart there.
+    #[must_use]
+    pub const fn acl_name(self) -> &'static str {
+        match self {
+            Phase::Predata => "PREDATA",
+            other => other.name(),
+        }
+    }
+
     /// What an unset option means (manual section 44.14).
     #[must_use]
     pub const fn when_unset(self) -> Verdict {
         match self {
-            Phase::Rcpt | Phase::Etrn | Phase::Expn | Phase::Vrfy | Phase::Atrn | Phase::Wellknown => Verdict::Deny,
+            Phase::Rcpt | Phase::Etrn | Phase::Expn | Phase::Vrfy | Phase::Atrn | Phase::Wellknown => {
+                Verdict::Deny
+            }
             Phase::Mail
             | Phase::Predata
             | Phase::Mime
@@ -189,6 +206,6 @@ pub const fn phases(list: &[Phase]) -> Phases {
 
 /// All phases but these.
 #[must_use]
-pub const fn all_but(list: &[Phase]) -> Phases {
+pub(super) const fn all_but(list: &[Phase]) -> Phases {
     !phases(list)
 }

@@ -49,7 +49,11 @@ impl Run<'_> {
     }
 
     /// Matches a list. What cannot be found out is logged.
-    pub(crate) fn matches(&mut self, list: &List, subject: &Subject<'_>) -> Result<Option<Option<Text>>, Tested> {
+    pub(crate) fn matches(
+        &mut self,
+        list: &List,
+        subject: &Subject<'_>,
+    ) -> Result<Option<Option<Text>>, Tested> {
         let matched = if list.may_block() {
             self.lending(|context| list.matches(context, subject))
         } else {

@@ -30,7 +30,8 @@ struct Wanted {
 
 impl Condition for Wanted {
     fn test(&self, run: &mut Run<'_>, _: &Text) -> Tested {
-        let subject = Subject::Host { address: run.scene.context.connection.host_address, name: HostName::Caller };
+        let subject =
+            Subject::Host { address: run.scene.context.connection.host_address, name: HostName::Caller };
         match run.matches(&self.list, &subject) {
             Ok(found) => {
                 let is_found = found.is_some();

@@ -8,7 +8,17 @@ use super::super::clause::{Argument, ClauseRow, Condition, Kind, Tested};
 use super::super::phase::{Phases, phases};
 use super::super::run::Run;
 
-const FORBIDDEN: Phases = phases(&[Phase::Auth, Phase::Connect, Phase::Helo, Phase::MailAuth, Phase::Quit, Phase::Etrn, Phase::Expn, Phase::StartTls, Phase::Vrfy]);
+const FORBIDDEN: Phases = phases(&[
+    Phase::Auth,
+    Phase::Connect,
+    Phase::Helo,
+    Phase::MailAuth,
+    Phase::Quit,
+    Phase::Etrn,
+    Phase::Expn,
+    Phase::StartTls,
+    Phase::Vrfy,
+]);
 
 /// The row.
 pub(crate) static ROW: ClauseRow = ClauseRow {

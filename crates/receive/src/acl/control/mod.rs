@@ -102,7 +102,7 @@ pub(crate) fn illegality(text: &Text, phase: Phase) -> Option<String> {
     }
     // Exim knows `queue_only` as another name of `queue`.
     let name = if row.name == "queue_only" { "queue" } else { row.name };
-    Some(format!("cannot use \"control={name}\" in {} ACL", phase.name()))
+    Some(format!("cannot use \"control={name}\" in {} ACL", phase.acl_name()))
 }
 
 /// Why a constant control cannot be used at all.

@@ -4,9 +4,9 @@
 
 use oxim_base::Text;
 
+use super::super::RejectTargets;
 use super::super::clause::{Argument, ClauseRow, Kind, Modifier};
 use super::super::run::Run;
-use super::super::RejectTargets;
 use crate::log_line;
 
 /// The row.
@@ -31,7 +31,7 @@ impl Modifier for Write {
             run.log_panic(&format!(
                 "unknown log name in \"{}\" in \"logwrite\" in {} ACL",
                 argument.to_string_lossy(),
-                run.phase.name()
+                run.phase.acl_name()
             ));
             return Ok(());
         };
@@ -56,11 +56,8 @@ fn parse(argument: &[u8]) -> Option<(RejectTargets, &[u8])> {
         return Some((RejectTargets { main: true, ..targets }, argument.trim_ascii_start()));
     };
     loop {
-        let known: [(&[u8], fn(&mut RejectTargets)); 3] = [
-            (b"main", |t| t.main = true),
-            (b"reject", |t| t.reject = true),
-            (b"panic", |t| t.panic = true),
-        ];
+        let known: [(&[u8], fn(&mut RejectTargets)); 3] =
+            [(b"main", |t| t.main = true), (b"reject", |t| t.reject = true), (b"panic", |t| t.panic = true)];
         let (name, set) = known.iter().find(|(name, _)| rest.starts_with(name))?;
         set(&mut targets);
         rest = rest.get(name.len()..).unwrap_or_default();

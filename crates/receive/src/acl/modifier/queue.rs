@@ -28,7 +28,9 @@ impl Modifier for Queue {
         let name = argument.as_bytes();
         // It becomes the name of a directory.
         if argument.is_foreign() || name.contains(&b'/') || name.starts_with(b".") {
-            return Err(format!("Directory separator or tainted text not permitted in queue name: \"{argument}\""));
+            return Err(format!(
+                "Directory separator or tainted text not permitted in queue name: \"{argument}\""
+            ));
         }
         run.scene.context.message.queue_name = name.to_vec();
         Ok(())

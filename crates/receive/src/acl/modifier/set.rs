@@ -29,7 +29,8 @@ struct Set {
 impl Modifier for Set {
     fn apply(&self, run: &mut Run<'_>, argument: &Text) -> Result<(), String> {
         let context = &mut run.scene.context;
-        let variables = if self.is_message { &mut context.message.acl_m } else { &mut context.connection.acl_c };
+        let variables =
+            if self.is_message { &mut context.message.acl_m } else { &mut context.connection.acl_c };
         variables.insert(self.key.clone(), argument.clone());
         Ok(())
     }

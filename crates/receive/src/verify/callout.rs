@@ -1,0 +1,447 @@
+//! Callouts: asks the hosts to which an address is routed whether they would take mail for it, without sending any.
+//!
+//! Each host in turn gets EHLO (or HELO), MAIL, RCPT, QUIT; perhaps an invented local part before the real one, and postmaster
+//! after it. 2xx is yes, 5xx no, anything else goes to the next host; with no host left the answer is "later". The session is
+//! not encrypted and not authenticated. Manual sections 44.46 to 44.48.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use oxim_base::Text;
+use oxim_deliver::address::{Address, TransportId};
+use oxim_lang::config::Options as ConfigOptions;
+use oxim_lang::expand::Template;
+use oxim_mail::address::split_at_domain;
+use oxim_mail::smtp::reply::Reply;
+use oxim_net::dns::Family;
+use oxim_net::smtp_client::{Connection, SmtpError};
+use oxim_net::socket::ConnectTarget;
+
+use super::address::{Checked, Role, outcome_text};
+use super::callout_cache::{Cache, Domain, Said};
+use super::options::{CalloutOptions, Options};
+use crate::acl::{Answer, Run};
+
+const SMTP_PORT: u16 = 25;
+
+/// One callout: what is asked, and what the transport says of how.
+struct Callout {
+    address: Vec<u8>,
+    domain: Vec<u8>,
+    /// The sender that is shown.
+    sender: Vec<u8>,
+    /// The invented address, if one is to be tried.
+    random: Option<Vec<u8>>,
+    role: Role,
+    port: u16,
+    interface: Option<IpAddr>,
+    helo: String,
+    is_lmtp: bool,
+}
+
+/// A host to ask.
+struct Host {
+    name: String,
+    address: IpAddr,
+    port: Option<u16>,
+}
+
+/// How a host has ended the matter.
+enum Ended {
+    /// It takes the address.
+    Accepted,
+    /// It takes any address.
+    TakesAll,
+    /// It refuses: at which step, in answer to which command, and how.
+    Refused { step: Step, sent: String, reply: Reply },
+    /// Another host may know.
+    Unclear { why: String },
+}
+
+/// What a refusal was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Mail,
+    Recipient,
+    Postmaster,
+}
+
+impl Step {
+    fn word(self) -> &'static str {
+        match self {
+            Step::Mail => "mail",
+            Step::Recipient => "recipient",
+            Step::Postmaster => "postmaster",
+        }
+    }
+}
+
+/// Asks. An address without remote hosts is good as it is.
+pub(super) fn check(
+    run: &mut Run<'_>,
+    routed: &Address,
+    address: &[u8],
+    role: Role,
+    options: &CalloutOptions,
+) -> Checked {
+    let Some(transport) = routed.transport else { return no_hosts(run) };
+    if run.reception.delivery.is_local_transport(transport) {
+        return Checked::plain(Answer::Yes);
+    }
+    let hosts = hosts(run, routed, transport);
+    if hosts.is_empty() {
+        return no_hosts(run);
+    }
+    let callout = match callout(run, routed, address, transport, role, options) {
+        Ok(callout) => callout,
+        Err(why) => return deferred(role, options, &why),
+    };
+    // Redirection may have changed the address: the one that is delivered is asked for.
+    let mut known = Domain::default();
+    if let Some(checked) = recalled(run, &callout, options, &mut known) {
+        return checked;
+    }
+    let began = Instant::now();
+    let mut last = String::new();
+    for host in &hosts {
+        if began.elapsed() > options.maxwait() {
+            break;
+        }
+        run.trace(|| {
+            format!("Attempting full verification using callout to {} [{}]", host.name, host.address)
+        });
+        match ask(&callout, host, options, &mut known) {
+            Ended::Unclear { why } => last = format!("{} [{}] : {why}", host.name, host.address),
+            ended => {
+                remember(run, &callout, options, &ended, known);
+                return told(&callout, host, ended);
+            }
+        }
+    }
+    remember(run, &callout, options, &Ended::Unclear { why: String::new() }, known);
+    deferred(role, options, &last)
+}
+
+fn no_hosts(run: &Run<'_>) -> Checked {
+    run.trace(|| "Cannot do callout: neither router nor transport provided a host list".to_owned());
+    Checked::plain(Answer::Yes)
+}
+
+fn deferred(role: Role, options: &CalloutOptions, why: &str) -> Checked {
+    if options.defer_ok {
+        return Checked::plain(Answer::Yes);
+    }
+    let general = Options { callout: Some(options.clone()), ..Options::default() };
+    let text = outcome_text(role.word(), &general);
+    // An SMTP error is parted from the host by a blank and a colon, an error of the connection by a colon only.
+    let log = if why.is_empty() { text.to_string_lossy() } else { format!("{text}: {why}") };
+    Checked { user: Some(text), log: Some(Text::tainted(log)), ..Checked::plain(Answer::Later) }
+}
+
+/// Puts together what will be said, from the condition and the transport.
+fn callout(
+    run: &mut Run<'_>,
+    routed: &Address,
+    address: &[u8],
+    transport: TransportId,
+    role: Role,
+    options: &CalloutOptions,
+) -> Result<Callout, String> {
+    let delivery = run.reception.delivery.clone();
+    let instance = delivery.config.transports.get(transport.0).ok_or("the transport is gone")?;
+    let address = if role == Role::Recipient { routed.address.clone() } else { address.to_vec() };
+    let (_, domain) = split_at_domain(&address);
+    let domain = domain.unwrap_or_default().to_vec();
+    let sender = match role {
+        Role::Sender => Vec::new(),
+        Role::HeaderSender => options.mailfrom.clone().unwrap_or_default().into_bytes(),
+        Role::Recipient if options.use_sender => run.scene.context.message.sender.clone(),
+        Role::Recipient if options.use_postmaster => {
+            format!("postmaster@{}", String::from_utf8_lossy(&delivery.settings.qualify_domain)).into_bytes()
+        }
+        Role::Recipient => Vec::new(),
+    };
+    let random = if options.random { invented(run, &domain) } else { None };
+    let port = expanded(run, &instance.options, "port")?;
+    let helo = expanded(run, &instance.options, "helo_data")?;
+    let interface = expanded(run, &instance.options, "interface")?;
+    let protocol = expanded(run, &instance.options, "protocol")?;
+    Ok(Callout {
+        address,
+        domain,
+        sender,
+        random,
+        role,
+        port: port_number(port.as_deref(), protocol.as_deref())?,
+        interface: interface.and_then(|text| text.split(':').next()?.trim().parse().ok()),
+        helo: helo.unwrap_or_else(|| run.reception.settings.primary_hostname.clone()),
+        is_lmtp: protocol.as_deref() == Some("lmtp"),
+    })
+}
+
+/// An option of the transport; None if it is unset, or forced to fail.
+fn expanded(run: &mut Run<'_>, options: &ConfigOptions, name: &str) -> Result<Option<String>, String> {
+    let Some(template) = options.has(name).then(|| options.template(name)).flatten() else { return Ok(None) };
+    match run.expand(&template) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text.to_string_lossy())),
+        Err(error) if error.is_forced() => Ok(None),
+        Err(error) => Err(format!("failed to expand transport option {name} for callout: {error}")),
+    }
+}
+
+fn port_number(port: Option<&str>, protocol: Option<&str>) -> Result<u16, String> {
+    match port.map(str::trim) {
+        None => Ok(match protocol {
+            Some("lmtp") => 24,
+            Some("smtps") => 465,
+            Some(_) | None => SMTP_PORT,
+        }),
+        Some("smtp") => Ok(SMTP_PORT),
+        Some("lmtp") => Ok(24),
+        Some("submission") => Ok(587),
+        Some(text) => text.parse().map_err(|_| format!("invalid port number \"{text}\" for callout")),
+    }
+}
+
+/// The address with the local part of `callout_random_local_part`.
+fn invented(run: &mut Run<'_>, domain: &[u8]) -> Option<Vec<u8>> {
+    let template: Template = run.reception.config.main_options.template("callout_random_local_part")?;
+    let local_part = run.expand(&template).ok().filter(|text| !text.is_empty())?;
+    Some([local_part.as_bytes(), b"@", domain].concat())
+}
+
+/// The hosts of the route, or of the transport if the router gave none or the transport overrides them.
+fn hosts(run: &mut Run<'_>, routed: &Address, transport: TransportId) -> Vec<Host> {
+    let delivery = run.reception.delivery.clone();
+    let options = delivery.config.transports.get(transport.0).map(|instance| &instance.options);
+    let overrides = options.is_some_and(|o| o.has("hosts_override") && o.bool("hosts_override"));
+    if routed.hosts.is_empty() || overrides {
+        let listed = options.and_then(|options| expanded(run, options, "hosts").ok().flatten());
+        if let Some(listed) = listed {
+            return oxim_lang::list::split(listed.as_bytes())
+                .flat_map(|name| addresses(run, &String::from_utf8_lossy(&name), None))
+                .collect();
+        }
+    }
+    let usable = routed.hosts.iter().flat_map(|host| match host.address {
+        Some(address) => vec![Host { name: host.name.clone(), address, port: host.port }],
+        None => addresses(run, &host.name, host.port),
+    });
+    usable.collect()
+}
+
+fn addresses(run: &Run<'_>, name: &str, port: Option<u16>) -> Vec<Host> {
+    let host = |address| Host { name: name.to_owned(), address, port };
+    if let Ok(address) = name.parse() {
+        return vec![host(address)];
+    }
+    let Some(resolver) = &run.reception.resolver else { return Vec::new() };
+    let found = resolver.addresses_of(name, Family::default()).records().unwrap_or_default();
+    found.into_iter().map(host).collect()
+}
+
+/// What is known from earlier callouts, if that settles it.
+fn recalled(
+    run: &mut Run<'_>,
+    callout: &Callout,
+    options: &CalloutOptions,
+    known: &mut Domain,
+) -> Option<Checked> {
+    let hints = run.scene.context.services.hints.get().filter(|_| !options.no_cache)?.clone();
+    let cache = Cache::new(&hints, &run.reception.config.main_options);
+    *known = cache.domain(&callout.domain);
+    let refused = |step: Step, text: &'static str, log: bool| {
+        let text = Text::clean(text);
+        let log = log.then(|| text.clone());
+        Some(Checked { user: Some(text), log, failure: Some(step.word()), ..Checked::plain(Answer::No) })
+    };
+    let is_recipient = callout.role == Role::Recipient;
+    if known.mail == Said::No && callout.sender.is_empty() {
+        return refused(Step::Mail, "(result of an earlier callout reused).", is_recipient);
+    }
+    if options.random && known.random == Said::Yes {
+        return Some(Checked { failure: Some("random"), ..Checked::plain(Answer::Yes) });
+    }
+    if options.postmaster.is_some() && known.postmaster == Said::No {
+        return refused(Step::Postmaster, "(result of earlier verification reused).", is_recipient);
+    }
+    match cache.address(&callout.address, &callout.sender) {
+        Said::Nothing => None,
+        // postmaster has not been asked for yet.
+        Said::Yes if options.postmaster.is_some() && known.postmaster != Said::Yes => None,
+        Said::Yes => Some(Checked::plain(Answer::Yes)),
+        Said::No => refused(Step::Recipient, "Previous (cached) callout verification failure", is_recipient),
+    }
+}
+
+/// Writes down what a host has said.
+fn remember(run: &Run<'_>, callout: &Callout, options: &CalloutOptions, ended: &Ended, mut known: Domain) {
+    let Some(hints) = run.scene.context.services.hints.get().filter(|_| !options.no_cache) else { return };
+    let cache = Cache::new(hints, &run.reception.config.main_options);
+    match ended {
+        Ended::Unclear { .. } => return,
+        Ended::Accepted => cache.put_address(&callout.address, &callout.sender, Said::Yes),
+        Ended::TakesAll => {}
+        Ended::Refused { step: Step::Recipient, .. } => {
+            cache.put_address(&callout.address, &callout.sender, Said::No);
+        }
+        // A refusal of a real sender says nothing about the domain.
+        Ended::Refused { step: Step::Mail, .. } if !callout.sender.is_empty() => return,
+        Ended::Refused { step: Step::Mail, .. } => known.mail = Said::No,
+        Ended::Refused { step: Step::Postmaster, .. } => {
+            cache.put_address(&callout.address, &callout.sender, Said::Yes);
+            known.postmaster = Said::No;
+        }
+    }
+    if known.mail == Said::Nothing {
+        known.mail = Said::Yes;
+    }
+    cache.put_domain(&callout.domain, known);
+}
+
+/// What the answer of a host means to the condition.
+fn told(callout: &Callout, host: &Host, ended: Ended) -> Checked {
+    match ended {
+        Ended::Accepted => Checked::plain(Answer::Yes),
+        Ended::TakesAll => Checked { failure: Some("random"), ..Checked::plain(Answer::Yes) },
+        Ended::Refused { step, sent, reply } => {
+            let user = if callout.role == Role::Recipient {
+                format!("Callout verification failed:\n{reply}")
+            } else {
+                format!("Called:   {}\nSent:     {sent}\nResponse: {reply}", host.address)
+            };
+            let (name, address) = (&host.name, host.address);
+            let log =
+                format!("{name} [{address}] : SMTP error from remote mail server after {sent}: {reply}");
+            Checked {
+                user: Some(Text::tainted(user)),
+                log: Some(Text::tainted(log)),
+                failure: Some(step.word()),
+                ..Checked::plain(Answer::No)
+            }
+        }
+        Ended::Unclear { .. } => Checked::plain(Answer::Later),
+    }
+}
+
+/// A conversation with one host.
+struct Talk {
+    connection: Connection,
+    timeout: Duration,
+}
+
+/// What interrupts a conversation: an end, one way or the other.
+type Spoken<T> = Result<T, Box<Ended>>;
+
+impl Talk {
+    fn say(&mut self, command: &str) -> Spoken<Reply> {
+        self.connection.command(command, self.timeout).map_err(|error| unclear(&error))
+    }
+
+    /// Says what must be accepted to go on.
+    fn insist(&mut self, command: &str, step: Step) -> Spoken<()> {
+        let reply = self.say(command)?;
+        accepted(reply, command, step)
+    }
+}
+
+fn unclear(error: &SmtpError) -> Box<Ended> {
+    Box::new(Ended::Unclear { why: error.to_string() })
+}
+
+fn accepted(reply: Reply, sent: &str, step: Step) -> Spoken<()> {
+    if reply.is_success() {
+        return Ok(());
+    }
+    let sent = sent.to_owned();
+    if reply.is_permanent() {
+        return Err(Box::new(Ended::Refused { step, sent, reply }));
+    }
+    Err(Box::new(Ended::Unclear { why: format!("SMTP error from remote mail server after {sent}: {reply}") }))
+}
+
+fn ask(callout: &Callout, host: &Host, options: &CalloutOptions, known: &mut Domain) -> Ended {
+    let endpoint = SocketAddr::new(host.address, host.port.unwrap_or(callout.port));
+    let interface = callout.interface.filter(|own| own.is_ipv4() == host.address.is_ipv4());
+    let target = ConnectTarget { interface, ..ConnectTarget::tcp(endpoint, options.connect()) };
+    let connection = match Connection::connect(&target) {
+        Ok(connection) => connection,
+        Err(error) => return Ended::Unclear { why: error.to_string() },
+    };
+    let mut talk = Talk { connection, timeout: options.timeout };
+    let ended = match converse(callout, &mut talk, options, known) {
+        Ok(ended) => ended,
+        Err(ended) => *ended,
+    };
+    talk.connection.quit(options.timeout.min(Duration::from_secs(5)));
+    ended
+}
+
+fn converse(
+    callout: &Callout,
+    talk: &mut Talk,
+    options: &CalloutOptions,
+    known: &mut Domain,
+) -> Spoken<Ended> {
+    let timeout = talk.timeout;
+    let banner = talk.connection.read_banner(timeout).map_err(|error| unclear(&error))?;
+    accepted(banner, "initial connection", Step::Mail)?;
+    greet(callout, talk)?;
+    let mail = format!("MAIL FROM:<{}>", String::from_utf8_lossy(&callout.sender));
+    talk.insist(&mail, Step::Mail)?;
+    if callout.random.is_some() && known.random != Said::No {
+        if random(callout, talk, known)? {
+            return Ok(Ended::TakesAll);
+        }
+        talk.insist("RSET", Step::Mail)?;
+        talk.insist(&mail, Step::Mail)?;
+    }
+    let rcpt = format!("RCPT TO:<{}>", String::from_utf8_lossy(&callout.address));
+    talk.insist(&rcpt, Step::Recipient)?;
+    if let Some(sender) = &options.postmaster
+        && known.postmaster != Said::Yes
+    {
+        postmaster(callout, talk, sender, options.full_postmaster)?;
+        known.postmaster = Said::Yes;
+    }
+    Ok(Ended::Accepted)
+}
+
+fn greet(callout: &Callout, talk: &mut Talk) -> Spoken<()> {
+    let timeout = talk.timeout;
+    if callout.is_lmtp {
+        let reply = talk.connection.lhlo(&callout.helo, timeout).map_err(|error| unclear(&error))?;
+        return accepted(reply, &format!("LHLO {}", callout.helo), Step::Mail);
+    }
+    let reply = talk.connection.ehlo(&callout.helo, timeout).map_err(|error| unclear(&error))?;
+    if reply.is_success() {
+        return Ok(());
+    }
+    let reply = talk.connection.helo(&callout.helo, timeout).map_err(|error| unclear(&error))?;
+    accepted(reply, &format!("HELO {}", callout.helo), Step::Mail)
+}
+
+/// Whether the host takes a local part that cannot exist.
+fn random(callout: &Callout, talk: &mut Talk, known: &mut Domain) -> Spoken<bool> {
+    let invented = callout.random.as_deref().unwrap_or_default();
+    let reply = talk.say(&format!("RCPT TO:<{}>", String::from_utf8_lossy(invented)))?;
+    if reply.is_success() {
+        known.random = Said::Yes;
+    } else if reply.is_permanent() {
+        known.random = Said::No;
+    }
+    Ok(reply.is_success())
+}
+
+/// Asks for postmaster, in a transaction of its own.
+fn postmaster(callout: &Callout, talk: &mut Talk, sender: &Text, full: bool) -> Spoken<()> {
+    talk.insist("RSET", Step::Mail)?;
+    talk.insist(&format!("MAIL FROM:<{}>", sender.to_string_lossy()), Step::Postmaster)?;
+    let rcpt = format!("RCPT TO:<postmaster@{}>", String::from_utf8_lossy(&callout.domain));
+    let reply = talk.say(&rcpt)?;
+    if reply.is_permanent() && full {
+        return talk.insist("RCPT TO:<postmaster>", Step::Postmaster);
+    }
+    accepted(reply, &rcpt, Step::Postmaster)
+}

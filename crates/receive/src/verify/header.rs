@@ -1,0 +1,155 @@
+//! Verifies header lines: their syntax, their names, a sender that exists, and that no recipient is hidden.
+//! Manual section 44.26.
+
+use oxim_base::Text;
+use oxim_mail::address::{address_list, split_at_domain};
+use oxim_mail::header::{Header, HeaderKind};
+
+use super::Options;
+use super::address::{Role, check};
+use crate::acl::{Answer, Run, Tested};
+use crate::log_line;
+
+/// Header lines whose addresses are looked at for syntax.
+const ADDRESS_NAMES: [&[u8]; 12] = [
+    b"from",
+    b"reply-to",
+    b"sender",
+    b"to",
+    b"cc",
+    b"bcc",
+    b"resent-from",
+    b"resent-reply-to",
+    b"resent-sender",
+    b"resent-to",
+    b"resent-cc",
+    b"resent-bcc",
+];
+
+fn is_one_of(header: &Header, names: &[&[u8]]) -> bool {
+    header.is_live() && names.iter().any(|name| header.name().eq_ignore_ascii_case(name))
+}
+
+/// `verify = header_syntax`.
+pub(super) fn syntax(run: &mut Run<'_>) -> Tested {
+    let is_local = run.scene.context.connection.host_address.is_none();
+    let hosts = &run.reception.settings.hosts;
+    let mut may_lack_domain = |is_sender: bool| {
+        let rule = if is_sender { &hosts.sender_unqualified } else { &hosts.recipient_unqualified };
+        is_local || rule.matches(&mut run.scene.context)
+    };
+    let bare_senders = may_lack_domain(true);
+    let bare_recipients = may_lack_domain(false);
+    for header in run.scene.context.message.headers.all() {
+        if !is_one_of(header, &ADDRESS_NAMES) {
+            continue;
+        }
+        let may_be_bare = match header.kind {
+            HeaderKind::From | HeaderKind::ReplyTo | HeaderKind::Sender => bare_senders,
+            _ => bare_recipients,
+        };
+        if let Some(why) = fault(run, header, may_be_bare) {
+            let tested = Tested::logged(Answer::No, why.clone());
+            run.scene.context.local.acl_verify_message = Some(Text::tainted(why));
+            return tested;
+        }
+    }
+    Tested::of(true)
+}
+
+/// The first faulty address of a header line, as the log tells it.
+fn fault(run: &Run<'_>, header: &Header, may_be_bare: bool) -> Option<String> {
+    let syntax = run.reception.settings.address_syntax;
+    let body = header.unfolded();
+    for item in address_list(&body) {
+        let why = match item.parse(&syntax) {
+            Ok(parsed) if parsed.domain().is_some() || may_be_bare || parsed.address.is_empty() => continue,
+            Ok(_) => "unqualified address not permitted".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let name = String::from_utf8_lossy(header.name()).into_owned();
+        let raw = log_line::printable(item.raw.trim_ascii());
+        return Some(format!("{why}: failing address in \"{name}:\" header is: {raw}"));
+    }
+    None
+}
+
+/// `verify = header_names_ascii`: names of printable ASCII characters only.
+pub(super) fn names_ascii(run: &mut Run<'_>) -> Tested {
+    for header in run.scene.context.message.headers.all() {
+        let name = header.name();
+        if header.is_live() && !name.iter().all(u8::is_ascii_graphic) {
+            let why = format!("Invalid character in header \"{}\" found", log_line::printable(name));
+            return Tested::logged(Answer::No, why);
+        }
+    }
+    Tested::of(true)
+}
+
+/// `verify = not_blind`: every recipient stands in To: or Cc:.
+pub(super) fn not_blind(run: &mut Run<'_>, case_insensitive: bool) -> Tested {
+    let syntax = run.reception.settings.address_syntax;
+    let mut named: Vec<Vec<u8>> = Vec::new();
+    for header in run.scene.context.message.headers.all() {
+        if !is_one_of(header, &[b"to", b"cc", b"resent-to", b"resent-cc"]) {
+            continue;
+        }
+        let body = header.unfolded();
+        named.extend(address_list(&body).filter_map(|item| Some(item.parse(&syntax).ok()?.address)));
+    }
+    let is_named =
+        |recipient: &[u8]| named.iter().any(|address| is_same(address, recipient, case_insensitive));
+    let recipients = &run.scene.context.message.recipients;
+    if recipients.iter().all(|recipient| is_named(&recipient.address)) {
+        return Tested::of(true);
+    }
+    Tested::logged(Answer::No, "bcc recipient detected")
+}
+
+fn is_same(one: &[u8], other: &[u8], case_insensitive: bool) -> bool {
+    let (one_local, one_domain) = split_at_domain(one);
+    let (other_local, other_domain) = split_at_domain(other);
+    let domains = one_domain.unwrap_or_default().eq_ignore_ascii_case(other_domain.unwrap_or_default());
+    let locals =
+        if case_insensitive { one_local.eq_ignore_ascii_case(other_local) } else { one_local == other_local };
+    domains && locals
+}
+
+/// `verify = header_sender`: an address of Sender:, Reply-To: or From: verifies as a sender.
+pub(super) fn sender(run: &mut Run<'_>, options: &Options) -> Tested {
+    let syntax = run.reception.settings.address_syntax;
+    let mut candidates = Vec::new();
+    for wanted in [b"sender".as_slice(), b"reply-to", b"from"] {
+        for header in run.scene.context.message.headers.find(wanted) {
+            let name = String::from_utf8_lossy(header.name()).into_owned();
+            let body = header.unfolded();
+            for item in address_list(&body) {
+                let Ok(parsed) = item.parse(&syntax) else { continue };
+                candidates.push((name.clone(), parsed.address));
+            }
+        }
+    }
+    let mut answer = Answer::No;
+    for (name, address) in candidates {
+        run.trace(|| format!("verifying {name}: header address {}", String::from_utf8_lossy(&address)));
+        let checked = check(run, &address, Role::HeaderSender, options);
+        match checked.answer {
+            Answer::Yes => return Tested::of(true),
+            Answer::Later => answer = Answer::Later,
+            Answer::No | Answer::Faulty => {}
+        }
+    }
+    Tested::logged(answer, "there is no valid sender in any header line")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_are_compared_without_case_and_local_parts_as_asked() {
+        assert!(is_same(b"a@B.example", b"a@b.EXAMPLE", false));
+        assert!(!is_same(b"A@b.example", b"a@b.example", false));
+        assert!(is_same(b"A@b.example", b"a@b.example", true));
+    }
+}
