@@ -173,8 +173,7 @@ impl Lines<'_> {
         if self.has(Selector::Dnssec) && host.is_dnssec {
             line.push_str(" DS");
         }
-        let name = if host.name == literal { String::new() } else { format!("{} ", host.name) };
-        let _ = write!(line, " H={name}[{literal}]");
+        let _ = write!(line, " H={} [{literal}]", host.name);
         if self.has(Selector::OutgoingPort) {
             let _ = write!(line, ":{}", host.port);
         }

@@ -212,7 +212,8 @@ impl Attempt<'_> {
             }
         };
         let request = RouteRequest { purpose: Purpose::Deliver, is_done: &is_done, hold: &hold };
-        let routed = self.delivery.route_all(context, addresses, &request);
+        // Exim routes the last recipient first, and delivers in the order of the envelope; the log shows both.
+        let routed = self.delivery.route_all(context, addresses.into_iter().rev().collect(), &request);
         let mut ready = Vec::new();
         for decided in routed.decided {
             match decided {
@@ -236,6 +237,7 @@ impl Attempt<'_> {
             let head = Letterhead::new(self.delivery, context);
             self.submit_report(warning::syntax_notice(&head, message, notice));
         }
+        ready.reverse();
         let (local, remote) = plan::plan(ready, &self.delivery.transports);
         local_runs::run(settlement, context, &self.claim, local, self.options);
         if self.options.local_only && !remote.is_empty() {
