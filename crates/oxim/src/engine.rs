@@ -144,6 +144,15 @@ impl Engine {
     }
 }
 
+impl Drop for Engine {
+    /// Servers whose connections were kept for a next message are told that there is none.
+    fn drop(&mut self) {
+        for transport in &self.delivery.transports {
+            transport.driver.close_idle();
+        }
+    }
+}
+
 /// The log was set when the services were made.
 fn log_of(services: &Services) -> Arc<Log> {
     let _ = services.log();

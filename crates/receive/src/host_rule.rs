@@ -3,7 +3,7 @@
 //! Most of them are empty or `*`; these two need no matching at all. Failure mode: a list that cannot be evaluated now
 //! counts as not matching, with the reason given back for the log. Manual section 10.11.
 
-use oxim_lang::config::Options;
+use oxim_lang::config::Config;
 use oxim_lang::context::Context;
 use oxim_lang::list::{HostName, List, ListKind, Subject};
 
@@ -12,6 +12,7 @@ use oxim_lang::list::{HostName, List, ListKind, Subject};
 pub struct HostRule {
     name: &'static str,
     hosts: Hosts,
+    may_block: bool,
 }
 
 #[derive(Debug)]
@@ -24,22 +25,23 @@ enum Hosts {
 impl HostRule {
     /// Compiles the option of this name.
     #[must_use]
-    pub fn build(options: &Options, name: &'static str) -> HostRule {
-        let hosts = match options.string(name).map(str::trim) {
+    pub fn build(config: &Config, name: &'static str) -> HostRule {
+        let hosts = match config.main_options.string(name).map(str::trim) {
             None | Some("") => Hosts::Unset,
             Some("*") => Hosts::Everybody,
             Some(text) => Hosts::Listed(Box::new(List::compile(ListKind::Host, text))),
         };
-        HostRule { name, hosts }
+        let may_block = matches!(&hosts, Hosts::Listed(list) if list.may_block_in(config));
+        HostRule { name, hosts, may_block }
     }
 
     /// As [`Self::build`] for an option that this build may not have: then nobody matches.
     #[must_use]
-    pub fn build_if_known(options: &Options, name: &'static str) -> HostRule {
-        if options.has(name) {
-            HostRule::build(options, name)
+    pub fn build_if_known(config: &Config, name: &'static str) -> HostRule {
+        if config.main_options.has(name) {
+            HostRule::build(config, name)
         } else {
-            HostRule { name, hosts: Hosts::Unset }
+            HostRule { name, hosts: Hosts::Unset, may_block: false }
         }
     }
 
@@ -52,10 +54,7 @@ impl HostRule {
     /// Whether matching may wait for DNS or a lookup.
     #[must_use]
     pub fn may_block(&self) -> bool {
-        match &self.hosts {
-            Hosts::Unset | Hosts::Everybody => false,
-            Hosts::Listed(list) => list.may_block(),
-        }
+        self.may_block
     }
 
     /// Whether the client of the connection is on the list.

@@ -59,7 +59,7 @@ pub struct HostRules {
 
 impl HostRules {
     fn build(config: &Config) -> HostRules {
-        let rule = |name| HostRule::build(&config.main_options, name);
+        let rule = |name| HostRule::build(config, name);
         HostRules {
             reject_connection: rule("host_reject_connection"),
             lookup: rule("host_lookup"),

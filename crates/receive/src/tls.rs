@@ -41,7 +41,7 @@ impl TlsOptions {
             let known = options.has(name);
             if known { options.template(name).filter(|t| !t.source().trim().is_empty()) } else { None }
         };
-        let rule = |name| HostRule::build_if_known(options, name);
+        let rule = |name| HostRule::build_if_known(config, name);
         let certificate = template("tls_certificate");
         let private_key = template("tls_privatekey");
         let mentions = |t: &Option<Template>| {

@@ -98,12 +98,23 @@ mod tests {
     #[test]
     fn creation_stays_where_it_is_allowed() {
         let home = Some(b"/home/u".to_vec());
-        assert!(check_creation(Path::new("/home/u/mail/x"), false, &CreateWhere::BelowHome(home.clone())).is_ok());
-        assert!(check_creation(Path::new("/home/u2/x"), false, &CreateWhere::BelowHome(home.clone())).is_err());
-        assert!(check_creation(Path::new("/home/u/../v/x"), false, &CreateWhere::BelowHome(home.clone())).is_err());
-        assert!(check_creation(Path::new("/home/u/mail/x"), false, &CreateWhere::InHome(home.clone())).is_err());
+        assert!(
+            check_creation(Path::new("/home/u/mail/x"), false, &CreateWhere::BelowHome(home.clone())).is_ok()
+        );
+        assert!(
+            check_creation(Path::new("/home/u2/x"), false, &CreateWhere::BelowHome(home.clone())).is_err()
+        );
+        assert!(
+            check_creation(Path::new("/home/u/../v/x"), false, &CreateWhere::BelowHome(home.clone()))
+                .is_err()
+        );
+        assert!(
+            check_creation(Path::new("/home/u/mail/x"), false, &CreateWhere::InHome(home.clone())).is_err()
+        );
         assert!(check_creation(Path::new("/home/u/x"), false, &CreateWhere::InHome(home)).is_ok());
-        assert!(check_creation(Path::new("/etc/x"), false, &CreateWhere::Below(b"/var/mail".to_vec())).is_err());
+        assert!(
+            check_creation(Path::new("/etc/x"), false, &CreateWhere::Below(b"/var/mail".to_vec())).is_err()
+        );
         assert!(check_creation(Path::new("/etc/x"), false, &CreateWhere::InHome(None)).is_err());
     }
 }

@@ -203,6 +203,11 @@ impl Items {
         self.index.as_ref()
     }
 
+    /// Whether matching may wait for DNS, files or lookups. `named` tells it of a named list.
+    pub(super) fn may_block(&self, kind: ListKind, named: &dyn Fn(&[u8]) -> bool) -> bool {
+        self.items.iter().any(|item| item.may_block(kind, named))
+    }
+
     /// Whether matching needs nothing but the subject.
     pub(super) fn is_pure(&self) -> bool {
         self.pure
@@ -254,6 +259,29 @@ impl Item {
                 Some(self.text.as_bytes().to_ascii_lowercase())
             }
             _ => None,
+        }
+    }
+
+    fn may_block(&self, kind: ListKind, named: &dyn Fn(&[u8]) -> bool) -> bool {
+        match &self.pattern {
+            Pattern::Empty
+            | Pattern::Anything
+            | Pattern::Switch(_)
+            | Pattern::LocalName
+            | Pattern::LocalAddress
+            | Pattern::Network(_)
+            | Pattern::Faulty(_) => false,
+            // In a host list these are about the name of the host, which has to be looked up first.
+            Pattern::EndsWith(_) | Pattern::Regex(_) | Pattern::Literal => kind == ListKind::Host,
+            Pattern::Address { domain, .. } | Pattern::DomainOnly(domain) => {
+                domain.may_block(ListKind::Domain, named)
+            }
+            Pattern::Named(name) => named(name),
+            Pattern::File
+            | Pattern::Mx { .. }
+            | Pattern::Lookup(_)
+            | Pattern::HostLookup { .. }
+            | Pattern::LocalPartsOf(_) => true,
         }
     }
 

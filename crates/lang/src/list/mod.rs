@@ -33,6 +33,7 @@ use std::sync::{Arc, LazyLock};
 use oxim_base::Text;
 use oxim_base::limits::{EXPANSION_NESTING_MAX, LISTS_CACHED_MAX};
 
+use crate::config::{self, Config};
 use crate::context::Context;
 use crate::expand::{ExpandError, Template};
 use item::Items;
@@ -55,7 +56,20 @@ pub enum ListKind {
     String,
 }
 
+/// How deep named lists are followed to find out whether they may block.
+const NESTED_LISTS_MAX: usize = 20;
+
 impl ListKind {
+    /// The kind of named list that its items refer to: string lists have those of local parts.
+    fn named(self) -> config::ListKind {
+        match self {
+            ListKind::Domain => config::ListKind::Domain,
+            ListKind::Host => config::ListKind::Host,
+            ListKind::Address => config::ListKind::Address,
+            ListKind::LocalPart | ListKind::String => config::ListKind::LocalPart,
+        }
+    }
+
     /// The word in messages: `unknown named domain list "+x"`.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -236,6 +250,21 @@ impl List {
             Source::Constant(items) => !items.is_pure(),
             Source::Expanded(_) | Source::SingleExpanded(_) => true,
         }
+    }
+
+    /// Whether matching may wait for DNS, files or lookups, when the named lists are those of a configuration.
+    #[must_use]
+    pub fn may_block_in(&self, config: &Config) -> bool {
+        self.may_block_at(config, NESTED_LISTS_MAX)
+    }
+
+    fn may_block_at(&self, config: &Config, depth: usize) -> bool {
+        let Source::Constant(items) = &self.source else { return true };
+        items.may_block(self.kind, &|name| {
+            let Some(depth) = depth.checked_sub(1) else { return true };
+            let found = config.lists.get(self.kind.named(), &String::from_utf8_lossy(name));
+            found.is_none_or(|list| List::compile(self.kind, &list.source).may_block_at(config, depth))
+        })
     }
 
     /// Whether the subject is in the list. Domain, local part and string matches set `$0`, `$1`….
