@@ -48,7 +48,9 @@ impl Lines<'_> {
         } else {
             "->"
         };
-        let mut line = format!("{mark} {}", self.address_text(address));
+        // A remote delivery is told with the whole address, whatever the router says.
+        let shown = if done.host.is_some() { self.full_address(address) } else { self.address_text(address) };
+        let mut line = format!("{mark} {shown}");
         if self.has(Selector::SenderOnDelivery) {
             let _ = write!(line, " F=<{}>", lossy(self.sender));
         }
@@ -177,6 +179,9 @@ impl Lines<'_> {
         if self.has(Selector::OutgoingPort) {
             let _ = write!(line, ":{}", host.port);
         }
+        if success && host.is_continued {
+            line.push('*');
+        }
         if let Some(local) = host.local.filter(|_| self.has(Selector::OutgoingInterface)) {
             let _ = write!(line, " I=[{}]:{}", local.ip(), local.port());
         }
@@ -196,7 +201,7 @@ impl Lines<'_> {
 
     fn tls(&self, line: &mut String, tls: &oxim_net::tls::TlsFacts) {
         if self.has(Selector::TlsCipher) {
-            let _ = write!(line, " X={}", tls.cipher);
+            let _ = write!(line, " X={}", tls.cipher_field());
         }
         if self.has(Selector::TlsCertificateVerified) {
             let _ = write!(line, " CV={}", if tls.verified { "yes" } else { "no" });

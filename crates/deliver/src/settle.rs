@@ -197,7 +197,11 @@ impl Settlement<'_> {
 
     fn wait_or_give_up(&self, address: Address, mut error: DeliveryError, timed_out: bool) {
         let text = self.lines.deferred(&address, &error);
-        self.main_line(&format!("== {text}"));
+        if error.is_for_panic_log {
+            self.log().both(format!("{} == {text}", self.claim.id()));
+        } else {
+            self.main_line(&format!("== {text}"));
+        }
         self.message_line(&text);
         if timed_out {
             error.text = "retry timeout exceeded".to_owned();

@@ -18,5 +18,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    ExitCode::from(run::run(words))
+    let code = run::run(words);
+    // Connections that wait for another message are told that there is none.
+    oxim_deliver::transport::smtp::close_idle_connections();
+    ExitCode::from(code)
 }

@@ -193,6 +193,11 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
         };
     }
     let is_fifo = meta.file_type().is_fifo();
+    // A second name of the file may be somebody's trap.
+    if meta.is_file() && meta.nlink() > 1 {
+        let text = format!("mailbox {} has too many links ({})", name.display(), meta.nlink());
+        return Err(Trouble::found(error_code::NOT_REGULAR, text));
+    }
     if !meta.is_file() && !(is_fifo && job.allow_fifo) {
         let text = format!(
             "mailbox {} is not a regular file{}",

@@ -147,6 +147,7 @@ impl Maildir<'_> {
     }
 
     fn ensure(&self) -> Result<(), Trouble> {
+        path::ensure_directory(self.directory, &self.job.directories)?;
         for part in ["tmp", "new", "cur"] {
             let place = self.directory.join(part);
             if !place.is_dir() {

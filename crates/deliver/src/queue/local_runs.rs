@@ -65,7 +65,9 @@ fn run_group(
             (run, batch.return_path)
         }
         Err(error) => {
-            (Run { outcomes: vec![Outcome::Deferred(error); due.len()], hosts: Vec::new() }, Vec::new())
+            let is_final = error.code == error_code::MESSAGE_TOO_BIG;
+            let outcome = if is_final { Outcome::Failed(error) } else { Outcome::Deferred(error) };
+            (Run { outcomes: vec![outcome; due.len()], hosts: Vec::new() }, Vec::new())
         }
     };
     leave(context);

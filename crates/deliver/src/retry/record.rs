@@ -81,7 +81,7 @@ impl RetryRecord {
         let overdue = ultimate.is_some_and(|cutoff| between(received, now) > cutoff);
         match (now >= self.next_try, self.expired) {
             (true, _) => Due::Now,
-            (false, true) if !delay_after_cutoff && self.last_try < received => Due::Now,
+            (false, true) if !delay_after_cutoff && self.last_try <= received => Due::Now,
             (false, true) => Due::GivenUp,
             (false, false) if overdue => Due::Now,
             (false, false) => Due::NotYet,

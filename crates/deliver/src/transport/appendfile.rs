@@ -73,9 +73,7 @@ struct Appendfile {
 
 fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     let options = &instance.options;
-    let fail = |text: &str| {
-        vec![ConfigError::at(&instance.location, format!("Error for {} transport:\n  {text}", instance.name))]
-    };
+    let fail = |text: &str| vec![ConfigError::about(format!("{} transport", instance.name), text)];
     if options.is_set("file") && options.is_set("directory") {
         return Err(fail("only one of \"file\" or \"directory\" can be specified"));
     }
@@ -291,12 +289,7 @@ impl Appendfile {
         }
         if !path.as_bytes().starts_with(b"/") {
             let text = format!("appendfile: file or directory name \"{path}\" is not absolute");
-            return Err(DeliveryError {
-                code: error_code::NOT_ABSOLUTE,
-                text,
-                freeze: true,
-                ..DeliveryError::default()
-            });
+            return Err(DeliveryError { code: error_code::NOT_ABSOLUTE, text, ..DeliveryError::default() });
         }
         let path = path.into_bytes();
         Ok(if is_directory { Target::Directory(path) } else { Target::File(path) })
@@ -520,7 +513,11 @@ impl Driver for Appendfile {
                 let quota_warning = if quota_warning { self.warning(transport, context) } else { None };
                 Run::all(batch, &Outcome::Delivered(Delivered { quota_warning, ..Delivered::default() }))
             }
-            JobResult::OtherTransport(name) => local::hand_over(delivery, transport, context, batch, &name),
+            JobResult::OtherTransport(name) => {
+                let format = self.formats.iter().find(|(_, transport)| *transport == name);
+                let format = format.map(|(start, _)| String::from_utf8_lossy(start)).unwrap_or_default();
+                local::hand_over(delivery, transport, context, batch, &name, &format)
+            }
             result => local::refused(batch, result),
         }
     }

@@ -250,11 +250,12 @@ pub(super) fn hand_over(
     context: &mut Context,
     batch: &Batch<'_>,
     name: &str,
+    format: &str,
 ) -> Run {
     match delivery.transports.iter().find(|t| t.name == name) {
         Some(other) if other.name != from.name => other.driver.deliver(other, delivery, context, batch),
         _ => {
-            let text = format!("{name} transport (for this mailbox format) not found");
+            let text = format!("{name} transport (for {format} format) not found");
             Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::NO_SUCH_TRANSPORT, text)))
         }
     }

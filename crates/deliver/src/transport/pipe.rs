@@ -80,9 +80,7 @@ struct Pipe {
 
 fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     let options = &instance.options;
-    let fail = |text: &str| {
-        vec![ConfigError::at(&instance.location, format!("Error for {} transport:\n  {text}", instance.name))]
-    };
+    let fail = |text: &str| vec![ConfigError::about(format!("{} transport", instance.name), text)];
     if options.bool("return_output") && options.bool("return_fail_output") {
         return Err(fail("both return_output and return_fail_output are set"));
     }

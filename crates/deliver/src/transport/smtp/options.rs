@@ -90,12 +90,7 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 impl Smtp {
     pub(super) fn build(instance: &Instance) -> Result<Smtp, Vec<ConfigError>> {
         let options = &instance.options;
-        let fail = |text: &str| {
-            vec![ConfigError::at(
-                &instance.location,
-                format!("Error for {} transport:\n  {text}", instance.name),
-            )]
-        };
+        let fail = |text: &str| vec![ConfigError::about(format!("{} transport", instance.name), text)];
         let (protocol, default_port) = match options.string("protocol").unwrap_or("smtp") {
             "smtp" => (Protocol::Smtp, "smtp"),
             "smtps" | "submissions" => (Protocol::Smtps, "smtps"),
