@@ -9,9 +9,11 @@ use oxim_deliver::queue::{AttemptOptions, Ended, attempt};
 use oxim_deliver::submission::{Submission, Submitter};
 use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::{Context, Services};
+use oxim_lang::host::Host;
 use oxim_mail::message_id::{Form, Generator};
 use oxim_receive::admission::Admission;
 use oxim_receive::caller::Caller;
+use oxim_receive::host::ReceptionHost;
 use oxim_receive::local::{self, ExitStatus, Given, Request};
 use oxim_receive::logs::{Logs, Shown};
 use oxim_receive::reception::{Identity, Parts, Reception};
@@ -110,6 +112,8 @@ impl Engine {
             line: program.line.clone(),
             scheduler: OnceLock::new(),
         });
+        let door = Arc::new(ReceptionHost::default());
+        let _ = shared.host.set(Arc::clone(&door) as Arc<dyn Host>);
         let reception = Reception::build(Parts {
             config: Arc::clone(config),
             services: Arc::clone(shared),
@@ -134,7 +138,7 @@ impl Engine {
             sink,
         });
         let _ = engine.sink.engine.set(Arc::downgrade(&engine));
-        let _ = engine.services.host.set(crate::host::Door::of(&engine.reception));
+        door.open(&engine.reception);
         Ok(engine)
     }
 

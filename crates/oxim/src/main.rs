@@ -8,7 +8,6 @@ mod build;
 mod control;
 mod daemon;
 mod engine;
-mod host;
 mod mode;
 mod privilege;
 mod run;
