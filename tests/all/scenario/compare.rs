@@ -1,7 +1,7 @@
 //! Holds what happened against what the scenario says, section by section.
 
 use super::Program;
-use super::format::{Scenario, Section};
+use super::format::Scenario;
 use super::pattern::Bindings;
 use super::stage::Results;
 
@@ -11,14 +11,15 @@ pub(crate) fn differences(scenario: &Scenario, results: &Results, program: Progr
     let mut out = String::new();
     for (index, section) in scenario.sections.iter().enumerate() {
         let Some(actual) = results.sections.get(&index) else { continue };
+        let heading =
+            |what: &str| format!("line {}: {} {}: {what}", section.line, section.kind, section.argument);
         let get = |name: &str| actual.get(name).map_or("", String::as_str);
         match section.kind.as_str() {
             "client" => {
-                compare(section, "dialogue", &section.body, get("body"), program, &mut bindings, &mut out)
+                compare(&heading("dialogue"), &section.body, get("body"), program, &mut bindings, &mut out)
             }
             "expect" => compare(
-                section,
-                "text",
+                &heading("text"),
                 section.body.trim_end_matches('\n'),
                 get("body").trim_end_matches('\n'),
                 program,
@@ -31,8 +32,7 @@ pub(crate) fn differences(scenario: &Scenario, results: &Results, program: Progr
                     let expected = own.or_else(|| section.part(name));
                     if let Some(expected) = expected.or_else(|| (name == "exit").then_some("")) {
                         compare(
-                            section,
-                            name,
+                            &heading(name),
                             expected.trim_end_matches('\n'),
                             get(name).trim_end_matches('\n'),
                             program,
@@ -60,9 +60,9 @@ fn for_program(expected: &str, program: Program) -> Vec<&str> {
     expected.lines().filter(|l| !l.starts_with(other)).map(|l| l.strip_prefix(own).unwrap_or(l)).collect()
 }
 
-fn compare(
-    section: &Section,
-    what: &str,
+/// Appends what differs, under a heading.
+pub(super) fn compare(
+    heading: &str,
     expected: &str,
     actual: &str,
     program: Program,
@@ -90,9 +90,6 @@ fn compare(
         }
     }
     if is_different {
-        out.push_str(&format!(
-            "line {}: {} {}: {what} (- expected, + happened)\n{text}",
-            section.line, section.kind, section.argument
-        ));
+        out.push_str(&format!("{heading} (- expected, + happened)\n{text}"));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use super::pattern::{Bindings, Names};
 use super::stage::Results;
+use super::{Program, compare};
 
 /// A scenario file, read.
 pub(crate) struct Scenario {
@@ -97,22 +99,26 @@ impl Scenario {
     }
 }
 
-/// The file's text with the expectations replaced by what happened.
-pub(crate) fn with_results(scenario: &Scenario, results: &Results) -> String {
-    let mut names = super::pattern::Names::default();
+/// The file's text with the expectations replaced by what happened; those that hold stay as they are.
+pub(crate) fn with_results(scenario: &Scenario, results: &Results, program: Program) -> String {
+    let mut names = Names::default();
+    let mut bindings = Bindings::default();
+    let mut renewed = |expected: &str, actual: &str| {
+        let (mut one, mut rest) = (String::new(), String::new());
+        compare::compare("", expected.trim_end(), actual.trim_end(), program, &mut bindings, &mut rest);
+        names.learn(&bindings);
+        one.push_str(if rest.is_empty() { expected } else { actual });
+        if rest.is_empty() { one } else { names.generalise(&one) }
+    };
     let mut out = scenario.title.clone();
     for (index, section) in scenario.sections.iter().enumerate() {
-        let heading = if section.argument.is_empty() {
-            section.kind.clone()
-        } else {
-            format!("{} {}", section.kind, section.argument)
-        };
-        out.push_str(&format!("== {heading}\n"));
+        let heading = format!("{} {}", section.kind, section.argument);
+        out.push_str(&format!("== {}\n", heading.trim_end()));
         let actual = results.sections.get(&index);
         match (section.kind.as_str(), actual) {
             ("client" | "expect", Some(actual)) => {
-                out.push_str(&names.generalise(actual.get("body").map_or("", String::as_str)));
-                if section.kind == "expect" && section.body.ends_with("\n\n") {
+                out.push_str(&renewed(&section.body, actual.get("body").map_or("", String::as_str)));
+                if section.body.ends_with("\n\n") && !out.ends_with("\n\n") {
                     out.push('\n');
                 }
             }
@@ -122,9 +128,13 @@ pub(crate) fn with_results(scenario: &Scenario, results: &Results) -> String {
                     out.push_str(&format!("-- {name}\n{text}"));
                 }
                 for name in ["output", "error", "exit"] {
-                    if let Some(text) = actual.get(name).filter(|t| !t.is_empty()) {
-                        out.push_str(&format!("-- {name}\n{}", names.generalise(text)));
-                        if !text.ends_with('\n') {
+                    let text = actual.get(name).map_or("", String::as_str);
+                    if !text.is_empty() {
+                        out.push_str(&format!(
+                            "-- {name}\n{}",
+                            renewed(section.part(name).unwrap_or(""), text)
+                        ));
+                        if !out.ends_with('\n') {
                             out.push('\n');
                         }
                     }

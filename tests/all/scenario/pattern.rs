@@ -1,7 +1,7 @@
 //! Named patterns in expected lines: `<id1>` is a message id, the same one wherever it stands.
 //!
-//! A name is a kind and a number; without a number each place stands for itself. Kinds: id, time, date, pid, size, port,
-//! version, secs, any, word.
+//! A name is a kind and a number; without a number each place stands for itself. Kinds: id, time, date, inboxdate, pid,
+//! size, port, number, boundary, epoch, version, secs, any, word.
 
 use std::collections::HashMap;
 
@@ -12,6 +12,8 @@ const TIME: &str = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?: [-+]\d{4})?";
 const DATE: &str = r"[A-Z][a-z]{2}, [ \d]\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [-+]\d{4}";
 const INBOX_DATE: &str = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}";
 
+const BOUNDARY: &str = r"\d{10}-eximdsn-\d+";
+
 fn kind_pattern(name: &str) -> Option<&'static str> {
     Some(match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
         "id" => ID,
@@ -19,6 +21,8 @@ fn kind_pattern(name: &str) -> Option<&'static str> {
         "date" => DATE,
         "inboxdate" => INBOX_DATE,
         "pid" | "size" | "port" | "number" => r"\d+",
+        "boundary" => BOUNDARY,
+        "epoch" => r"\d{10}(?:\.\d+)?",
         "version" => r"4\.\d\d",
         "secs" => r"\d+(?:\.\d+)?s",
         "word" => r"\S+",
@@ -91,18 +95,39 @@ fn quote(bytes: &[u8]) -> String {
 /// Turns what happened into expectations: ids and times become names.
 #[derive(Default)]
 pub(crate) struct Names {
-    ids: Vec<Vec<u8>>,
+    given: HashMap<Vec<u8>, String>,
 }
 
 impl Names {
+    /// Takes over the names that expectations which still hold have bound.
+    pub(crate) fn learn(&mut self, bindings: &Bindings) {
+        for (name, value) in &bindings.values {
+            if name.starts_with("id") || name.starts_with("boundary") {
+                self.given.insert(value.clone(), name.clone());
+            }
+        }
+    }
+
+    /// The name of a value, a new one at its first appearance.
+    fn name(&mut self, kind: &str, found: &[u8]) -> String {
+        if let Some(name) = self.given.get(found) {
+            return format!("<{name}>");
+        }
+        let number = (1..).find(|n| !self.given.values().any(|g| *g == format!("{kind}{n}"))).unwrap();
+        self.given.insert(found.to_vec(), format!("{kind}{number}"));
+        format!("<{kind}{number}>")
+    }
+
     pub(crate) fn generalise(&mut self, text: &str) -> String {
-        let text = self.replace(text, ID, |names, found| {
-            let index = names.ids.iter().position(|i| i == found).unwrap_or_else(|| {
-                names.ids.push(found.to_vec());
-                names.ids.len() - 1
-            });
-            format!("<id{}>", index + 1)
-        });
+        let text = self.replace(text, BOUNDARY, |names, found| names.name("boundary", found));
+        let text = self.replace(&text, ID, |names, found| names.name("id", found));
+        // A bounce's boundary varies in length.
+        let text = self.replace(&text, r"<= <> R=.* S=\K\d+", |_, _| "<size>".into());
+        let text = self.replace(&text, r"(?m)^\d{10}(?= \d+$)", |_, _| "<epoch>".into());
+        let text = self.replace(&text, r"(?<=-received_time_usec \.)\d+", |_, _| "<number>".into());
+        let text = self.replace(&text, r"(?<=-received_time_complete )\d+\.\d+", |_, _| "<epoch>".into());
+        let text = self.replace(&text, r"(?<=\]:)[3-6]\d{4}", |_, _| "<port>".into());
+        let text = self.replace(&text, r"(?<=\]\.)[3-6]\d{4}", |_, _| "<port>".into());
         let text = self.replace(&text, TIME, |_, _| "<time>".into());
         let text = self.replace(&text, DATE, |_, _| "<date>".into());
         let text = self.replace(&text, INBOX_DATE, |_, _| "<inboxdate>".into());

@@ -79,6 +79,7 @@ impl Stage {
             "mount --bind {root} {TOP}; mount --bind {work}/resolv.conf /etc/resolv.conf; mount --bind {work}/hosts /etc/hosts"
         ));
         shell("ip link set lo up; hostname host.test.ex");
+        add_users(&order.work);
         // The default place of the configuration: with -C, Exim gives up its privileges. Without root the place may not exist.
         fs::create_dir_all("/mnt/etc").unwrap();
         let is_root = fs::create_dir_all("/etc/exim4").is_ok();
@@ -133,7 +134,14 @@ impl Stage {
         match section.kind.as_str() {
             "run" => Some(self.run(section, None)),
             "user-run" => Some(self.run(section, Some("daemon"))),
-            "sh" => Some(output_of(Command::new("sh").args(["-c", &section.body]).current_dir(TOP).env("EXIM", &self.binary).env("TZ", "UTC"), None)),
+            "sh" => Some(output_of(
+                Command::new("sh")
+                    .args(["-c", &section.body])
+                    .current_dir(TOP)
+                    .env("EXIM", &self.binary)
+                    .env("TZ", "UTC"),
+                None,
+            )),
             "daemon" => {
                 self.start_daemon(&section.argument);
                 None
@@ -283,6 +291,23 @@ impl Stage {
         self.results.notes.push_str(&format!("[daemon]\n{}", read(Path::new("/mnt/daemon.out"))));
         let _ = self.program;
     }
+}
+
+/// Two users of the scenario's own: `alice` and `bob`, with homes below `/mnt/home`.
+fn add_users(work: &Path) {
+    let mut users = read(Path::new("/etc/passwd"));
+    let mut groups = read(Path::new("/etc/group"));
+    for (name, id) in [("alice", 2001), ("bob", 2002)] {
+        users.push_str(&format!("{name}:x:{id}:{id}:{name} of the tests:/mnt/home/{name}:/bin/sh\n"));
+        groups.push_str(&format!("{name}:x:{id}:\n"));
+        let home = Path::new(TOP).join("home").join(name);
+        fs::create_dir_all(&home).unwrap();
+        let _ = std::os::unix::fs::chown(&home, Some(id), Some(id));
+    }
+    fs::write(work.join("passwd"), users).unwrap();
+    fs::write(work.join("group"), groups).unwrap();
+    let work = work.display();
+    shell(&format!("mount --bind {work}/passwd /etc/passwd; mount --bind {work}/group /etc/group"));
 }
 
 fn inside(name: &str) -> PathBuf {
