@@ -3,11 +3,13 @@
 //! This file chooses between our own subcommands and Exim's command line, and turns errors into exit codes.
 
 mod args;
+mod arguments_line;
 mod assemble;
 mod build;
 mod control;
 mod daemon;
 mod engine;
+mod environment;
 mod mode;
 mod privilege;
 mod run;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use oxim_base::debug;
+use oxim_deliver::delivery::Delivery;
 use oxim_deliver::route_test::TestMode;
 use oxim_lang::context::Context;
 
@@ -11,13 +12,14 @@ use crate::args::{self, CommandLine, Mode};
 use crate::assemble::{self, Program};
 use crate::daemon::parent::WORKER_ARGUMENT;
 use crate::daemon::start::{self, DETACHED_ARGUMENT};
-use crate::{build, mode, services};
+use crate::{arguments_line, build, environment, mode, privilege, services};
 
 /// Runs the program.
 pub fn run(words: Vec<OsString>) -> u8 {
     if let Some(code) = own_subcommand(&words) {
         return code;
     }
+    let all_words = words.clone();
     let (internal, words) = Internal::of(words);
     let own_words: Vec<OsString> = words.iter().skip(1).cloned().collect();
     let line = match args::parse(words) {
@@ -28,7 +30,15 @@ pub fn run(words: Vec<OsString>) -> u8 {
         }
     };
     debug::set(line.debug.unwrap_or(if line.verbose { debug::VERBOSE } else { 0 }));
-    exim(line, &own_words, internal)
+    exim(line, &Words { own: &own_words, all: &all_words }, internal)
+}
+
+/// The command line in words.
+struct Words<'a> {
+    /// What the caller gave, without the program's name.
+    own: &'a [OsString],
+    /// Everything.
+    all: &'a [OsString],
 }
 
 /// Words that only this program gives itself, in front of all others.
@@ -66,26 +76,61 @@ fn own_subcommand(words: &[OsString]) -> Option<u8> {
     }
 }
 
-fn exim(line: CommandLine, words: &[OsString], internal: Internal) -> u8 {
+fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
     match &line.mode {
-        Mode::Help => {
+        Mode::Help | Mode::Usage => {
             println!(
                 "Oxim is a mail transfer agent. It is normally called by mail programs, not from a shell command line.\nOptions and arguments are those of Exim; see its manual, chapter 5, and docs/differences.md."
             );
-            return 0;
+            return u8::from(line.mode == Mode::Usage);
         }
+        Mode::Information(word) => return mode::information::run(word),
         Mode::DeliveryAgent => return u8::from(oxim_deliver::agent::server::serve().is_err()),
         _ => {}
     }
-    if (line.config_files.is_some() || !line.macros.is_empty()) && crate::privilege::give_up().is_err() {
-        eprintln!("exim: privilege could not be given up");
+    if let Err(text) = privilege::before_reading(&line) {
+        eprintln!("{text}");
         return 1;
     }
-    match Program::read(line) {
-        Ok(program) if is_daemon(&program.line) => start_daemon(program, words, &internal),
-        Ok(program) => with_configuration(&program),
-        Err(code) => code,
+    let program = match Program::read(line) {
+        Ok(program) => program,
+        Err(code) => return code,
+    };
+    if let Err(text) =
+        privilege::after_reading(&program).and_then(|()| environment::settle(&program, words.all))
+    {
+        eprintln!("{text}");
+        return 1;
     }
+    if matches!(internal, Internal::No) {
+        arguments_line::write(&program, words.all);
+    }
+    if oxim_base::debug::enabled(debug::ALL) {
+        eprint!("{}", debug_header(&program));
+    }
+    if is_daemon(&program.line) {
+        start_daemon(program, words.own, &internal)
+    } else {
+        with_configuration(&program)
+    }
+}
+
+/// What every debugging start shows first.
+fn debug_header(program: &Program) -> String {
+    let version = version_text();
+    let built_in: Vec<&str> = version.lines().skip_while(|line| !line.starts_with("Support for")).collect();
+    format!(
+        "Exim version {} uid={} gid={} pid={} D={:x}\n{}\nconfiguration file is {}\n{}{}",
+        mode::version::EXIM_VERSION,
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+        std::process::id(),
+        debug::mask() & debug::ALL,
+        built_in.join("\n"),
+        program.config.path,
+        if privilege::is_trusted(&program.config) { "trusted user\n" } else { "" },
+        if privilege::is_admin(&program.config) { "admin user\n" } else { "" },
+    )
 }
 
 /// `-bd` and kin, and `-q30m` alone: a daemon that only runs the queue.
@@ -95,8 +140,8 @@ fn is_daemon(line: &CommandLine) -> bool {
 }
 
 fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8 {
-    if !crate::privilege::is_admin(&program.config) && rustix::process::geteuid().is_root() {
-        eprintln!("exim: Permission denied");
+    if !privilege::is_admin(&program.config) && rustix::process::geteuid().is_root() {
+        eprintln!("exim: permission denied");
         return 1;
     }
     let foreground =
@@ -120,23 +165,51 @@ fn with_configuration(program: &Program) -> u8 {
         Mode::Receive { .. } => mode::receive::message(program),
         Mode::Smtp { .. } => mode::receive::smtp(program),
         Mode::BatchSmtp => mode::receive::batch(program),
-        Mode::HostCheck { host, callouts: false } => mode::receive::host_check(program, host),
+        Mode::HostCheck { host, .. } => mode::receive::host_check(program, host),
         Mode::QueueRun => program.line.queue_run.as_ref().map_or(1, |run| mode::queue_run::run(program, run)),
         Mode::ListQueue(listing) => mode::list_queue::list(program, *listing),
         Mode::CountQueue => mode::list_queue::count(program),
         Mode::Message(command) => mode::message::run(program, command),
         Mode::PrintConfig => mode::print_config::run(program),
-        Mode::ExpandTest { message: None } => {
-            with_context(program, |context| mode::expand_test::run(program, context))
-        }
+        Mode::ExpandTest { message } => expand_test(program, message.as_deref()),
         Mode::AddressTest => test_addresses(program, TestMode::Route),
         Mode::Verify { as_sender: false } => test_addresses(program, TestMode::VerifyRecipient),
         Mode::Verify { as_sender: true } => test_addresses(program, TestMode::VerifySender),
-        _ => {
-            eprintln!("exim: this mode is not implemented yet");
-            1
+        Mode::RetryTest => {
+            with_delivery(program, |delivery, context| mode::retry_test::run(program, delivery, context))
         }
+        Mode::RewriteTest => {
+            with_delivery(program, |delivery, context| mode::rewrite_test::run(program, delivery, context))
+        }
+        Mode::NewAliases => mode::new_aliases::run(program),
+        // These are done before there is a configuration, or by the daemon.
+        Mode::Daemon { .. } | Mode::Information(_) | Mode::Help | Mode::Usage | Mode::DeliveryAgent => 1,
     }
+}
+
+/// `-be`, `-bem`: as the caller, so that nobody reads other people's files by it.
+fn expand_test(program: &Program, message: Option<&[u8]>) -> u8 {
+    if privilege::give_up().is_err() {
+        eprintln!("exim: privilege could not be given up");
+        return 1;
+    }
+    if program.line.loaded_message.is_some() && !privilege::is_admin(&program.config) {
+        eprintln!("exim: permission denied");
+        return 1;
+    }
+    with_context(program, |context| {
+        let entered = mode::origin::enter(program, context).and_then(|()| {
+            message.map_or(Ok(()), |file| mode::message_in_hand::read(program, context, file))
+        });
+        if let Err(text) = entered {
+            eprintln!("{text}");
+            return 1;
+        }
+        if let Some(id) = &program.line.loaded_message {
+            mode::message_in_hand::load(program, context, id);
+        }
+        mode::expand_test::run(program, context)
+    })
 }
 
 /// `-bV` tells whether the whole configuration can be built, not only read.
@@ -183,7 +256,8 @@ fn with_context(program: &Program, work: impl FnOnce(&mut Context) -> u8) -> u8 
     code
 }
 
-fn test_addresses(program: &Program, how: TestMode) -> u8 {
+/// Builds routers, transports and rules, and works with them.
+fn with_delivery(program: &Program, work: impl FnOnce(&Delivery, &mut Context) -> u8) -> u8 {
     let delivery = match build::delivery(&program.config, &program.services) {
         Ok(delivery) => delivery,
         Err(errors) => {
@@ -191,5 +265,15 @@ fn test_addresses(program: &Program, how: TestMode) -> u8 {
             return 1;
         }
     };
-    with_context(program, |context| mode::address_test::run(program, &delivery, context, how))
+    with_context(program, |context| match mode::origin::enter(program, context) {
+        Ok(()) => work(&delivery, context),
+        Err(text) => {
+            eprintln!("{text}");
+            1
+        }
+    })
+}
+
+fn test_addresses(program: &Program, how: TestMode) -> u8 {
+    with_delivery(program, |delivery, context| mode::address_test::run(program, delivery, context, how))
 }

@@ -63,7 +63,7 @@ pub static MAIN: &[OptionRow] = &[
     row("auth_advertise_hosts", Str, "*", Works, "clients to whom AUTH is offered"),
     row("auto_thaw", Time, "0s", Works, "thaw a frozen message after this time"),
     row("av_scanner", Str, "sophie:/var/run/sophie", NotYet, "the virus scanner and where it listens"),
-    row("bi_command", Str, "", NotYet, "command for the -bi option"),
+    row("bi_command", Str, "", Works, "command for the -bi option"),
     row(
         "bmi_config_file",
         Str,

@@ -1,6 +1,6 @@
 //! Options that Exim itself takes and ignores, for the sake of programs that call `sendmail`.
 
-use super::Cursor;
+use super::{ArgumentError, Cursor};
 
 /// Options without effect in Exim too (manual chapter 5): the whole text behind the hyphen, or its beginning.
 const WHOLE: &[&[u8]] = &[b"m", b"x", b"U", b"Ac", b"Am", b"om", b"n0"];
@@ -13,8 +13,9 @@ pub(super) fn is_ignored(body: &[u8]) -> bool {
 }
 
 /// Takes the value of an ignored option.
-pub(super) fn skip_value(cursor: &mut Cursor, body: &[u8]) {
+pub(super) fn skip_value(cursor: &mut Cursor, word: &[u8], body: &[u8]) -> Result<(), ArgumentError> {
     if WITH_VALUE.contains(&body) {
-        cursor.words.next();
+        cursor.expected("string", word)?;
     }
+    Ok(())
 }

@@ -36,8 +36,6 @@ pub enum MessageAction {
     ShowHeader,
     /// `-Mvl`: show the message log.
     ShowLog,
-    /// `-Mset`: load it for `-be`.
-    Set,
 }
 
 /// An action and what it is about.
@@ -47,12 +45,6 @@ pub struct MessageCommand {
     pub action: MessageAction,
     /// Message ids, or one id and what belongs to the action.
     pub words: Vec<Vec<u8>>,
-}
-
-impl MessageCommand {
-    pub(super) fn takes_rest(&self) -> bool {
-        false
-    }
 }
 
 /// Actions by the letters behind `-M`.
@@ -72,7 +64,6 @@ const ACTIONS: &[(&[u8], MessageAction)] = &[
     (b"vc", MessageAction::ShowCopy),
     (b"vh", MessageAction::ShowHeader),
     (b"vl", MessageAction::ShowLog),
-    (b"set", MessageAction::Set),
 ];
 
 pub(super) fn option(
@@ -86,13 +77,12 @@ pub(super) fn option(
             "exim: -Meb is not implemented: edit the message before it is sent, or remove it".to_owned(),
         ));
     }
+    if rest == b"set" {
+        return set(line, cursor, word);
+    }
     let action = ACTIONS.iter().find(|(name, _)| *name == rest).map(|(_, action)| *action);
     let action = action.ok_or_else(|| ArgumentError::unknown(word))?;
-    let words: Vec<Vec<u8>> = if matches!(action, MessageAction::Set) {
-        cursor.words.next().into_iter().collect()
-    } else {
-        cursor.words.by_ref().collect()
-    };
+    let words: Vec<Vec<u8>> = cursor.words.by_ref().collect();
     if words.is_empty() {
         return Err(ArgumentError(format!(
             "exim: no message ids given after {} option",
@@ -109,13 +99,7 @@ pub(super) fn option(
         _ => &words,
     };
     for id in ids {
-        let text = String::from_utf8_lossy(id);
-        if oxim_mail::message_id::MessageId::parse(id).is_none() {
-            return Err(ArgumentError(format!(
-                "exim: malformed message id {text} after {} option",
-                String::from_utf8_lossy(word)
-            )));
-        }
+        well_formed(id, word)?;
     }
     if is_about_one && words.len() < 2 {
         return Err(ArgumentError::unknown(word));
@@ -124,4 +108,25 @@ pub(super) fn option(
         return Err(ArgumentError("exim: only one sender address can be given after -Mes".to_owned()));
     }
     mode::set(line, Mode::Message(MessageCommand { action, words }))
+}
+
+fn well_formed(id: &[u8], word: &[u8]) -> Result<(), ArgumentError> {
+    if oxim_mail::message_id::MessageId::parse(id).is_some() {
+        return Ok(());
+    }
+    Err(ArgumentError(format!(
+        "exim: malformed message id {} after {} option",
+        String::from_utf8_lossy(id),
+        String::from_utf8_lossy(word)
+    )))
+}
+
+/// `-Mset`: the message that `-be` loads.
+fn set(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8]) -> Result<(), ArgumentError> {
+    let id = cursor.words.next().ok_or_else(|| {
+        ArgumentError(format!("exim: no message ids given after {} option", String::from_utf8_lossy(word)))
+    })?;
+    well_formed(&id, word)?;
+    line.loaded_message = Some(id);
+    Ok(())
 }

@@ -58,6 +58,8 @@ pub struct CommandLine {
     pub receive_timeout: Option<Duration>,
     /// `-os`: time limit of waiting for an SMTP command.
     pub smtp_receive_timeout: Option<Duration>,
+    /// `-Mset`: the message that `-be` loads.
+    pub loaded_message: Option<Vec<u8>>,
     /// What follows the options: recipients, addresses to test, strings to expand, option names.
     pub arguments: Vec<Vec<u8>>,
     /// The options and arguments as given, for the `+arguments` log line.
@@ -75,6 +77,21 @@ impl ArgumentError {
             "exim abandoned: unknown, malformed, or incomplete option {}",
             String::from_utf8_lossy(option)
         ))
+    }
+
+    /// A time that is none.
+    fn bad_time(option: &[u8]) -> ArgumentError {
+        ArgumentError(format!("exim: bad time value {}: abandoned", String::from_utf8_lossy(option)))
+    }
+
+    /// Options that make no sense together.
+    fn incompatible() -> ArgumentError {
+        ArgumentError("exim: incompatible command-line options or arguments".to_owned())
+    }
+
+    /// An option whose value is missing; `what` is the kind of value.
+    fn missing(what: &str, option: &[u8]) -> ArgumentError {
+        ArgumentError(format!("exim: {what} expected after {}", String::from_utf8_lossy(option)))
     }
 
     /// For options that exist in Exim but not here yet.
@@ -98,6 +115,11 @@ impl Cursor {
         }
     }
 
+    /// The next word, or Exim's words for its absence.
+    fn expected(&mut self, what: &str, option: &[u8]) -> Result<Vec<u8>, ArgumentError> {
+        self.words.next().ok_or_else(|| ArgumentError::missing(what, option))
+    }
+
     /// The next word, which must be there.
     fn next_word(&mut self, option: &[u8]) -> Result<Vec<u8>, ArgumentError> {
         self.words.next().ok_or_else(|| ArgumentError::unknown(option))
@@ -119,16 +141,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, A
             line.arguments.extend(cursor.words.by_ref());
         } else if word.len() > 1 && word.starts_with(b"-") {
             option(&mut line, &mut cursor, &word)?;
-            if line.mode.takes_rest() {
-                line.arguments.extend(cursor.words.by_ref());
-            }
         } else {
             line.arguments.push(word);
             // Options may not follow the first address; Exim takes them as addresses.
             line.arguments.extend(cursor.words.by_ref());
         }
     }
-    check(&line)?;
+    check(&mut line)?;
     Ok(line)
 }
 
@@ -142,38 +161,51 @@ fn option(line: &mut CommandLine, cursor: &mut Cursor, word: &[u8]) -> Result<()
         other => other,
     };
     let (first, rest) = body.split_first().ok_or_else(|| ArgumentError::unknown(word))?;
+    // Programs call `-eq` and the like, without the letter that Sendmail has in front.
+    if *first == b'e' && !rest.is_empty() {
+        return origin::option(line, cursor, word, body);
+    }
     match first {
         b'b' => mode::option(line, cursor, word, rest),
         b'M' => message::option(line, cursor, word, rest),
         b'o' => origin::option(line, cursor, word, rest),
         b'q' | b'R' | b'S' => queue::option(line, cursor, word, *first, rest),
-        _ if ignored::is_ignored(body) => {
-            ignored::skip_value(cursor, body);
-            Ok(())
-        }
+        _ if ignored::is_ignored(body) => ignored::skip_value(cursor, word, body),
         _ => short::option(line, cursor, word, *first, rest),
     }
 }
 
-/// Combinations that make no sense together.
-fn check(line: &CommandLine) -> Result<(), ArgumentError> {
+/// Combinations that make no sense together, and command lines that ask for nothing.
+fn check(line: &mut CommandLine) -> Result<(), ArgumentError> {
     let runs_queue = line.queue_run.is_some();
-    let with_queue_run = matches!(line.mode, Mode::Receive { .. } | Mode::Daemon { .. } | Mode::QueueRun);
+    // Beside a mode, `-qG<name>` alone chooses a queue.
+    let only_names_queue = line.queue_run.as_ref().is_some_and(|run| {
+        *run == QueueRun { queue_name: run.queue_name.clone(), ..QueueRun::default() }
+            && !run.queue_name.is_empty()
+    });
+    let with_queue_run = matches!(line.mode, Mode::Daemon { inherited: None, .. } | Mode::QueueRun)
+        || only_names_queue && matches!(line.mode, Mode::ListQueue(_) | Mode::CountQueue | Mode::Message(_));
     let wants_no_arguments = matches!(
         line.mode,
-        Mode::Daemon { .. } | Mode::Smtp { .. } | Mode::BatchSmtp | Mode::HostCheck { .. } | Mode::QueueRun
+        Mode::Daemon { .. } | Mode::HostCheck { .. } | Mode::QueueRun | Mode::NewAliases | Mode::BatchSmtp
     );
     let interval = line.queue_run.as_ref().is_some_and(|q| q.interval.is_some());
     let bad = (runs_queue && !with_queue_run)
         || (wants_no_arguments && !line.arguments.is_empty())
         || (matches!(line.mode, Mode::Daemon { .. }) && runs_queue && !interval)
+        || (line.loaded_message.is_some() && !matches!(line.mode, Mode::ExpandTest { message: None }))
         || (line.sending.extract_recipients
             && !matches!(line.mode, Mode::Receive { .. } | Mode::ExpandTest { .. }));
     if bad {
-        Err(ArgumentError("exim: incompatible command-line options or arguments".to_owned()))
-    } else {
-        Ok(())
+        return Err(ArgumentError::incompatible());
     }
+    let asks_for_nothing = line.mode == Mode::Receive { explicit: false }
+        && line.arguments.is_empty()
+        && !line.sending.extract_recipients;
+    if asks_for_nothing {
+        line.mode = Mode::Usage;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

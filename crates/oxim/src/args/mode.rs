@@ -66,6 +66,8 @@ pub enum Mode {
     Information(Vec<u8>),
     /// Print the usage text.
     Help,
+    /// Say what the program is, because nothing was asked for: the exit code is 1.
+    Usage,
     /// Become a delivery agent.
     DeliveryAgent,
 }
@@ -73,13 +75,6 @@ pub enum Mode {
 impl Default for Mode {
     fn default() -> Self {
         Mode::Receive { explicit: false }
-    }
-}
-
-impl Mode {
-    /// Whether all further words are arguments, even those with a hyphen.
-    pub(super) fn takes_rest(&self) -> bool {
-        matches!(self, Mode::Message(command) if command.takes_rest())
     }
 }
 
@@ -105,8 +100,13 @@ pub(super) fn from_program_name(line: &mut CommandLine, name: &[u8]) {
 /// Sets the mode; a second, different one is an error, as far as Exim says so.
 pub(super) fn set(line: &mut CommandLine, mode: Mode) -> Result<(), ArgumentError> {
     let unset = matches!(line.mode, Mode::Receive { explicit: false } | Mode::ListQueue(_) | Mode::QueueRun);
-    if !unset && line.mode != mode && line.mode != Mode::Version {
-        return Err(ArgumentError("exim: incompatible command-line options or arguments".to_owned()));
+    if line.mode == Mode::Version || (mode == Mode::Version && !unset) {
+        // Exim tells its version and then does what else was asked for; here the version is all.
+        line.mode = Mode::Version;
+        return Ok(());
+    }
+    if !unset && line.mode != mode {
+        return Err(ArgumentError::incompatible());
     }
     line.mode = mode;
     Ok(())
@@ -128,6 +128,12 @@ pub(super) fn option(
         }
         b"h" | b"hc" => {
             let host = cursor.next_word(word)?;
+            if crate::mode::origin::host_and_port(&host).is_none() {
+                return Err(ArgumentError(format!(
+                    "exim abandoned: \"{}\" is not an IP address",
+                    String::from_utf8_lossy(&host)
+                )));
+            }
             set(line, Mode::HostCheck { host, callouts: rest == b"hc" })
         }
         b"i" => set(line, Mode::NewAliases),
@@ -146,6 +152,7 @@ pub(super) fn option(
         b"V" => set(line, Mode::Version),
         b"v" => set(line, Mode::Verify { as_sender: false }),
         b"vs" => set(line, Mode::Verify { as_sender: true }),
+        // Malware scanning and filters come with their features.
         b"F" | b"f" | b"fd" | b"fl" | b"fp" | b"fs" | b"malware" => Err(ArgumentError::not_yet(word)),
         _ if rest.starts_with(b"I:") => {
             set(line, Mode::Information(rest.get(2..).unwrap_or_default().to_vec()))
@@ -160,9 +167,9 @@ pub(super) fn option(
             let seconds = match std::str::from_utf8(limit) {
                 Ok("") => 0,
                 Ok(text) => {
-                    oxim_base::clock::parse_interval(text).ok_or_else(|| ArgumentError::unknown(word))?
+                    oxim_base::clock::parse_interval(text).ok_or_else(|| ArgumentError::bad_time(word))?
                 }
-                Err(_) => return Err(ArgumentError::unknown(word)),
+                Err(_) => return Err(ArgumentError::bad_time(word)),
             };
             set(line, Mode::Daemon { foreground: true, inherited: Some(seconds) })
         }

@@ -88,7 +88,7 @@ pub(super) fn option(
     rest: &[u8],
 ) -> Result<(), ArgumentError> {
     match rest {
-        b"A" => line.alias_file = Some(cursor.next_word(word)?),
+        b"A" => line.alias_file = Some(cursor.expected("string", word)?),
         b"db" => line.sending.delivery = Some(DeliveryMode::Background),
         b"df" | b"di" => line.sending.delivery = Some(DeliveryMode::Foreground),
         b"dq" => line.sending.delivery = Some(DeliveryMode::Queue),
@@ -103,8 +103,8 @@ pub(super) fn option(
         b"v" => line.verbose = true,
         b"P" => line.pid_file = Some(cursor.next_word(word)?),
         b"PX" => line.delete_pid_file = true,
-        b"r" => line.receive_timeout = Some(time(&cursor.next_word(word)?, word)?),
-        b"s" => line.smtp_receive_timeout = Some(time(&cursor.next_word(word)?, word)?),
+        b"r" => line.receive_timeout = Some(time(&cursor.words.next().unwrap_or_default(), word)?),
+        b"s" => line.smtp_receive_timeout = Some(time(&cursor.words.next().unwrap_or_default(), word)?),
         b"X" => line.listen = Some(cursor.next_word(word)?),
         b"Y" => {} // No notifier socket: the control socket does its work.
         _ if rest.starts_with(b"M") => {
@@ -130,9 +130,7 @@ pub(super) fn option(
 
 fn time(text: &[u8], word: &[u8]) -> Result<std::time::Duration, ArgumentError> {
     let seconds = std::str::from_utf8(text).ok().and_then(oxim_base::clock::parse_interval);
-    seconds.map(std::time::Duration::from_secs).ok_or_else(|| {
-        ArgumentError(format!("exim: bad time value {}: abandoned", String::from_utf8_lossy(word)))
-    })
+    seconds.map(std::time::Duration::from_secs).ok_or_else(|| ArgumentError::bad_time(word))
 }
 
 fn message_origin(

@@ -32,13 +32,14 @@ pub(super) fn option(
         (b'r', _) => line.origin.sender = Some(cursor.value(word, rest)?),
         (b'G', b"") => line.sending.suppress_fixups = true,
         (b'i', b"") => line.sending.ignore_dot = true,
-        (b'L', _) => line.syslog_name = Some(cursor.value(word, rest)?),
+        (b'L', _) => line.syslog_name = Some(syslog_name(cursor.value(word, rest)?)?),
         (b'N', b"") => {
             line.dont_deliver = true;
             line.verbose = true;
         }
         (b'n', b"") => line.no_names = true,
-        (b'p', b"d" | b"s") => return Err(ArgumentError::not_yet(word)),
+        // They say when the Perl interpreter is started, which is for `perl_startup` to have.
+        (b'p', b"d" | b"s") => {}
         (b'p', _) => protocol(line, &cursor.value(word, rest)?),
         (b't', b"") => line.sending.extract_recipients = true,
         (b't', b"i") => {
@@ -47,14 +48,27 @@ pub(super) fn option(
         }
         (b't', b"ls-on-connect") => line.tls_on_connect = true,
         (b'v', b"") => line.verbose = true,
-        (b'z', _) => {
-            cursor.value(word, rest)?;
-        }
+        (b'z', b"") => drop(cursor.expected("file name", word)?),
+        (b'z', _) => {}
         (b'-', b"delivery-agent") => return mode::set(line, Mode::DeliveryAgent),
         (b'a', _) if rest.starts_with(b"trn") => return Err(ArgumentError::not_yet(word)),
         _ => return Err(ArgumentError::unknown(word)),
     }
     Ok(())
+}
+
+/// Longest name in syslog lines, in bytes.
+const SYSLOG_NAME_BYTES_MAX: usize = 32;
+
+fn syslog_name(name: Vec<u8>) -> Result<Vec<u8>, ArgumentError> {
+    let shown = String::from_utf8_lossy(&name).into_owned();
+    if name.is_empty() {
+        return Err(ArgumentError("exim: syslog name must not be empty".to_owned()));
+    }
+    if name.len() > SYSLOG_NAME_BYTES_MAX {
+        return Err(ArgumentError(format!("exim: the -L syslog name is too long: \"{shown}\"")));
+    }
+    Ok(name)
 }
 
 /// `-p<protocol>[:<host>]`.
@@ -85,7 +99,7 @@ fn define(line: &mut CommandLine, word: &[u8], rest: &[u8]) -> Result<(), Argume
     };
     let name = String::from_utf8_lossy(name).into_owned();
     if line.macros.iter().any(|(n, _)| *n == name) {
-        return Err(ArgumentError(format!("exim: duplicated -D in command line")));
+        return Err(ArgumentError("exim: duplicated -D in command line".to_owned()));
     }
     line.macros.push((name, value));
     Ok(())

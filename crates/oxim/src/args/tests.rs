@@ -61,9 +61,27 @@ fn errors_in_the_words_of_exim() {
 }
 
 #[test]
+fn modes_and_what_they_need() {
+    assert_eq!(error("-bh 1.2.3"), "exim abandoned: \"1.2.3\" is not an IP address");
+    assert_eq!(error("-bwx"), "exim: bad time value -bwx: abandoned");
+    assert_eq!(error("-or"), "exim: bad time value -or: abandoned");
+    assert_eq!(error("-X"), "exim: string expected after -X");
+    assert_eq!(error("-z"), "exim: file name expected after -z");
+    for text in ["-Mset 16VDhn-0001bo-D3", "-bi x", "-bw -q5m", "-bdf -q", "-q5m -bp", "-bd -bt"] {
+        assert_eq!(error(text), "exim: incompatible command-line options or arguments", "{text}");
+    }
+    assert!(line("-Mset 16VDhn-0001bo-D3 -be x").loaded_message.is_some());
+    assert_eq!(line("-qGslow -bp").queue_run.unwrap().queue_name, b"slow");
+    for text in ["", "-bnq", "-v", "-ps", "-N"] {
+        assert_eq!(line(text).mode, Mode::Usage, "{text}");
+    }
+    assert_eq!(line("-eq x").sending.error_report, ErrorReport::Quiet);
+}
+
+#[test]
 fn names_of_the_program() {
     let called = |name: &str| parse([OsString::from(name)]).unwrap().mode;
     assert_eq!(called("/usr/bin/mailq"), Mode::ListQueue(queue::Listing::default()));
     assert_eq!(called("runq"), Mode::QueueRun);
-    assert_eq!(called("sendmail"), Mode::Receive { explicit: false });
+    assert_eq!(called("sendmail"), Mode::Usage);
 }

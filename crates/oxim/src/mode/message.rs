@@ -99,13 +99,7 @@ impl Work<'_> {
             MessageAction::Thaw => self.each(&command.words, Work::thaw),
             MessageAction::MarkAllDelivered => self.each(&command.words, Work::mark_all),
             MessageAction::Remove => self.each(&command.words, Work::remove),
-            MessageAction::Set
-            | MessageAction::Deliver
-            | MessageAction::DeliverForced
-            | MessageAction::GiveUp => {
-                eprintln!("exim: -Mset is only for use with -be");
-                1
-            }
+            MessageAction::Deliver | MessageAction::DeliverForced | MessageAction::GiveUp => 1,
         }
     }
 

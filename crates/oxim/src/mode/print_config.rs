@@ -12,7 +12,10 @@ pub fn run(program: &Program) -> u8 {
         program.line.arguments.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
     let manner =
         Manner { is_bare: program.line.no_names, is_admin: crate::privilege::is_admin(&program.config) };
-    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let environment: Vec<(String, String)> = crate::environment::allowed(program)
+        .into_iter()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect();
     match print::print(&program.config, &words, manner, &environment) {
         Ok((text, found)) => {
             let _ = std::io::stdout().lock().write_all(text.as_bytes());

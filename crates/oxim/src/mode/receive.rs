@@ -1,6 +1,6 @@
 //! Messages from standard input: `-bm`, `-t`, `-bs`, `-bS`; and `-bh`, which only pretends.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oxim_receive::caller::Caller;
@@ -9,6 +9,7 @@ use oxim_receive::local::{self, Errors, Given, Request, batch, dialogue};
 use crate::args::{CommandLine, ErrorReport};
 use crate::assemble::{self, Program};
 use crate::engine::{Engine, Settings, small_runtime};
+use crate::mode::origin::{self, host_and_port};
 
 fn engine(program: &Program, shows_logs: bool) -> Result<(tokio::runtime::Runtime, Arc<Engine>), u8> {
     let runtime = small_runtime().map_err(|error| {
@@ -23,38 +24,10 @@ fn engine(program: &Program, shows_logs: bool) -> Result<(tokio::runtime::Runtim
     Ok((runtime, engine))
 }
 
-/// `192.0.2.1.25` and the like: an address with a port after a last full stop.
-fn host_and_port(text: &[u8]) -> Option<(IpAddr, u16)> {
-    let text = std::str::from_utf8(text).ok()?;
-    if let Ok(ip) = text.parse() {
-        return Some((ip, 0));
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some((address.ip(), address.port()));
-    }
-    let (ip, port) = text.rsplit_once('.')?;
-    Some((ip.parse().ok()?, port.parse().ok()?))
-}
-
 fn given(line: &CommandLine) -> Result<Given, u8> {
-    let origin = &line.origin;
-    let address = |text: &Option<Vec<u8>>, option: &str| match text {
-        None => Ok(None),
-        Some(text) => host_and_port(text).map(Some).ok_or_else(|| {
-            eprintln!("exim: invalid IP address after {option}: {}", String::from_utf8_lossy(text));
-            1
-        }),
-    };
-    Ok(Given {
-        host_address: address(&origin.host_address, "-oMa")?,
-        host_name: origin.host_name.clone(),
-        ident: origin.ident.clone(),
-        protocol: origin.protocol.clone(),
-        interface: address(&origin.interface, "-oMi")?.map(|(ip, port)| SocketAddr::new(ip, port)),
-        authenticator: origin.authenticator.clone(),
-        auth_id: origin.auth_id.clone(),
-        auth_sender: origin.auth_sender.clone(),
-        message_reference: origin.reference.clone(),
+    origin::given(line).map_err(|text| {
+        eprintln!("{text}");
+        1
     })
 }
 
@@ -136,10 +109,10 @@ pub fn batch(program: &Program) -> u8 {
     status.0
 }
 
-/// `-bh`: as if from a host; nothing is accepted.
+/// `-bh`, `-bhc`: as if from a host; nothing is accepted. They differ in callouts, of which there are none yet.
 pub fn host_check(program: &Program, host: &[u8]) -> u8 {
     let Some((ip, port)) = host_and_port(host) else {
-        eprintln!("exim: \"{}\" is not an IP address (-bh)", String::from_utf8_lossy(host));
+        eprintln!("exim abandoned: \"{}\" is not an IP address", String::from_utf8_lossy(host));
         return 1;
     };
     let given = match given(&program.line) {
@@ -157,17 +130,4 @@ pub fn host_check(program: &Program, host: &[u8]) -> u8 {
     ));
     runtime.shutdown_background();
     u8::from(done.is_err())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_with_ports() {
-        assert_eq!(host_and_port(b"10.9.8.7.1234"), Some(("10.9.8.7".parse().unwrap(), 1234)));
-        assert_eq!(host_and_port(b"10.9.8.7"), Some(("10.9.8.7".parse().unwrap(), 0)));
-        assert_eq!(host_and_port(b"fe80::a00.5678"), Some(("fe80::a00".parse().unwrap(), 5678)));
-        assert_eq!(host_and_port(b"nonsense"), None);
-    }
 }
