@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::too_many_lines, clippy::cast_possible_truncation, missing_docs, reason = "test code")]
 
+mod crash;
 mod place;
 mod scenario;
 mod tidy;
@@ -27,5 +28,6 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = tidy::trials();
     trials.extend(scenario::trials());
+    trials.extend(crash::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

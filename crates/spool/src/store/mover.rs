@@ -36,6 +36,8 @@ struct Queue {
 pub(super) struct Due {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Held by who holds the states of several messages: two who took them in different orders would wait for each other.
+    moving: Mutex<()>,
 }
 
 impl Due {
@@ -128,6 +130,7 @@ impl Written<'_> {
 /// Writes these messages as pairs, those of them that live in the journal only. All that can be written are, even if
 /// one fails.
 pub(super) fn move_out(core: &Arc<Core>, entries: &[Arc<Entry>]) -> Result<(), SpoolError> {
+    let _moving = core.due.moving.lock();
     let mut outcome = Ok(());
     let mut written = Vec::new();
     for entry in entries {
