@@ -56,6 +56,8 @@ fn send_until_refused(stand: &Stand, ledger: &Ledger, size: u64) -> Reply {
         if is_temporary(&reply) {
             return reply;
         }
+        // The answer of the file system may be remembered for a moment.
+        std::thread::sleep(Duration::from_millis(5));
     }
     panic!("the shortage is not noticed");
 }
