@@ -25,6 +25,8 @@ pub async fn local(
     no_qualify: bool,
 ) -> std::io::Result<()> {
     let mut talk = talk_for(&reception, &caller, given, "");
+    // Unlike with -bm, the caller's login is the ident even of a host that -oMa gives.
+    talk.scene.context.connection.ident = given.ident.clone().or_else(|| Some(caller.login.clone()));
     talk.allow_unqualified_sender = !no_qualify;
     talk.allow_unqualified_recipient = !no_qualify;
     if !caller.is_trusted {

@@ -63,7 +63,7 @@ pub(crate) static ROWS: &[&ControlRow] = &[
     &local_part::CASELOWER,
     &not_yet("cutthrough_delivery", "Delivers while the message arrives."),
     &not_yet("debug", "Starts a debug log."),
-    &not_yet("dkim_disable_verify", "Switches DKIM verification off for the message."),
+    &switches::DKIM_DISABLE_VERIFY,
     &not_yet("dmarc_disable_verify", "Switches DMARC off for the message."),
     &not_yet("dmarc_enable_forensic", "Has DMARC forensic reports sent."),
     &not_yet("dscp", "Marks the packets of the connection."),

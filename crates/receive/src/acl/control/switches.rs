@@ -30,6 +30,14 @@ switch!(
     "Lets the client use AUTH though it was not offered.",
     connection.allow_auth_unadvertised = true
 );
+// No signature is verified yet, so there is nothing to switch off; docs/differences.md says so.
+switch!(
+    DKIM_DISABLE_VERIFY,
+    "dkim_disable_verify",
+    SMTP_ONLY,
+    "Switches DKIM verification off for the message.",
+    message.dkim_disable_verify = true
+);
 switch!(
     ENFORCE_SYNC,
     "enforce_sync",
