@@ -297,11 +297,14 @@ impl HeaderList {
                     self.headers.iter().skip(first).take_while(|h| !h.is_live() || is_received(h)).count();
                 first.saturating_add(block)
             }
-            Position::AtStartRfc => self
-                .headers
-                .iter()
-                .position(|h| h.is_live() && !h.is_resent() && !name_matches(&h.text, b"received"))
-                .unwrap_or(self.headers.len()),
+            Position::AtStartRfc => {
+                let is_received = |h: &Header| name_matches(&h.text, b"received");
+                // What has been put at the very start stays there.
+                let first = self.headers.iter().position(|h| h.is_live() && is_received(h)).unwrap_or(0);
+                let mut rest = self.headers.iter().skip(first);
+                let ahead = rest.position(|h| h.is_live() && !h.is_resent() && !is_received(h));
+                ahead.map_or(self.headers.len(), |ahead| first.saturating_add(ahead))
+            }
         };
         self.headers.insert(at, header);
     }

@@ -411,12 +411,20 @@ pub fn accepted(
     reply
 }
 
+fn log_queued(reception: &Reception, facts: &arrival::Facts, id: MessageId) {
+    if facts.queue == Some(QueueControl::Wait) && reception.wants.delay_delivery {
+        reception.logs.main(&format!("{id} no immediate delivery: queued by ACL"));
+    }
+}
+
 /// When the message is to be delivered.
 fn queueing(reception: &Reception, talk: &Talk, facts: &arrival::Facts, id: MessageId) -> Queueing {
     if let Some(freeze) = facts.freeze {
         reception.logs.main(&format!("{id} frozen by ACL"));
+        log_queued(reception, facts, id);
         return Queueing::Frozen { tell: freeze.tell };
     }
+    log_queued(reception, facts, id);
     match facts.queue {
         Some(QueueControl::Wait) => return Queueing::Wait,
         Some(QueueControl::FirstPassRoute) => return Queueing::RemoteWaits,

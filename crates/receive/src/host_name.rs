@@ -50,13 +50,9 @@ pub fn look_up(reception: &Reception, context: &mut Context) {
                 Some(name) => format!("{address} does not match any IP address for {name}"),
                 None => "failed to find host name from IP address".to_owned(),
             };
-            if reception.wants.host_lookup_failed {
-                for name in &reverse {
-                    reception.logs.main(&format!("{address} does not match any IP address for {name}"));
-                }
-                if reverse.is_empty() {
-                    reception.logs.main(&format!("no host name found for IP address {address}"));
-                }
+            // A name that does not lead back is not worth a line: Exim writes none.
+            if reception.wants.host_lookup_failed && reverse.is_empty() {
+                reception.logs.main(&format!("no host name found for IP address {address}"));
             }
         }
         Found::Later => connection.host_lookup = HostLookup::Deferred,

@@ -174,7 +174,7 @@ fn write(reception: &Reception, talk: &Talk, phase: Phase, line: &str, targets: 
         reception.logs.reject(&line, headers.as_deref());
     }
     if targets.panic {
-        reception.logs.panic(&line);
+        reception.logs.panic_only(&line);
     }
 }
 

@@ -222,7 +222,12 @@ fn settle(
         frame.statement = frame.statement.saturating_add(1);
         frame.clause = 0;
         frame.is_flushed = false;
-        frame.seen = Seen::default();
+        // After the last statement its texts stay: they are those of the implicit deny.
+        let was_last = frame.statement >= frame.acl.statements.len();
+        let kept = std::mem::take(&mut frame.seen);
+        if was_last {
+            frame.seen = Seen { user: kept.user, log: kept.log, ..Seen::default() };
+        }
         scene.context.local.acl_verify_message = None;
         return None;
     };
@@ -424,7 +429,7 @@ fn pause(run: &Run<'_>, argument: &Text) -> std::result::Result<Flow, String> {
     Ok(Flow::Pause { time: Duration::from_secs(seconds), flush: !run.scene.connection.no_delay_flush })
 }
 
-/// `log_reject_target`: unknown words are logged and passed over.
+/// `log_reject_target`: an unknown word is logged, and stands for the default.
 fn targets(run: &Run<'_>, argument: &Text) -> RejectTargets {
     let mut targets = RejectTargets { main: false, reject: false, panic: false };
     for word in oxim_lang::list::split(argument.as_bytes()) {
@@ -433,11 +438,15 @@ fn targets(run: &Run<'_>, argument: &Text) -> RejectTargets {
             b"reject" => targets.reject = true,
             b"panic" => targets.panic = true,
             b"" => {}
-            other => run.log_panic(&format!(
-                "unknown log name \"{}\" in \"log_reject_target\" in {} ACL",
-                String::from_utf8_lossy(other),
-                run.phase.acl_name()
-            )),
+            other => {
+                run.log_panic(&format!(
+                    "unknown log name \"{}\" in \"log_reject_target\" in {} ACL",
+                    String::from_utf8_lossy(other),
+                    run.phase.acl_name()
+                ));
+                targets.main = true;
+                targets.reject = true;
+            }
         }
     }
     targets
@@ -539,7 +548,10 @@ fn texts(run: &mut Run<'_>, verb: Verb, seen: &mut Seen) -> Warning {
         }
     }
     if let Some(template) = seen.log_message.take() {
-        run.scene.context.local.acl_verify_message = old_user;
+        // Without a text for the log, that for the client is one; here the one before this statement's own.
+        let old = seen.log.take().or(old_user);
+        run.scene.context.local.acl_verify_message.clone_from(&old);
+        seen.log.clone_from(&old);
         if let Some(text) = message_text(run, &template) {
             if verb == Verb::Warn {
                 warning.log = Some(text);

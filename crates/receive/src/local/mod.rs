@@ -142,8 +142,6 @@ pub(crate) fn apply(talk: &mut Talk, given: &Given) {
     if let Some((address, port)) = given.host_address {
         connection.host_address = Some(address);
         connection.host_port = port;
-        // From a remote host, the caller's login is nobody's identity.
-        connection.ident = None;
     }
     if let Some(name) = &given.host_name {
         connection.host_name = Some(name.clone());
