@@ -51,7 +51,10 @@ pub struct Upper(Option<Box<dyn std::any::Any + Send + Sync>>);
 
 impl Upper {
     /// Puts a thing in; gives back what was there.
-    pub fn put(&mut self, thing: Box<dyn std::any::Any + Send + Sync>) -> Option<Box<dyn std::any::Any + Send + Sync>> {
+    pub fn put(
+        &mut self,
+        thing: Box<dyn std::any::Any + Send + Sync>,
+    ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
         self.0.replace(thing)
     }
 

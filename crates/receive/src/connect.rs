@@ -158,10 +158,9 @@ fn remote(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> 
             return Some(Reply::fixed(451, "Temporary local problem - please try later"));
         }
     }
-    if talk.caller.is_none() {
-        talk.allow_unqualified_sender = hosts.sender_unqualified.matches(&mut talk.scene.context);
-        talk.allow_unqualified_recipient = hosts.recipient_unqualified.matches(&mut talk.scene.context);
-    }
+    // For a local caller too, when it speaks for a host (`-oMa`).
+    talk.allow_unqualified_sender = hosts.sender_unqualified.matches(&mut talk.scene.context);
+    talk.allow_unqualified_recipient = hosts.recipient_unqualified.matches(&mut talk.scene.context);
     talk.helo_required = hosts.require_helo.matches(&mut talk.scene.context);
     talk.is_rate_limited = hosts.ratelimit.matches(&mut talk.scene.context);
     talk.limits_nonmail = hosts.max_nonmail.matches(&mut talk.scene.context);

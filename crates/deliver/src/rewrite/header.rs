@@ -42,6 +42,8 @@ impl Rules {
         edit(header, &settings.syntax, |parsed| {
             let address = match (parsed, domain) {
                 (Err(AddressError::Empty), _) => return None,
+                // Only to be qualified: not worth a line.
+                (Err(_), _) if !concerned => return None,
                 (Err(error), _) => {
                     write_log(context, LogKind::Main, &format!("rewrite: {error}"));
                     return None;

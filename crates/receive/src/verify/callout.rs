@@ -312,8 +312,10 @@ fn told(callout: &Callout, host: &Host, ended: Ended) -> Checked {
                 format!("Called:   {}\nSent:     {sent}\nResponse: {reply}", host.address)
             };
             let (name, address) = (&host.name, host.address);
+            // On one line, so that the log shows all of it.
+            let shown = crate::log_line::printable(&reply.to_text());
             let log =
-                format!("{name} [{address}] : SMTP error from remote mail server after {sent}: {reply}");
+                format!("{name} [{address}] : SMTP error from remote mail server after {sent}: {shown}");
             Checked {
                 user: Some(Text::tainted(user)),
                 log: Some(Text::tainted(log)),
