@@ -335,8 +335,11 @@ impl Attempt<'_> {
                     .panic(&format!("{} failed to send a freeze notice: {error}", message.id));
             }
         }
-        self.main_line(&format!("Frozen ({reason})"));
-        self.message_line(&format!("Frozen ({reason})"));
+        // Why a transport froze it stands in the line before.
+        let line =
+            if reason == "delivery error message" { "Frozen (delivery error message)" } else { "Frozen" };
+        self.main_line(line);
+        self.message_line(line);
     }
 
     /// A report that is worth a line in the log if it cannot be sent, but no second try.

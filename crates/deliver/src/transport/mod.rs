@@ -6,6 +6,7 @@
 //! A local driver only resolves its options into a job; the job is performed by [`crate::agent`] as the right user.
 
 pub mod appendfile;
+mod autoreply;
 pub mod compose;
 pub mod error_code;
 pub mod generic;
@@ -280,4 +281,4 @@ pub(crate) fn log_main(services: &Services, batch: &Batch<'_>, text: &str) {
 
 /// All transport drivers.
 pub static TRANSPORTS: &[&TransportKind] =
-    &[&appendfile::APPENDFILE, &unbuilt::AUTOREPLY, &unbuilt::LMTP, &pipe::PIPE, &smtp::SMTP];
+    &[&appendfile::APPENDFILE, &autoreply::AUTOREPLY, &unbuilt::LMTP, &pipe::PIPE, &smtp::SMTP];

@@ -34,8 +34,5 @@ fn local(_: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
 }
 
 /// The row.
-pub(super) static AUTOREPLY: TransportKind =
-    TransportKind { row: DriverRow { name: "autoreply", options: rows::TRANSPORT_AUTOREPLY }, build: local };
-/// The row.
 pub(super) static LMTP: TransportKind =
     TransportKind { row: DriverRow { name: "lmtp", options: rows::TRANSPORT_LMTP }, build: local };

@@ -269,7 +269,7 @@ impl Work<'_> {
         match list.matches(self.context, &subject) {
             Ok(found) => found.is_yes(),
             Err(error) => {
-                log_main(&self.delivery.services, self.batch, &error.to_string());
+                self.delivery.services.log().both(format!("{} {error}", self.batch.message.id));
                 false
             }
         }

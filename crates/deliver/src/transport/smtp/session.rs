@@ -81,7 +81,7 @@ impl Work<'_> {
                     "failed to expand \"{option}\" option for {} transport: {error}",
                     self.transport.name
                 );
-                Err(DeliveryError::new(error_code::UNKNOWN, text))
+                Err(DeliveryError { is_for_panic_log: true, ..DeliveryError::new(error_code::UNKNOWN, text) })
             }
         }
     }

@@ -415,7 +415,9 @@ impl Step<'_, '_> {
         let reply =
             self.session.connection.read_reply(limit).map_err(|e| self.broken(at_end(e), About::Message))?;
         if !reply.is_success() {
-            let error = trouble::refused(&self.used, "end of data", &reply, Codes::Data);
+            // Exim calls it pipelined if it went with the envelope.
+            let pipelined = if self.session.is_chunked { self.pipelined() } else { "" };
+            let error = trouble::refused(&self.used, &format!("{pipelined}end of data"), &reply, Codes::Data);
             return Err(self.refused(error, &reply));
         }
         for index in std::mem::take(&mut self.accepted) {

@@ -1,0 +1,546 @@
+//! The autoreply transport: answers a message with a new one (manual chapter 27).
+//!
+//! The reply goes through the door of [`crate::submission`], with an empty envelope sender, so that it is never answered
+//! itself. Who has had a reply (`once`) is kept in the hints, under the name of the file that the option names.
+//!
+//! Files are read and the log is written as the user of the delivery.
+
+use oxim_base::Text;
+use oxim_base::clock::{self, Stamp};
+use oxim_lang::config::{ConfigError, DriverRow, Instance, rows};
+use oxim_lang::context::Context;
+use oxim_lang::expand::{ExpandError, Template};
+use oxim_lang::list::{List, ListKind, Subject};
+use oxim_mail::address::{AddressSyntax, address_list};
+use oxim_spool::hints::Database;
+
+use super::compose;
+use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
+use crate::address::AddressKind;
+use crate::agent::JobResult;
+use crate::agent::job::{
+    CreateWhere, Directories, FileRead, Framing, Job, Locking, MailboxJob, Quota, ReadFileJob,
+};
+use crate::delivery::Delivery;
+use crate::submission::Submission;
+
+/// The row.
+pub static AUTOREPLY: TransportKind =
+    TransportKind { row: DriverRow { name: "autoreply", options: rows::TRANSPORT_AUTOREPLY }, build };
+
+/// Largest file that becomes part of a reply, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Ids of the References: line that are passed on.
+const REFERENCES_MAX: usize = 12;
+
+struct Autoreply {
+    from: Option<Template>,
+    reply_to: Option<Template>,
+    to: Option<Template>,
+    cc: Option<Template>,
+    bcc: Option<Template>,
+    subject: Option<Template>,
+    headers: Option<Template>,
+    text: Option<Template>,
+    file: Option<Template>,
+    file_expand: bool,
+    file_optional: bool,
+    return_message: bool,
+    log: Option<Template>,
+    mode: u32,
+    never_mail: Option<List>,
+    once: Option<Template>,
+    once_repeat: Option<Template>,
+}
+
+fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
+    let options = &instance.options;
+    Ok(Box::new(Autoreply {
+        from: options.template("from"),
+        reply_to: options.template("reply_to"),
+        to: options.template("to"),
+        cc: options.template("cc"),
+        bcc: options.template("bcc"),
+        subject: options.template("subject"),
+        headers: options.template("headers"),
+        text: options.template("text"),
+        file: options.template("file"),
+        file_expand: options.bool("file_expand"),
+        file_optional: options.bool("file_optional"),
+        return_message: options.bool("return_message"),
+        log: options.template("log"),
+        mode: options.octal("mode"),
+        never_mail: options.string("never_mail").map(|text| List::compile(ListKind::Address, text)),
+        once: options.template("once"),
+        once_repeat: options.template("once_repeat"),
+    }))
+}
+
+/// The options of one reply, expanded. Empty is unset.
+#[derive(Default)]
+struct Lines {
+    from: Vec<u8>,
+    reply_to: Vec<u8>,
+    to: Vec<u8>,
+    cc: Vec<u8>,
+    bcc: Vec<u8>,
+    subject: Vec<u8>,
+    headers: Vec<u8>,
+}
+
+/// One reply under way.
+struct Reply<'a> {
+    options: &'a Autoreply,
+    transport: &'a Transport,
+    delivery: &'a Delivery,
+    context: &'a mut Context,
+    batch: &'a Batch<'a>,
+}
+
+impl Reply<'_> {
+    fn expanded(&mut self, template: Option<&Template>) -> Result<Vec<u8>, Outcome> {
+        let Some(template) = template else { return Ok(Vec::new()) };
+        match template.expand(self.context) {
+            Ok(text) => Ok(text.into_bytes()),
+            Err(error) => {
+                let text = format!(
+                    "Expansion of \"{}\" failed in {} transport: {error}",
+                    template.source(),
+                    self.transport.name
+                );
+                Err(Outcome::Deferred(DeliveryError::new(error_code::EXPANSION_FAILED, text)))
+            }
+        }
+    }
+
+    /// A text for a header line: nothing unprintable but line breaks that go on.
+    fn header_text(&mut self, template: Option<&Template>, may_have_lines: bool) -> Result<Vec<u8>, Outcome> {
+        let text = self.expanded(template)?;
+        let prints_top = self.delivery.config.main_options.bool("print_topbitchars");
+        let bad = text.iter().enumerate().find(|(index, byte)| match byte {
+            b'\n' => !may_have_lines && !matches!(text.get(index.saturating_add(1)), Some(b' ' | b'\t')),
+            b'\t' => false,
+            byte => **byte < b' ' || **byte == 0x7f || (**byte > 0x7f && !prints_top),
+        });
+        let Some((_, byte)) = bad else { return Ok(text) };
+        let shown = String::from_utf8_lossy(&text).replace('\n', "\\n").replace('\t', "\\t");
+        let text = format!(
+            "Expansion of \"{shown}\" in {} transport contains non-printing character {byte}",
+            self.transport.name
+        );
+        Err(Outcome::Failed(DeliveryError { text, ..DeliveryError::default() }))
+    }
+
+    fn run(&mut self) -> Result<(), Outcome> {
+        let options = self.options;
+        let mut lines = Lines {
+            from: self.header_text(options.from.as_ref(), false)?,
+            reply_to: self.header_text(options.reply_to.as_ref(), false)?,
+            to: self.header_text(options.to.as_ref(), false)?,
+            cc: self.header_text(options.cc.as_ref(), false)?,
+            bcc: self.header_text(options.bcc.as_ref(), false)?,
+            subject: self.header_text(options.subject.as_ref(), false)?,
+            headers: self.header_text(options.headers.as_ref(), true)?,
+        };
+        let text = self.expanded(options.text.as_ref())?;
+        let file = self.file_name(options.file.as_ref())?;
+        let log = self.file_name(options.log.as_ref())?;
+        for field in [&mut lines.to, &mut lines.cc, &mut lines.bcc] {
+            *field = self.without_never_mail(field)?;
+        }
+        let recipients = self.recipients(&lines);
+        if recipients.is_empty() {
+            return Ok(());
+        }
+        let memory = self.once_key(&lines.to)?;
+        if let Some(key) = &memory
+            && self.was_sent(key)?
+        {
+            self.write_log(log.as_deref(), &[b"  previously sent to ", lines.to.as_slice(), b"\n"].concat());
+            return Ok(());
+        }
+        let mut message = self.header(&lines);
+        message.push(b'\n');
+        push_whole_lines(&text, &mut message);
+        if let Some(file) = file {
+            let contents = self.read_file(&file)?;
+            push_whole_lines(&contents, &mut message);
+        }
+        if options.return_message {
+            self.push_original(&mut message)?;
+        }
+        self.submit(message, recipients)?;
+        if let Some(key) = memory {
+            self.remember(&key);
+        }
+        self.write_log(log.as_deref(), &log_entry(&lines));
+        Ok(())
+    }
+
+    fn file_name(&mut self, template: Option<&Template>) -> Result<Option<Vec<u8>>, Outcome> {
+        let Some(template) = template else { return Ok(None) };
+        let name = match template.expand(self.context) {
+            Ok(name) => name,
+            Err(ExpandError::Forced(_)) => return Ok(None),
+            Err(_) => self.expanded(Some(template)).map(Text::clean)?,
+        };
+        if name.is_foreign() {
+            let text =
+                format!("Tainted '{name}' (file name for {} transport) not permitted", self.transport.name);
+            return Err(Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text)));
+        }
+        Ok(Some(name.into_bytes()).filter(|name| !name.is_empty()))
+    }
+
+    /// The list less the addresses that never get a reply.
+    fn without_never_mail(&mut self, field: &[u8]) -> Result<Vec<u8>, Outcome> {
+        let Some(list) = &self.options.never_mail else { return Ok(field.to_vec()) };
+        let mut kept: Vec<&[u8]> = Vec::new();
+        for item in field.split(|byte| *byte == b',') {
+            let address = single_address(item, &self.delivery.settings.syntax);
+            let subject = Text::tainted(address.unwrap_or_else(|| item.trim_ascii().to_vec()));
+            let subject = Subject::Address { address: &subject, caseful: false, captures: false };
+            match list.matches(self.context, &subject) {
+                Ok(found) if found.is_yes() => {}
+                Ok(_) => kept.push(item),
+                Err(error) => {
+                    return Err(Outcome::Deferred(DeliveryError::new(
+                        error_code::UNKNOWN,
+                        error.to_string(),
+                    )));
+                }
+            }
+        }
+        Ok(kept.join(&b","[..]))
+    }
+
+    fn recipients(&self, lines: &Lines) -> Vec<Vec<u8>> {
+        let settings = &self.delivery.settings;
+        let syntax = &settings.syntax;
+        let mut recipients: Vec<Vec<u8>> = Vec::new();
+        for field in [&lines.to, &lines.cc, &lines.bcc] {
+            for parsed in address_list(field).filter_map(|item| item.parse(syntax).ok()) {
+                let address = if parsed.domain().is_some() {
+                    parsed.address.clone()
+                } else {
+                    [parsed.address.as_slice(), b"@", &settings.qualify_recipient].concat()
+                };
+                if !address.is_empty() && !recipients.contains(&address) {
+                    recipients.push(address);
+                }
+            }
+        }
+        recipients
+    }
+
+    fn header(&self, lines: &Lines) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut line = |name: &str, value: &[u8]| {
+            if !value.is_empty() {
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(value);
+                out.push(b'\n');
+            }
+        };
+        line("From", &lines.from);
+        line("Reply-To", &lines.reply_to);
+        line("To", &lines.to);
+        line("Cc", &lines.cc);
+        line("Subject", &lines.subject);
+        let headers = &self.batch.message.headers;
+        let value = |name: &[u8]| headers.find(name).next().map(|header| header.unfolded());
+        let id = value(b"Message-ID");
+        if let Some(id) = &id {
+            line("In-Reply-To", id);
+        }
+        line("References", &references(value(b"References").or_else(|| value(b"In-Reply-To")), id));
+        line("Auto-Submitted", b"auto-replied");
+        push_whole_lines(&lines.headers, &mut out);
+        out
+    }
+
+    /// The key under which a recipient's last reply is remembered; `None` without `once`.
+    fn once_key(&mut self, to: &[u8]) -> Result<Option<Vec<u8>>, Outcome> {
+        let file = self.file_name(self.options.once.as_ref())?;
+        Ok(file.map(|file| [b"autoreply ", file.as_slice(), b" ", to].concat()))
+    }
+
+    fn was_sent(&mut self, key: &[u8]) -> Result<bool, Outcome> {
+        let repeat = self.expanded(self.options.once_repeat.as_ref())?;
+        let repeat = String::from_utf8_lossy(&repeat).trim().to_owned();
+        let defer = |text: String| Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text));
+        let seconds = if repeat.is_empty() {
+            0
+        } else {
+            clock::parse_interval(&repeat).ok_or_else(|| {
+                defer(format!(
+                    "Invalid time value \"{repeat}\" for \"once_repeat\" in {} transport",
+                    self.transport.name
+                ))
+            })?
+        };
+        // Without a memory a reply could go to the same person for ever: it waits.
+        let hints = self
+            .delivery
+            .services
+            .hints
+            .get()
+            .ok_or_else(|| defer("no hints database for \"once\"".to_owned()))?;
+        let hint = hints.get(&Database::Misc, key).map_err(|error| defer(error.to_string()))?;
+        let Some(hint) = hint else { return Ok(false) };
+        let age = Stamp::now().since(hint.stamp).as_secs();
+        Ok(seconds == 0 || age < seconds)
+    }
+
+    fn remember(&self, key: &[u8]) {
+        if let Some(Err(error)) =
+            self.delivery.services.hints.get().map(|h| h.put(&Database::Misc, key, b"", Stamp::now()))
+        {
+            self.delivery
+                .services
+                .log()
+                .panic(format!("{} {} transport: {error}", self.batch.message.id, self.transport.name));
+        }
+    }
+
+    fn read_file(&mut self, name: &[u8]) -> Result<Vec<u8>, Outcome> {
+        let job = Job::ReadFile(ReadFileJob { path: name.to_vec(), bytes_max: FILE_BYTES_MAX });
+        let (code, text) =
+            match self.delivery.agents.perform(&self.batch.identity, &job, &mut std::io::empty()) {
+                JobResult::File(FileRead::Contents { data, .. }) if !self.options.file_expand => {
+                    return Ok(data);
+                }
+                JobResult::File(FileRead::Contents { data, .. }) => return self.expand_lines(&data),
+                JobResult::File(_) if self.options.file_optional => return Ok(Vec::new()),
+                JobResult::File(FileRead::NotThere) => {
+                    (nix::libc::ENOENT, "No such file or directory".to_owned())
+                }
+                JobResult::File(FileRead::Error(code, text)) => (code, text),
+                other => (error_code::UNKNOWN, format!("{other:?}")),
+            };
+        let text = format!(
+            "Failed to open file {} when sending message from {} transport: {text}",
+            String::from_utf8_lossy(name),
+            self.transport.name
+        );
+        Err(Outcome::Deferred(DeliveryError::new(code, text)))
+    }
+
+    /// Each line is expanded for itself, as Exim does.
+    fn expand_lines(&mut self, data: &[u8]) -> Result<Vec<u8>, Outcome> {
+        let mut out = Vec::with_capacity(data.len());
+        for line in data.split_inclusive(|byte| *byte == b'\n') {
+            let text = self.expanded(Some(&Template::compile_bytes(line)))?;
+            out.extend_from_slice(&text);
+        }
+        Ok(out)
+    }
+
+    /// The message that is answered, as far as `bounce_return_size_limit` allows.
+    fn push_original(&mut self, out: &mut Vec<u8>) -> Result<(), Outcome> {
+        let composed =
+            compose::compose(self.transport, self.context, self.batch).map_err(Outcome::Deferred)?;
+        let limit = self.delivery.config.main_options.int("bounce_return_size_limit");
+        let limit = u64::try_from(limit).unwrap_or(0);
+        let size = self.batch.body.len();
+        let body =
+            composed.body.as_ref().filter(|_| self.delivery.config.main_options.bool("bounce_return_body"));
+        let (what, rest) = match body {
+            None => ("------ This is a copy of the message's header lines.\n\n".to_owned(), 0),
+            Some(_) if limit > 0 && size > limit => {
+                let text = "------ This is a copy of the message, including all the headers.\n";
+                let kept = limit.saturating_sub(u64::try_from(composed.header.len()).unwrap_or(0));
+                (
+                    format!(
+                        "{text}------ The body of the message is {size} characters long; only the first\n------ {kept} or so are included here.\n\n"
+                    ),
+                    kept,
+                )
+            }
+            Some(_) => {
+                ("------ This is a copy of the message, including all the headers.\n\n".to_owned(), size)
+            }
+        };
+        out.push(b'\n');
+        out.extend_from_slice(what.as_bytes());
+        out.extend_from_slice(&composed.header);
+        if let Some(body) = body {
+            let head = body.head(usize::try_from(rest).unwrap_or(usize::MAX));
+            let head = head.map_err(|e| {
+                Outcome::Deferred(DeliveryError::new(
+                    e.raw_os_error().unwrap_or(0),
+                    "failed to read the message",
+                ))
+            })?;
+            push_whole_lines(&head, out);
+        }
+        Ok(())
+    }
+
+    fn submit(&self, text: Vec<u8>, recipients: Vec<Vec<u8>>) -> Result<(), Outcome> {
+        let defer = |text: String| Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text));
+        let submitter =
+            self.batch.submitter.ok_or_else(|| defer("messages cannot be submitted here".to_owned()))?;
+        let submission = Submission {
+            sender: Vec::new(),
+            recipients,
+            text,
+            about: Some(self.batch.message.id),
+            ..Submission::default()
+        };
+        submitter.submit(submission).map_err(|error| {
+            defer(format!("Failed to send message from {} transport ({error})", self.transport.name))
+        })
+    }
+
+    /// Adds an entry to the transport's own log. Failures are no reason to send the reply again.
+    fn write_log(&self, name: Option<&[u8]>, entry: &[u8]) {
+        let Some(name) = name else { return };
+        let stamp = Stamp::now().log(self.delivery.services.zone);
+        let text = [stamp.as_bytes(), b"\n", entry].concat();
+        let job = Job::Mailbox(self.log_job(name, &text));
+        if let JobResult::Deferred(trouble) | JobResult::Failed(trouble) =
+            self.delivery.agents.perform(&self.batch.identity, &job, &mut text.as_slice())
+        {
+            let line = format!(
+                "Failed to write to log file {} for {} transport: {}",
+                String::from_utf8_lossy(name),
+                self.transport.name,
+                trouble.text
+            );
+            super::log_main(&self.delivery.services, self.batch, &line);
+        }
+    }
+
+    fn log_job(&self, name: &[u8], text: &[u8]) -> MailboxJob {
+        MailboxJob {
+            path: name.to_vec(),
+            framing: Framing::default(),
+            mbx_format: false,
+            locking: Locking {
+                lockfile: false,
+                fcntl: true,
+                flock: false,
+                mbx: false,
+                lockfile_mode: 0o600,
+                lockfile_timeout: std::time::Duration::ZERO,
+                retries: 3,
+                interval: std::time::Duration::from_millis(100),
+                fcntl_timeout: std::time::Duration::ZERO,
+                flock_timeout: std::time::Duration::ZERO,
+                host_name: Vec::new(),
+            },
+            mode: self.options.mode,
+            mode_forced: false,
+            mode_fail_narrower: false,
+            check_owner: false,
+            check_group: false,
+            must_exist: false,
+            allow_fifo: false,
+            allow_symlink: true,
+            directories: Directories { create: false, mode: 0o700, allowed: CreateWhere::Anywhere },
+            formats: Vec::new(),
+            transport: self.transport.name.clone(),
+            quota: Quota::default(),
+            message_bytes: u64::try_from(text.len()).unwrap_or(0),
+        }
+    }
+}
+
+fn push_whole_lines(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(text);
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        out.push(b'\n');
+    }
+}
+
+fn single_address(item: &[u8], syntax: &AddressSyntax) -> Option<Vec<u8>> {
+    address_list(item).next()?.parse(syntax).ok().map(|parsed| parsed.address)
+}
+
+/// The References: line of an answer (RFC 5322 section 3.6.4): the old ones, shortened in the middle, and the id.
+fn references(old: Option<Vec<u8>>, id: Option<Vec<u8>>) -> Vec<u8> {
+    let old = old.unwrap_or_default();
+    let mut ids: Vec<&[u8]> =
+        old.split(u8::is_ascii_whitespace).filter(|word| word.starts_with(b"<")).collect();
+    if ids.len() > REFERENCES_MAX {
+        ids.drain(1..ids.len().saturating_sub(REFERENCES_MAX - 1));
+    }
+    ids.extend(id.as_deref());
+    ids.join(&b" "[..])
+}
+
+fn log_entry(lines: &Lines) -> Vec<u8> {
+    let mut out = Vec::new();
+    let fields: [(&str, &[u8]); 6] = [
+        ("  From: ", &lines.from),
+        ("  To: ", &lines.to),
+        ("  Cc: ", &lines.cc),
+        ("  Bcc: ", &lines.bcc),
+        ("  Subject: ", &lines.subject),
+        ("  ", &lines.headers),
+    ];
+    for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
+        out.extend_from_slice(name.as_bytes());
+        push_whole_lines(value, &mut out);
+    }
+    out
+}
+
+impl Driver for Autoreply {
+    fn deliver(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Run {
+        if batch.addresses.first().is_some_and(|address| address.kind == AddressKind::Reply) {
+            let text = "replies of filter files are not implemented yet";
+            return Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text)));
+        }
+        let mut reply = Reply { options: self, transport, delivery, context, batch };
+        match reply.run() {
+            Ok(()) => Run::all(batch, &Outcome::Delivered(Delivered::default())),
+            Err(outcome) => Run::all(batch, &outcome),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn addresses_max(&self) -> usize {
+        1
+    }
+
+    fn takes_domains(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_name_what_is_answered() {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        assert_eq!(
+            text(references(Some(b"<0@s.ex>".to_vec()), Some(b"<1@s.ex>".to_vec()))),
+            "<0@s.ex> <1@s.ex>"
+        );
+        assert_eq!(text(references(None, Some(b"<1@s.ex>".to_vec()))), "<1@s.ex>");
+        let many: Vec<String> = (0..30).map(|n| format!("<{n}@s.ex>")).collect();
+        let short = text(references(Some(many.join(" ").into_bytes()), Some(b"<x@s.ex>".to_vec())));
+        assert!(short.starts_with("<0@s.ex> <19@s.ex> ") && short.ends_with("<29@s.ex> <x@s.ex>"), "{short}");
+    }
+
+    #[test]
+    fn the_log_entry_has_what_is_set() {
+        let lines =
+            Lines { to: b"a@s.ex".to_vec(), headers: b"X-One: 1\nX-Two: 2".to_vec(), ..Lines::default() };
+        assert_eq!(log_entry(&lines), b"  To: a@s.ex\n  X-One: 1\nX-Two: 2\n");
+    }
+}
