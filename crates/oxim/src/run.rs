@@ -10,9 +10,10 @@ use oxim_lang::context::Context;
 
 use crate::args::{self, CommandLine, Mode};
 use crate::assemble::{self, Program};
+use crate::control::request::Submission;
 use crate::daemon::parent::WORKER_ARGUMENT;
 use crate::daemon::start::{self, DETACHED_ARGUMENT};
-use crate::{arguments_line, build, environment, mode, privilege, services};
+use crate::{arguments_line, build, control, environment, mode, privilege, services};
 
 /// Runs the program.
 pub fn run(words: Vec<OsString>) -> u8 {
@@ -92,6 +93,11 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         eprintln!("{text}");
         return 1;
     }
+    if let Some(submission) =
+        Submission::of(&line).filter(|_| control::client::is_configuration_closed(&line))
+    {
+        return through_daemon(submission, None);
+    }
     let program = match Program::read(line) {
         Ok(program) => program,
         Err(code) => return code,
@@ -112,6 +118,17 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         start_daemon(program, words.own, &internal)
     } else {
         with_configuration(&program)
+    }
+}
+
+/// A submission by a caller that cannot write to the spool.
+fn through_daemon(submission: Result<Submission, String>, spool: Option<&std::path::Path>) -> u8 {
+    match submission {
+        Ok(submission) => control::client::submit(&submission, spool),
+        Err(text) => {
+            eprintln!("{text}");
+            1
+        }
     }
 }
 
@@ -156,6 +173,10 @@ fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8
 }
 
 fn with_configuration(program: &Program) -> u8 {
+    let spool = &program.services.spool_directory;
+    if let Some(submission) = Submission::of(&program.line).filter(|_| !control::client::may_write(spool)) {
+        return through_daemon(submission, Some(spool));
+    }
     match &program.line.mode {
         Mode::Version => {
             print!("{}", version_text());

@@ -431,7 +431,7 @@ fn queueing(reception: &Reception, talk: &Talk, facts: &arrival::Facts, id: Mess
         None => {}
     }
     let settings = &reception.settings;
-    if let Some(forced) = reception.forced_queueing {
+    if let Some(forced) = talk.forced_queueing.or(reception.forced_queueing) {
         return forced;
     }
     if settings.queue_only || settings.queue_only_files.iter().any(|file| std::path::Path::new(file).exists())

@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::command::Verb;
 use crate::reception::Reception;
 use crate::reply::Reply;
+use crate::sink::Queueing;
 
 /// What the session has to do next for a verb.
 pub enum Progress {
@@ -176,6 +177,8 @@ pub struct Talk {
     pub scene: Scene,
     /// The caller, if it is a local process.
     pub caller: Option<Arc<Caller>>,
+    /// `-od…` of this caller.
+    pub forced_queueing: Option<Queueing>,
     /// When it began.
     pub started: Instant,
     /// HELO or EHLO has been accepted.
@@ -240,6 +243,7 @@ impl Talk {
         Talk {
             scene: Scene::new(context),
             caller,
+            forced_queueing: None,
             started: Instant::now(),
             greeted: false,
             is_extended: false,

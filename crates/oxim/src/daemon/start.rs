@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -19,6 +20,7 @@ use super::parent::{self, AskParent};
 use super::pid_file::PidFile;
 use super::worker::{self, Start};
 use crate::assemble::Program;
+use crate::control;
 
 /// The word that makes a started daemon stay behind in a session of its own; it then tells its starter that it is ready.
 pub const DETACHED_ARGUMENT: &str = "--detached";
@@ -148,6 +150,24 @@ fn pid_file(program: &Program) -> Option<PidFile> {
     }
 }
 
+/// The folder of the public control socket, which the worker fills.
+fn make_public_folder(program: &Program) {
+    if !rustix::process::geteuid().is_root() || !control::is_public(&program.line) {
+        return;
+    }
+    let folder = control::PUBLIC_FOLDER;
+    let made = match std::fs::DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    let main = &program.config.main;
+    let owned =
+        made.and_then(|()| std::os::unix::fs::lchown(folder, Some(main.exim_user), Some(main.exim_group)));
+    if let Err(error) = owned {
+        program.services.log().both(format!("{folder}: {error}: users cannot submit through the daemon"));
+    }
+}
+
 /// The daemon in the foreground, or as the process that stays behind.
 pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: bool) -> u8 {
     if is_detached {
@@ -166,6 +186,7 @@ pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: 
     let pid_file = pid_file(&program);
     program.services.log().main(worker::started_text(&program.line, &addresses));
     let ready = move || tell_ready(is_detached);
+    make_public_folder(&program);
     if rustix::process::geteuid().is_root() && program.config.main.exim_user != 0 {
         return parent::run(&program, words, &listeners, ready, pid_file);
     }

@@ -17,7 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::pid_file::PidFile;
 use crate::args::QueueRun;
 use crate::assemble::Program;
-use crate::control::{self, Control};
+use crate::control;
+use crate::control::server::Control;
 use crate::engine::{Engine, Settings};
 use crate::mode::queue_run;
 
@@ -100,13 +101,7 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         engine.services.log().both(format!("listening failed: {error}"));
         return 1;
     }
-    let control = Control {
-        store: Arc::clone(&engine.store),
-        users: vec![engine.config.main.exim_user, rustix::process::geteuid().as_raw()],
-    };
-    if let Err(error) = control::serve(&engine.services.spool_directory, control) {
-        engine.services.log().both(format!("the control socket cannot be made: {error}"));
-    }
+    open_control(&worker, &engine);
     if let Some(run) = start.program.line.queue_run.clone() {
         tokio::spawn(queue_runs(Arc::clone(&worker), run));
     }
@@ -123,6 +118,26 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
     stop(&worker).await;
     drop(start.pid_file);
     0
+}
+
+/// Opens the control socket, and the public one if this is the machine's daemon and may use the folder.
+fn open_control(worker: &Arc<Worker>, engine: &Engine) {
+    let current = Arc::clone(worker);
+    let control = Arc::new(Control {
+        engine: Box::new(move || Arc::clone(&current.engine.read())),
+        runtime: tokio::runtime::Handle::current(),
+        open: parking_lot::Mutex::default(),
+    });
+    let mut paths = vec![control::path(&engine.services.spool_directory)];
+    if control::is_public(&worker.line) && std::path::Path::new(control::PUBLIC_FOLDER).is_dir() {
+        paths.push(control::public_path());
+    }
+    for path in paths {
+        if let Err(error) = control::server::serve(&path, Arc::clone(&control)) {
+            let text = format!("the control socket {} cannot be made: {error}", path.display());
+            engine.services.log().both(text);
+        }
+    }
 }
 
 /// Lets what goes on end, for a while; writes the rest out.

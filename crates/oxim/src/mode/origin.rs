@@ -46,6 +46,7 @@ pub fn given(line: &CommandLine) -> Result<Given, String> {
         auth_id: origin.auth_id.clone(),
         auth_sender: origin.auth_sender.clone(),
         message_reference: origin.reference.clone(),
+        queueing: None,
     })
 }
 

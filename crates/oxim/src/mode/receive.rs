@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oxim_receive::caller::Caller;
+use oxim_receive::local::told::Told;
 use oxim_receive::local::{self, Errors, Given, Request, batch, dialogue};
 
 use crate::args::{CommandLine, ErrorReport};
@@ -104,6 +105,7 @@ pub fn batch(program: &Program) -> u8 {
         &given,
         program.line.sending.allow_unqualified,
         std::io::stdin().lock(),
+        &Told::Here,
     );
     runtime.shutdown_background();
     status.0

@@ -2,7 +2,7 @@
 //!
 //! Only the non-SMTP ACLs are run. Manual sections 5.2 and 49.11.
 
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
 use oxim_mail::address;
@@ -11,6 +11,7 @@ use oxim_mail::smtp::dot::Framing;
 use oxim_spool::message::Recipient;
 
 use super::input::Input;
+use super::told::Told;
 use super::{ExitStatus, Given, run_acl, talk_for};
 use crate::acceptance::{self, Rejection};
 use crate::acl::Phase;
@@ -44,13 +45,14 @@ struct Batch<'a, R> {
     sender_set: bool,
 }
 
-/// Receives a batch. `given` counts for trusted callers; `no_qualify` is `-bnq`.
+/// Receives a batch. `given` counts for trusted callers; `no_qualify` is `-bnq`; what the caller must be told goes to `told`.
 pub fn receive(
     reception: &Arc<Reception>,
     caller: &Arc<Caller>,
     given: &Given,
     no_qualify: bool,
     input: impl Read,
+    told: &Told,
 ) -> ExitStatus {
     let talk = talk_for(reception, caller, given, "local-bsmtp");
     let input = Input::new(input);
@@ -68,7 +70,7 @@ pub fn receive(
     match batch.run() {
         Ok(()) => ExitStatus::OK,
         Err(fault) => {
-            batch.report(&fault);
+            batch.report(&fault, told);
             if batch.accepted > 0 { ExitStatus::FAILED } else { ExitStatus(2) }
         }
     }
@@ -220,7 +222,7 @@ impl<R: Read> Batch<'_, R> {
     }
 
     /// The stylized report on standard output, and the one for people on standard error.
-    fn report(&self, fault: &Fault) {
+    fn report(&self, fault: &Fault, told: &Told) {
         let command = fault.command.as_deref().map(String::from_utf8_lossy);
         let mut out = format!(
             "{}\nTransaction started in line {}\nError detected in line {}\n",
@@ -230,20 +232,21 @@ impl<R: Read> Batch<'_, R> {
             out.push_str(command);
             out.push('\n');
         }
-        let mut stdout = io::stdout().lock();
-        // Whoever called may have closed it: then the exit status has to do.
-        let _ = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
-        eprintln!(
+        told.output(&out);
+        told.error_line(&format!(
             "An error was detected while processing a file of BSMTP input.\nThe error message was:\n\n  {}\n",
             fault.text
-        );
-        eprintln!("The SMTP transaction started in line {}.", self.transaction_line);
-        eprintln!("The error was detected in line {}.", self.line);
+        ));
+        told.error_line(&format!("The SMTP transaction started in line {}.", self.transaction_line));
+        told.error_line(&format!("The error was detected in line {}.", self.line));
         if let Some(command) = command {
-            eprintln!("The SMTP command at fault was:\n\n   {command}\n");
+            told.error_line(&format!("The SMTP command at fault was:\n\n   {command}\n"));
         }
         let (plural, were) = if self.accepted == 1 { ("", "was") } else { ("s", "were") };
-        eprintln!("{} previous message{plural} {were} successfully processed.", self.accepted);
-        eprintln!("The rest of the batch was abandoned.");
+        told.error_line(&format!(
+            "{} previous message{plural} {were} successfully processed.",
+            self.accepted
+        ));
+        told.error_line("The rest of the batch was abandoned.");
     }
 }

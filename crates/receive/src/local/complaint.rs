@@ -13,6 +13,7 @@ use oxim_mail::message_id::MessageId;
 use oxim_spool::message::Body;
 
 use super::input::Input;
+use super::told::Told;
 use super::{Errors, ExitStatus, submitter};
 use crate::reception::Reception;
 use crate::talk::Talk;
@@ -176,6 +177,7 @@ pub(crate) fn report<R: Read>(
     errors: Errors,
     complaint: Complaint,
     input: &mut Input<R>,
+    told: &Told,
 ) -> ExitStatus {
     // A bad argument is found before anything is read: then the copy comes from standard input.
     let unread = match &complaint {
@@ -189,13 +191,19 @@ pub(crate) fn report<R: Read>(
         | Complaint::Header { .. }
         | Complaint::Local(_) => None,
     };
-    let was_mailed = tell_with(reception, talk, errors, complaint, unread);
+    let was_mailed = tell_with(reception, talk, errors, complaint, unread, told);
     if was_mailed && errors == Errors::MailQuietly { ExitStatus::OK } else { ExitStatus::FAILED }
 }
 
 /// Reports something that does not stop the message.
-pub(crate) fn tell(reception: &Arc<Reception>, talk: &Talk, errors: Errors, complaint: Complaint) {
-    tell_with(reception, talk, errors, complaint, None);
+pub(crate) fn tell(
+    reception: &Arc<Reception>,
+    talk: &Talk,
+    errors: Errors,
+    complaint: Complaint,
+    told: &Told,
+) {
+    tell_with(reception, talk, errors, complaint, None, told);
 }
 
 /// Whether it was told by mail.
@@ -205,12 +213,13 @@ fn tell_with(
     errors: Errors,
     complaint: Complaint,
     unread: Option<Vec<u8>>,
+    told: &Told,
 ) -> bool {
     let recipient = talk.scene.context.message.sender.clone();
     let printed = complaint.printed();
     let letter = complaint.mailed().filter(|_| errors != Errors::Print && !recipient.is_empty());
     let Some((subject, text)) = letter else {
-        eprintln!("exim: {printed}");
+        told.error_line(&format!("exim: {printed}"));
         return false;
     };
     match mail(reception, &recipient, subject, &text, talk.scene.context.message.id, complaint.copy(), unread)
@@ -218,7 +227,7 @@ fn tell_with(
         Ok(()) => true,
         Err(reason) => {
             reception.logs.panic(&format!("a report could not be mailed: {reason}"));
-            eprintln!("exim: {printed}");
+            told.error_line(&format!("exim: {printed}"));
             false
         }
     }

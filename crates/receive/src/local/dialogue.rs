@@ -24,6 +24,18 @@ pub async fn local(
     given: &Given,
     no_qualify: bool,
 ) -> std::io::Result<()> {
+    local_over(reception, caller, given, no_qualify, standard_streams()?).await;
+    Ok(())
+}
+
+/// A dialogue with a local process over any stream.
+pub async fn local_over(
+    reception: Arc<Reception>,
+    caller: Arc<Caller>,
+    given: &Given,
+    no_qualify: bool,
+    wire: Box<dyn Wire>,
+) {
     let mut talk = talk_for(&reception, &caller, given, "");
     // Unlike with -bm, the caller's login is the ident even of a host that -oMa gives.
     talk.scene.context.connection.ident = given.ident.clone().or_else(|| Some(caller.login.clone()));
@@ -32,8 +44,7 @@ pub async fn local(
     if !caller.is_trusted {
         talk.scene.context.connection.auth_id = Some(caller.login.clone());
     }
-    Session::with_talk(reception, standard_streams()?, talk).run(None).await;
-    Ok(())
+    Session::with_talk(reception, wire, talk).run(None).await;
 }
 
 /// A dialogue that pretends to come from a host (`-bh`): everything is looked at, nothing is accepted.

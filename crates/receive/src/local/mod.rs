@@ -9,6 +9,7 @@ pub mod complaint;
 pub mod dialogue;
 mod input;
 pub mod submitter;
+pub mod told;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -28,9 +29,11 @@ use crate::body::{BodyFault, Incoming};
 use crate::caller::Caller;
 use crate::fixup::Origin;
 use crate::reception::Reception;
+use crate::sink::Queueing;
 use crate::talk::Talk;
 use complaint::{BadAddress, Complaint};
 use input::Input;
+use told::Told;
 
 /// How errors are reported (`-oe…`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub struct Given {
     pub auth_sender: Option<Vec<u8>>,
     /// `-oMm`.
     pub message_reference: Option<Vec<u8>>,
+    /// `-od…`, where it is not the whole process that is asked so. It counts for every caller.
+    pub queueing: Option<Queueing>,
 }
 
 /// What the command line says about a message on standard input.
@@ -104,12 +109,23 @@ pub fn receive(
     request: &Request,
     input: impl Read,
 ) -> ExitStatus {
+    receive_for(reception, caller, request, input, &Told::Here)
+}
+
+/// The same for a caller that is not this process's own: what it must be told goes to `told`.
+pub fn receive_for(
+    reception: &Arc<Reception>,
+    caller: Arc<Caller>,
+    request: &Request,
+    input: impl Read,
+    told: &Told,
+) -> ExitStatus {
     let mut talk = talk_for(reception, &caller, &request.given, "local");
     let mut input = Input::new(input);
-    let receiving = Receiving { reception, request, caller: &caller };
+    let receiving = Receiving { reception, request, caller: &caller, told };
     match receiving.run(&mut talk, &mut input) {
         Ok(()) => ExitStatus::OK,
-        Err(complaint) => complaint::report(reception, &talk, request.errors, *complaint, &mut input),
+        Err(complaint) => complaint::report(reception, &talk, request.errors, *complaint, &mut input, told),
     }
 }
 
@@ -127,6 +143,7 @@ pub(crate) fn talk_for(
     connection.caller_uid = caller.uid;
     connection.caller_gid = caller.gid;
     connection.protocol = protocol.as_bytes().to_vec();
+    talk.forced_queueing = given.queueing;
     let message = &mut talk.scene.context.message;
     message.originator_uid = caller.uid;
     message.originator_gid = caller.gid;
@@ -170,6 +187,7 @@ struct Receiving<'a> {
     reception: &'a Arc<Reception>,
     request: &'a Request,
     caller: &'a Arc<Caller>,
+    told: &'a Told,
 }
 
 impl Receiving<'_> {
@@ -455,7 +473,7 @@ impl Receiving<'_> {
         self.reception.logs.main(&format!("{} bad addresses found in headers", received.id));
         let body = received.draft.body().ok();
         let complaint = Complaint::BadHeader { bad, others: true, headers: received.headers.clone(), body };
-        complaint::tell(self.reception, talk, self.request.errors, complaint);
+        complaint::tell(self.reception, talk, self.request.errors, complaint, self.told);
     }
 }
 

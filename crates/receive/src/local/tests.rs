@@ -1,5 +1,6 @@
 //! Local submissions, with header lines, spool facts and log lines as exim4 4.96 gives them to the same input.
 
+use super::told::Told;
 use super::*;
 use crate::test_support::{Place, place, place_with};
 
@@ -169,15 +170,21 @@ fn a_batch_goes_in_until_its_first_error() {
     let caller = Arc::new(Caller::made_up("tina", true));
     let good = "HELO x\nMAIL FROM:<a@b.ex>\nRCPT TO:<ok>\nDATA\nSubject: hi\n\n..body\n.\n";
     let given = Given::default();
-    assert_eq!(batch::receive(&place.reception, &caller, &given, false, good.as_bytes()), ExitStatus::OK);
+    assert_eq!(
+        batch::receive(&place.reception, &caller, &given, false, good.as_bytes(), &Told::Here),
+        ExitStatus::OK
+    );
     assert_eq!(place.envelope(0), ["a@b.ex", "ok@test.ex"]);
     assert_eq!(place.body(0), ".body\n");
     assert!(place.main_log()[0].contains(" <= a@b.ex U=tina P=local-bsmtp S="), "{}", place.main_log()[0]);
     let bad = format!("{good}MAIL FROM:<>\nRCPT TO:<malf\n");
-    assert_eq!(batch::receive(&place.reception, &caller, &given, false, bad.as_bytes()), ExitStatus(1));
+    assert_eq!(
+        batch::receive(&place.reception, &caller, &given, false, bad.as_bytes(), &Told::Here),
+        ExitStatus(1)
+    );
     for text in ["RCPT TO:<x@y>\n", "FOO\n", "MAIL FROM:<a@b>\nRCPT TO:<x@y>\nDATA\nno end\n"] {
         assert_eq!(
-            batch::receive(&place.reception, &caller, &given, false, text.as_bytes()),
+            batch::receive(&place.reception, &caller, &given, false, text.as_bytes(), &Told::Here),
             ExitStatus(2),
             "{text}"
         );

@@ -1,0 +1,57 @@
+//! The control socket of a daemon, by which other processes reach it.
+//!
+//! A request is a line. `FLUSH` writes messages that live in the journal only as files, for admin users; the answer is a line
+//! `OK` or `NO reason`. `SUBMIT <bytes>` is for everybody, and is followed by a [`request::Submission`] and what was on the
+//! caller's standard input (`server`, `client`). The daemon believes only the kernel about who is asking.
+//!
+//! The socket lies in the spool directory. Where ordinary users cannot reach that, or cannot read the configuration, they
+//! find it in [`PUBLIC_FOLDER`]; a daemon that was started with `-C`, or with `-oX` and without `-oP`, is not that of the
+//! whole machine and leaves that place alone.
+
+pub mod client;
+pub mod request;
+pub mod server;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::args::CommandLine;
+
+/// The socket's name in the spool directory.
+const NAME: &str = "oxim-control";
+/// Where everybody finds the socket of the machine's own daemon.
+pub const PUBLIC_FOLDER: &str = "/run/oxim";
+/// How long either side waits for the other in short exchanges.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The socket of a daemon with this spool directory.
+pub fn path(spool: &Path) -> PathBuf {
+    spool.join(NAME)
+}
+
+/// The socket that everybody may find.
+pub fn public_path() -> PathBuf {
+    Path::new(PUBLIC_FOLDER).join("control")
+}
+
+/// Whether a daemon with this command line is the machine's own.
+pub fn is_public(line: &CommandLine) -> bool {
+    line.config_files.is_none() && (line.listen.is_none() || line.pid_file.is_some())
+}
+
+/// Asks a running daemon to write its live messages as files. Without a daemon there is nothing to do.
+pub fn flush(spool: &Path) {
+    let Ok(mut socket) = UnixStream::connect(path(spool)) else { return };
+    let _ = socket.set_read_timeout(Some(PATIENCE));
+    let mut answer = String::new();
+    if socket.write_all(b"FLUSH\n").is_ok() {
+        let _ = BufReader::new(socket).read_line(&mut answer);
+    }
+    if !answer.starts_with("OK") {
+        oxim_base::debug::line(oxim_base::debug::QUEUE_RUN, || {
+            format!("the daemon did not write its messages out: {answer}")
+        });
+    }
+}
