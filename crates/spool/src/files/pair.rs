@@ -71,6 +71,20 @@ impl Pair {
         self.write_data(body)
     }
 
+    /// As `replace_data`, but without the sync: that is the caller's, for many files at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stage_data(&self, body: &Body) -> io::Result<File> {
+        self.unlink("-D")?;
+        let mut file = self.create_data()?;
+        copy_body(&mut file, body).inspect_err(|_| {
+            // Half a body without -H is no message.
+            let _ = self.unlink("-D");
+        })?;
+        Ok(file)
+    }
+
     /// Writes a whole new -D, locks and syncs it.
     ///
     /// # Errors
@@ -156,19 +170,51 @@ impl Pair {
         }
     }
 
+    /// Writes the text of -H under its temporary name, without the sync: that is the caller's, before `publish_header`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stage_header(&self, text: &[u8]) -> io::Result<File> {
+        let mut file = self.create_temporary_header()?;
+        file.write_all(text).inspect_err(|_| self.forget_header())?;
+        fault::point("header-written");
+        Ok(file)
+    }
+
+    /// Gives a staged and synced -H its name. The caller syncs the directory.
+    ///
+    /// # Errors
+    /// What the system says; then -H is as it was.
+    pub fn publish_header(&self) -> io::Result<()> {
+        rustix::fs::renameat(&self.directory, self.temporary_header(), &self.directory, self.name("-H"))?;
+        fault::point("header-renamed");
+        Ok(())
+    }
+
+    /// Takes a staged -H away.
+    pub fn forget_header(&self) {
+        // What is left is a temporary file, which the next attempt replaces.
+        let _ = rustix::fs::unlinkat(&self.directory, self.temporary_header(), AtFlags::empty());
+    }
+
+    fn create_temporary_header(&self) -> io::Result<File> {
+        let temporary = self.temporary_header();
+        match beneath::create(&self.directory, &temporary, self.owner) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty())?;
+                beneath::create(&self.directory, &temporary, self.owner)
+            }
+            other => other,
+        }
+    }
+
     /// Replaces -H, or makes it: temporary file, sync, rename. The caller syncs the directory.
     ///
     /// # Errors
     /// What the system says; then -H is as it was.
     pub fn write_header(&self, text: &[u8]) -> io::Result<()> {
         let temporary = self.temporary_header();
-        let mut file = match beneath::create(&self.directory, &temporary, self.owner) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty())?;
-                beneath::create(&self.directory, &temporary, self.owner)?
-            }
-            other => other?,
-        };
+        let mut file = self.create_temporary_header()?;
         let written = self.fill_header(&mut file, text, &temporary);
         if written.is_err() {
             // What is left is a temporary file; the error above matters more.
@@ -287,7 +333,7 @@ impl Pair {
     }
 }
 
-fn fill_data(file: &mut File, body: &Body) -> io::Result<()> {
+fn copy_body(file: &mut File, body: &Body) -> io::Result<()> {
     match body {
         Body::Memory(bytes) => file.write_all(bytes)?,
         Body::File { .. } => {
@@ -295,6 +341,11 @@ fn fill_data(file: &mut File, body: &Body) -> io::Result<()> {
         }
     }
     fault::point("data-written");
+    Ok(())
+}
+
+fn fill_data(file: &mut File, body: &Body) -> io::Result<()> {
+    copy_body(file, body)?;
     file.sync_data()?;
     fault::point("data-synced");
     Ok(())

@@ -1,7 +1,9 @@
 //! Writes messages that live in the journal only as Exim's pairs: when they grow old, when asked, before the end.
 //!
-//! The order keeps every message in at least one place, and never in two that disagree: pair synced, directory synced,
-//! `Moved` recorded and synced; only then may anyone else work on the pair. The lock on -D is held throughout.
+//! The order keeps every message in at least one place, and never in two that disagree: -D and the text of -H written and
+//! synced, -H given its name, directory synced, `Moved` recorded and synced; only then may anyone else work on the pair.
+//! The lock on -D is held throughout. A batch is synced by one call for the whole file system: the journal has the
+//! messages meanwhile, so nobody waits for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -21,7 +23,9 @@ use crate::message::{Body, Message};
 use crate::{SpoolError, fault};
 
 /// How many messages are written out together, so that they share the syncs of directory and journal.
-const BATCH_MAX: usize = 64;
+const BATCH_MAX: usize = 512;
+/// From so many on, one sync of the file system is cheaper than two for each message.
+const SHARED_SYNC_MIN: usize = 8;
 /// How long to wait after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -114,11 +118,18 @@ struct Written<'a> {
     located: Located,
     pair: Pair,
     made_data: bool,
+    header: std::fs::File,
 }
 
 impl Written<'_> {
+    fn sync(&self) -> io::Result<()> {
+        self.located.file.sync_data()?;
+        self.header.sync_data()
+    }
+
     /// The journal stays the only place of the message.
     fn undo(&self) {
+        self.pair.forget_header();
         // If this fails, the next attempt or the replay finds the files and replaces them.
         let _ = self.pair.unlink("-H");
         if self.made_data {
@@ -182,15 +193,19 @@ fn write_pair<'a>(
             }
             Arc::clone(file)
         }
-        None => Arc::new(pair.replace_data(&state.body).map_err(error)?),
+        None => Arc::new(pair.stage_data(&state.body).map_err(error)?),
     };
     let located = Located { place, file, has_done_file: false };
-    let written = Written { state, located, pair, made_data };
-    if let Err(fault) = written.pair.write_header(&text) {
-        written.undo();
-        return Err(error(fault));
+    match pair.stage_header(&text) {
+        Ok(header) => Ok(Written { state, located, pair, made_data, header }),
+        Err(fault) => {
+            if made_data {
+                // If this fails, the next attempt replaces the file.
+                let _ = pair.unlink("-D");
+            }
+            Err(error(fault))
+        }
     }
-    Ok(written)
 }
 
 /// Makes the new pairs last, records that they are the messages now, and lets others at them.
@@ -198,10 +213,15 @@ fn settle(core: &Arc<Core>, written: Vec<Written<'_>>) -> Result<(), SpoolError>
     if written.is_empty() {
         return Ok(());
     }
-    let directories: BTreeMap<&PathBuf, &Pair> =
-        written.iter().map(|w| (&w.located.place, &w.pair)).collect();
-    let synced = directories.iter().try_for_each(|(place, pair)| {
-        pair.sync_directory().map_err(|e| SpoolError::io(core.directories.path().join(place), e))
+    let at = |place: &PathBuf| core.directories.path().join(place);
+    let synced =
+        sync_contents(&written).and_then(|()| written.iter().try_for_each(|w| w.pair.publish_header()));
+    let synced = synced.map_err(|e| SpoolError::io(core.directories.path(), e)).and_then(|()| {
+        let directories: BTreeMap<&PathBuf, &Pair> =
+            written.iter().map(|w| (&w.located.place, &w.pair)).collect();
+        directories
+            .iter()
+            .try_for_each(|(place, pair)| pair.sync_directory().map_err(|e| SpoolError::io(at(place), e)))
     });
     if let Err(error) = synced {
         written.iter().for_each(Written::undo);
@@ -219,6 +239,16 @@ fn settle(core: &Arc<Core>, written: Vec<Written<'_>>) -> Result<(), SpoolError>
         }
     }
     outcome
+}
+
+/// Makes what was written last, before any -H gets its name.
+fn sync_contents(written: &[Written<'_>]) -> io::Result<()> {
+    match written.first() {
+        Some(any) if written.len() >= SHARED_SYNC_MIN => {
+            rustix::fs::syncfs(&any.header).map_err(io::Error::from)
+        }
+        _ => written.iter().try_for_each(Written::sync),
+    }
 }
 
 /// One `Moved` record each, all in the same batch or two.
