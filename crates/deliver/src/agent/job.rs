@@ -18,6 +18,8 @@ pub enum Job {
     Command(CommandJob),
     /// Read a file of the user's (`.forward`), after checks of owner and mode.
     ReadFile(ReadFileJob),
+    /// Deliver over LMTP to a command or a socket.
+    Lmtp(super::lmtp::LmtpJob),
     /// Ask whether paths exist and can be read (`require_files`).
     Exists(Vec<u8>),
 }
@@ -258,6 +260,8 @@ pub enum JobResult {
         /// The message could not be written to it completely.
         write_error: Option<String>,
     },
+    /// What was said about each recipient.
+    Lmtp(Vec<super::lmtp::LmtpAnswer>),
     /// A file's contents and facts.
     File(FileRead),
     /// Answer to [`Job::Exists`].
@@ -360,6 +364,7 @@ pub fn perform(job: &Job, message: &mut dyn Read) -> JobResult {
         Job::Mailbox(job) => mailbox::append(job, message),
         Job::NewFile(job) => new_file::write(job, message),
         Job::Command(job) => command::run(job, message),
+        Job::Lmtp(job) => super::lmtp::deliver(job, message),
         Job::ReadFile(job) => JobResult::File(user_file::read(job)),
         Job::Exists(path) => JobResult::Exists(user_file::exists(path)),
     }

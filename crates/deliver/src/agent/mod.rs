@@ -11,6 +11,7 @@ pub mod client;
 mod command;
 pub mod identity;
 pub mod job;
+pub mod lmtp;
 mod lock;
 mod mailbox;
 mod mailbox_write;

@@ -28,7 +28,7 @@ fn detach_standard_input() -> io::Result<()> {
 /// Whether a job is followed by a message.
 pub(super) fn takes_message(job: &Job) -> bool {
     match job {
-        Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) => true,
+        Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) | Job::Lmtp(_) => true,
         Job::ReadFile(_) | Job::Exists(_) => false,
     }
 }

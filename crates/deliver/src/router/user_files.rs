@@ -27,6 +27,7 @@ impl UserFiles for Agents {
             JobResult::Delivered { .. }
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
+            | JobResult::Lmtp(_)
             | JobResult::Exists(_) => {
                 FileRead::Error(0, "unexpected answer from the delivery agent".to_owned())
             }
@@ -40,6 +41,7 @@ impl UserFiles for Agents {
             JobResult::Delivered { .. }
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
+            | JobResult::Lmtp(_)
             | JobResult::File(_) => FileExists::Error(0),
         }
     }

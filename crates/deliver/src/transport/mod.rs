@@ -10,10 +10,10 @@ mod autoreply;
 pub mod compose;
 pub mod error_code;
 pub mod generic;
+pub mod lmtp;
 mod local;
 pub mod pipe;
 pub mod smtp;
-mod unbuilt;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -281,4 +281,4 @@ pub(crate) fn log_main(services: &Services, batch: &Batch<'_>, text: &str) {
 
 /// All transport drivers.
 pub static TRANSPORTS: &[&TransportKind] =
-    &[&appendfile::APPENDFILE, &autoreply::AUTOREPLY, &unbuilt::LMTP, &pipe::PIPE, &smtp::SMTP];
+    &[&appendfile::APPENDFILE, &autoreply::AUTOREPLY, &lmtp::LMTP, &pipe::PIPE, &smtp::SMTP];
