@@ -252,7 +252,11 @@ fn settle(
             caller.clause = caller.clause.saturating_add(1);
             return None;
         }
-        other => conclude(&mut run, caller, statement, other),
+        other @ (Result::Fails
+        | Result::FailsDropping
+        | Result::Discards
+        | Result::Later
+        | Result::Faulty) => conclude(&mut run, caller, statement, other),
     };
     settle(state, scene, reception, acls, ended)
 }
@@ -359,10 +363,8 @@ fn note(run: &mut Run<'_>, frame: &mut Frame, tested: Tested, is_negated: bool) 
         Answer::Later => Result::Later,
         Answer::Faulty => Result::Faulty,
     };
-    match negated(result, is_negated) {
-        Result::Holds => Flow::Next,
-        other => Flow::Ends(other),
-    }
+    let result = negated(result, is_negated);
+    if result == Result::Holds { Flow::Next } else { Flow::Ends(result) }
 }
 
 /// Expands the argument and shows it; `Ok(None)` if the expansion was forced to fail.
@@ -378,11 +380,14 @@ fn expanded(run: &mut Run<'_>, clause: &Clause) -> std::result::Result<Option<Te
         Err(ExpandError::Forced(_)) => return Ok(None),
         Err(error) => return Err(failed_expansion(source, &error)),
     };
-    run.trace(|| format!("check {not}{} = {}", clause.label, source.source()));
-    if text.as_bytes() != source.source_bytes() {
-        let width = "check  ".len().saturating_add(not.len()).saturating_add(clause.label.len());
-        run.trace(|| format!("{:width$}= {}", "", text.to_string_lossy()));
-    }
+    let width = "check  ".len().saturating_add(not.len()).saturating_add(clause.label.len());
+    run.trace(|| {
+        let mut shown = format!("check {not}{} = {}", clause.label, source.source());
+        if text.as_bytes() != source.source_bytes() {
+            shown.push_str(&format!("\n{:width$}= {}", "", text.to_string_lossy()));
+        }
+        shown
+    });
     Ok(Some(text))
 }
 

@@ -155,10 +155,7 @@ impl Phase {
     /// The phase as complaints about ACLs name it: the two ACLs of DATA are told apart there.
     #[must_use]
     pub const fn acl_name(self) -> &'static str {
-        match self {
-            Phase::Predata => "PREDATA",
-            other => other.name(),
-        }
+        if matches!(self, Phase::Predata) { "PREDATA" } else { self.name() }
     }
 
     /// What an unset option means (manual section 44.14).

@@ -90,7 +90,6 @@ pub(super) fn check(run: &mut Run<'_>, address: &[u8], role: Role, options: &Opt
     let wanted = VerifyOptions {
         is_sender: role != Role::Recipient,
         success_on_redirect: options.success_on_redirect,
-        ..VerifyOptions::default()
     };
     let delivery = run.reception.delivery.clone();
     let checked = match run.lending(|context| delivery.verify(context, address, wanted)) {

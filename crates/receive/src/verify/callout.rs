@@ -112,7 +112,7 @@ pub(super) fn check(
         });
         match ask(&callout, host, options, &mut known) {
             Ended::Unclear { why } => last = format!("{} [{}] : {why}", host.name, host.address),
-            ended => {
+            ended @ (Ended::Accepted | Ended::TakesAll | Ended::Refused { .. }) => {
                 remember(run, &callout, options, &ended, known);
                 return told(&callout, host, ended);
             }
@@ -133,7 +133,6 @@ fn deferred(role: Role, options: &CalloutOptions, why: &str) -> Checked {
     }
     let general = Options { callout: Some(options.clone()), ..Options::default() };
     let text = outcome_text(role.word(), &general);
-    // An SMTP error is parted from the host by a blank and a colon, an error of the connection by a colon only.
     let log = if why.is_empty() { text.to_string_lossy() } else { format!("{text}: {why}") };
     Checked { user: Some(text), log: Some(Text::tainted(log)), ..Checked::plain(Answer::Later) }
 }

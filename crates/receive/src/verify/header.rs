@@ -44,10 +44,8 @@ pub(super) fn syntax(run: &mut Run<'_>) -> Tested {
         if !is_one_of(header, &ADDRESS_NAMES) {
             continue;
         }
-        let may_be_bare = match header.kind {
-            HeaderKind::From | HeaderKind::ReplyTo | HeaderKind::Sender => bare_senders,
-            _ => bare_recipients,
-        };
+        let is_sender = matches!(header.kind, HeaderKind::From | HeaderKind::ReplyTo | HeaderKind::Sender);
+        let may_be_bare = if is_sender { bare_senders } else { bare_recipients };
         if let Some(why) = fault(run, header, may_be_bare) {
             let tested = Tested::logged(Answer::No, why.clone());
             run.scene.context.local.acl_verify_message = Some(Text::tainted(why));

@@ -1,10 +1,10 @@
 //! The table of ACL conditions (manual section 44.26). Each is a file here; those not built are refused by name.
 
 pub(crate) mod authenticated;
-pub(crate) mod condition;
 pub(crate) mod dnslists;
 pub(crate) mod domains;
 pub(crate) mod encrypted;
+pub(crate) mod expression;
 pub(crate) mod hosts;
 pub(crate) mod local_parts;
 pub(crate) mod recipients;
@@ -35,7 +35,7 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &ACL,
     &authenticated::ROW,
     &not_yet("bmi_optin", "The recipient has opted in to Brightmail rules."),
-    &condition::ROW,
+    &expression::ROW,
     &not_yet("dcc", "The message is bulk, says DCC."),
     &not_yet("decode", "The MIME part has been decoded into a file."),
     &not_yet("dkim_signers", "The signer is in the list."),

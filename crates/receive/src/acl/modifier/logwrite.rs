@@ -56,10 +56,10 @@ fn parse(argument: &[u8]) -> Option<(RejectTargets, &[u8])> {
         return Some((RejectTargets { main: true, ..targets }, argument.trim_ascii_start()));
     };
     loop {
-        let known: [(&[u8], fn(&mut RejectTargets)); 3] =
-            [(b"main", |t| t.main = true), (b"reject", |t| t.reject = true), (b"panic", |t| t.panic = true)];
-        let (name, set) = known.iter().find(|(name, _)| rest.starts_with(name))?;
-        set(&mut targets);
+        let known: [(&[u8], &mut bool); 3] =
+            [(b"main", &mut targets.main), (b"reject", &mut targets.reject), (b"panic", &mut targets.panic)];
+        let (name, flag) = known.into_iter().find(|(name, _)| rest.starts_with(name))?;
+        *flag = true;
         rest = rest.get(name.len()..).unwrap_or_default();
         match rest.split_first()? {
             (b',', tail) => rest = tail,
