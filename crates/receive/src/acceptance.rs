@@ -184,6 +184,7 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending, outc
         Verdict::Accept => {}
         Verdict::Discard => {
             talk.transaction.discarded_by = Some("DATA");
+            talk.transaction.discard_reason = outcome.discard_reason();
             talk.scene.context.message.recipients.clear();
         }
         Verdict::Deny | Verdict::Defer | Verdict::Drop => {
@@ -237,6 +238,7 @@ pub fn submit(
         Verdict::Accept => {}
         Verdict::Discard => {
             talk.transaction.discarded_by = Some("non-SMTP");
+            talk.transaction.discard_reason = outcome.discard_reason();
             talk.scene.context.message.recipients.clear();
         }
         // There is no way to tell a local process to come again: "later" is "no".
@@ -328,7 +330,10 @@ fn swallow(
 ) -> Reply {
     reception.logs.main(&arrival::line(reception, talk, message, facts));
     let acl = talk.transaction.discarded_by.unwrap_or("RCPT");
-    reception.logs.main(&format!("{} => blackhole ({acl} ACL discarded recipients)", message.id));
+    // The reasons of a MAIL or RCPT ACL have been logged with each recipient.
+    let has_own_line = matches!(acl, "MAIL" | "RCPT");
+    let reason = if has_own_line { "" } else { talk.transaction.discard_reason.as_str() };
+    reception.logs.main(&format!("{} => blackhole ({acl} ACL discarded recipients){reason}", message.id));
     reception.logs.main(&format!("{} Completed", message.id));
     talk.message_over();
     reply

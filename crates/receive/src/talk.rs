@@ -147,6 +147,8 @@ pub struct Transaction {
     pub smtputf8: bool,
     /// What threw recipients away: the name of the ACL.
     pub discarded_by: Option<&'static str>,
+    /// What that ACL has for the log, as `: text`, or nothing.
+    pub discard_reason: String,
     /// `discard` of the MAIL ACL: every recipient is thrown away.
     pub discard_all: bool,
     /// Replies to RCPT so far.

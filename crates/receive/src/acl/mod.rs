@@ -116,6 +116,13 @@ impl Outcome {
         }
     }
 
+    /// `: text` for the log line about a message or recipient that is thrown away; nothing without a text.
+    #[must_use]
+    pub fn discard_reason(&self) -> String {
+        let text = self.log_message.as_ref().or(self.user_message.as_ref());
+        text.map(|text| format!(": {}", crate::log_line::printable(text.as_bytes()))).unwrap_or_default()
+    }
+
     /// The answer when an ACL cannot be evaluated: later, with the reason for the log only.
     #[must_use]
     pub fn error(reason: String) -> Outcome {

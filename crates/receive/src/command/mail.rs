@@ -237,6 +237,9 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome) -> 
     talk.last_was_refused_mail = false;
     talk.transaction.sender_given = true;
     talk.transaction.discard_all = outcome.verdict == Verdict::Discard;
+    if talk.transaction.discard_all {
+        talk.transaction.discard_reason = outcome.discard_reason();
+    }
     let default = if talk.transaction.prdr { "OK, PRDR Requested" } else { "OK" };
     Progress::Reply(refusal::accepted(reception, 250, default, outcome))
 }

@@ -125,7 +125,8 @@ fn too_many(reception: &Arc<Reception>, talk: &mut Talk) -> Option<Progress> {
 fn ask(reception: &Arc<Reception>, talk: &mut Talk, recipient: Recipient) -> Progress {
     set_address(talk, &recipient.address);
     if talk.transaction.discard_all {
-        discard(reception, talk, &recipient, "MAIL", "");
+        let reason = talk.transaction.discard_reason.clone();
+        discard(reception, talk, &recipient, "MAIL", &reason);
         remember_reply(talk, b"Accepted");
         return Progress::fixed(250, "Accepted");
     }
@@ -164,8 +165,7 @@ fn after_acl(
             Progress::Reply(refusal::accepted(reception, 250, "Accepted", outcome))
         }
         Verdict::Discard => {
-            let text = outcome.log_message.as_ref().or(outcome.user_message.as_ref());
-            let reason = text.map(|t| format!(": {t}")).unwrap_or_default();
+            let reason = outcome.discard_reason();
             discard(reception, talk, &recipient, "RCPT", &reason);
             Progress::Reply(refusal::accepted(reception, 250, "Accepted", outcome))
         }
