@@ -2,6 +2,7 @@
 //!
 //! The error texts are Exim's; the reader of the configuration puts `error in ACL: ` before them. Manual section 44.17.
 
+use oxim_base::Text;
 use oxim_lang::config::{AclSource, ConfigError, Location};
 use oxim_lang::expand::Template;
 
@@ -33,6 +34,8 @@ pub struct Acl {
     pub(crate) name: AclName,
     pub(crate) statements: Vec<Statement>,
     may_block: bool,
+    /// The ACLs that it calls by constant names.
+    pub(crate) calls: Vec<String>,
 }
 
 /// A verb with its conditions and modifiers, in order.
@@ -126,15 +129,20 @@ impl Acl {
     }
 
     fn empty(name: AclName) -> Acl {
-        Acl { name, statements: Vec::new(), may_block: false }
+        Acl { name, statements: Vec::new(), may_block: false, calls: Vec::new() }
     }
 
     fn finished(mut self) -> Acl {
-        self.may_block = self.statements.iter().flat_map(|s| &s.clauses).any(Clause::may_block);
+        let clauses = || self.statements.iter().flat_map(|s| &s.clauses);
+        let may_block = clauses().any(Clause::may_block);
+        let calls = clauses().filter_map(Clause::constant_call).collect();
+        self.may_block = may_block;
+        self.calls = calls;
         self
     }
 
-    /// Whether it must run on a worker thread: something in it may wait for files, DNS, lookups or other hosts.
+    /// Whether it must run on a worker thread: something in it may wait for files, DNS, lookups or other hosts. What it
+    /// calls by constant names is not counted; [`super::Acls::may_block`] does that.
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.may_block
@@ -277,11 +285,28 @@ impl Clause {
         }
     }
 
+    /// The name of the ACL that it calls, if that is constant.
+    fn constant_call(&self) -> Option<String> {
+        match &self.action {
+            Action::Call(call) => call.name.constant().map(Text::to_string_lossy),
+            Action::Test(_)
+            | Action::Apply(_)
+            | Action::Delay
+            | Action::Message
+            | Action::LogMessage
+            | Action::LogRejectTarget
+            | Action::Endpass => None,
+        }
+    }
+
     fn may_block(&self) -> bool {
         let beyond = match &self.action {
             Action::Test(condition) => condition.may_block(),
-            // The called ACL may be any.
-            Action::Call(_) => true,
+            Action::Call(call) => {
+                // An ACL whose name is not known yet may be any.
+                let words = || std::iter::once(&call.name).chain(&call.arguments);
+                return call.name.constant().is_none() || words().any(Template::may_block);
+            }
             Action::Apply(_)
             | Action::Delay
             | Action::Message
@@ -368,7 +393,8 @@ mod tests {
         assert!(!blocks("deny domains = a.example : *.b\n hosts = 10.0.0.0/8\n message = no $domain"));
         assert!(blocks("deny domains = lsearch;/etc/domains"));
         assert!(blocks("deny dnslists = a.example"));
-        assert!(blocks("accept acl = other"));
+        assert!(!blocks("accept acl = other"));
+        assert!(blocks("accept acl = $acl_m_other"));
         assert!(blocks("accept verify = recipient"));
         assert!(!blocks("accept verify = certificate"));
         assert!(blocks("accept condition = ${lookup{x}lsearch{/etc/x}{1}{0}}"));

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxim_base::Text;
+use oxim_base::limits::ACL_DEPTH_MAX;
 use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
@@ -176,7 +177,12 @@ impl Scene {
 #[derive(Debug)]
 enum Choice {
     /// The option has no variables: the ACL was found when the configuration was read.
-    Fixed(Arc<Acl>),
+    Fixed {
+        /// It.
+        acl: Arc<Acl>,
+        /// Whether it, or an ACL that it calls, may block.
+        may_block: bool,
+    },
     /// The option is expanded for each run.
     Chosen(Template),
 }
@@ -239,7 +245,17 @@ impl Acls {
             None if name.starts_with('/') => None,
             None => Acl::compile_text(&name).ok().map(Arc::new),
         };
-        Some(found.map_or(Choice::Chosen(template), Choice::Fixed))
+        Some(match found {
+            Some(acl) => Choice::Fixed { may_block: self.blocks(&acl, ACL_DEPTH_MAX), acl },
+            None => Choice::Chosen(template),
+        })
+    }
+
+    /// Whether an ACL, or one that it calls, may block. What cannot be found may.
+    fn blocks(&self, acl: &Acl, depth: usize) -> bool {
+        let Some(depth) = depth.checked_sub(1) else { return true };
+        let called = |name: &String| self.named.get(name).is_none_or(|acl| self.blocks(acl, depth));
+        acl.may_block() || acl.calls.iter().any(called)
     }
 
     /// What would fail whenever it is reached: conditions and modifiers that are illegal where the ACL is used.
@@ -247,7 +263,7 @@ impl Acls {
     #[must_use]
     pub fn check(&self) -> Vec<ConfigError> {
         let fixed = self.choices.iter().filter_map(|(phase, choice)| match choice {
-            Choice::Fixed(acl) => Some((*phase, acl)),
+            Choice::Fixed { acl, .. } => Some((*phase, acl)),
             Choice::Chosen(_) => None,
         });
         fixed.flat_map(|(phase, acl)| acl.illegal_in(phase)).collect()
@@ -264,7 +280,7 @@ impl Acls {
     pub fn may_block(&self, phase: Phase) -> bool {
         match self.choices.get(&phase) {
             None => false,
-            Some(Choice::Fixed(acl)) => acl.may_block(),
+            Some(Choice::Fixed { may_block, .. }) => *may_block,
             Some(Choice::Chosen(_)) => true,
         }
     }
@@ -316,7 +332,7 @@ impl Acls {
     pub fn run(&self, reception: &Reception, scene: &mut Scene, phase: Phase) -> Step {
         let acl = match self.choices.get(&phase) {
             None => return Step::Done(Outcome::plain(phase.when_unset())),
-            Some(Choice::Fixed(acl)) => Arc::clone(acl),
+            Some(Choice::Fixed { acl, .. }) => Arc::clone(acl),
             Some(Choice::Chosen(template)) => match self.choose(reception, scene, phase, template) {
                 Ok(Some(acl)) => acl,
                 Ok(None) => return Step::Done(Outcome::plain(phase.when_unset())),
@@ -356,3 +372,6 @@ fn option_template(config: &Config, phase: Phase) -> Option<Template> {
     let options = &config.main_options;
     if options.has(phase.option()) { options.template(phase.option()) } else { None }
 }
+
+#[cfg(test)]
+mod tests;
