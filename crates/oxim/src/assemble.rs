@@ -3,6 +3,7 @@
 //! What only some modes need (DNS, hints, the store, routers, ACLs) is made when it is first asked for, so that `-bV` costs no
 //! more than reading the file.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use oxim_base::clock::{Stamp, Zone};
@@ -12,6 +13,7 @@ use oxim_deliver::router::ROUTERS;
 use oxim_deliver::transport::TRANSPORTS;
 use oxim_lang::config::{self, Catalogue, Config, ConfigError, ConfigSource, Drivers, rows};
 use oxim_lang::context::Services;
+use oxim_lang::expand::Template;
 
 use crate::args::CommandLine;
 
@@ -76,8 +78,8 @@ impl Program {
     /// # Errors
     /// The exit code.
     pub fn read(line: CommandLine) -> Result<Program, u8> {
-        let read = config::read(&source(&line), &catalogue())
-            .and_then(|config| Program::with_config(line, Arc::new(config)));
+        let read =
+            config::read(&source(&line), &catalogue()).and_then(|config| Program::with_config(line, config));
         read.map_err(|errors| {
             report(&errors);
             1
@@ -88,9 +90,30 @@ impl Program {
     ///
     /// # Errors
     /// What only the machine can tell to be wrong.
-    pub fn with_config(line: CommandLine, config: Arc<Config>) -> Result<Program, Vec<ConfigError>> {
+    pub fn with_config(mut line: CommandLine, mut config: Config) -> Result<Program, Vec<ConfigError>> {
+        override_options(&mut config, &line);
+        // What is read again, or by another process, is read from another directory.
+        for file in line.config_files.iter_mut().flatten() {
+            if let Ok(whole) = std::path::absolute(std::ffi::OsStr::from_bytes(file)) {
+                *file = whole.into_os_string().into_encoded_bytes();
+            }
+        }
+        let config = Arc::new(config);
         let services = Arc::new(crate::services::make(&config)?);
         Ok(Program { line, config, services })
+    }
+}
+
+/// Options of the command line that go before those of the file: `-L`, `-or`, `-os`.
+fn override_options(config: &mut Config, line: &CommandLine) {
+    if let Some(name) = &line.syslog_name {
+        config.main.syslog_processname = String::from_utf8_lossy(name).into_owned();
+    }
+    if let Some(limit) = line.receive_timeout {
+        config.main.receive_timeout = limit;
+    }
+    if let Some(limit) = line.smtp_receive_timeout {
+        config.main.smtp_receive_timeout = Template::literal(&format!("{}s", limit.as_secs()));
     }
 }
 
@@ -99,8 +122,7 @@ impl Program {
 /// # Errors
 /// What is wrong with it.
 pub fn read_again(line: &CommandLine) -> Result<Program, Vec<ConfigError>> {
-    config::read(&source(line), &catalogue())
-        .and_then(|config| Program::with_config(line.clone(), Arc::new(config)))
+    config::read(&source(line), &catalogue()).and_then(|config| Program::with_config(line.clone(), config))
 }
 
 /// Tells the first error in Exim's form.

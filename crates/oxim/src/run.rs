@@ -111,6 +111,9 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
     if matches!(internal, Internal::No) {
         arguments_line::write(&program, words.all);
     }
+    if program.line.delete_pid_file {
+        return start::delete_pid_file(&program);
+    }
     if oxim_base::debug::enabled(debug::ALL) {
         eprint!("{}", debug_header(&program));
     }
@@ -161,8 +164,10 @@ fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8
         eprintln!("exim: permission denied");
         return 1;
     }
-    let foreground =
-        matches!(program.line.mode, Mode::Daemon { foreground: true, .. }) || program.line.verbose;
+    if !matches!(internal, Internal::Worker) && checked(&program) != 0 {
+        return 1;
+    }
+    let foreground = start::is_foreground(&program.line);
     let only_queue = program.line.mode == Mode::QueueRun;
     match internal {
         Internal::Worker => start::run_worker(program),

@@ -48,8 +48,6 @@ pub struct CommandLine {
     pub pid_file: Option<Vec<u8>>,
     /// `-oPX`: the daemon's pid file is to be deleted.
     pub delete_pid_file: bool,
-    /// `-tls-on-connect`.
-    pub tls_on_connect: bool,
     /// `-L`: the name in syslog lines.
     pub syslog_name: Option<Vec<u8>>,
     /// `-oA`: argument for `bi_command`.
@@ -201,7 +199,8 @@ fn check(line: &mut CommandLine) -> Result<(), ArgumentError> {
     }
     let asks_for_nothing = line.mode == Mode::Receive { explicit: false }
         && line.arguments.is_empty()
-        && !line.sending.extract_recipients;
+        && !line.sending.extract_recipients
+        && !line.delete_pid_file;
     if asks_for_nothing {
         line.mode = Mode::Usage;
     }

@@ -119,6 +119,57 @@ pub fn port(text: &str) -> Result<u16, String> {
     found.into_iter().next().ok_or_else(|| format!("TCP port \"{text}\" not found"))
 }
 
+/// The words of the log for where the daemon listens: `listening for SMTP on port 25 (IPv6 and IPv4)`. On the ports of
+/// `at_once`, TLS begins at once.
+#[must_use]
+pub fn shown(addresses: &[SocketAddr], at_once: &[u16]) -> String {
+    let part = |is_smtps: bool| -> Vec<SocketAddr> {
+        addresses.iter().copied().filter(|a| at_once.contains(&a.port()) == is_smtps).collect()
+    };
+    let mut phrases = Vec::new();
+    for (name, addresses) in [("SMTP", part(false)), ("SMTPS", part(true))] {
+        if !addresses.is_empty() {
+            phrases.push(format!("for {name} on {}", places(&addresses).join(" ")));
+        }
+    }
+    if phrases.is_empty() {
+        "not listening for SMTP".to_owned()
+    } else {
+        format!("listening {}", phrases.join(" and "))
+    }
+}
+
+/// Wildcards by port, other addresses with their ports, each where it first comes.
+fn places(addresses: &[SocketAddr]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for address in addresses {
+        let shown = if address.ip().is_unspecified() {
+            let on_port = |v6: bool| {
+                addresses
+                    .iter()
+                    .any(|a| a.ip().is_unspecified() && a.port() == address.port() && a.is_ipv6() == v6)
+            };
+            let families = match (on_port(true), on_port(false)) {
+                (true, true) => "IPv6 and IPv4",
+                (true, false) => "IPv6",
+                (false, _) => "IPv4",
+            };
+            format!("port {} ({families})", address.port())
+        } else {
+            let ports: Vec<String> =
+                addresses.iter().filter(|a| a.ip() == address.ip()).map(|a| a.port().to_string()).collect();
+            match ports.as_slice() {
+                [port] => format!("[{}]:{port}", address.ip()),
+                ports => format!("[{}]:{{{}}}", address.ip(), ports.join(",")),
+            }
+        };
+        if !out.contains(&shown) {
+            out.push(shown);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +207,21 @@ mod tests {
                 .chain(["127.0.0.4:26".to_owned()])
                 .collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn words_of_the_log() {
+        let all = |items: &[&str]| -> Vec<SocketAddr> { items.iter().map(|i| i.parse().unwrap()).collect() };
+        assert_eq!(
+            shown(&all(&["[::]:2525", "[::]:2526", "0.0.0.0:2525", "0.0.0.0:2526"]), &[2526]),
+            "listening for SMTP on port 2525 (IPv6 and IPv4) and for SMTPS on port 2526 (IPv6 and IPv4)"
+        );
+        assert_eq!(
+            shown(&all(&["127.0.0.1:2525", "127.0.0.1:2526"]), &[]),
+            "listening for SMTP on [127.0.0.1]:{2525,2526}"
+        );
+        assert_eq!(shown(&all(&["[::1]:25"]), &[25]), "listening for SMTPS on [::1]:25");
+        assert_eq!(shown(&[], &[]), "not listening for SMTP");
     }
 
     #[test]

@@ -23,6 +23,9 @@ use crate::assemble::Program;
 
 /// The word that makes this program a worker; the daemon's own words follow it.
 pub const WORKER_ARGUMENT: &str = "--daemon-worker";
+/// What the worker's requests begin with: it is ready, or it wants an agent for the identity that follows.
+const IS_READY: u8 = b'R';
+const WANTS_AGENT: u8 = b'A';
 /// A worker that dies within this time is not started again at once.
 const TOO_SOON: Duration = Duration::from_secs(5);
 
@@ -37,9 +40,15 @@ impl AskParent {
     }
 }
 
+/// Tells the parent that the worker accepts connections.
+pub fn tell_ready(socket: &Mutex<UnixStream>) {
+    let _ = descriptors::send(&*socket.lock(), &[IS_READY], &[]);
+}
+
 impl Spawner for AskParent {
     fn spawn(&self, identity: &Identity) -> io::Result<(UnixStream, Option<Child>)> {
-        let request = postcard::to_stdvec(identity).map_err(io::Error::other)?;
+        let mut request = vec![WANTS_AGENT];
+        request.extend(postcard::to_stdvec(identity).map_err(io::Error::other)?);
         let socket = self.0.lock();
         descriptors::send(&*socket, &request, &[])?;
         let mut answer = [0; 256];
@@ -75,32 +84,36 @@ pub fn run(
     code
 }
 
+/// Agents that have been started and not been waited for.
+type Agents = Arc<Mutex<Vec<Child>>>;
+
 async fn supervise(
     program: &Program,
     words: &[std::ffi::OsString],
     listeners: &[TcpListener],
     ready: impl FnOnce() + Send,
 ) -> u8 {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut child)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+        signal(SignalKind::child()),
+    ) else {
         return 1;
     };
     let log = program.services.log();
+    let agents = Agents::default();
     let mut ready = Some(ready);
     loop {
         let began = Instant::now();
-        let mut worker = match start_worker(&program.config, words, listeners) {
-            Ok(worker) => worker,
+        let mut started = match start_worker(&program.config, words, listeners, &agents) {
+            Ok(started) => started,
             Err(error) => {
                 log.both(format!("the daemon's worker could not be started: {error}"));
                 return 1;
             }
         };
-        if let Some(ready) = ready.take() {
-            ready();
-        }
-        let pid = worker.id();
+        let pid = started.worker.id();
         let forward = |signal: nix::sys::signal::Signal| {
             if let Some(pid) = pid.and_then(|p| i32::try_from(p).ok()) {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
@@ -108,18 +121,30 @@ async fn supervise(
         };
         let is_ending = loop {
             tokio::select! {
-                status = worker.wait() => {
-                    log.both(format!("the daemon's worker ended unexpectedly ({}); it is started again", status.map_or_else(|e| e.to_string(), |s| s.to_string())));
-                    break false;
-                }
+                status = started.worker.wait() => match status {
+                    // A time limit of idleness is over.
+                    Ok(status) if status.success() => return 0,
+                    status => {
+                        let text = status.map_or_else(|e| e.to_string(), |s| s.to_string());
+                        if ready.is_some() {
+                            log.both(format!("the daemon's worker could not start ({text}): daemon abandoned"));
+                            return 1;
+                        }
+                        log.both(format!("the daemon's worker ended unexpectedly ({text}); it is started again"));
+                        break false;
+                    }
+                },
+                () = started.ready.notified() => if let Some(ready) = ready.take() { ready() },
+                _ = child.recv() => reap(&agents),
                 _ = terminate.recv() => break true,
                 _ = interrupt.recv() => break true,
                 _ = hangup.recv() => forward(nix::sys::signal::Signal::SIGHUP),
             }
         };
         if is_ending {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             forward(nix::sys::signal::Signal::SIGTERM);
-            let _ = worker.wait().await;
+            let _ = started.worker.wait().await;
             return 0;
         }
         if began.elapsed() < TOO_SOON {
@@ -128,50 +153,90 @@ async fn supervise(
     }
 }
 
+fn reap(agents: &Agents) {
+    agents.lock().retain_mut(|agent| !matches!(agent.try_wait(), Ok(Some(_))));
+}
+
+/// A worker, and the news that it is ready.
+struct Started {
+    worker: tokio::process::Child,
+    ready: Arc<tokio::sync::Notify>,
+}
+
 fn start_worker(
     config: &Arc<Config>,
     words: &[std::ffi::OsString],
     listeners: &[TcpListener],
-) -> io::Result<tokio::process::Child> {
+    agents: &Agents,
+) -> io::Result<Started> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(WORKER_ARGUMENT).args(words).current_dir("/");
+    command.arg(WORKER_ARGUMENT).args(words);
+    // These are for the process that the service manager started.
+    command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("LISTEN_PID");
     command.stdin(Stdio::from(OwnedFd::from(theirs)));
-    let child = tokio::process::Command::from(command).spawn()?;
+    let worker = tokio::process::Command::from(command).spawn()?;
     let sockets: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
     descriptors::send(&ours, b"listeners", &sockets)?;
-    let never = config.main.never_users.clone();
-    std::thread::Builder::new().name("agents".to_owned()).spawn(move || serve_agents(&ours, &never))?;
-    Ok(child)
+    let ready = Arc::new(tokio::sync::Notify::new());
+    let door = Door {
+        socket: ours,
+        never_users: config.main.never_users.clone(),
+        agents: Arc::clone(agents),
+        ready: Arc::clone(&ready),
+    };
+    std::thread::Builder::new().name("agents".to_owned()).spawn(move || door.answer_all())?;
+    Ok(Started { worker, ready })
 }
 
-/// Answers requests for agents until the worker is gone.
-fn serve_agents(socket: &UnixStream, never_users: &[u32]) {
-    let mut children: Vec<Child> = Vec::new();
-    let mut request = [0; 1024];
-    loop {
-        let count = match descriptors::receive(socket, &mut request) {
-            Ok((count, _)) if count > 0 => count,
-            _ => return,
-        };
-        children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
-        let identity: Result<Identity, _> = postcard::from_bytes(request.get(..count).unwrap_or_default());
-        let answer = match identity {
-            Ok(identity) if never_users.contains(&identity.uid) => {
-                Err(format!("uid {} is in never_users", identity.uid))
+/// The parent's end of the socket to its worker.
+struct Door {
+    socket: UnixStream,
+    never_users: Vec<u32>,
+    agents: Agents,
+    ready: Arc<tokio::sync::Notify>,
+}
+
+impl Door {
+    /// Answers requests until the worker is gone.
+    fn answer_all(&self) {
+        let mut request = [0; 1024];
+        loop {
+            let count = match descriptors::receive(&self.socket, &mut request) {
+                Ok((count, _)) if count > 0 => count,
+                _ => return,
+            };
+            let sent = match request.get(..count).and_then(<[u8]>::split_first) {
+                Some((&IS_READY, _)) => {
+                    self.ready.notify_one();
+                    Ok(())
+                }
+                Some((&WANTS_AGENT, identity)) => self.start_agent(identity),
+                _ => self.refuse("a request that makes no sense"),
+            };
+            if sent.is_err() {
+                return;
             }
-            Ok(identity) => Reexecute.spawn(&identity).map_err(|e| e.to_string()),
-            Err(_) => Err("a request that makes no sense".to_owned()),
+        }
+    }
+
+    fn refuse(&self, text: &str) -> io::Result<()> {
+        descriptors::send(&self.socket, &[&[0], text.as_bytes()].concat(), &[])
+    }
+
+    fn start_agent(&self, identity: &[u8]) -> io::Result<()> {
+        let Ok(identity) = postcard::from_bytes::<Identity>(identity) else {
+            return self.refuse("a request that makes no sense");
         };
-        let sent = match answer {
+        if self.never_users.contains(&identity.uid) {
+            return self.refuse(&format!("uid {} is in never_users", identity.uid));
+        }
+        match Reexecute.spawn(&identity) {
             Ok((agent, child)) => {
-                children.extend(child);
-                descriptors::send(socket, &[1], &[agent.as_fd()])
+                self.agents.lock().extend(child);
+                descriptors::send(&self.socket, &[1], &[agent.as_fd()])
             }
-            Err(text) => descriptors::send(socket, &[&[0], text.as_bytes()].concat(), &[]),
-        };
-        if sent.is_err() {
-            return;
+            Err(error) => self.refuse(&error.to_string()),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! How a daemon comes up: goes into the background, opens its ports, gives up root, and says when it is ready.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -18,7 +19,8 @@ use parking_lot::Mutex;
 use super::interfaces::{self, Wanted};
 use super::parent::{self, AskParent};
 use super::pid_file::PidFile;
-use super::worker::{self, Start};
+use super::worker::{self, Place, Start};
+use crate::args::{CommandLine, Mode};
 use crate::assemble::Program;
 use crate::control;
 
@@ -31,7 +33,6 @@ pub fn detach(words: &[OsString]) -> u8 {
         Command::new(program)
             .arg(DETACHED_ARGUMENT)
             .args(words)
-            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -53,12 +54,23 @@ pub fn detach(words: &[OsString]) -> u8 {
 fn tell_ready(is_detached: bool) {
     if is_detached {
         let _ = io::stdout().write_all(b"+").and_then(|()| io::stdout().flush());
-        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
-            let _ = rustix::stdio::dup2_stdout(&null);
-            let _ = rustix::stdio::dup2_stderr(&null);
-        }
+        let_terminal_go();
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Nothing is written to the terminal, and nobody waits for us to close it.
+fn let_terminal_go() {
+    if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
+
+/// Whether the daemon stays where it was started: `-bdf`, `-bw`, or that somebody wants to see what it does.
+#[must_use]
+pub fn is_foreground(line: &CommandLine) -> bool {
+    matches!(line.mode, Mode::Daemon { foreground: true, .. }) || line.verbose
 }
 
 fn wanted(program: &Program) -> Wanted {
@@ -73,6 +85,9 @@ fn wanted(program: &Program) -> Wanted {
 
 /// The sockets that a service manager passed, or those that the configuration asks for.
 fn listeners(program: &Program) -> Result<Vec<TcpListener>, String> {
+    if matches!(program.line.mode, Mode::Daemon { inherited: Some(_), .. }) {
+        return inherited().map(|listener| vec![listener]);
+    }
     let passed = listen::passed().map_err(|e| format!("passed sockets: {e}"))?;
     if !passed.is_empty() {
         return Ok(passed);
@@ -103,6 +118,20 @@ fn listeners(program: &Program) -> Result<Vec<TcpListener>, String> {
     Ok(opened)
 }
 
+/// `-bw`: the socket on standard input.
+fn inherited() -> Result<TcpListener, String> {
+    let stdin = io::stdin();
+    if !rustix::net::sockopt::socket_acceptconn(&stdin).is_ok_and(|listens| listens) {
+        return Err("-bw needs a listening socket on standard input".to_owned());
+    }
+    let listener = stdin
+        .as_fd()
+        .try_clone_to_owned()
+        .map(TcpListener::from)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.map_err(|error| format!("the socket on standard input cannot be used: {error}"))
+}
+
 /// A port that is still in use is tried again, as often as `daemon_startup_retries` says.
 fn bind(address: SocketAddr, settings: &ListenSettings, program: &Program) -> io::Result<TcpListener> {
     let main = &program.config.main;
@@ -119,13 +148,15 @@ fn bind(address: SocketAddr, settings: &ListenSettings, program: &Program) -> io
     }
 }
 
-/// With `-oX` the usual pid file is left alone; `-oP` names one.
-fn pid_file(program: &Program) -> Option<PidFile> {
+/// Where the pid file is: `-oP` names it; with `-oX`, `-bw`, or without listening there is none.
+fn pid_path(program: &Program) -> Option<PathBuf> {
     let line = &program.line;
-    let path = match (&line.pid_file, &line.listen) {
-        (Some(path), _) => PathBuf::from(String::from_utf8_lossy(path).into_owned()),
-        (None, Some(_)) => return None,
-        (None, None) => {
+    let is_usual = line.listen.is_none() && matches!(line.mode, Mode::Daemon { inherited: None, .. })
+        || line.delete_pid_file;
+    match &line.pid_file {
+        Some(path) => std::path::absolute(OsStr::from_bytes(path)).ok(),
+        None if !is_usual => None,
+        None => {
             let mut context = Context::new(Arc::clone(&program.config), Arc::clone(&program.services));
             let text = program
                 .config
@@ -134,13 +165,34 @@ fn pid_file(program: &Program) -> Option<PidFile> {
                 .expand(&mut context)
                 .map(|t| t.to_string_lossy())
                 .unwrap_or_default();
-            if text.is_empty() {
+            Some(if text.is_empty() {
                 program.services.spool_directory.join("exim-daemon.pid")
             } else {
                 PathBuf::from(text.replace("%s", ""))
-            }
+            })
         }
-    };
+    }
+}
+
+/// `-oPX`: removes the pid file of a daemon that has ended.
+pub fn delete_pid_file(program: &Program) -> u8 {
+    if !crate::privilege::is_admin(&program.config) {
+        eprintln!("exim: permission denied");
+        return 1;
+    }
+    match pid_path(program).map(|path| PidFile::remove_stale(&path)) {
+        Some(Ok(())) => 0,
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => 0,
+        Some(Err(error)) => {
+            eprintln!("exim: the pid file is not removed: {error}");
+            1
+        }
+        None => 1,
+    }
+}
+
+fn pid_file(program: &Program) -> Option<PidFile> {
+    let path = pid_path(program)?;
     match PidFile::write(&path) {
         Ok(file) => Some(file),
         Err(error) => {
@@ -173,6 +225,7 @@ pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: 
     if is_detached {
         let _ = nix::unistd::setsid();
     }
+    // The configuration has been read; relative names of `-C` are read again only by the worker, which is started here.
     let listeners = if only_queue { Ok(Vec::new()) } else { listeners(&program) };
     let listeners = match listeners {
         Ok(listeners) => listeners,
@@ -184,7 +237,8 @@ pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: 
     };
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let pid_file = pid_file(&program);
-    program.services.log().main(worker::started_text(&program.line, &addresses));
+    let place = Place { pid: std::process::id(), addresses };
+    program.services.log().main(worker::started_text(&program, &place));
     let ready = move || tell_ready(is_detached);
     make_public_folder(&program);
     if rustix::process::geteuid().is_root() && program.config.main.exim_user != 0 {
@@ -196,6 +250,7 @@ pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: 
         spawners: worker::own_spawners(),
         ready: Box::new(ready),
         pid_file,
+        place,
     })
 }
 
@@ -225,9 +280,25 @@ pub fn run_worker(program: Program) -> u8 {
         eprintln!("exim: the worker cannot become uid {}: {error}", main.exim_user);
         return 1;
     }
+    // Giving up root has unset it, so this comes after that. The parent may have died before.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+    let place = Place {
+        pid: rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs()),
+        addresses: listeners.iter().filter_map(|l| l.local_addr().ok()).collect(),
+    };
+    if place.pid <= 1 {
+        return 1;
+    }
     let socket = Arc::new(Mutex::new(socket));
+    let (to_parent, stays) = (Arc::clone(&socket), is_foreground(&program.line));
+    let ready = Box::new(move || {
+        parent::tell_ready(&to_parent);
+        if !stays {
+            let_terminal_go();
+        }
+    });
     let spawners = Box::new(move || {
         Box::new(AskParent::new(Arc::clone(&socket))) as Box<dyn oxim_deliver::agent::client::Spawner>
     });
-    worker::run(Start { program, listeners, spawners, ready: Box::new(|| {}), pid_file: None })
+    worker::run(Start { program, listeners, spawners, ready, pid_file: None, place })
 }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxim_deliver::agent::client::{Reexecute, Spawner};
 use oxim_deliver::queue::scheduler::Scheduler;
@@ -11,11 +11,12 @@ use oxim_deliver::submission::Submitter;
 use oxim_receive::admission::Admission;
 use oxim_receive::reception::Reception;
 use oxim_receive::session;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::interfaces;
 use super::pid_file::PidFile;
-use crate::args::QueueRun;
+use crate::args::{CommandLine, Mode, QueueRun};
 use crate::assemble::Program;
 use crate::control;
 use crate::control::server::Control;
@@ -46,6 +47,16 @@ pub struct Start {
     pub ready: Box<dyn FnOnce() + Send>,
     /// The pid file, where it is ours to write.
     pub pid_file: Option<PidFile>,
+    /// What others know of the daemon.
+    pub place: Place,
+}
+
+/// What others know of the daemon.
+pub struct Place {
+    /// The process to send signals to.
+    pub pid: u32,
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
 }
 
 struct Worker {
@@ -53,7 +64,10 @@ struct Worker {
     scheduler: Arc<Scheduler>,
     admission: Arc<Admission>,
     spawners: MakeSpawner,
-    line: crate::args::CommandLine,
+    line: CommandLine,
+    place: Place,
+    /// When the last connection came.
+    last_connection: Mutex<Instant>,
 }
 
 /// Works until SIGTERM. The exit code is 0 then.
@@ -90,6 +104,8 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         scheduler,
         spawners: start.spawners,
         line: start.program.line.clone(),
+        place: start.place,
+        last_connection: Mutex::new(Instant::now()),
     });
     let (Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::hangup()), signal(SignalKind::interrupt()))
@@ -106,9 +122,13 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         tokio::spawn(queue_runs(Arc::clone(&worker), run));
     }
     drop(engine);
+    // The configuration will be read again by its whole name.
+    let _ = std::env::set_current_dir("/");
     (start.ready)();
+    let limit = idle_limit(&worker.line);
     loop {
         tokio::select! {
+            () = idle_for(&worker, limit) => break,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&worker),
@@ -118,6 +138,27 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
     stop(&worker).await;
     drop(start.pid_file);
     0
+}
+
+/// `-bw5m`: the daemon ends when nobody has connected for so long.
+fn idle_limit(line: &CommandLine) -> Option<Duration> {
+    match line.mode {
+        Mode::Daemon { inherited: Some(seconds), .. } if seconds > 0 => Some(Duration::from_secs(seconds)),
+        _ => None,
+    }
+}
+
+/// Returns when the limit is reached and nobody is connected; without a limit never.
+async fn idle_for(worker: &Worker, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    loop {
+        let idle = worker.last_connection.lock().elapsed();
+        match limit.checked_sub(idle) {
+            Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+            _ if worker.admission.open() == 0 => return,
+            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
 }
 
 /// Opens the control socket, and the public one if this is the machine's daemon and may use the folder.
@@ -154,6 +195,7 @@ async fn stop(worker: &Arc<Worker>) {
     if let Some(hints) = engine.services.hints.get() {
         let _ = hints.flush();
     }
+    let _ = std::fs::remove_file(control::path(&engine.services.spool_directory));
 }
 
 fn listen(worker: &Arc<Worker>, listeners: Vec<TcpListener>) -> std::io::Result<()> {
@@ -172,6 +214,7 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
                 let Ok(local) = stream.local_addr() else { continue };
                 let reception = Arc::clone(&worker.engine.read().reception);
                 keep_alive(&reception, &stream);
+                *worker.last_connection.lock() = Instant::now();
                 let guard = worker.admission.enter(peer.ip().to_canonical());
                 tokio::spawn(session::serve(reception, stream, peer, local, guard));
             }
@@ -224,7 +267,7 @@ fn queue_run_max(worker: &Worker) -> usize {
 /// Reads the configuration anew. A faulty one changes nothing; sessions and deliveries that go on keep the old one.
 fn reload(worker: &Arc<Worker>) {
     let old = Arc::clone(&worker.engine.read());
-    old.services.log().main(format!("pid {}: SIGHUP received: re-exec daemon", std::process::id()));
+    old.services.log().main(format!("pid {}: SIGHUP received: re-exec daemon", worker.place.pid));
     let program = match crate::assemble::read_again(&worker.line) {
         Ok(program) => program,
         Err(errors) => {
@@ -248,7 +291,7 @@ fn reload(worker: &Arc<Worker>) {
             worker
                 .scheduler
                 .set_delivery(Arc::clone(&engine.delivery), Arc::clone(&engine.sink) as Arc<dyn Submitter>);
-            started_line(&engine, &worker.line, &[]);
+            engine.services.log().main(started_text(&program, &worker.place));
             *worker.engine.write() = engine;
         }
         Err(errors) => {
@@ -262,36 +305,19 @@ fn reload(worker: &Arc<Worker>) {
     }
 }
 
-/// `exim 4.99 daemon started: pid=1, -q30m, listening for SMTP on port 25 (IPv4)`.
-pub fn started_line(engine: &Engine, line: &crate::args::CommandLine, addresses: &[SocketAddr]) {
-    engine.services.log().main(started_text(line, addresses));
-}
-
-/// The text of the line.
+/// `exim 4.99 daemon started: pid=1, -q30m, listening for SMTP on port 25 (IPv6 and IPv4)`.
 #[must_use]
-pub fn started_text(line: &crate::args::CommandLine, addresses: &[SocketAddr]) -> String {
-    let queue = match line.queue_run.as_ref().and_then(|q| q.interval) {
+pub fn started_text(program: &Program, place: &Place) -> String {
+    let queue = match program.line.queue_run.as_ref().and_then(|q| q.interval) {
         Some(interval) => format!("-q{}", oxim_base::clock::interval(interval.as_secs())),
         None => "no queue runs".to_owned(),
     };
-    let mut text = format!(
-        "exim {} daemon started: pid={}, {queue}",
-        crate::mode::version::EXIM_VERSION,
-        std::process::id()
-    );
-    if addresses.is_empty() {
-        text.push_str(", not listening for SMTP");
-    } else {
-        let shown: Vec<String> = addresses.iter().map(|a| shown(*a)).collect();
-        text.push_str(&format!(", listening for SMTP on {}", shown.join(" ")));
-    }
-    text
-}
-
-fn shown(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("port {} ({})", address.port(), if address.is_ipv6() { "IPv6" } else { "IPv4" })
-    } else {
-        format!("[{}]:{}", address.ip(), address.port())
-    }
+    let at_once: Vec<u16> = oxim_lang::list::split(
+        program.config.main.tls_on_connect_ports.as_deref().unwrap_or_default().as_bytes(),
+    )
+    .filter_map(|item| interfaces::port(&String::from_utf8_lossy(&item)).ok())
+    .collect();
+    let version = crate::mode::version::EXIM_VERSION;
+    let listening = interfaces::shown(&place.addresses, &at_once);
+    format!("exim {version} daemon started: pid={}, {queue}, {listening}", place.pid)
 }

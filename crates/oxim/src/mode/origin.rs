@@ -45,7 +45,7 @@ pub fn given(line: &CommandLine) -> Result<Given, String> {
         authenticator: origin.authenticator.clone(),
         auth_id: origin.auth_id.clone(),
         auth_sender: origin.auth_sender.clone(),
-        message_reference: origin.reference.clone(),
+        message_reference: origin.reference.clone().or(line.sending.error_about.clone()),
         queueing: None,
     })
 }
