@@ -193,7 +193,7 @@ fn bounce_text(error: &DeliveryError) -> String {
         Some(ip) => format!("host [{ip}]\n"),
         None => String::new(),
     });
-    let text = error.bounce_text.clone().unwrap_or_else(|| error.text.clone());
+    let text = error.bounce_text.as_deref().unwrap_or(&error.text);
     format!("{}{text}", host.unwrap_or_default())
 }
 

@@ -160,7 +160,7 @@ pub fn note_deferral(
     address: &Address,
     error: &DeliveryError,
 ) -> bool {
-    let key = error.retry_key.clone().unwrap_or_else(|| address_key(delivery, address));
+    let key = error.retry_key.clone().map_or_else(|| address_key(delivery, address), Vec::from);
     note(delivery, context, message, address, None, &key, error)
 }
 
@@ -229,7 +229,7 @@ pub fn note_hosts(
 #[must_use]
 pub fn earliest(delivery: &Delivery, deferred: &[Deferral]) -> Stamp {
     let times = deferred.iter().map(|d| {
-        let key = d.error.retry_key.clone().unwrap_or_else(|| address_key(delivery, &d.address));
+        let key = d.error.retry_key.clone().map_or_else(|| address_key(delivery, &d.address), Vec::from);
         read(delivery, &key).map_or(0, |record| record.next_try)
     });
     Stamp::from_seconds(times.min().unwrap_or(0))

@@ -205,7 +205,7 @@ impl Settlement<'_> {
         self.message_line(&text);
         if timed_out {
             error.text = "retry timeout exceeded".to_owned();
-            error.bounce_text = error.bounce_text.or_else(|| Some("retry timeout exceeded".to_owned()));
+            error.bounce_text = error.bounce_text.or_else(|| Some("retry timeout exceeded".into()));
             let line = format!("{}: retry timeout exceeded", address.text());
             self.main_line(&format!("** {line}"));
             self.message_line(&line);

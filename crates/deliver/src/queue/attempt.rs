@@ -448,9 +448,9 @@ fn error_of(problem: Problem) -> DeliveryError {
     DeliveryError {
         code: problem.code,
         text: problem.text().to_owned(),
-        bounce_text: problem.user_message,
+        bounce_text: problem.user_message.map(String::into_boxed_str),
         freeze: problem.freeze,
-        retry_key: problem.retry_key,
+        retry_key: problem.retry_key.map(Vec::into_boxed_slice),
         ..DeliveryError::default()
     }
 }

@@ -149,7 +149,7 @@ fn compose(
             out,
             "  {}\n    Delay reason: {}",
             deferral.address.text(),
-            deferral.error.bounce_text.as_ref().unwrap_or(&deferral.error.text)
+            deferral.error.bounce_text.as_deref().unwrap_or(&deferral.error.text)
         );
     }
     out.push_str(

@@ -111,7 +111,7 @@ pub struct Delivered {
     /// What the server said (`C="250 OK"`), or the first line that a command printed.
     pub confirmation: Option<Vec<u8>>,
     /// The server.
-    pub host: Option<HostUsed>,
+    pub host: Option<Box<HostUsed>>,
     /// The server takes over DSN duties for it.
     pub is_dsn_relayed: bool,
     /// Output that is to be returned to the sender although the delivery succeeded (`return_output` of pipe is a failure; this is not).
@@ -157,17 +157,17 @@ pub struct DeliveryError {
     /// The text for the log.
     pub text: String,
     /// The text for a bounce, if it is another one.
-    pub bounce_text: Option<String>,
+    pub bounce_text: Option<Box<str>>,
     /// The server that said so.
-    pub host: Option<HostUsed>,
+    pub host: Option<Box<HostUsed>>,
     /// The server's whole reply, for DSN.
-    pub smtp_reply: Option<Vec<u8>>,
+    pub smtp_reply: Option<Box<[u8]>>,
     /// Output of a command, returned to the sender.
     pub output: Vec<u8>,
     /// The message is to be frozen.
     pub freeze: bool,
     /// The key of the retry record, if routing has named it.
-    pub retry_key: Option<Vec<u8>>,
+    pub retry_key: Option<Box<[u8]>>,
     /// The retry record goes to the address, not to the host (4xx to RCPT).
     pub is_about_address: bool,
     /// The configuration is at fault: the line about the address goes to the panic log as well.

@@ -446,7 +446,7 @@ impl Pipe {
         let error = |text: String, freeze: bool| DeliveryError {
             text,
             freeze,
-            bounce_text: Some("local delivery failed".to_owned()),
+            bounce_text: Some("local delivery failed".into()),
             ..DeliveryError::default()
         };
         let outcome = match status {
@@ -522,7 +522,7 @@ impl Pipe {
         match outcome {
             Outcome::Delivered(_) if self.return_output => {
                 let mut failure = error("return message generated".to_owned(), false);
-                failure.bounce_text = Some(String::new());
+                failure.bounce_text = Some("".into());
                 failure.output = output;
                 Outcome::Failed(failure)
             }

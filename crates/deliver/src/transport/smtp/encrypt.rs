@@ -107,7 +107,7 @@ impl Work<'_> {
 
 fn required(session: &Session, target: &Target, text: &str) -> Opening {
     let error = DeliveryError {
-        host: Some(session.used(target)),
+        host: Some(Box::new(session.used(target))),
         ..DeliveryError::new(error_code::TLS_REQUIRED, text)
     };
     Opening::Trouble(Trouble::host(error))

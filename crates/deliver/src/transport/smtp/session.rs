@@ -255,7 +255,7 @@ impl Opening {
             Opening::Trouble(trouble) => trouble,
             Opening::InTheClear(text) => {
                 let error = DeliveryError {
-                    host: Some(target.used()),
+                    host: Some(Box::new(target.used())),
                     ..DeliveryError::new(error_code::TLS_FAILED, text)
                 };
                 Trouble::quiet(error)

@@ -455,7 +455,7 @@ impl Step<'_, '_> {
         let last_hop = self.work.batch.addresses.get(index).is_some_and(|address| address.dsn.last_hop);
         let delivered = Delivered {
             confirmation: Some(reply.to_text()),
-            host: Some(self.used.clone()),
+            host: Some(Box::new(self.used.clone())),
             is_dsn_relayed: self.session.connection.extensions().dsn && !last_hop,
             ..Delivered::default()
         };

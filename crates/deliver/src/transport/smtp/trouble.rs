@@ -82,7 +82,7 @@ pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: 
         }
     };
     let more = if code == nix::libc::ETIMEDOUT { target.mx_mark() } else { 0 };
-    let error = DeliveryError { code, more, text, host: Some(used.clone()), ..DeliveryError::default() };
+    let error = DeliveryError { code, more, text, host: Some(Box::new(used.clone())), ..DeliveryError::default() };
     let is_logged = code != error_code::TLS_FAILED && about != About::Address;
     Trouble { error, about, is_final: false, is_logged }
 }
@@ -105,8 +105,8 @@ pub(super) fn refused(used: &HostUsed, after: &str, reply: &Reply, codes: Codes)
         code: if reply.is_temporary() { codes.temporary() } else { 0 },
         more: i32::from(reply.code % 100),
         text: format!("SMTP error from remote mail server after {after}: {reply}"),
-        host: Some(used.clone()),
-        smtp_reply: Some(reply.to_text()),
+        host: Some(Box::new(used.clone())),
+        smtp_reply: Some(reply.to_text().into()),
         ..DeliveryError::default()
     }
 }
