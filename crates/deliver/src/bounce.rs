@@ -157,9 +157,10 @@ fn outputs(out: &mut String, failures: &[&Failure]) {
 
 /// The address that is named to the sender: the original one, if its child is to be hidden.
 fn shown(address: &Address) -> String {
-    match address.kind {
-        AddressKind::Mail if !address.is_hidden_in_bounces => address.text(),
-        _ => address.top().text(),
+    if address.kind == AddressKind::Mail && !address.is_hidden_in_bounces {
+        address.text()
+    } else {
+        address.top().text()
     }
 }
 

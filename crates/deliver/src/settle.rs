@@ -70,7 +70,7 @@ impl Settlement<'_> {
     }
 
     fn main_line(&self, text: &str) {
-        self.log().main(&format!("{} {text}", self.claim.id()));
+        self.log().main(format!("{} {text}", self.claim.id()));
     }
 
     /// A line of the message's own log.
@@ -112,7 +112,13 @@ impl Settlement<'_> {
         for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
             match outcome {
                 Outcome::Delivered(done) => {
-                    self.delivered(context, transport, address, &done, first, took, return_path);
+                    if !address.is_unlogged {
+                        let dont_deliver = self.dont_deliver;
+                        let line =
+                            self.lines.delivered(&address, &done, first, dont_deliver, took, return_path);
+                        self.main_line(&line);
+                    }
+                    self.delivered(context, transport, address, &done);
                     first = false;
                 }
                 Outcome::Failed(error) => self.failed(context, address, error),
@@ -130,33 +136,14 @@ impl Settlement<'_> {
     /// The store is told before the log, and before any other message can be sent about it.
     fn record(&self, unique: &[Vec<u8>]) {
         if let Err(error) = self.store.record_done(self.claim, unique) {
-            self.log().panic(&format!(
+            self.log().panic(format!(
                 "{} failed to record a delivery: {error}; a duplicate is possible",
                 self.claim.id()
             ));
         }
     }
 
-    fn delivered(
-        &self,
-        context: &mut Context,
-        transport: &str,
-        address: Address,
-        done: &Delivered,
-        first: bool,
-        took: Duration,
-        return_path: &[u8],
-    ) {
-        if !address.is_unlogged {
-            self.main_line(&self.lines.delivered(
-                &address,
-                done,
-                first,
-                self.dont_deliver,
-                took,
-                return_path,
-            ));
-        }
+    fn delivered(&self, context: &mut Context, transport: &str, address: Address, done: &Delivered) {
         self.message_line(&format!("{}: {transport} transport succeeded", address.text()));
         retry_hints::forget_address(self.delivery, context, &address);
         let mut tally = self.tally.lock();

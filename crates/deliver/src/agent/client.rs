@@ -142,7 +142,12 @@ impl Agents {
         match wire::receive(&mut agent.input)? {
             JobResult::Exists(FileExists::Yes) => Ok(agent),
             JobResult::Deferred(trouble) => Err(io::Error::other(trouble.text)),
-            other => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
+            other @ (JobResult::Delivered { .. }
+            | JobResult::OtherTransport(_)
+            | JobResult::Exited { .. }
+            | JobResult::File(_)
+            | JobResult::Exists(_)
+            | JobResult::Failed(_)) => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
         }
     }
 

@@ -151,10 +151,8 @@ mod tests {
     }
 
     fn exited(result: JobResult) -> (CommandStatus, String) {
-        match result {
-            JobResult::Exited { status, output, .. } => (status, String::from_utf8(output).unwrap()),
-            other => panic!("{other:?}"),
-        }
+        let JobResult::Exited { status, output, .. } = result else { panic!("{result:?}") };
+        (status, String::from_utf8(output).unwrap())
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn check_quota(job: &MailboxJob, meta: &std::fs::Metadata) -> Result<bool, Troub
     if !job.quota.is_needed() {
         return Ok(false);
     }
-    let size = job.quota.known_bytes.unwrap_or_else(|| meta.len());
+    let size = job.quota.known_bytes.unwrap_or(meta.len());
     let added = job.message_bytes + job.framing.prefix.len() as u64 + job.framing.suffix.len() as u64;
     let age = quota::age(meta.atime());
     quota::check(&job.quota, quota::Used { bytes: size, files: 0 }, added, age, path::path(&job.path))
@@ -198,7 +198,8 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
         let text = format!("mailbox {} has too many links ({})", name.display(), meta.nlink());
         return Err(Trouble::found(error_code::NOT_REGULAR, text));
     }
-    if !meta.is_file() && !(is_fifo && job.allow_fifo) {
+    let is_allowed_fifo = is_fifo && job.allow_fifo;
+    if !meta.is_file() && !is_allowed_fifo {
         let text = format!(
             "mailbox {} is not a regular file{}",
             name.display(),

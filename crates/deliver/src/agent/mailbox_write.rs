@@ -85,7 +85,7 @@ mod tests {
     fn run(message: &[u8], framing: &Framing) -> Vec<u8> {
         let mut out = Vec::new();
         let written = copy(&mut &*message, &mut out, framing).unwrap();
-        assert_eq!(written as usize, out.len());
+        assert_eq!(written, out.len() as u64);
         out
     }
 

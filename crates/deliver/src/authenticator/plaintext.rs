@@ -81,17 +81,18 @@ impl Driver for Plaintext {
                 Ok(text) => with_nuls(text.as_bytes()),
                 Err(ExpandError::Forced(_)) if index == 0 => return ClientOutcome::NotForThis,
                 Err(ExpandError::Forced(_)) => {
-                    return match cancel(wire, String::new()) {
-                        ClientOutcome::Cancelled(_) => ClientOutcome::NotForThis,
-                        other => other,
-                    };
+                    let outcome = cancel(wire, String::new());
+                    let is_cancelled = matches!(outcome, ClientOutcome::Cancelled(_));
+                    return if is_cancelled { ClientOutcome::NotForThis } else { outcome };
                 }
                 Err(error) => {
                     let fault = format!("expansion of \"{}\" failed: {error}", template.source());
-                    return match if index == 0 { None } else { Some(cancel(wire, String::new())) } {
-                        Some(ClientOutcome::Broken(error)) => ClientOutcome::Broken(error),
-                        _ => ClientOutcome::Faulty(fault),
-                    };
+                    if index > 0
+                        && let ClientOutcome::Broken(error) = cancel(wire, String::new())
+                    {
+                        return ClientOutcome::Broken(error);
+                    }
+                    return ClientOutcome::Faulty(fault);
                 }
             };
             let encoded = encode(&data);

@@ -91,7 +91,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn main_line(&self, text: &str) {
-        self.delivery.services.log().main(&format!("{} {text}", self.claim.id()));
+        self.delivery.services.log().main(format!("{} {text}", self.claim.id()));
     }
 
     fn message_line(&self, text: &str) {
@@ -194,7 +194,6 @@ impl Attempt<'_> {
         } else {
             self.route_and_deliver(&settlement, &mut context, addresses);
         }
-        drop(settlement);
         let tally = tally.into_inner();
         self.conclude(&mut context, &message, tally)
     }
@@ -304,7 +303,7 @@ impl Attempt<'_> {
             self.delivery
                 .services
                 .log()
-                .panic(&format!("{} failed to write the message back to the spool: {error}", message.id));
+                .panic(format!("{} failed to write the message back to the spool: {error}", message.id));
             return Ended::Untouched;
         }
         if frozen {
@@ -332,7 +331,7 @@ impl Attempt<'_> {
                 self.delivery
                     .services
                     .log()
-                    .panic(&format!("{} failed to send a freeze notice: {error}", message.id));
+                    .panic(format!("{} failed to send a freeze notice: {error}", message.id));
             }
         }
         // Why a transport froze it stands in the line before.
@@ -379,7 +378,7 @@ impl Attempt<'_> {
                 Reported::Done => {
                     let unique: Vec<Vec<u8>> = now.into_iter().map(|f| f.address.unique).collect();
                     if self.store.record_done(&self.claim, &unique).is_err() {
-                        self.delivery.services.log().panic(&format!(
+                        self.delivery.services.log().panic(format!(
                             "{} failed to record failures: a second bounce is possible",
                             message.id
                         ));

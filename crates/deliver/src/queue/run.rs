@@ -100,7 +100,7 @@ pub fn run(
     let wants_lines = log.selectors().has(Selector::QueueRun);
     let pid = std::process::id();
     if wants_lines {
-        log.main(&format!("Start{named} queue run: pid={pid}{}", options.label));
+        log.main(format!("Start{named} queue run: pid={pid}{}", options.label));
     }
     match store.list(Some(&options.queue_name)) {
         Ok(entries) => {
@@ -110,10 +110,10 @@ pub fn run(
                 }
             }
         }
-        Err(error) => log.panic(&format!("queue run: the spool cannot be listed: {error}")),
+        Err(error) => log.panic(format!("queue run: the spool cannot be listed: {error}")),
     }
     if wants_lines {
-        log.main(&format!("End{named} queue run: pid={pid}{}", options.label));
+        log.main(format!("End{named} queue run: pid={pid}{}", options.label));
     }
 }
 
@@ -129,7 +129,7 @@ fn attempt_entry(
         Ok(claim) => claim,
         Err(ClaimError::Busy | ClaimError::Gone) => return None,
         Err(error) => {
-            delivery.services.log().panic(&format!("{} cannot be read from the spool: {error}", entry.id));
+            delivery.services.log().panic(format!("{} cannot be read from the spool: {error}", entry.id));
             return None;
         }
     };

@@ -137,9 +137,10 @@ impl Scheduler {
             attempt(&delivery, &*self.store, &*submitter, claim, options)
         }));
         made.unwrap_or_else(|_| {
-            delivery.services.log().panic(&format!(
-                "{id} the delivery attempt ended in a panic; the message stays on the queue"
-            ));
+            delivery
+                .services
+                .log()
+                .panic(format!("{id} the delivery attempt ended in a panic; the message stays on the queue"));
             Ended::Untouched
         })
     }

@@ -55,7 +55,7 @@ pub(super) fn send_if_due(
     match submitter.submit(submission) {
         Ok(_) => message.warnings_sent = due,
         Err(error) => {
-            delivery.services.log().panic(&format!("{} failed to send a delay warning: {error}", message.id))
+            delivery.services.log().panic(format!("{} failed to send a delay warning: {error}", message.id))
         }
     }
 }

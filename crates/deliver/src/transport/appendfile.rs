@@ -518,7 +518,11 @@ impl Driver for Appendfile {
                 let format = format.map(|(start, _)| String::from_utf8_lossy(start)).unwrap_or_default();
                 local::hand_over(delivery, transport, context, batch, &name, &format)
             }
-            result => local::refused(batch, result),
+            result @ (JobResult::Exited { .. }
+            | JobResult::File(_)
+            | JobResult::Exists(_)
+            | JobResult::Deferred(_)
+            | JobResult::Failed(_)) => local::refused(batch, result),
         }
     }
 

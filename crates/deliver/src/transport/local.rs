@@ -219,7 +219,11 @@ pub(super) fn refused(batch: &Batch<'_>, result: JobResult) -> Run {
     match result {
         JobResult::Deferred(trouble) => Run::all(batch, &Outcome::Deferred(error_of(trouble))),
         JobResult::Failed(trouble) => Run::all(batch, &Outcome::Failed(error_of(trouble))),
-        other => {
+        other @ (JobResult::Delivered { .. }
+        | JobResult::OtherTransport(_)
+        | JobResult::Exited { .. }
+        | JobResult::File(_)
+        | JobResult::Exists(_)) => {
             let text = format!("unexpected answer of the delivery agent: {other:?}");
             Run::all(
                 batch,

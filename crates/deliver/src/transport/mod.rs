@@ -242,12 +242,15 @@ pub trait Driver: Send + Sync {
     }
 }
 
+/// Makes a driver of its section, or tells all that is wrong with the section.
+pub type Build = fn(&Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>>;
+
 /// A transport driver's row.
 pub struct TransportKind {
     /// Name and private options.
     pub row: DriverRow,
     /// Reads the options.
-    pub build: fn(&Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>>,
+    pub build: Build,
 }
 
 /// A configured transport.

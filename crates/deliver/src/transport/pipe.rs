@@ -24,6 +24,9 @@ pub static PIPE: TransportKind =
 
 const DEFAULT_PREFIX: &str = "From ${if def:return_path{$return_path}{MAILER-DAEMON}} ${tod_bsdinbox}\\n";
 
+/// A command's environment: names and values.
+type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One argument of a command line, still to be expanded.
 struct Argument {
     source: String,
@@ -339,8 +342,8 @@ impl Pipe {
         transport: &Transport,
         context: &mut Context,
         batch: &Batch<'_>,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DeliveryError> {
-        let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    ) -> Result<Variables, DeliveryError> {
+        let mut all = Variables::new();
         let mut set = |name: &str, value: &[u8]| all.push((name.as_bytes().to_vec(), value.to_vec()));
         if let [only] = batch.addresses.as_slice() {
             let local_part = only
@@ -530,7 +533,7 @@ impl Pipe {
                 failure.output = output;
                 Outcome::Failed(failure)
             }
-            other => other,
+            Outcome::Delivered(_) | Outcome::Failed(_) | Outcome::Deferred(_) => outcome,
         }
     }
 
@@ -654,7 +657,12 @@ impl Driver for Pipe {
                 self.log_first_line(delivery, transport, batch, &outcome, &output);
                 Run::all(batch, &outcome)
             }
-            result => local::refused(batch, result),
+            result @ (JobResult::Delivered { .. }
+            | JobResult::OtherTransport(_)
+            | JobResult::File(_)
+            | JobResult::Exists(_)
+            | JobResult::Deferred(_)
+            | JobResult::Failed(_)) => local::refused(batch, result),
         }
     }
 

@@ -312,8 +312,11 @@ fn the_table_is_what_exim_gives() {
     }
 }
 
+/// A name, what it gives, and examples: a source and its result.
+type PageRow<'a> = (String, &'a str, &'a [(&'a str, &'a str)]);
+
 /// One table of the page: names in the first column.
-fn section(page: &mut String, title: &str, rows: &mut [(String, &str, &[(&str, &str)])]) {
+fn section(page: &mut String, title: &str, rows: &mut [PageRow<'_>]) {
     rows.sort();
     page.push_str(&format!("\n## {title}\n\n| name | what it gives | example |\n|---|---|---|\n"));
     for (name, doc, examples) in rows {

@@ -133,21 +133,22 @@ mod tests {
 
     /// A writer after the published description of the format, so that the reader is not tested against itself.
     fn build(records: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let word = |number: usize| u32::try_from(number).unwrap();
         let mut body = Vec::new();
         let mut tables: Vec<Vec<(u32, u32)>> = vec![Vec::new(); 256];
         for (key, data) in records {
-            let at = (HEADER_BYTES + body.len()) as u32;
+            let at = word(HEADER_BYTES + body.len());
             let h = hash(key);
             tables[(h & 255) as usize].push((h, at));
-            body.extend((key.len() as u32).to_le_bytes());
-            body.extend((data.len() as u32).to_le_bytes());
+            body.extend(word(key.len()).to_le_bytes());
+            body.extend(word(data.len()).to_le_bytes());
             body.extend_from_slice(key);
             body.extend_from_slice(data);
         }
         let mut header = Vec::new();
         for table in &tables {
-            let slots = table.len() as u32 * 2;
-            header.extend(((HEADER_BYTES + body.len()) as u32).to_le_bytes());
+            let slots = word(table.len() * 2);
+            header.extend(word(HEADER_BYTES + body.len()).to_le_bytes());
             header.extend(slots.to_le_bytes());
             let mut filled = vec![(0, 0); slots as usize];
             for (h, at) in table {

@@ -23,6 +23,9 @@ pub(super) struct Connection {
     sqlite: rusqlite::Connection,
 }
 
+/// The database and key of a record, and what it is to be; `None` removes it.
+type Change = ((Database, Vec<u8>), Option<Hint>);
+
 impl Connection {
     pub(super) fn open(config: HintsConfig) -> Result<Connection, HintsError> {
         let directory = config.spool_directory.join("db");
@@ -77,10 +80,7 @@ impl Connection {
         self.run(|sqlite| set(sqlite, &kind, key, hint))
     }
 
-    pub(super) fn set_all(
-        &mut self,
-        changes: &[((Database, Vec<u8>), Option<Hint>)],
-    ) -> Result<(), HintsError> {
+    pub(super) fn set_all(&mut self, changes: &[Change]) -> Result<(), HintsError> {
         self.run(|sqlite| {
             let transaction = sqlite.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for ((database, key), hint) in changes {

@@ -25,7 +25,8 @@ impl Work<'_> {
             .filter(|a| super::is_mail(a.kind))
             .map(|a| (a.hosts.clone(), a.is_randomized));
         let (routed, is_randomized) = routed.unwrap_or_default();
-        if !routed.is_empty() && !(self.smtp.hosts_override && self.smtp.hosts.is_some()) {
+        let is_overridden = self.smtp.hosts_override && self.smtp.hosts.is_some();
+        if !routed.is_empty() && !is_overridden {
             let shuffles =
                 self.smtp.randomizes && !is_randomized && routed.iter().all(|host| host.mx.is_none());
             return self.targets(routed, shuffles, false);

@@ -290,7 +290,7 @@ impl Work<'_> {
         if about == Some(About::Configuration) {
             return trouble;
         }
-        let error = trouble.as_ref().filter(|t| t.about != About::Address).map(|t| t.error.clone());
+        let error = trouble.as_ref().filter(|t| t.about != About::Address).map(|t| (*t.error).clone());
         let by_address = self.retries_by_address();
         self.results.push(HostResult {
             name: target.name.clone(),
@@ -301,7 +301,7 @@ impl Work<'_> {
         });
         let trouble = trouble?;
         if trouble.is_final {
-            self.end_waiting(&Outcome::Failed(trouble.error.clone()));
+            self.end_waiting(&Outcome::Failed((*trouble.error).clone()));
         }
         if trouble.is_logged {
             log_main(&self.delivery.services, self.batch, &trouble.line(target));

@@ -474,7 +474,11 @@ fn at_end(error: SmtpError) -> SmtpError {
         SmtpError::Timeout { after } => SmtpError::Timeout { after: name(after) },
         SmtpError::Closed { after, error } => SmtpError::Closed { after: name(after), error },
         SmtpError::PeerMalformed { after, error } => SmtpError::PeerMalformed { after: name(after), error },
-        other => other,
+        SmtpError::LocalArgument { .. }
+        | SmtpError::LocalSource(_)
+        | SmtpError::Connect(_)
+        | SmtpError::PeerInjected
+        | SmtpError::Tls(_) => error,
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) enum About {
 /// Why a host took nothing more.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
-    pub(super) error: DeliveryError,
+    pub(super) error: Box<DeliveryError>,
     pub(super) about: About,
     /// The addresses fail for good.
     pub(super) is_final: bool,
@@ -37,7 +37,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// A trouble of the host with a line of its own.
     pub(super) fn host(error: DeliveryError) -> Trouble {
-        Trouble { error, about: About::Host, is_final: false, is_logged: true }
+        Trouble { error: Box::new(error), about: About::Host, is_final: false, is_logged: true }
     }
 
     /// A trouble of the host that only the address's line tells.
@@ -82,9 +82,10 @@ pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: 
         }
     };
     let more = if code == nix::libc::ETIMEDOUT { target.mx_mark() } else { 0 };
-    let error = DeliveryError { code, more, text, host: Some(Box::new(used.clone())), ..DeliveryError::default() };
+    let error =
+        DeliveryError { code, more, text, host: Some(Box::new(used.clone())), ..DeliveryError::default() };
     let is_logged = code != error_code::TLS_FAILED && about != About::Address;
-    Trouble { error, about, is_final: false, is_logged }
+    Trouble { error: Box::new(error), about, is_final: false, is_logged }
 }
 
 /// `TLS session: (SSL_connect): …`, as an OpenSSL build of Exim says it.
