@@ -147,6 +147,7 @@ impl Agents {
             | JobResult::Exited { .. }
             | JobResult::File(_)
             | JobResult::Exists(_)
+            | JobResult::Lmtp(_)
             | JobResult::Failed(_)) => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
         }
     }

@@ -522,6 +522,7 @@ impl Driver for Appendfile {
             | JobResult::File(_)
             | JobResult::Exists(_)
             | JobResult::Deferred(_)
+            | JobResult::Lmtp(_)
             | JobResult::Failed(_)) => local::refused(batch, result),
         }
     }

@@ -223,6 +223,7 @@ pub(super) fn refused(batch: &Batch<'_>, result: JobResult) -> Run {
         | JobResult::OtherTransport(_)
         | JobResult::Exited { .. }
         | JobResult::File(_)
+        | JobResult::Lmtp(_)
         | JobResult::Exists(_)) => {
             let text = format!("unexpected answer of the delivery agent: {other:?}");
             Run::all(

@@ -662,6 +662,7 @@ impl Driver for Pipe {
             | JobResult::File(_)
             | JobResult::Exists(_)
             | JobResult::Deferred(_)
+            | JobResult::Lmtp(_)
             | JobResult::Failed(_)) => local::refused(batch, result),
         }
     }
