@@ -1,8 +1,8 @@
 //! The table of ACL modifiers (manual section 44.21). Those that the interpreter obeys itself have their rows here.
 
 pub(crate) mod add_header;
-pub(crate) mod r#continue;
 pub(crate) mod control;
+pub(crate) mod go_on;
 pub(crate) mod logwrite;
 pub(crate) mod queue;
 pub(crate) mod remove_header;
@@ -69,7 +69,7 @@ static UDPSEND: ClauseRow = ClauseRow {
 /// All modifiers.
 pub(crate) static ROWS: &[&ClauseRow] = &[
     &add_header::ROW,
-    &r#continue::ROW,
+    &go_on::ROW,
     &control::ROW,
     &DELAY,
     &ENDPASS,

@@ -26,11 +26,12 @@ struct Queue;
 impl Modifier for Queue {
     fn apply(&self, run: &mut Run<'_>, argument: &Text) -> Result<(), String> {
         let name = argument.as_bytes();
-        // It becomes the name of a directory.
-        if argument.is_foreign() || name.contains(&b'/') || name.starts_with(b".") {
-            return Err(format!(
-                "Directory separator or tainted text not permitted in queue name: \"{argument}\""
-            ));
+        // It becomes the name of a directory. A name that begins with a dot is ours to refuse, not Exim's.
+        if name.contains(&b'/') || name.starts_with(b".") {
+            return Err(format!("Directory separator not permitted in queue name: '{argument}'"));
+        }
+        if argument.is_foreign() {
+            return Err(format!("Tainted name '{argument}' for queue not permitted"));
         }
         run.scene.context.message.queue_name = name.to_vec();
         Ok(())
