@@ -115,7 +115,13 @@ pub fn compose(
     }
     let mut text = out.into_bytes();
     returned_message(&mut text, config, message, body, &boundary);
-    Submission { sender: Vec::new(), recipients: vec![errors_to.to_vec()], text, about: Some(message.id) }
+    Submission {
+        sender: Vec::new(),
+        recipients: vec![errors_to.to_vec()],
+        text,
+        about: Some(message.id),
+        caller: None,
+    }
 }
 
 fn opening(out: &mut String, message: &Message, is_own: bool) {

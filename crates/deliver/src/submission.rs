@@ -16,6 +16,8 @@ pub struct Submission {
     pub text: Vec<u8>,
     /// The message that it is about: `R=` in the log.
     pub about: Option<MessageId>,
+    /// The user and group in whose name it is sent (automatic replies); `None`: this program's own.
+    pub caller: Option<(u32, u32)>,
 }
 
 /// Takes submissions.

@@ -286,7 +286,9 @@ impl Submitter for MessageSink {
     fn submit(&self, submission: Submission) -> Result<(), String> {
         let engine = self.engine.get().and_then(Weak::upgrade).ok_or("the program is ending")?;
         let main = &engine.config.main;
-        let (uid, gid) = if rustix::process::geteuid().is_root() {
+        let (uid, gid) = if let Some(caller) = submission.caller {
+            caller
+        } else if rustix::process::geteuid().is_root() {
             (main.exim_user, main.exim_group)
         } else {
             (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())

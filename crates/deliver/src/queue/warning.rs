@@ -51,7 +51,8 @@ pub(super) fn send_if_due(
     targets.retain(|t| !t.is_empty());
     let letterhead = Letterhead::new(delivery, context);
     let text = compose(&letterhead, &delivery.config, message, &targets, &told, age);
-    let submission = Submission { sender: Vec::new(), recipients: targets, text, about: Some(message.id) };
+    let submission =
+        Submission { sender: Vec::new(), recipients: targets, text, about: Some(message.id), caller: None };
     match submitter.submit(submission) {
         Ok(_) => message.warnings_sent = due,
         Err(error) => {
@@ -218,7 +219,13 @@ pub(super) fn frozen_notice(
     }
     let recipients =
         recipients.split(',').map(|r| r.trim().as_bytes().to_vec()).filter(|r| !r.is_empty()).collect();
-    Submission { sender: Vec::new(), recipients, text: out.into_bytes(), about: Some(message.id) }
+    Submission {
+        sender: Vec::new(),
+        recipients,
+        text: out.into_bytes(),
+        about: Some(message.id),
+        caller: None,
+    }
 }
 
 /// The text of `quota_warn_message` as a message: its `To:` line names the recipients.
@@ -246,7 +253,13 @@ pub(super) fn quota_warning(config: &Config, text: &[u8]) -> Submission {
     let recipients = to.and_then(|l| l.get(3..)).map(|list| {
         list.split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).filter(|a| !a.is_empty()).collect()
     });
-    Submission { sender: Vec::new(), recipients: recipients.unwrap_or_default(), text: out, about: None }
+    Submission {
+        sender: Vec::new(),
+        recipients: recipients.unwrap_or_default(),
+        text: out,
+        about: None,
+        caller: None,
+    }
 }
 
 /// Tells whom `syntax_errors_to` names what was left out of a redirection list.
@@ -265,6 +278,7 @@ pub(super) fn syntax_notice(letterhead: &Letterhead, message: &Message, notice: 
         recipients: vec![notice.to.clone()],
         text: out.into_bytes(),
         about: Some(message.id),
+        caller: None,
     }
 }
 

@@ -387,7 +387,7 @@ impl Reply<'_> {
             recipients,
             text,
             about: Some(self.batch.message.id),
-            ..Submission::default()
+            caller: Some((self.batch.identity.uid, self.batch.identity.gid)),
         };
         submitter.submit(submission).map_err(|error| {
             defer(format!("Failed to send message from {} transport ({error})", self.transport.name))
