@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use oxim_base::Text;
 use oxim_base::limits::{REGEX_DEPTH_MAX, REGEX_MATCH_STEPS_MAX};
+use parking_lot::Mutex;
+use pcre2::bytes::CaptureLocations;
 use quick_cache::sync;
 
 /// Room for the stack of just-in-time compiled matches, in bytes.
@@ -17,10 +19,20 @@ const JIT_STACK_BYTES_MAX: usize = 1024 * 1024;
 /// How many patterns that come out of expansions one process remembers.
 const CACHED_PATTERNS_MAX: usize = 2_000;
 
+/// How many sets of groups one pattern keeps for the next match.
+const SPARE_GROUPS_MAX: usize = 8;
+
 /// A compiled pattern.
-#[derive(Debug)]
 pub struct Regex {
     inner: pcre2::bytes::Regex,
+    /// Room for groups comes with a stack for just-in-time compiled matches, which costs more to make than most matches.
+    spare: Mutex<Vec<CaptureLocations>>,
+}
+
+impl std::fmt::Debug for Regex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
 }
 
 /// Why a pattern could not be used.
@@ -65,7 +77,7 @@ impl Regex {
             .max_jit_stack_size(Some(JIT_STACK_BYTES_MAX))
             .build(&source)
             .map_err(|error| compile_error(&error, limits.len()))?;
-        Ok(Regex { inner })
+        Ok(Regex { inner, spare: Mutex::default() })
     }
 
     /// Whether the pattern matches anywhere in the subject.
@@ -92,15 +104,20 @@ impl Regex {
         if start > subject.len() {
             return Ok(None);
         }
-        let mut locations = self.inner.capture_locations();
-        let found = self
-            .inner
-            .captures_read_at(&mut locations, subject, start)
-            .map_err(|e| RegexError::Match(e.to_string()))?;
-        if found.is_none() {
-            return Ok(None);
+        let spare = self.spare.lock().pop();
+        let mut locations = spare.unwrap_or_else(|| self.inner.capture_locations());
+        let found = self.inner.captures_read_at(&mut locations, subject, start);
+        let groups = match found {
+            Ok(Some(_)) => Some((0..locations.len()).map(|i| locations.get(i).unwrap_or((0, 0))).collect()),
+            Ok(None) => None,
+            Err(error) => return Err(RegexError::Match(error.to_string())),
+        };
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_GROUPS_MAX {
+            spare.push(locations);
         }
-        Ok(Some((0..locations.len()).map(|i| locations.get(i).unwrap_or((0, 0))).collect()))
+        drop(spare);
+        Ok(groups)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::expand::Template;
 
 use super::phase::Phases;
@@ -78,8 +79,9 @@ pub(crate) trait Condition: fmt::Debug + Send + Sync {
     /// Tests it. `argument` is the expanded argument if the row says that it is expanded.
     fn test(&self, run: &mut Run<'_>, argument: &Text) -> Tested;
 
-    /// Whether testing may wait for files, DNS or other hosts, beyond the expansion of the argument.
-    fn may_block(&self) -> bool {
+    /// Whether testing may wait for files, DNS or other hosts, beyond the expansion of the argument, when the named lists
+    /// are those of the configuration.
+    fn may_block(&self, _: &Config) -> bool {
         false
     }
 

@@ -3,7 +3,7 @@
 //! The error texts are Exim's; the reader of the configuration puts `error in ACL: ` before them. Manual section 44.17.
 
 use oxim_base::Text;
-use oxim_lang::config::{AclSource, ConfigError, Location};
+use oxim_lang::config::{AclSource, Config, ConfigError, Location};
 use oxim_lang::expand::Template;
 
 use super::clause::{self, Argument, ClauseRow, Condition, Kind, Modifier};
@@ -129,15 +129,19 @@ impl Acl {
     }
 
     fn empty(name: AclName) -> Acl {
-        Acl { name, statements: Vec::new(), may_block: false, calls: Vec::new() }
+        Acl { name, statements: Vec::new(), may_block: true, calls: Vec::new() }
     }
 
     fn finished(mut self) -> Acl {
-        let clauses = || self.statements.iter().flat_map(|s| &s.clauses);
-        let may_block = clauses().any(Clause::may_block);
-        let calls = clauses().filter_map(Clause::constant_call).collect();
-        self.may_block = may_block;
-        self.calls = calls;
+        let clauses = self.statements.iter().flat_map(|s| &s.clauses);
+        self.calls = clauses.filter_map(Clause::constant_call).collect();
+        self
+    }
+
+    /// Finds out whether it may block, with the named lists of a configuration. Until then it is taken to.
+    #[must_use]
+    pub fn with_lists_of(mut self, config: &Config) -> Acl {
+        self.may_block = self.statements.iter().flat_map(|s| &s.clauses).any(|c| c.may_block(config));
         self
     }
 
@@ -299,9 +303,9 @@ impl Clause {
         }
     }
 
-    fn may_block(&self) -> bool {
+    fn may_block(&self, config: &Config) -> bool {
         let beyond = match &self.action {
-            Action::Test(condition) => condition.may_block(),
+            Action::Test(condition) => condition.may_block(config),
             Action::Call(call) => {
                 // An ACL whose name is not known yet may be any.
                 let words = || std::iter::once(&call.name).chain(&call.arguments);
@@ -389,7 +393,16 @@ mod tests {
 
     #[test]
     fn what_may_block_is_known_beforehand() {
-        let blocks = |text: &str| Acl::compile_text(text).unwrap().may_block();
+        let place = crate::test_support::place(
+            "hostlist near = 10.0.0.0/8\nhostlist mixed = +near : lsearch;/etc/hosts\nhostlist named = *.b.example",
+        );
+        let config = &place.reception.config;
+        let blocks = |text: &str| Acl::compile_text(text).unwrap().with_lists_of(config).may_block();
+        assert!(Acl::compile_text("accept").unwrap().may_block());
+        assert!(!blocks("accept hosts = +near"));
+        assert!(blocks("accept hosts = +mixed"));
+        assert!(blocks("accept hosts = +named"));
+        assert!(blocks("accept hosts = +unknown"));
         assert!(!blocks("deny domains = a.example : *.b\n hosts = 10.0.0.0/8\n message = no $domain"));
         assert!(blocks("deny domains = lsearch;/etc/domains"));
         assert!(blocks("deny dnslists = a.example"));

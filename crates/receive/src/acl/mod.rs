@@ -217,21 +217,21 @@ impl Acls {
         for source in &config.acls {
             match Acl::compile(source) {
                 Ok(acl) => {
-                    acls.named.insert(source.name.clone(), Arc::new(acl));
+                    acls.named.insert(source.name.clone(), Arc::new(acl.with_lists_of(config)));
                 }
                 Err(faults) => errors.extend(faults),
             }
         }
         for phase in Phase::ALL {
             let Some(template) = option_template(config, phase) else { continue };
-            if let Some(choice) = acls.choice(template) {
+            if let Some(choice) = acls.choice(config, template) {
                 acls.choices.insert(phase, choice);
             }
         }
         if errors.is_empty() { Ok(acls) } else { Err(errors) }
     }
 
-    fn choice(&self, template: Template) -> Option<Choice> {
+    fn choice(&self, config: &Config, template: Template) -> Option<Choice> {
         let Some(constant) = template.constant().map(Text::trimmed) else {
             return Some(Choice::Chosen(template));
         };
@@ -243,7 +243,7 @@ impl Acls {
             Some(acl) => Some(Arc::clone(acl)),
             // A file is read, and a faulty text found out, when the ACL runs, as Exim does: the option may never be used.
             None if name.starts_with('/') => None,
-            None => Acl::compile_text(&name).ok().map(Arc::new),
+            None => Acl::compile_text(&name).ok().map(|acl| Arc::new(acl.with_lists_of(config))),
         };
         Some(match found {
             Some(acl) => Choice::Fixed { may_block: self.blocks(&acl, ACL_DEPTH_MAX), acl },

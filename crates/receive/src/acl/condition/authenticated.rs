@@ -1,6 +1,7 @@
 //! The `authenticated` condition: the client has authenticated, by one of the listed authenticators. Manual section 44.26.
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::list::{List, ListKind, Subject};
 
 use super::super::Phase;
@@ -35,7 +36,7 @@ impl Condition for Wanted {
         super::answer(run, &self.list, &Subject::String { text: &name, caseful: false })
     }
 
-    fn may_block(&self) -> bool {
-        self.list.may_block()
+    fn may_block(&self, config: &Config) -> bool {
+        self.list.may_block_in(config)
     }
 }

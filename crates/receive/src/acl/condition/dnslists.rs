@@ -9,6 +9,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::list::split;
 use oxim_net::dns::{BlockingResolver, Lookup, reverse_labels};
 
@@ -84,7 +85,7 @@ impl Condition for DnsLists {
         Tested::of(false)
     }
 
-    fn may_block(&self) -> bool {
+    fn may_block(&self, _: &Config) -> bool {
         true
     }
 }

@@ -1,6 +1,7 @@
 //! The `encrypted` condition: the connection is encrypted, with one of the listed cipher suites. Manual section 44.26.
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::list::{List, ListKind, Subject};
 use oxim_net::tls::TlsFacts;
 
@@ -38,7 +39,7 @@ impl Condition for Wanted {
         super::answer(run, &self.list, &Subject::String { text: &cipher, caseful: false })
     }
 
-    fn may_block(&self) -> bool {
-        self.list.may_block()
+    fn may_block(&self, config: &Config) -> bool {
+        self.list.may_block_in(config)
     }
 }

@@ -1,6 +1,7 @@
 //! The `hosts` condition: the calling host is in a host list. Manual section 44.26.
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::list::{HostName, List, ListKind, Subject};
 
 use super::super::Phase;
@@ -42,7 +43,7 @@ impl Condition for Wanted {
         }
     }
 
-    fn may_block(&self) -> bool {
-        self.list.may_block()
+    fn may_block(&self, config: &Config) -> bool {
+        self.list.may_block_in(config)
     }
 }

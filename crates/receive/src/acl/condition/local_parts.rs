@@ -1,6 +1,7 @@
 //! The `local_parts` condition: the local part of the recipient in hand is in a list. Manual section 44.26.
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::list::{List, ListKind, Subject};
 
 use super::super::Phase;
@@ -44,7 +45,7 @@ impl Condition for Wanted {
         }
     }
 
-    fn may_block(&self) -> bool {
-        self.list.may_block()
+    fn may_block(&self, config: &Config) -> bool {
+        self.list.may_block_in(config)
     }
 }

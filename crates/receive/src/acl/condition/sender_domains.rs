@@ -1,6 +1,7 @@
 //! The `sender_domains` condition: the domain of the envelope sender is in a domain list. Manual section 44.26.
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::list::{List, ListKind, Subject};
 
 use super::super::Phase;
@@ -46,7 +47,7 @@ impl Condition for Wanted {
         super::answer(run, &self.list, &Subject::Domain(&domain))
     }
 
-    fn may_block(&self) -> bool {
-        self.list.may_block()
+    fn may_block(&self, config: &Config) -> bool {
+        self.list.may_block_in(config)
     }
 }

@@ -1,6 +1,7 @@
 //! The `senders` condition: the envelope sender is in an address list. Manual section 44.26.
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 use oxim_lang::list::{List, ListKind, Subject};
 
 use super::super::Phase;
@@ -52,7 +53,7 @@ impl Condition for Wanted {
         }
     }
 
-    fn may_block(&self) -> bool {
-        self.list.may_block()
+    fn may_block(&self, config: &Config) -> bool {
+        self.list.may_block_in(config)
     }
 }

@@ -2,6 +2,7 @@
 //! Manual sections 44.26 and 44.45 to 44.51.
 
 use oxim_base::Text;
+use oxim_lang::config::Config;
 
 use super::super::clause::{Answer, Argument, ClauseRow, Condition, Kind, Tested};
 use super::super::run::Run;
@@ -45,7 +46,7 @@ impl Condition for Verify {
         }
     }
 
-    fn may_block(&self) -> bool {
+    fn may_block(&self, _: &Config) -> bool {
         match &self.fixed {
             Some(Ok(request)) => request.may_block(),
             Some(Err(_)) => false,
