@@ -48,7 +48,9 @@ pub fn allowed(program: &Program) -> Environment {
         }
     }
     environment.remove(std::ffi::OsStr::new("TZ"));
-    if let Some(zone) = main.timezone.as_deref().filter(|zone| !zone.is_empty()) {
+    if let Some(zone) =
+        main.timezone.as_deref().filter(|zone| !zone.is_empty() && !zone.eq_ignore_ascii_case("UTC"))
+    {
         environment.insert("TZ".into(), zone.into());
     }
     environment

@@ -5,8 +5,8 @@
 //! caller's standard input (`server`, `client`). The daemon believes only the kernel about who is asking.
 //!
 //! The socket lies in the spool directory. Where ordinary users cannot reach that, or cannot read the configuration, they
-//! find it in [`PUBLIC_FOLDER`]; a daemon that was started with `-C`, or with `-oX` and without `-oP`, is not that of the
-//! whole machine and leaves that place alone.
+//! find it in [`PUBLIC_FOLDER`]; a daemon that was started with `-C` or `-oX` is not that of the whole machine and
+//! leaves that place alone.
 
 pub mod client;
 pub mod request;
@@ -38,7 +38,7 @@ pub fn public_path() -> PathBuf {
 
 /// Whether a daemon with this command line is the machine's own.
 pub fn is_public(line: &CommandLine) -> bool {
-    line.config_files.is_none() && (line.listen.is_none() || line.pid_file.is_some())
+    line.config_files.is_none() && line.listen.is_none()
 }
 
 /// Asks a running daemon to write its live messages as files. Without a daemon there is nothing to do.

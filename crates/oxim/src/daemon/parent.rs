@@ -26,8 +26,11 @@ pub const WORKER_ARGUMENT: &str = "--daemon-worker";
 /// What the worker's requests begin with: it is ready, or it wants an agent for the identity that follows.
 const IS_READY: u8 = b'R';
 const WANTS_AGENT: u8 = b'A';
-/// A worker that dies within this time is not started again at once.
+/// A worker that dies within this time is one of a row, and the next one is waited with for longer.
 const TOO_SOON: Duration = Duration::from_secs(5);
+/// The first and the longest wait before a worker is started again.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Asks the parent for agents.
 pub struct AskParent(Arc<Mutex<UnixStream>>);
@@ -104,6 +107,7 @@ async fn supervise(
     let log = program.services.log();
     let agents = Agents::default();
     let mut ready = Some(ready);
+    let mut pause = PAUSE;
     loop {
         let began = Instant::now();
         let mut started = match start_worker(&program.config, words, listeners, &agents) {
@@ -147,8 +151,10 @@ async fn supervise(
             let _ = started.worker.wait().await;
             return 0;
         }
-        if began.elapsed() < TOO_SOON {
-            tokio::time::sleep(TOO_SOON).await;
+        pause = if began.elapsed() < TOO_SOON { (pause * 2).min(PAUSE_MAX) } else { PAUSE };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = terminate.recv() => return 0,
         }
     }
 }
