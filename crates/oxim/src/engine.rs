@@ -306,6 +306,7 @@ impl Submitter for MessageSink {
             sender: Some(if submission.sender.is_empty() { b"<>".to_vec() } else { submission.sender }),
             given: Given {
                 message_reference: submission.about.map(|id| id.as_str().as_bytes().to_vec()),
+                is_own_message: true,
                 ..Given::default()
             },
             ..Request::default()

@@ -130,6 +130,7 @@ impl Submission {
                 Told::Print => Errors::Print,
             },
             given: Given {
+                is_own_message: false,
                 host_address: self.host_address,
                 host_name: self.host_name,
                 ident: self.ident,

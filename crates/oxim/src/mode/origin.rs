@@ -37,6 +37,7 @@ pub fn given(line: &CommandLine) -> Result<Given, String> {
         }),
     };
     Ok(Given {
+        is_own_message: false,
         host_address: address(&origin.host_address)?,
         host_name: origin.host_name.clone(),
         ident: origin.ident.clone(),

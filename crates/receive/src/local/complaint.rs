@@ -267,7 +267,12 @@ fn mail(
         }
     }
     out.extend_from_slice(&unread.unwrap_or_default());
-    let submission =
-        Submission { sender: Vec::new(), recipients: vec![recipient.to_vec()], text: out, about, caller: None };
+    let submission = Submission {
+        sender: Vec::new(),
+        recipients: vec![recipient.to_vec()],
+        text: out,
+        about,
+        caller: None,
+    };
     submitter::submit(reception, submission).map(|_| ())
 }

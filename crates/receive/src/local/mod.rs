@@ -68,6 +68,8 @@ pub struct Given {
     pub auth_sender: Option<Vec<u8>>,
     /// `-oMm`.
     pub message_reference: Option<Vec<u8>>,
+    /// This program itself says so, in the name of somebody who is not trusted: the reference counts all the same.
+    pub is_own_message: bool,
     /// `-od…`, where it is not the whole process that is asked so. It counts for every caller.
     pub queueing: Option<Queueing>,
 }
@@ -149,6 +151,8 @@ pub(crate) fn talk_for(
     message.originator_gid = caller.gid;
     if caller.is_trusted {
         apply(&mut talk, given);
+    } else if given.is_own_message {
+        talk.message_reference.clone_from(&given.message_reference);
     }
     talk
 }
