@@ -53,6 +53,33 @@ pub(super) fn reload() {
     stand.stop();
 }
 
+/// Neither if the reader finds the fault nor if it shows only when routers and ACLs are built.
+pub(super) fn a_faulty_configuration_does_not_start() {
+    let mut stand = Stand::start(&Plan::default());
+    stand.stop();
+    let good = fs::read_to_string(stand.config()).unwrap();
+    let faults = [
+        ("no_such_option\nbegin acl\n", "no_such_option"),
+        ("begin acl\nnew:\n  accept frobnicate = 1\n", "frobnicate"),
+    ];
+    for (broken, fault) in faults {
+        fs::write(stand.config(), good.replace("begin acl\n", broken)).unwrap();
+        let output = std::process::Command::new("timeout")
+            .args([
+                "10",
+                crate::place::oxim().to_str().unwrap(),
+                "-C",
+                stand.config().to_str().unwrap(),
+                "-bdf",
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(fault), "{said}");
+    }
+}
+
 pub(super) fn log_rotation() {
     let stand = Mutex::new(Stand::start(&Plan::default()));
     let ledger = Ledger::default();

@@ -36,6 +36,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("shortage::full_inode_table", shortage::full_inode_table),
         trial("shortage::descriptors", shortage::descriptors),
         trial("control::reload", control::reload),
+        trial(
+            "control::a_faulty_configuration_does_not_start",
+            control::a_faulty_configuration_does_not_start,
+        ),
         trial("control::log_rotation", control::log_rotation),
         trial("smuggling::one_message_stays_one", smuggling::one_message_stays_one),
         trial("hostile::random_input", hostile::random_input),

@@ -234,7 +234,7 @@ fn identity(
             .ok_or_else(|| refuse(format!("User {text} was not found for {} transport", transport.name)))?;
         uid = Some(account.uid);
         gid = account.gid;
-        login = prepare::login_of(account.uid);
+        login = None;
         initgroups = transport.generic.initgroups;
     }
     if let Some(template) = &transport.generic.group {
@@ -255,5 +255,7 @@ fn identity(
             transport.name
         )));
     }
-    Ok(Identity { uid, gid, groups_of: login.filter(|_| initgroups) })
+    // Who it is by name is looked up only where it is needed: that reads /etc/passwd.
+    let groups_of = if initgroups { login.or_else(|| prepare::login_of(uid)) } else { None };
+    Ok(Identity { uid, gid, groups_of })
 }

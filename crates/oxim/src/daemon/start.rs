@@ -225,6 +225,11 @@ pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: 
     if is_detached {
         let _ = nix::unistd::setsid();
     }
+    // A worker that cannot be built would be started again and again.
+    if let Err(errors) = crate::build::all(&program.config) {
+        crate::assemble::report(&errors);
+        return 1;
+    }
     // The configuration has been read; relative names of `-C` are read again only by the worker, which is started here.
     let listeners = if only_queue { Ok(Vec::new()) } else { listeners(&program) };
     let listeners = match listeners {
