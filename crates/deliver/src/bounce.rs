@@ -12,6 +12,7 @@ use oxim_spool::message::{Body, Message, Ret};
 
 use crate::address::{Address, AddressKind};
 use crate::delivery::Delivery;
+use crate::report_text::ReportTexts;
 use crate::submission::Submission;
 use crate::transport::DeliveryError;
 
@@ -63,6 +64,7 @@ pub fn compose(
     body: &Body,
     errors_to: &[u8],
     failures: &[&Failure],
+    texts: &ReportTexts,
 ) -> Submission {
     let boundary = boundary(message);
     let mut out = String::new();
@@ -85,20 +87,29 @@ pub fn compose(
         "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0"
     );
     let is_own = errors_to == message.sender.as_slice();
-    let _ = writeln!(
-        out,
-        "Subject: Mail delivery failed{}\n",
-        if is_own { ": returning message to sender" } else { "" }
-    );
+    match texts.item(0) {
+        Some(lines) => out.push_str(lines),
+        None => {
+            let rest = if is_own { ": returning message to sender" } else { "" };
+            let _ = writeln!(out, "Subject: Mail delivery failed{rest}");
+        }
+    }
+    out.push('\n');
     let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
-    opening(&mut out, message, is_own);
+    match texts.item(1) {
+        Some(lines) => {
+            out.push_str(lines);
+            out.push('\n');
+        }
+        None => opening(&mut out, message, is_own, config.main.bounce_message_text.as_deref()),
+    }
     for failure in failures {
         let _ = writeln!(out, "  {}", described(&failure.address));
         for line in bounce_text(&failure.error).lines() {
             let _ = writeln!(out, "    {line}");
         }
     }
-    outputs(&mut out, failures);
+    outputs(&mut out, failures, texts.item(2));
     let _ = writeln!(
         out,
         "\n--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}",
@@ -124,8 +135,10 @@ pub fn compose(
     }
 }
 
-fn opening(out: &mut String, message: &Message, is_own: bool) {
-    out.push_str("This message was created automatically by mail delivery software.\n\n");
+fn opening(out: &mut String, message: &Message, is_own: bool, own_text: Option<&str>) {
+    out.push_str("This message was created automatically by mail delivery software.\n");
+    out.push_str(own_text.unwrap_or(""));
+    out.push('\n');
     if is_own {
         out.push_str(
             "A message that you sent could not be delivered to one or more of its\nrecipients. This is a permanent error. The following address(es) failed:\n\n",
@@ -140,16 +153,22 @@ fn opening(out: &mut String, message: &Message, is_own: bool) {
 }
 
 /// What commands printed goes back to the sender.
-fn outputs(out: &mut String, failures: &[&Failure]) {
+fn outputs(out: &mut String, failures: &[&Failure], own_text: Option<&str>) {
     let mut first = true;
     for failure in failures.iter().filter(|f| !f.error.output.is_empty()) {
         if first {
-            out.push_str("\nThe following text was generated during the delivery attempt");
-            out.push_str(if failures.iter().filter(|f| !f.error.output.is_empty()).count() > 1 {
-                "s:\n"
-            } else {
-                ":\n"
-            });
+            out.push('\n');
+            let several = failures.iter().filter(|f| !f.error.output.is_empty()).count() > 1;
+            match own_text {
+                Some(lines) => out.push_str(lines),
+                None => {
+                    let ending = if several { "s" } else { "" };
+                    let _ = writeln!(
+                        out,
+                        "The following text was generated during the delivery attempt{ending}:"
+                    );
+                }
+            }
             first = false;
         }
         let _ = writeln!(
@@ -262,12 +281,15 @@ pub(crate) fn references(message: &Message) -> Option<String> {
 }
 
 /// The last part: the message itself, or its header, as `bounce_return_message`, `bounce_return_body`,
-/// `bounce_return_size_limit` and RET want it.
+/// `bounce_return_size_limit`, `bounce_return_linesize_limit` and RET want it.
 fn returned_message(text: &mut Vec<u8>, config: &Config, message: &Message, body: &Body, boundary: &str) {
     let main = &config.main;
     let wants_body = main.bounce_return_body && message.dsn_ret != Some(Ret::Headers);
     let limit = u64::try_from(main.bounce_return_size_limit).unwrap_or(0);
-    let too_long = wants_body && limit > 0 && message.size_with(body.len()) > limit;
+    let line_limit = u64::try_from(main.bounce_return_linesize_limit).unwrap_or(0);
+    let too_long = wants_body
+        && (limit > 0 && message.size_with(body.len()) > limit
+            || line_limit > 0 && message.max_line > line_limit);
     if main.bounce_return_message {
         let with_body = wants_body && !too_long;
         let kind = if with_body { "message/rfc822" } else { "text/rfc822-headers" };

@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod log_line;
 pub mod plan;
 pub mod queue;
+pub mod report_text;
 pub mod retry;
 pub mod retry_hints;
 pub mod rewrite;

@@ -177,10 +177,30 @@ fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8
     }
 }
 
+/// The modes that `commandline_checks_require_admin` is about.
+fn is_check(mode: &Mode) -> bool {
+    matches!(
+        mode,
+        Mode::ExpandTest { .. }
+            | Mode::AddressTest
+            | Mode::Verify { .. }
+            | Mode::RetryTest
+            | Mode::RewriteTest
+            | Mode::HostCheck { .. }
+    )
+}
+
 fn with_configuration(program: &Program) -> u8 {
     let spool = &program.services.spool_directory;
     if let Some(submission) = Submission::of(&program.line).filter(|_| !control::client::may_write(spool)) {
         return through_daemon(submission, Some(spool));
+    }
+    if program.config.main.commandline_checks_require_admin
+        && is_check(&program.line.mode)
+        && !privilege::is_admin(&program.config)
+    {
+        eprintln!("exim: those command-line flags are set to require admin");
+        return 1;
     }
     match &program.line.mode {
         Mode::Version => {

@@ -423,7 +423,7 @@ fn log_queued(reception: &Reception, facts: &arrival::Facts, id: MessageId) {
 }
 
 /// When the message is to be delivered.
-fn queueing(reception: &Reception, talk: &Talk, facts: &arrival::Facts, id: MessageId) -> Queueing {
+fn queueing(reception: &Reception, talk: &mut Talk, facts: &arrival::Facts, id: MessageId) -> Queueing {
     if let Some(freeze) = facts.freeze {
         reception.logs.main(&format!("{id} frozen by ACL"));
         log_queued(reception, facts, id);
@@ -436,11 +436,13 @@ fn queueing(reception: &Reception, talk: &Talk, facts: &arrival::Facts, id: Mess
         None => {}
     }
     let settings = &reception.settings;
+    let is_queue_only =
+        || settings.queue_only || settings.queue_only_files.iter().any(|f| std::path::Path::new(f).exists());
     if let Some(forced) = talk.forced_queueing.or(reception.forced_queueing) {
-        return forced;
+        let is_overruled = !settings.queue_only_override && is_queue_only();
+        return if is_overruled { Queueing::Wait } else { forced };
     }
-    if settings.queue_only || settings.queue_only_files.iter().any(|file| std::path::Path::new(file).exists())
-    {
+    if is_queue_only() {
         return Queueing::Wait;
     }
     let limits = &settings.limits;
@@ -458,7 +460,8 @@ fn queueing(reception: &Reception, talk: &Talk, facts: &arrival::Facts, id: Mess
     }
     if let Some(max) = limits.queue_only_load {
         let load = reception.load.thousandths();
-        if load > max {
+        if load > max || talk.counts.queued_by_load {
+            talk.counts.queued_by_load = limits.queue_only_load_latch;
             if reception.wants.delay_delivery {
                 let shown = |value: i64| format!("{}.{:02}", value / 1000, (value % 1000) / 10);
                 reception.logs.main(&format!("{id} no immediate delivery: load average {}", shown(load)));

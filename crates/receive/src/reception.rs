@@ -23,7 +23,7 @@ use crate::load::Load;
 use crate::logs::Logs;
 use crate::settings::Settings;
 use crate::sink::{Queueing, Sink};
-use crate::space::SpoolSpace;
+use crate::space::SpaceLeft;
 use crate::tls::TlsOptions;
 use crate::wants::Wants;
 
@@ -116,7 +116,9 @@ pub struct Reception {
     /// `-odq` and kin.
     pub forced_queueing: Option<Queueing>,
     /// Room on disk.
-    pub space: SpoolSpace,
+    pub space: SpaceLeft,
+    /// Room for the log files.
+    pub log_space: SpaceLeft,
     /// Load average.
     pub load: Load,
     /// The zone of dates.
@@ -168,7 +170,8 @@ impl Reception {
             admission: parts.admission,
             ids: parts.ids,
             forced_queueing: parts.forced_queueing,
-            space: SpoolSpace::default(),
+            space: SpaceLeft::default(),
+            log_space: SpaceLeft::default(),
             load: Load::default(),
             workers: Arc::new(Semaphore::new(parts.workers.max(1))),
         }))

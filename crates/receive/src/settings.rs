@@ -172,10 +172,16 @@ pub struct Limits {
     pub load_reserve: Option<i64>,
     /// `queue_only_load`, in thousandths; None: no check.
     pub queue_only_load: Option<i64>,
+    /// `queue_only_load_latch`.
+    pub queue_only_load_latch: bool,
     /// `check_spool_space`, in KiB.
     pub spool_space: i64,
     /// `check_spool_inodes`.
     pub spool_inodes: i64,
+    /// `check_log_space`, in KiB.
+    pub log_space: i64,
+    /// `check_log_inodes`.
+    pub log_inodes: i64,
     /// `smtp_check_spool_space`.
     pub check_space_for_size: bool,
 }
@@ -242,8 +248,6 @@ pub struct Settings {
     pub enforce_sync: bool,
     /// `accept_8bitmime`.
     pub accept_8bitmime: bool,
-    /// `smtp_return_error_details`.
-    pub return_error_details: bool,
     /// `ignore_fromline_local`.
     pub ignore_fromline_local: bool,
     /// `uucp_from_pattern`.
@@ -262,6 +266,8 @@ pub struct Settings {
     pub queue_only_files: Vec<String>,
     /// `spool_directory`.
     pub spool_directory: String,
+    /// The directory of the log files; empty if there are only lines to syslog.
+    pub log_directory: String,
     /// The syntax of addresses, by `allow_domain_literals` and its kin.
     pub address_syntax: AddressSyntax,
     /// The host lists.
@@ -301,7 +307,6 @@ impl Settings {
             helo_allow_chars: text("helo_allow_chars").into_bytes(),
             enforce_sync: options.bool("smtp_enforce_sync"),
             accept_8bitmime: options.bool("accept_8bitmime"),
-            return_error_details: options.bool("smtp_return_error_details"),
             ignore_fromline_local: options.bool("ignore_fromline_local"),
             uucp_from_pattern: text("uucp_from_pattern"),
             uucp_from_sender: template("uucp_from_sender"),
@@ -316,6 +321,7 @@ impl Settings {
                 .expand(context)
                 .unwrap_or_default()
                 .to_string_lossy(),
+            log_directory: log_directory(config, context),
             address_syntax: AddressSyntax {
                 allow_domain_literals: options.bool("allow_domain_literals"),
                 allow_utf8_domains: options.bool("allow_utf8_domains"),
@@ -327,6 +333,20 @@ impl Settings {
             limits: limits(config),
             fixups: fixups(config),
         }
+    }
+}
+
+/// Where the main log is, from `log_file_path`.
+fn log_directory(config: &Config, context: &mut Context) -> String {
+    let expand = |template: &Template, context: &mut Context| {
+        template.expand(context).unwrap_or_default().to_string_lossy()
+    };
+    let items = words(&expand(&config.main.log_file_path, context));
+    let path = items.iter().find(|item| item.starts_with('/')).map(|item| item.replace("%s", "main"));
+    match path.as_deref().and_then(|path| path.rsplit_once('/')) {
+        Some((directory, _)) => format!("{directory}/"),
+        None if items.iter().any(|item| item == "syslog") => String::new(),
+        None => format!("{}/log", expand(&config.main.spool_directory, context)),
     }
 }
 
@@ -352,8 +372,11 @@ fn limits(config: &Config) -> Limits {
         receive_timeout: time("receive_timeout"),
         load_reserve: load("smtp_load_reserve"),
         queue_only_load: load("queue_only_load"),
+        queue_only_load_latch: options.bool("queue_only_load_latch"),
         spool_space: options.int("check_spool_space") / 1024,
         spool_inodes: options.int("check_spool_inodes"),
+        log_space: options.int("check_log_space") / 1024,
+        log_inodes: options.int("check_log_inodes"),
         check_space_for_size: options.bool("smtp_check_spool_space"),
     }
 }

@@ -1,4 +1,4 @@
-//! Room on disk: `check_spool_space`, `check_spool_inodes`. Manual chapter 14.
+//! Room on disk: `check_spool_space`, `check_spool_inodes`, `check_log_space`, `check_log_inodes`. Manual chapter 14.
 //!
 //! The answer is remembered for a moment, because every MAIL command asks. A file system that cannot be asked has room.
 
@@ -8,15 +8,15 @@ use oxim_base::clock::Stamp;
 
 use crate::reception::Reception;
 
-/// What the spool's file system had left when it was last asked.
+/// What a file system had left when it was last asked.
 #[derive(Debug, Default)]
-pub struct SpoolSpace {
+pub struct SpaceLeft {
     asked: AtomicI64,
     kilobytes: AtomicI64,
     inodes: AtomicI64,
 }
 
-impl SpoolSpace {
+impl SpaceLeft {
     /// Kilobytes and inodes left; not older than a second.
     fn left(&self, directory: &str) -> (i64, i64) {
         let now = Stamp::now().seconds;
@@ -41,18 +41,37 @@ fn ask(directory: &str) -> (i64, i64) {
 /// Whether there is too little room for a message of this many bytes.
 #[must_use]
 pub fn is_short(reception: &Reception, announced: u64) -> bool {
-    let limits = &reception.settings.limits;
+    let settings = &reception.settings;
+    let limits = &settings.limits;
     let wanted =
         i64::try_from(announced / 1024).unwrap_or(i64::MAX).saturating_add(limits.spool_space.max(0));
-    if wanted == 0 && limits.spool_inodes <= 0 {
-        return false;
+    let spool = Place { name: "spool", directory: &settings.spool_directory, left: &reception.space };
+    let log = Place { name: "log", directory: &settings.log_directory, left: &reception.log_space };
+    spool.is_short(reception, wanted, limits.spool_inodes)
+        || !log.directory.is_empty() && log.is_short(reception, limits.log_space.max(0), limits.log_inodes)
+}
+
+struct Place<'a> {
+    name: &'static str,
+    directory: &'a str,
+    left: &'a SpaceLeft,
+}
+
+impl Place<'_> {
+    fn is_short(&self, reception: &Reception, wanted: i64, inodes_wanted: i64) -> bool {
+        if wanted == 0 && inodes_wanted <= 0 {
+            return false;
+        }
+        let (kilobytes, inodes) = self.left.left(self.directory);
+        if kilobytes >= wanted && inodes >= inodes_wanted {
+            return false;
+        }
+        let name = self.name;
+        reception
+            .logs
+            .main(&format!("{name} directory space check failed: space={kilobytes} inodes={inodes}"));
+        true
     }
-    let (kilobytes, inodes) = reception.space.left(&reception.settings.spool_directory);
-    if kilobytes >= wanted && inodes >= limits.spool_inodes {
-        return false;
-    }
-    reception.logs.main(&format!("spool directory space check failed: space={kilobytes} inodes={inodes}"));
-    true
 }
 
 #[cfg(test)]

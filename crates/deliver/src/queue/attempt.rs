@@ -10,6 +10,7 @@ use oxim_base::clock::Stamp;
 use oxim_base::debug;
 use oxim_lang::context::Context;
 use oxim_lang::list::{List, ListKind, Subject};
+use oxim_mail::header::HeaderKind;
 use oxim_spool::message::{Message, NotifyFlags};
 use oxim_spool::store::{Claim, Store};
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::plan;
 use crate::queue::{local_runs, remote_runs, warning};
+use crate::report_text::ReportTexts;
 use crate::retry_hints;
 use crate::router::{Decided, Problem, Purpose, RouteRequest};
 use crate::settle::{Settlement, Tally};
@@ -191,6 +193,12 @@ impl Attempt<'_> {
         let addresses = pending(&message);
         if self.options.give_up {
             give_up(&settlement, &mut context, addresses);
+        } else if self.is_looping(&message) {
+            for address in addresses {
+                let text = "Too many \"Received\" headers - suspected mail loop".to_owned();
+                let error = DeliveryError { text, bounce_text: Some("".into()), ..DeliveryError::default() };
+                settlement.failed(&mut context, address, error);
+            }
         } else {
             self.route_and_deliver(&settlement, &mut context, addresses);
         }
@@ -249,7 +257,47 @@ impl Attempt<'_> {
             }
             return;
         }
+        let mut remote = self.without_queued_domains(settlement, context, remote);
+        if let Some(order) = &self.delivery.config.main.remote_sort_domains {
+            sort_by_domain(context, order, &mut remote);
+        }
         remote_runs::run(settlement, context, &self.claim, remote, self.options);
+    }
+
+    /// More `Received:` lines than `received_headers_max`: the message goes round in circles.
+    fn is_looping(&self, message: &Message) -> bool {
+        let count = message.headers.of_kind(HeaderKind::Received).count();
+        let max = self.delivery.config.main.received_headers_max;
+        i64::try_from(count).is_ok_and(|count| count > max)
+    }
+
+    /// Takes out the addresses of `queue_smtp_domains`, which wait for a queue run.
+    fn without_queued_domains(
+        &self,
+        settlement: &Settlement<'_>,
+        context: &mut Context,
+        remote: Vec<plan::Group>,
+    ) -> Vec<plan::Group> {
+        let Some(text) = &self.delivery.config.main.queue_smtp_domains else { return remote };
+        if self.options.queue_running || self.options.force {
+            return remote;
+        }
+        let list = List::compile(ListKind::Domain, text);
+        let mut kept = Vec::with_capacity(remote.len());
+        for mut group in remote {
+            let (waits, goes): (Vec<Address>, Vec<Address>) =
+                group.addresses.into_iter().partition(|a| is_in_list(context, &list, a));
+            for address in waits {
+                let text = "domain is in queue_smtp_domains".to_owned();
+                let code = error_code::WAITS_FOR_QUEUE_RUN;
+                settlement.waits(address, DeliveryError { code, text, ..DeliveryError::default() });
+            }
+            if !goes.is_empty() {
+                group.addresses = goes;
+                kept.push(group);
+            }
+        }
+        kept
     }
 
     fn with_batch_id(&self, context: &mut Context, address: Address) -> plan::Routed {
@@ -404,6 +452,9 @@ impl Attempt<'_> {
         target: &[u8],
         told: &[&Failure],
     ) -> Reported {
+        context.delivery.bounce_recipient = Some(target.to_vec());
+        let file = self.delivery.config.main.bounce_message_file.as_ref();
+        let texts = ReportTexts::read(self.delivery, context, file, "error");
         let mut submission = bounce::compose(
             &Letterhead::new(self.delivery, context),
             &self.delivery.config,
@@ -411,6 +462,7 @@ impl Attempt<'_> {
             self.claim.body(),
             target,
             told,
+            &texts,
         );
         submission.recipients.extend(errors_copies(self.delivery, context, target));
         match self.submitter.submit(submission) {
@@ -434,6 +486,25 @@ impl Attempt<'_> {
         }
         Reported::Done
     }
+}
+
+/// A list that cannot be evaluated now holds nothing: the mail is sent rather than kept.
+fn is_in_list(context: &mut Context, list: &List, address: &Address) -> bool {
+    let domain = address.domain_text();
+    list.matches(context, &Subject::Domain(&domain)).is_ok_and(|m| m.is_yes())
+}
+
+/// The order of `remote_sort_domains`: by the first item that a group's domain matches; the others come last.
+fn sort_by_domain(context: &mut Context, order: &str, groups: &mut [plan::Group]) {
+    let items: Vec<List> = oxim_lang::list::split(order.as_bytes())
+        .map(|item| List::compile(ListKind::Domain, &String::from_utf8_lossy(&item)))
+        .collect();
+    groups.sort_by_cached_key(|group| {
+        let first = group.addresses.first();
+        first
+            .and_then(|address| items.iter().position(|item| is_in_list(context, item, address)))
+            .unwrap_or(items.len())
+    });
 }
 
 enum Reported {

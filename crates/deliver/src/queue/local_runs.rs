@@ -109,7 +109,9 @@ fn prepare_batch<'a>(
 ) -> Result<Batch<'a>, DeliveryError> {
     let return_path = return_path(context, transport, claim, addresses)?;
     check_size(context, transport, claim)?;
-    home_directory(context, transport)?;
+    if let Some(first) = addresses.first() {
+        home_directory(settlement, context, transport, first)?;
+    }
     let identity = identity(settlement, context, transport, addresses.first())?;
     Ok(Batch {
         addresses: addresses.to_vec(),
@@ -197,8 +199,16 @@ pub(super) fn check_size(
     Ok(())
 }
 
-fn home_directory(context: &mut Context, transport: &Transport) -> Result<(), DeliveryError> {
-    if let Some(template) = &transport.generic.home_directory {
+/// `$home`: the transport's `home_directory`, else the router's `transport_home_directory`, else what the router had.
+fn home_directory(
+    settlement: &Settlement<'_>,
+    context: &mut Context,
+    transport: &Transport,
+    address: &Address,
+) -> Result<(), DeliveryError> {
+    let of_router = address.router.and_then(|id| settlement.delivery.router(id));
+    let of_router = of_router.and_then(|router| router.generic.transport_home_directory.as_ref());
+    if let Some(template) = transport.generic.home_directory.as_ref().or(of_router) {
         match template.expand(context) {
             Ok(home) => context.address.home = Some(home),
             Err(ExpandError::Forced(_)) => {}

@@ -105,6 +105,10 @@ pub fn run(
     match store.list(Some(&options.queue_name)) {
         Ok(entries) => {
             for entry in entries.iter().filter(|e| options.is_in_range(e)) {
+                if let Some(reason) = overload(delivery) {
+                    log.main(format!("Abandon queue run: pid={pid} ({reason})"));
+                    break;
+                }
                 if let Some(ended) = attempt_entry(delivery, store, submitter, options, entry) {
                     after(entry, ended);
                 }
@@ -115,6 +119,15 @@ pub fn run(
     if wants_lines {
         log.main(format!("End{named} queue run: pid={pid}{}", options.label));
     }
+}
+
+/// The load and its limit, when the load is above `deliver_queue_load_max`. A load that cannot be read is no load.
+fn overload(delivery: &Delivery) -> Option<String> {
+    let max = delivery.config.main.deliver_queue_load_max?;
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let load: f64 = text.split(' ').next()?.parse().ok()?;
+    let max = i32::try_from(max).map_or(f64::MAX, |thousandths| f64::from(thousandths) / 1000.0);
+    (load > max).then(|| format!("load {load:.2}, max {max:.2}"))
 }
 
 /// Attempts one message of a run, if it is selected and nobody else has it.

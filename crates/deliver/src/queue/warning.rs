@@ -10,6 +10,7 @@ use oxim_spool::message::Message;
 
 use crate::bounce::{Letterhead, boundary, references};
 use crate::delivery::Delivery;
+use crate::report_text::ReportTexts;
 use crate::router::SyntaxNotice;
 use crate::settle::Deferral;
 use crate::submission::{Submission, Submitter};
@@ -50,7 +51,11 @@ pub(super) fn send_if_due(
     targets.dedup();
     targets.retain(|t| !t.is_empty());
     let letterhead = Letterhead::new(delivery, context);
-    let text = compose(&letterhead, &delivery.config, message, &targets, &told, age);
+    context.delivery.warn_message_delay = Some(delay_text(age));
+    context.delivery.warn_message_recipients = Some(targets.join(&b", "[..]));
+    let texts =
+        ReportTexts::read(delivery, context, delivery.config.main.warn_message_file.as_ref(), "warning");
+    let text = compose(&letterhead, &delivery.config, message, &targets, &told, age, &texts);
     let submission =
         Submission { sender: Vec::new(), recipients: targets, text, about: Some(message.id), caller: None };
     match submitter.submit(submission) {
@@ -105,8 +110,8 @@ fn compose(
     targets: &[Vec<u8>],
     told: &[&Deferral],
     age: u64,
+    texts: &ReportTexts,
 ) -> Vec<u8> {
-    let main = &config.main;
     let boundary = boundary(message);
     let delay = delay_text(age);
     let mut out = String::new();
@@ -120,31 +125,21 @@ fn compose(
         out,
         "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0"
     );
-    let _ = writeln!(out, "Subject: Warning: message {} delayed {delay}\n", message.id);
+    match texts.item(0) {
+        Some(lines) => out.push_str(lines),
+        None => {
+            let _ = writeln!(out, "Subject: Warning: message {} delayed {delay}", message.id);
+        }
+    }
+    out.push('\n');
     let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
-    let is_own = targets == [message.sender.clone()];
-    let whose = if is_own {
-        "that you sent ".to_owned()
-    } else {
-        format!("sent by\n\n  <{}>\n\n", String::from_utf8_lossy(&message.sender))
-    };
-    let _ = write!(
-        out,
-        "This message was created automatically by mail delivery software.\nA message {whose}has not yet been delivered to one or more of its\nrecipients after more than {delay} on the queue on {}.\n\n",
-        main.primary_hostname
-    );
-    let _ = writeln!(out, "The message identifier is:     {}", message.id);
-    if let Some(subject) = header_value(message, b"Subject") {
-        let _ = writeln!(out, "The subject of the message is: {subject}");
+    match texts.item(1) {
+        Some(lines) => {
+            out.push_str(lines);
+            out.push('\n');
+        }
+        None => opening(&mut out, config, message, targets, told.len(), &delay),
     }
-    if let Some(date) = header_value(message, b"Date") {
-        let _ = writeln!(out, "The date of the message is:    {date}");
-    }
-    out.push_str(if told.len() == 1 {
-        "\nThe address to which the message has not yet been delivered is:\n\n"
-    } else {
-        "\nThe following address(es) have not yet been delivered:\n\n"
-    });
     for deferral in told {
         let _ = writeln!(
             out,
@@ -153,10 +148,14 @@ fn compose(
             deferral.error.bounce_text.as_deref().unwrap_or(&deferral.error.text)
         );
     }
-    out.push_str(
-        "\nNo action is required on your part. Delivery attempts will continue for\nsome time, and this warning may be repeated at intervals if the message\n\
-         remains undelivered. Eventually the mail delivery software will give up,\nand when that happens, the message will be returned to you.\n\n",
-    );
+    match texts.item(2) {
+        Some(lines) => {
+            out.push('\n');
+            out.push_str(lines);
+            out.push('\n');
+        }
+        None => out.push_str(CLOSING),
+    }
     let _ = writeln!(
         out,
         "--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}",
@@ -183,6 +182,44 @@ fn compose(
     }
     text.extend_from_slice(format!("\n\n--{boundary}--\n").as_bytes());
     text
+}
+
+/// How a warning ends.
+const CLOSING: &str = "\nNo action is required on your part. Delivery attempts will continue for\nsome time, and this warning may be repeated at intervals if the message\n\
+         remains undelivered. Eventually the mail delivery software will give up,\nand when that happens, the message will be returned to you.\n\n";
+
+/// What stands before the list of addresses.
+fn opening(
+    out: &mut String,
+    config: &Config,
+    message: &Message,
+    targets: &[Vec<u8>],
+    count: usize,
+    delay: &str,
+) {
+    let is_own = targets == [message.sender.clone()];
+    let whose = if is_own {
+        "that you sent ".to_owned()
+    } else {
+        format!("sent by\n\n  <{}>\n\n", String::from_utf8_lossy(&message.sender))
+    };
+    let _ = write!(
+        out,
+        "This message was created automatically by mail delivery software.\nA message {whose}has not yet been delivered to one or more of its\nrecipients after more than {delay} on the queue on {}.\n\n",
+        config.main.primary_hostname
+    );
+    let _ = writeln!(out, "The message identifier is:     {}", message.id);
+    if let Some(subject) = header_value(message, b"Subject") {
+        let _ = writeln!(out, "The subject of the message is: {subject}");
+    }
+    if let Some(date) = header_value(message, b"Date") {
+        let _ = writeln!(out, "The date of the message is:    {date}");
+    }
+    out.push_str(if count == 1 {
+        "\nThe address to which the message has not yet been delivered is:\n\n"
+    } else {
+        "\nThe following address(es) have not yet been delivered:\n\n"
+    });
 }
 
 /// The lines that every report begins with.

@@ -52,7 +52,7 @@ pub static ROUTER_REDIRECT: &[OptionRow] = &[
     row("qualify_domain", Str, "", Works, "domain added to names without one"),
     row("qualify_preserve_domain", Bool, "false", Works, "add the domain of the address that is redirected"),
     row("repeat_use", Bool, "true", Works, "take part again for addresses made here"),
-    row("reply_transport", Str, "", Works, "transport for replies"),
+    row("reply_transport", Str, "", NoEffectYet, "transport for replies"),
     row("rewrite", Bool, "true", Works, "apply rewriting rules to the results"),
     row("sieve_enotify_mailto_owner", Str, "", NotYet, "owner of mailto notifications"),
     row("sieve_inbox", Str, "", NotYet, "name of the inbox in Sieve filters"),

@@ -32,6 +32,6 @@ pub static TRANSPORT_GENERIC: &[OptionRow] = &[
     row("shadow_condition", Str, "", NotYet, "whether the shadow transport runs"),
     row("shadow_transport", Str, "", NotYet, "transport that runs afterwards"),
     row("transport_filter", Str, "", NotYet, "command that the message goes through"),
-    row("transport_filter_timeout", Time, "5m", Works, "time allowed for the command"),
+    row("transport_filter_timeout", Time, "5m", NotYet, "time allowed for the command"),
     row("user", UidExpanded, "", Works, "user of the delivery"),
 ];

@@ -6,7 +6,7 @@ use crate::config::options::{OptionRow, row};
 
 /// Private options of smtp, and the generic defaults that differ for it.
 pub static TRANSPORT_SMTP: &[OptionRow] = &[
-    row("address_retry_include_sender", Bool, "true", Works, "retry data of addresses by sender too"),
+    row("address_retry_include_sender", Bool, "true", NotYet, "retry data of addresses by sender too"),
     row("allow_localhost", Bool, "false", Works, "deliver to this host"),
     row("arc_sign", Str, "", NotYet, "seal with ARC"),
     row("authenticate_hosts", Alias("hosts_require_auth"), "", Works, "older name of hosts_require_auth"),
@@ -41,7 +41,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
         "host_name_extract",
         Str,
         "${if and {{match{$host}{.outlook.com\\$}} {match{$item}{\\N^250-([\\w.]+)\\s\\N}}} {$1}}",
-        Works,
+        NotYet,
         "finds the host's own name in its answer to EHLO",
     ),
     row("hosts", Str, "", Works, "hosts to deliver to"),
@@ -72,7 +72,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
     row("hosts_try_dane", Str, "*", NotYet, "hosts checked for DANE"),
     row("hosts_try_fastopen", Str, "*", NoEffectYet, "hosts that get TCP fast open"),
     row("hosts_try_prdr", Str, "*", NotYet, "hosts that get PRDR"),
-    row("hosts_verify_avoid_tls", Str, "", Works, "hosts that get no TLS in callouts"),
+    row("hosts_verify_avoid_tls", Str, "", NotYet, "hosts that get no TLS in callouts"),
     row("interface", Str, "", Works, "our address"),
     row("keepalive", Bool, "true", Works, "set keepalive"),
     row("lmtp_ignore_quota", Bool, "false", Works, "send IGNOREQUOTA"),
