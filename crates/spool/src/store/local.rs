@@ -92,6 +92,8 @@ pub(super) struct State {
     pub(super) done: Vec<Vec<u8>>,
     /// Message log lines that wait for the message to become files.
     pub(super) log: Vec<u8>,
+    /// Since when it is in the table.
+    pub(super) accepted: Instant,
 }
 
 impl State {
@@ -152,6 +154,7 @@ impl Core {
             epoch: Some(epoch),
             done: Vec::new(),
             log: Vec::new(),
+            accepted: Instant::now(),
         };
         self.table.lock().insert(id, Arc::new(Entry { state: Mutex::new(state) }));
         Claim::new(message, body, epoch, Arc::clone(self) as Arc<dyn Release>)
@@ -434,6 +437,7 @@ impl Core {
                 epoch: Some(epoch),
                 done: Vec::new(),
                 log: Vec::new(),
+                accepted: Instant::now(),
             };
             let entry = Arc::new(Entry { state: Mutex::new(state) });
             table.insert(*id, Arc::clone(&entry));

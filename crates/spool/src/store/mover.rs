@@ -26,6 +26,9 @@ use crate::{SpoolError, fault};
 const BATCH_MAX: usize = 512;
 /// From so many on, one sync of the file system is cheaper than two for each message.
 const SHARED_SYNC_MIN: usize = 8;
+/// A message that somebody works on is about to be finished, and is left alone for so many times its usual age. Longer
+/// would keep its segment of the journal, and all younger ones, on disk.
+const CLAIMED_PATIENCE: u32 = 5;
 /// How long to wait after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -90,6 +93,7 @@ impl Due {
 pub(super) fn run(core: &Arc<Core>) {
     while let Some(ids) = core.due.next(core.config.move_out_after) {
         let entries: Vec<Arc<Entry>> = ids.iter().filter_map(|id| core.entry(id)).collect();
+        let entries = leave_claimed(core, entries);
         if entries.is_empty() {
             continue;
         }
@@ -104,6 +108,21 @@ pub(super) fn run(core: &Arc<Core>) {
             }
         }
     }
+}
+
+/// Puts off the messages that somebody works on, for a while; the others are returned.
+fn leave_claimed(core: &Core, mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
+    let limit = core.config.move_out_after.saturating_mul(CLAIMED_PATIENCE);
+    entries.retain(|entry| {
+        // Whoever holds the state has it for a moment only; writing out waits for that.
+        let Some(state) = entry.state.try_lock() else { return true };
+        let is_left = state.epoch.is_some() && state.accepted.elapsed() < limit;
+        if is_left {
+            core.due.add(state.message.id);
+        }
+        !is_left
+    });
+    entries
 }
 
 /// Writes out everything that lives in the journal only.
