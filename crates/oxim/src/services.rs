@@ -154,6 +154,7 @@ pub fn resolver(config: &Config) -> Resolver {
         cname_loops: usize::try_from(main.dns_cname_loops).unwrap_or(defaults.cname_loops),
         ..defaults
     })
+    .with_dnssec(main.dns_dnssec_ok > 0)
 }
 
 /// `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353`.

@@ -164,6 +164,7 @@ main_fields! {
     dns_again_means_nonexist: Option<String>,
     dns_check_names_pattern: String,
     dns_cname_loops: i64,
+    dns_dnssec_ok: i64,
     dns_ipv4_lookup: Option<String>,
     dns_retrans: Duration,
     dns_retry: i64,

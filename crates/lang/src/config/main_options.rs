@@ -180,7 +180,7 @@ pub static MAIN: &[OptionRow] = &[
     row("dns_cname_loops", Int, "1", Works, "how many CNAMEs are followed"),
     row("dns_csa_search_limit", Int, "5", NotYet, "how far a CSA search goes up"),
     row("dns_csa_use_reverse", Bool, "true", NotYet, "look for CSA records under the reversed address too"),
-    row("dns_dnssec_ok", Int, "-1", NotYet, "ask for DNSSEC; -1 leaves the system's setting"),
+    row("dns_dnssec_ok", Int, "-1", Works, "ask for DNSSEC; -1 leaves the system's setting"),
     row("dns_ipv4_lookup", Str, "", Works, "domains whose hosts are looked up for IPv4 only"),
     row("dns_retrans", Time, "0s", Works, "time until a DNS query is repeated"),
     row("dns_retry", Int, "0", Works, "how often a DNS query is repeated"),
