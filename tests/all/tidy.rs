@@ -15,6 +15,41 @@ const SIBLINGS: &[&str] = &["mailauth", "net", "spool"];
 /// Longest source file, in lines, without its tests.
 const LINES_MAX: usize = 900;
 
+/// Longest function, in lines, outside tests.
+const FUNCTION_LINES_MAX: usize = 120;
+
+/// Folders in which a file is a row of the table in `mod.rs`, and the files there that serve the rows. These lists may only shrink.
+const TABLES: &[(&str, &[&str])] = &[
+    ("lang/src/expand/operator", &[]),
+    ("lang/src/expand/item", &[]),
+    ("lang/src/expand/condition", &[]),
+    ("lang/src/expand/variable", &[]),
+    ("lang/src/lookup", &["files"]),
+    ("lang/src/config/rows", &[]),
+    ("receive/src/acl/condition", &[]),
+    ("receive/src/acl/modifier", &[]),
+    ("receive/src/acl/control", &[]),
+    ("deliver/src/authenticator", &[]),
+    ("deliver/src/transport", &["compose", "error_code", "local"]),
+    (
+        "deliver/src/router",
+        &[
+            "affix",
+            "dns_hosts",
+            "host_item",
+            "host_list",
+            "matching",
+            "precondition",
+            "prepare",
+            "require_files",
+            "scope",
+            "self_action",
+            "user_files",
+            "walk",
+        ],
+    ),
+];
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("tidy::crate_arrows", crate_arrows),
@@ -22,6 +57,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("tidy::file_sizes", file_sizes),
         Trial::test("tidy::modules_have_files_and_files_have_modules", modules),
         Trial::test("tidy::forbidden_names", forbidden_names),
+        Trial::test("tidy::folders_equal_tables", folders_equal_tables),
+        Trial::test("tidy::function_sizes", function_sizes),
+        Trial::test("tidy::no_unsafe", no_unsafe),
+        Trial::test("tidy::forbidden_words", forbidden_words),
+        Trial::test("tidy::dependencies_come_from_one_place", one_registry),
+        Trial::test("tidy::feature_pages_are_linked", feature_pages),
         Trial::test("tidy::scenarios_read", scenarios_read),
     ]
 }
@@ -116,10 +157,139 @@ fn modules() -> Result<(), Failed> {
                     || l.contains(&format!("\"{stem}.rs\""))
             })
         };
-        if !parents.iter().any(|p| fs::read_to_string(p).is_ok_and(|t| declares(&t))) {
+        let by_path = format!("#[path = \"{stem}.rs\"]");
+        let is_named_beside = fs::read_dir(folder)?
+            .flatten()
+            .any(|e| fs::read_to_string(e.path()).is_ok_and(|t| t.contains(&by_path)));
+        if !is_named_beside && !parents.iter().any(|p| fs::read_to_string(p).is_ok_and(|t| declares(&t))) {
             faults.push(format!("{}: no module declares it", file.display()));
         }
     }
+    all_good(faults)
+}
+
+/// A file of a folder of rows is named by that folder's table, beyond its `mod` line.
+fn folders_equal_tables() -> Result<(), Failed> {
+    let mut faults = Vec::new();
+    for (folder, others) in TABLES {
+        let folder = place::source().join("crates").join(folder);
+        let table = fs::read_to_string(folder.join("mod.rs"))?;
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let is_row = path.extension().is_some_and(|e| e == "rs") && stem != "mod" && stem != "tests";
+            if is_row && !others.contains(&stem.as_str()) && !table.contains(&format!("{stem}::")) {
+                faults.push(format!("{}: not in the table of mod.rs", path.display()));
+            }
+            found.insert(stem);
+        }
+        let gone = others.iter().filter(|o| !found.contains(**o));
+        faults.extend(gone.map(|o| format!("{}: {o} is gone, strike it from TABLES", folder.display())));
+    }
+    all_good(faults)
+}
+
+/// Functions as rustfmt lays them out: from `fn` to the brace in the same column.
+fn function_sizes() -> Result<(), Failed> {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let text = fs::read_to_string(&file)?;
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+        let mut begun: Option<(usize, String)> = None;
+        for (number, line) in code.lines().enumerate() {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            if let Some((first, end)) = &begun {
+                let lines = number - first + 1;
+                if line == end && lines > FUNCTION_LINES_MAX {
+                    let place = format!("{}:{}", file.display(), first + 1);
+                    faults
+                        .push(format!("{place}: a function of {lines} lines, at most {FUNCTION_LINES_MAX}"));
+                }
+                if line == end {
+                    begun = None;
+                }
+            } else if is_function(line.trim_start()) && !line.ends_with('}') && !line.ends_with(';') {
+                begun = Some((number, format!("{indent}}}")));
+            }
+        }
+    }
+    all_good(faults)
+}
+
+fn is_function(line: &str) -> bool {
+    let mut words = line.split(' ');
+    words.find(|w| !w.starts_with("pub") && !["const", "async", "extern", "\"C\""].contains(w)) == Some("fn")
+}
+
+fn no_unsafe() -> Result<(), Failed> {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let text = fs::read_to_string(&file)?;
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            if ["fn", "{", "impl", "extern", "trait"]
+                .iter()
+                .any(|w| code.contains(&format!("{} {w}", concat!("un", "safe"))))
+            {
+                faults.push(format!("{}:{}", file.display(), number + 1));
+            }
+        }
+    }
+    for name in CRATES {
+        let manifest = place::source().join(format!("crates/{name}/Cargo.toml"));
+        if !fs::read_to_string(&manifest)?.contains("[lints]\nworkspace = true") {
+            faults.push(format!("{}: does not take the workspace's lints", manifest.display()));
+        }
+    }
+    all_good(faults)
+}
+
+/// What is not finished is refused with a message and stands in the documents, not in a note; and nothing names one machine.
+fn forbidden_words() -> Result<(), Failed> {
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("/wo", "rk/"), concat!("/ro", "ot/.")];
+    let mut files = sources();
+    for top in ["scripts", "docs", "docs/features", "docs/decisions", ".ci", "."] {
+        let entries = fs::read_dir(place::source().join(top)).into_iter().flatten().flatten();
+        files.extend(entries.map(|e| e.path()).filter(|p| p.is_file() && !p.ends_with(".git")));
+    }
+    let mut faults = Vec::new();
+    for file in files {
+        let text = String::from_utf8_lossy(&fs::read(&file)?).into_owned();
+        for (number, line) in text.lines().enumerate() {
+            let found = words.iter().filter(|w| line.contains(**w));
+            faults.extend(found.map(|w| format!("{}:{}: {w}", file.display(), number + 1)));
+        }
+    }
+    all_good(faults)
+}
+
+/// Every dependency comes from crates.io by its public name.
+fn one_registry() -> Result<(), Failed> {
+    const ONLY: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+    let mut faults = Vec::new();
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let text = fs::read_to_string(place::source().join(lock))?;
+        let others = text.lines().filter(|l| l.starts_with("source = ") && *l != ONLY);
+        faults.extend(others.map(|l| format!("{lock}: {l}")));
+    }
+    all_good(faults)
+}
+
+/// The list of features names each page, and each page that it names is there.
+fn feature_pages() -> Result<(), Failed> {
+    let folder = place::source().join("docs/features");
+    let list = fs::read_to_string(folder.join("README.md"))?;
+    let mut faults = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "README.md" && !list.contains(&format!("]({name})")) {
+            faults.push(format!("docs/features/{name} is not in docs/features/README.md"));
+        }
+    }
+    let named = list.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let gone = named.filter(|page| !folder.join(page).exists());
+    faults.extend(gone.map(|page| format!("docs/features/README.md: {page} is not there")));
     all_good(faults)
 }
 
