@@ -7,7 +7,7 @@ use crate::assemble::Program;
 use crate::environment;
 
 /// Writes it, if the selector is on and the mode is one that logs.
-pub fn write(program: &Program, words: &[OsString]) {
+pub(crate) fn write(program: &Program, words: &[OsString]) {
     let log = program.services.log();
     if !log.selectors().has(oxim_spool::log::Selector::Arguments) || !environment::logs(&program.line.mode) {
         return;

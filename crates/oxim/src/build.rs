@@ -10,7 +10,10 @@ use oxim_lang::context::Services;
 ///
 /// # Errors
 /// All that is wrong.
-pub fn delivery(config: &Arc<Config>, services: &Arc<Services>) -> Result<Arc<Delivery>, Vec<ConfigError>> {
+pub(crate) fn delivery(
+    config: &Arc<Config>,
+    services: &Arc<Services>,
+) -> Result<Arc<Delivery>, Vec<ConfigError>> {
     Delivery::build(Arc::clone(config), Arc::clone(services)).map(Arc::new)
 }
 
@@ -18,7 +21,7 @@ pub fn delivery(config: &Arc<Config>, services: &Arc<Services>) -> Result<Arc<De
 ///
 /// # Errors
 /// All that is wrong.
-pub fn all(config: &Arc<Config>) -> Result<(), Vec<ConfigError>> {
+pub(crate) fn all(config: &Arc<Config>) -> Result<(), Vec<ConfigError>> {
     let services = Arc::new(crate::services::make(config)?);
     let mut errors = Vec::new();
     if let Err(found) = delivery(config, &services) {

@@ -24,7 +24,7 @@ type Environment = BTreeMap<OsString, OsString>;
 
 /// The variables that the configuration allows, with their values.
 #[must_use]
-pub fn allowed(program: &Program) -> Environment {
+pub(crate) fn allowed(program: &Program) -> Environment {
     let main = &program.config.main;
     let mut context =
         Context::new(std::sync::Arc::clone(&program.config), std::sync::Arc::clone(&program.services));
@@ -65,7 +65,7 @@ fn unexpanded(text: &str) -> List {
 ///
 /// # Errors
 /// The program could not be executed again; the text for standard error.
-pub fn settle(program: &Program, words: &[OsString]) -> Result<(), String> {
+pub(crate) fn settle(program: &Program, words: &[OsString]) -> Result<(), String> {
     // They start nothing, and show no times of ours.
     let is_harmless = matches!(
         program.line.mode,
@@ -96,7 +96,7 @@ pub fn settle(program: &Program, words: &[OsString]) -> Result<(), String> {
 }
 
 /// Whether a mode does something that belongs into the log; tests do not.
-pub fn logs(mode: &Mode) -> bool {
+pub(crate) fn logs(mode: &Mode) -> bool {
     !matches!(
         mode,
         Mode::ExpandTest { .. }

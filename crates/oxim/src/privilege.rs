@@ -16,13 +16,13 @@ use crate::assemble::{DEFAULT_FILES, Program};
 
 /// Whether the caller is an admin user: root, the Exim user, or in the Exim group or one of `admin_groups`.
 #[must_use]
-pub fn is_admin(config: &Config) -> bool {
+pub(crate) fn is_admin(config: &Config) -> bool {
     is_admin_with(config, Uid::current().as_raw(), &caller_groups())
 }
 
 /// Whether a user with these groups is an admin user.
 #[must_use]
-pub fn is_admin_with(config: &Config, uid: u32, groups: &[u32]) -> bool {
+pub(crate) fn is_admin_with(config: &Config, uid: u32, groups: &[u32]) -> bool {
     uid == 0
         || uid == config.main.exim_user
         || groups.contains(&config.main.exim_group)
@@ -31,7 +31,7 @@ pub fn is_admin_with(config: &Config, uid: u32, groups: &[u32]) -> bool {
 
 /// Whether the caller is trusted: root, the Exim user, `trusted_users`, `trusted_groups`.
 #[must_use]
-pub fn is_trusted(config: &Config) -> bool {
+pub(crate) fn is_trusted(config: &Config) -> bool {
     let (uid, groups, main) = (Uid::current().as_raw(), caller_groups(), &config.main);
     uid == 0
         || uid == main.exim_user
@@ -47,19 +47,19 @@ fn caller_groups() -> Vec<u32> {
 
 /// The caller's login name, or its uid as text.
 #[must_use]
-pub fn caller_login() -> String {
+pub(crate) fn caller_login() -> String {
     login_of(Uid::current().as_raw())
 }
 
 /// A user's login name, or the uid as text.
 #[must_use]
-pub fn login_of(uid: u32) -> String {
+pub(crate) fn login_of(uid: u32) -> String {
     User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// Whether a set-user-id start has lent us something.
 #[must_use]
-pub fn is_lent() -> bool {
+pub(crate) fn is_lent() -> bool {
     Uid::current() != Uid::effective() || Gid::current() != Gid::effective()
 }
 
@@ -67,7 +67,7 @@ pub fn is_lent() -> bool {
 ///
 /// # Errors
 /// The system's refusal: the process must end then.
-pub fn give_up() -> nix::Result<()> {
+pub(crate) fn give_up() -> nix::Result<()> {
     let (uid, gid) = (Uid::current(), Gid::current());
     if is_lent() {
         nix::unistd::setresgid(gid, gid, gid)?;
@@ -85,7 +85,7 @@ fn give_up_or_say() -> Result<(), String> {
 ///
 /// # Errors
 /// The text for standard error.
-pub fn before_reading(line: &CommandLine) -> Result<(), String> {
+pub(crate) fn before_reading(line: &CommandLine) -> Result<(), String> {
     let is_own_choice = line.config_files.is_some() || !line.macros.is_empty();
     if is_lent() && is_own_choice && !(line.macros.is_empty() && is_trusted_config(line)) {
         give_up_or_say()?;
@@ -98,7 +98,7 @@ pub fn before_reading(line: &CommandLine) -> Result<(), String> {
 ///
 /// # Errors
 /// The text for standard error.
-pub fn after_reading(program: &Program) -> Result<(), String> {
+pub(crate) fn after_reading(program: &Program) -> Result<(), String> {
     let (line, config) = (&program.line, &program.config);
     let uid = Uid::current().as_raw();
     if line.config_files.is_some() && uid != config.main.exim_user {

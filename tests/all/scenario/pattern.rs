@@ -69,7 +69,7 @@ impl Bindings {
                     rest = &tail[end.unwrap() + 1..];
                 }
                 None => {
-                    pattern.push_str("<");
+                    pattern.push('<');
                     rest = &tail[1..];
                 }
             }

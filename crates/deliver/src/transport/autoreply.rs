@@ -25,7 +25,7 @@ use crate::delivery::Delivery;
 use crate::submission::Submission;
 
 /// The row.
-pub static AUTOREPLY: TransportKind =
+pub(super) static AUTOREPLY: TransportKind =
     TransportKind { row: DriverRow { name: "autoreply", options: rows::TRANSPORT_AUTOREPLY }, build };
 
 /// Largest file that becomes part of a reply, in bytes.

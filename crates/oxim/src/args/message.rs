@@ -5,7 +5,7 @@ use super::{ArgumentError, CommandLine, Cursor};
 
 /// What is done to messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageAction {
+pub(crate) enum MessageAction {
     /// `-M`: deliver now, frozen or not.
     DeliverForced,
     /// `-Mc`: deliver, with the usual tests.
@@ -40,7 +40,7 @@ pub enum MessageAction {
 
 /// An action and what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageCommand {
+pub(crate) struct MessageCommand {
     /// The action.
     pub action: MessageAction,
     /// Message ids, or one id and what belongs to the action.

@@ -14,14 +14,14 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-pub use message::{MessageAction, MessageCommand};
-pub use mode::Mode;
-pub use origin::{DeliveryMode, ErrorReport, Origin, Sending};
-pub use queue::{Listing, QueueRun, Selection};
+pub(crate) use message::{MessageAction, MessageCommand};
+pub(crate) use mode::Mode;
+pub(crate) use origin::{DeliveryMode, ErrorReport, Origin, Sending};
+pub(crate) use queue::{Listing, QueueRun, Selection};
 
 /// Everything that a command line says.
 #[derive(Clone, Debug, Default)]
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     /// What is to be done.
     pub mode: Mode,
     /// `-bd` and kin can go together with `-q…`.
@@ -66,7 +66,7 @@ pub struct CommandLine {
 
 /// Why a command line was not understood. The text is what is printed; the exit code is always 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArgumentError(pub String);
+pub(crate) struct ArgumentError(pub String);
 
 impl ArgumentError {
     /// Exim's words for an option that it does not know.
@@ -128,7 +128,7 @@ impl Cursor {
 ///
 /// # Errors
 /// The text to print.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, ArgumentError> {
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, ArgumentError> {
     let mut words: Vec<Vec<u8>> = words.into_iter().map(OsString::into_vec).collect();
     let name = if words.is_empty() { Vec::new() } else { words.remove(0) };
     let mut line = CommandLine { all: words.clone(), ..CommandLine::default() };

@@ -5,7 +5,7 @@ use super::{ArgumentError, CommandLine, Cursor, queue};
 
 /// What the program is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Take a message from standard input (`-bm`, and the default). `explicit`: an option asked for it.
     Receive {
         /// `-bm` was given, so that no recipients is an error of its own.

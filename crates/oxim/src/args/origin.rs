@@ -4,7 +4,7 @@ use super::{ArgumentError, CommandLine, Cursor};
 
 /// Where a message comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// `-f`: envelope sender as given; `<>` is the empty one.
     pub sender: Option<Vec<u8>>,
     /// `-F`: full name of the sender.
@@ -31,7 +31,7 @@ pub struct Origin {
 
 /// What becomes of errors in a message from standard input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ErrorReport {
+pub(crate) enum ErrorReport {
     /// `-oem`: mailed, the exit code is not zero.
     Mail,
     /// `-oee`: mailed, the exit code is zero if it could be.
@@ -47,7 +47,7 @@ pub enum ErrorReport {
 
 /// How a message is taken and sent on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sending {
+pub(crate) struct Sending {
     /// `-t`: recipients come from the header.
     pub extract_recipients: bool,
     /// `-i`, `-oi`, `-ti`: a line with a dot does not end the message.
@@ -70,7 +70,7 @@ pub struct Sending {
 
 /// When a message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryMode {
+pub(crate) enum DeliveryMode {
     /// In the background.
     Background,
     /// Before the command ends.

@@ -7,7 +7,7 @@ use super::{ArgumentError, CommandLine, Cursor};
 
 /// Which messages a queue run takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// A string or pattern.
     pub text: Vec<u8>,
     /// It is a regular expression (`-Rr`).
@@ -16,7 +16,7 @@ pub struct Selection {
 
 /// A queue run (manual section 5.3, `-q…`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QueueRun {
+pub(crate) struct QueueRun {
     /// `-qq`: remote addresses are routed first, then delivered in a second pass.
     pub two_stage: bool,
     /// `-qi`: only messages that have not been tried yet.
@@ -43,7 +43,7 @@ pub struct QueueRun {
 
 /// How the queue is listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Generated addresses that were delivered are shown too (`a`).
     pub with_generated: bool,
     /// Delivered addresses are left out (`u`).

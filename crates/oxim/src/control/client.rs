@@ -18,7 +18,7 @@ use crate::assemble::DEFAULT_FILES;
 const TRY_AGAIN: u8 = 75;
 
 /// Whether this process may put messages into the spool.
-pub fn may_write(spool: &Path) -> bool {
+pub(crate) fn may_write(spool: &Path) -> bool {
     let may = |path: &Path, how| rustix::fs::accessat(rustix::fs::CWD, path, how, AtFlags::EACCESS);
     match may(&spool.join("input"), Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => true,
@@ -29,7 +29,7 @@ pub fn may_write(spool: &Path) -> bool {
 }
 
 /// Whether the default configuration is there and kept from this caller, who then can only submit.
-pub fn is_configuration_closed(line: &CommandLine) -> bool {
+pub(crate) fn is_configuration_closed(line: &CommandLine) -> bool {
     line.config_files.is_none()
         && DEFAULT_FILES.split(':').find_map(|file| match std::fs::File::open(file) {
             Ok(_) => Some(false),
@@ -39,7 +39,7 @@ pub fn is_configuration_closed(line: &CommandLine) -> bool {
 }
 
 /// Submits what is on standard input. `spool` is known if the configuration could be read.
-pub fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
+pub(crate) fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
     let paths: Vec<PathBuf> = spool.map(super::path).into_iter().chain([super::public_path()]).collect();
     let Some(socket) = paths.iter().find_map(|path| UnixStream::connect(path).ok()) else {
         eprintln!(

@@ -8,9 +8,9 @@
 //! find it in [`PUBLIC_FOLDER`]; a daemon that was started with `-C` or `-oX` is not that of the whole machine and
 //! leaves that place alone.
 
-pub mod client;
-pub mod request;
-pub mod server;
+pub(crate) mod client;
+pub(crate) mod request;
+pub(crate) mod server;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -22,27 +22,27 @@ use crate::args::CommandLine;
 /// The socket's name in the spool directory.
 const NAME: &str = "oxim-control";
 /// Where everybody finds the socket of the machine's own daemon.
-pub const PUBLIC_FOLDER: &str = "/run/oxim";
+pub(crate) const PUBLIC_FOLDER: &str = "/run/oxim";
 /// How long either side waits for the other in short exchanges.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The socket of a daemon with this spool directory.
-pub fn path(spool: &Path) -> PathBuf {
+pub(crate) fn path(spool: &Path) -> PathBuf {
     spool.join(NAME)
 }
 
 /// The socket that everybody may find.
-pub fn public_path() -> PathBuf {
+pub(crate) fn public_path() -> PathBuf {
     Path::new(PUBLIC_FOLDER).join("control")
 }
 
 /// Whether a daemon with this command line is the machine's own.
-pub fn is_public(line: &CommandLine) -> bool {
+pub(crate) fn is_public(line: &CommandLine) -> bool {
     line.config_files.is_none() && line.listen.is_none()
 }
 
 /// Asks a running daemon to write its live messages as files. Without a daemon there is nothing to do.
-pub fn flush(spool: &Path) {
+pub(crate) fn flush(spool: &Path) {
     let Ok(mut socket) = UnixStream::connect(path(spool)) else { return };
     let _ = socket.set_read_timeout(Some(PATIENCE));
     let mut answer = String::new();

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use crate::args::{CommandLine, DeliveryMode, ErrorReport, Mode};
 
 /// Largest request, in bytes, without the message: a command line cannot be much longer.
-pub const REQUEST_BYTES_MAX: usize = 2 << 20;
+pub(crate) const REQUEST_BYTES_MAX: usize = 2 << 20;
 /// Largest chunk, in bytes.
-pub const CHUNK_BYTES_MAX: usize = 64 << 10;
+pub(crate) const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 /// What standard input holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One message.
     Message,
     /// Batched SMTP.
@@ -47,7 +47,7 @@ enum Told {
 
 /// A submission without its message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Submission {
+pub(crate) struct Submission {
     /// What comes on standard input.
     pub kind: Kind,
     /// `-F`.
@@ -75,7 +75,7 @@ impl Submission {
     ///
     /// # Errors
     /// The text for standard error.
-    pub fn of(line: &CommandLine) -> Option<Result<Submission, String>> {
+    pub(crate) fn of(line: &CommandLine) -> Option<Result<Submission, String>> {
         let kind = match line.mode {
             Mode::Receive { .. } => Kind::Message,
             Mode::BatchSmtp => Kind::Batch,
@@ -117,7 +117,7 @@ impl Submission {
 
     /// As reception wants it.
     #[must_use]
-    pub fn into_request(self) -> Request {
+    pub(crate) fn into_request(self) -> Request {
         Request {
             arguments: self.arguments,
             extract: self.extract,
@@ -154,14 +154,14 @@ impl Submission {
 ///
 /// # Errors
 /// The other side is gone.
-pub fn write_chunk(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_chunk(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     out.write_all(&length.to_be_bytes())?;
     out.write_all(bytes)
 }
 
 /// Reads what came in chunks.
-pub struct Chunks<R> {
+pub(crate) struct Chunks<R> {
     input: R,
     left: usize,
     ended: bool,
@@ -169,7 +169,7 @@ pub struct Chunks<R> {
 
 impl<R: Read> Chunks<R> {
     /// Over a stream that stands before its first chunk.
-    pub fn new(input: R) -> Chunks<R> {
+    pub(crate) fn new(input: R) -> Chunks<R> {
         Chunks { input, left: 0, ended: false }
     }
 }

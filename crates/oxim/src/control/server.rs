@@ -33,7 +33,7 @@ const SUBMISSION_TIME_MAX: Duration = Duration::from_secs(3600);
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// What answers need.
-pub struct Control {
+pub(crate) struct Control {
     /// The engine in use now: a reload brings another.
     pub engine: Box<dyn Fn() -> Arc<Engine> + Send + Sync>,
     /// Runs SMTP dialogues.
@@ -46,7 +46,7 @@ pub struct Control {
 ///
 /// # Errors
 /// The socket cannot be made.
-pub fn serve(path: &Path, control: Arc<Control>) -> io::Result<()> {
+pub(crate) fn serve(path: &Path, control: Arc<Control>) -> io::Result<()> {
     // A socket that nobody answers is left over from a daemon that was killed.
     if UnixStream::connect(path).is_err() {
         let _ = std::fs::remove_file(path);

@@ -6,7 +6,7 @@ use oxim_lang::list;
 
 /// What the options say.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// `local_interfaces`, expanded.
     pub interfaces: String,
     /// `daemon_smtp_ports`, expanded.
@@ -21,7 +21,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// The text of Exim for a faulty item.
-pub fn addresses(wanted: &Wanted) -> Result<Vec<SocketAddr>, String> {
+pub(crate) fn addresses(wanted: &Wanted) -> Result<Vec<SocketAddr>, String> {
     let (mut interfaces, mut ports) = (wanted.interfaces.clone(), wanted.ports.clone());
     if let Some(text) = &wanted.command_line {
         // A number or a name is a port; anything with a dot or a colon is an interface.
@@ -102,7 +102,7 @@ const NAMES: &[(&str, u16)] = &[
 ///
 /// # Errors
 /// The text of Exim.
-pub fn port(text: &str) -> Result<u16, String> {
+pub(crate) fn port(text: &str) -> Result<u16, String> {
     if let Ok(number) = text.parse() {
         return Ok(number);
     }
@@ -122,7 +122,7 @@ pub fn port(text: &str) -> Result<u16, String> {
 /// The words of the log for where the daemon listens: `listening for SMTP on port 25 (IPv6 and IPv4)`. On the ports of
 /// `at_once`, TLS begins at once.
 #[must_use]
-pub fn shown(addresses: &[SocketAddr], at_once: &[u16]) -> String {
+pub(crate) fn shown(addresses: &[SocketAddr], at_once: &[u16]) -> String {
     let part = |is_smtps: bool| -> Vec<SocketAddr> {
         addresses.iter().copied().filter(|a| at_once.contains(&a.port()) == is_smtps).collect()
     };

@@ -4,9 +4,9 @@
 //! (`parent`), and a worker that is the Exim user and does everything else (`worker`). Started by anybody else it is the
 //! worker alone.
 
-pub mod descriptors;
-pub mod interfaces;
-pub mod parent;
-pub mod pid_file;
-pub mod start;
-pub mod worker;
+pub(crate) mod descriptors;
+pub(crate) mod interfaces;
+pub(crate) mod parent;
+pub(crate) mod pid_file;
+pub(crate) mod start;
+pub(crate) mod worker;

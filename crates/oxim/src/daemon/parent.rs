@@ -22,7 +22,7 @@ use super::pid_file::PidFile;
 use crate::assemble::Program;
 
 /// The word that makes this program a worker; the daemon's own words follow it.
-pub const WORKER_ARGUMENT: &str = "--daemon-worker";
+pub(crate) const WORKER_ARGUMENT: &str = "--daemon-worker";
 /// What the worker's requests begin with: it is ready, or it wants an agent for the identity that follows.
 const IS_READY: u8 = b'R';
 const WANTS_AGENT: u8 = b'A';
@@ -33,18 +33,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Asks the parent for agents.
-pub struct AskParent(Arc<Mutex<UnixStream>>);
+pub(crate) struct AskParent(Arc<Mutex<UnixStream>>);
 
 impl AskParent {
     /// Over the socket that the parent has given.
     #[must_use]
-    pub fn new(socket: Arc<Mutex<UnixStream>>) -> AskParent {
+    pub(crate) fn new(socket: Arc<Mutex<UnixStream>>) -> AskParent {
         AskParent(socket)
     }
 }
 
 /// Tells the parent that the worker accepts connections.
-pub fn tell_ready(socket: &Mutex<UnixStream>) {
+pub(crate) fn tell_ready(socket: &Mutex<UnixStream>) {
     let _ = descriptors::send(&*socket.lock(), &[IS_READY], &[]);
 }
 
@@ -67,7 +67,7 @@ impl Spawner for AskParent {
 }
 
 /// Runs the parent until SIGTERM. `words` is the daemon's own command line, for the worker.
-pub fn run(
+pub(crate) fn run(
     program: &Program,
     words: &[std::ffi::OsString],
     listeners: &[TcpListener],

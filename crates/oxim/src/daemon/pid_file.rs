@@ -6,14 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A pid file that goes away with this value, unless another daemon has taken it over.
-pub struct PidFile(PathBuf);
+pub(crate) struct PidFile(PathBuf);
 
 impl PidFile {
     /// Writes this process's id.
     ///
     /// # Errors
     /// The system's.
-    pub fn write(path: &Path) -> io::Result<PidFile> {
+    pub(crate) fn write(path: &Path) -> io::Result<PidFile> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
         let written = file
@@ -30,7 +30,7 @@ impl PidFile {
     ///
     /// # Errors
     /// The system's, or that the file belongs to another live daemon.
-    pub fn remove_stale(path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
         let pid: i32 = fs::read_to_string(path)?
             .trim()
             .parse()

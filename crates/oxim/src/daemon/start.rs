@@ -25,10 +25,10 @@ use crate::assemble::Program;
 use crate::control;
 
 /// The word that makes a started daemon stay behind in a session of its own; it then tells its starter that it is ready.
-pub const DETACHED_ARGUMENT: &str = "--detached";
+pub(crate) const DETACHED_ARGUMENT: &str = "--detached";
 
 /// `-bd`: starts the daemon as another process and waits until it accepts connections.
-pub fn detach(words: &[OsString]) -> u8 {
+pub(crate) fn detach(words: &[OsString]) -> u8 {
     let child = std::env::current_exe().and_then(|program| {
         Command::new(program)
             .arg(DETACHED_ARGUMENT)
@@ -69,7 +69,7 @@ fn let_terminal_go() {
 
 /// Whether the daemon stays where it was started: `-bdf`, `-bw`, or that somebody wants to see what it does.
 #[must_use]
-pub fn is_foreground(line: &CommandLine) -> bool {
+pub(crate) fn is_foreground(line: &CommandLine) -> bool {
     matches!(line.mode, Mode::Daemon { foreground: true, .. }) || line.verbose
 }
 
@@ -175,7 +175,7 @@ fn pid_path(program: &Program) -> Option<PathBuf> {
 }
 
 /// `-oPX`: removes the pid file of a daemon that has ended.
-pub fn delete_pid_file(program: &Program) -> u8 {
+pub(crate) fn delete_pid_file(program: &Program) -> u8 {
     if !crate::privilege::is_admin(&program.config) {
         eprintln!("exim: permission denied");
         return 1;
@@ -221,7 +221,7 @@ fn make_public_folder(program: &Program) {
 }
 
 /// The daemon in the foreground, or as the process that stays behind.
-pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: bool) -> u8 {
+pub(crate) fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: bool) -> u8 {
     if is_detached {
         let _ = nix::unistd::setsid();
     }
@@ -260,7 +260,7 @@ pub fn run(program: Program, words: &[OsString], is_detached: bool, only_queue: 
 }
 
 /// The worker below a root parent: takes its sockets from standard input and becomes the Exim user before anything else.
-pub fn run_worker(program: Program) -> u8 {
+pub(crate) fn run_worker(program: Program) -> u8 {
     let taken = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from).and_then(|socket| {
         let mut word = [0; 64];
         let (_, sockets) = super::descriptors::receive(&socket, &mut word)?;

@@ -9,7 +9,7 @@ use oxim_lang::context::Context;
 use crate::assemble::Program;
 
 /// Tests each argument, or each line of standard input. Exit code: 2 if one failed, 1 if one could not be resolved, else 0.
-pub fn run(program: &Program, delivery: &Delivery, context: &mut Context, mode: TestMode) -> u8 {
+pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context, mode: TestMode) -> u8 {
     let mut worst = 0;
     let mut test = |argument: &[u8]| {
         let result = delivery.test_addresses(context, argument, mode, program.line.verbose);

@@ -6,7 +6,7 @@ use crate::args::CommandLine;
 use crate::assemble;
 
 /// Checks the file, or the default one. Exit code 0 if it is good, 1 if not.
-pub fn run(words: &[Vec<u8>]) -> u8 {
+pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
     let mut line = CommandLine::default();
     if let [file] = words {
         line.config_files = Some(vec![file.clone()]);

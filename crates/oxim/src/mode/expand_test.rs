@@ -12,7 +12,7 @@ use crate::assemble::Program;
 use crate::privilege;
 
 /// Expands arguments or lines. The exit code is 0 whatever fails in an expansion, as in Exim.
-pub fn run(program: &Program, context: &mut Context) -> u8 {
+pub(crate) fn run(program: &Program, context: &mut Context) -> u8 {
     let mut macros = if privilege::is_admin(&program.config) {
         program.config.macros.clone()
     } else {

@@ -25,7 +25,7 @@ const DSCP: &[&str] = &[
 const HELP: &str = "The -bI: flag takes a word that names the information wanted.\n\n  exim -bI:help    this text\n  exim -bI:dscp    the names of DSCP values, one per line\n  exim -bI:sieve   the supported Sieve extensions, one per line";
 
 /// Prints what was asked for. Exit code 1, with the help text on standard error, for an unknown word.
-pub fn run(word: &[u8]) -> u8 {
+pub(crate) fn run(word: &[u8]) -> u8 {
     match word.to_ascii_lowercase().as_slice() {
         b"help" => println!("{HELP}"),
         b"dscp" => DSCP.iter().for_each(|name| println!("{name}")),

@@ -22,7 +22,7 @@ fn open(program: &Program) -> Result<LocalStore, u8> {
 }
 
 /// `-bpc`.
-pub fn count(program: &Program) -> u8 {
+pub(crate) fn count(program: &Program) -> u8 {
     let store = match open(program) {
         Ok(store) => store,
         Err(code) => return code,
@@ -40,7 +40,7 @@ pub fn count(program: &Program) -> u8 {
 }
 
 /// `-bp` and its kin.
-pub fn list(program: &Program, listing: Listing) -> u8 {
+pub(crate) fn list(program: &Program, listing: Listing) -> u8 {
     let store = match open(program) {
         Ok(store) => store,
         Err(code) => return code,

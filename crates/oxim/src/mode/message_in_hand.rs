@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 ///
 /// # Errors
 /// The text for standard error.
-pub fn read(program: &Program, context: &mut Context, file: &[u8]) -> Result<(), String> {
+pub(crate) fn read(program: &Program, context: &mut Context, file: &[u8]) -> Result<(), String> {
     use std::io::Read;
     use std::os::unix::ffi::OsStrExt;
     let shown = String::from_utf8_lossy(file);
@@ -74,7 +74,7 @@ fn without_carriage_returns(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Loads a message of the queue. One that cannot be loaded is told of, and the expressions are expanded without it.
-pub fn load(program: &Program, context: &mut Context, id: &[u8]) {
+pub(crate) fn load(program: &Program, context: &mut Context, id: &[u8]) {
     let Some(id) = MessageId::parse(id) else { return };
     context.message.id = Some(id);
     control::flush(&program.services.spool_directory);

@@ -1,17 +1,17 @@
 //! What the program does, one file for each command-line mode. Each returns the exit code.
 
-pub mod address_test;
-pub mod check;
-pub mod expand_test;
-pub mod information;
-pub mod list_queue;
-pub mod message;
-pub mod message_in_hand;
-pub mod new_aliases;
-pub mod origin;
-pub mod print_config;
-pub mod queue_run;
-pub mod receive;
-pub mod retry_test;
-pub mod rewrite_test;
-pub mod version;
+pub(crate) mod address_test;
+pub(crate) mod check;
+pub(crate) mod expand_test;
+pub(crate) mod information;
+pub(crate) mod list_queue;
+pub(crate) mod message;
+pub(crate) mod message_in_hand;
+pub(crate) mod new_aliases;
+pub(crate) mod origin;
+pub(crate) mod print_config;
+pub(crate) mod queue_run;
+pub(crate) mod receive;
+pub(crate) mod retry_test;
+pub(crate) mod rewrite_test;
+pub(crate) mod version;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::assemble::Program;
 
 /// Runs the command with the value of `-oA`. Without a command there is nothing to do.
-pub fn run(program: &Program) -> u8 {
+pub(crate) fn run(program: &Program) -> u8 {
     let Some(command) = program.config.main_options.string("bi_command").filter(|text| !text.is_empty())
     else {
         return 0;

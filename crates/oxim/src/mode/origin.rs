@@ -9,7 +9,7 @@ use crate::args::CommandLine;
 use crate::assemble::Program;
 
 /// `192.0.2.1.25` and the like: an address with a port after a last full stop, or `[address]:port`.
-pub fn host_and_port(text: &[u8]) -> Option<(IpAddr, u16)> {
+pub(crate) fn host_and_port(text: &[u8]) -> Option<(IpAddr, u16)> {
     let text = std::str::from_utf8(text).ok()?;
     if let Ok(ip) = text.parse() {
         return Some((ip, 0));
@@ -28,7 +28,7 @@ pub fn host_and_port(text: &[u8]) -> Option<(IpAddr, u16)> {
 ///
 /// # Errors
 /// An address that is none.
-pub fn given(line: &CommandLine) -> Result<Given, String> {
+pub(crate) fn given(line: &CommandLine) -> Result<Given, String> {
     let origin = &line.origin;
     let address = |text: &Option<Vec<u8>>| match text {
         None => Ok(None),
@@ -56,7 +56,7 @@ pub fn given(line: &CommandLine) -> Result<Given, String> {
 ///
 /// # Errors
 /// The text for standard error.
-pub fn enter(program: &Program, context: &mut Context) -> Result<(), String> {
+pub(crate) fn enter(program: &Program, context: &mut Context) -> Result<(), String> {
     let given = given(&program.line)?;
     let main = &program.config.main;
     let login = crate::privilege::caller_login();

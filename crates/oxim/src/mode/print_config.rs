@@ -7,7 +7,7 @@ use oxim_lang::config::print::{self, Manner, Refused};
 use crate::assemble::Program;
 
 /// Prints what the arguments name, or the whole main section. The exit code is 1 if something is not known.
-pub fn run(program: &Program) -> u8 {
+pub(crate) fn run(program: &Program) -> u8 {
     let words: Vec<String> =
         program.line.arguments.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
     let manner =

@@ -33,7 +33,7 @@ fn given(line: &CommandLine) -> Result<Given, u8> {
 }
 
 /// `-bm` and `-t`.
-pub fn message(program: &Program) -> u8 {
+pub(crate) fn message(program: &Program) -> u8 {
     let line = &program.line;
     let given = match given(line) {
         Ok(given) => given,
@@ -64,7 +64,7 @@ pub fn message(program: &Program) -> u8 {
 }
 
 /// `-bs`: a dialogue on standard input and output, with a local caller or, from inetd, with a host.
-pub fn smtp(program: &Program) -> u8 {
+pub(crate) fn smtp(program: &Program) -> u8 {
     let given = match given(&program.line) {
         Ok(given) => given,
         Err(code) => return code,
@@ -89,7 +89,7 @@ pub fn smtp(program: &Program) -> u8 {
 }
 
 /// `-bS`: batched SMTP.
-pub fn batch(program: &Program) -> u8 {
+pub(crate) fn batch(program: &Program) -> u8 {
     let given = match given(&program.line) {
         Ok(given) => given,
         Err(code) => return code,
@@ -112,7 +112,7 @@ pub fn batch(program: &Program) -> u8 {
 }
 
 /// `-bh`, `-bhc`: as if from a host; nothing is accepted. They differ in callouts, of which there are none yet.
-pub fn host_check(program: &Program, host: &[u8]) -> u8 {
+pub(crate) fn host_check(program: &Program, host: &[u8]) -> u8 {
     let Some((ip, port)) = host_and_port(host) else {
         eprintln!("exim abandoned: \"{}\" is not an IP address", String::from_utf8_lossy(host));
         return 1;

@@ -7,7 +7,7 @@ use oxim_lang::context::Context;
 use crate::assemble::Program;
 
 /// Finds the rule for `ADDRESS|DOMAIN [DOMAIN] [ERROR]`. Everything is said on standard output, as Exim does.
-pub fn run(program: &Program, delivery: &Delivery, context: &mut Context) -> u8 {
+pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context) -> u8 {
     let words: Vec<String> =
         program.line.arguments.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
     match find(&words, delivery, context) {

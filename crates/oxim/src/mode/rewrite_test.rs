@@ -6,7 +6,7 @@ use oxim_lang::context::Context;
 use crate::assemble::Program;
 
 /// Rewrites the first argument; further ones are not looked at, as in Exim.
-pub fn run(program: &Program, delivery: &Delivery, context: &mut Context) -> u8 {
+pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context) -> u8 {
     let Some(address) = program.line.arguments.first() else {
         println!("-brw needs an address argument");
         return 1;

@@ -5,11 +5,16 @@
 use std::fmt::Write as _;
 
 /// The version of Exim whose language, logs and command line these are.
-pub const EXIM_VERSION: &str = "4.99";
+pub(crate) const EXIM_VERSION: &str = "4.99";
 
 /// The block that `-bV` and every debugging start print, less the lines about the configuration file.
 #[must_use]
-pub fn text(routers: &[&str], transports: &[&str], authenticators: &[&str], lookups: &[&str]) -> String {
+pub(crate) fn text(
+    routers: &[&str],
+    transports: &[&str],
+    authenticators: &[&str],
+    lookups: &[&str],
+) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
