@@ -156,7 +156,12 @@ fn broken(error: &SmtpError) -> LmtpAnswer {
     let text = match error {
         SmtpError::Timeout { .. } => format!("LMTP timeout after {after}"),
         SmtpError::Closed { .. } => format!("LMTP connection closed after {after}"),
-        other => format!("LMTP: {other}"),
+        SmtpError::LocalArgument { .. }
+        | SmtpError::LocalSource(_)
+        | SmtpError::Connect(_)
+        | SmtpError::PeerMalformed { .. }
+        | SmtpError::PeerInjected
+        | SmtpError::Tls(_) => format!("LMTP: {error}"),
     };
     LmtpAnswer::Deferred(error_code::UNKNOWN, 0, text)
 }
@@ -244,10 +249,9 @@ mod tests {
     }
 
     fn answers(script: &str, recipients: &[&str]) -> Vec<LmtpAnswer> {
-        match deliver(&job(script, recipients), &mut &b"Subject: x\n\n.dot\n"[..]) {
-            JobResult::Lmtp(answers) => answers,
-            other => panic!("{other:?}"),
-        }
+        let result = deliver(&job(script, recipients), &mut &b"Subject: x\n\n.dot\n"[..]);
+        let JobResult::Lmtp(answers) = result else { panic!("{result:?}") };
+        answers
     }
 
     #[test]

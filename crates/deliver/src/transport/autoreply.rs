@@ -317,7 +317,13 @@ impl Reply<'_> {
                     (nix::libc::ENOENT, "No such file or directory".to_owned())
                 }
                 JobResult::File(FileRead::Error(code, text)) => (code, text),
-                other => (error_code::UNKNOWN, format!("{other:?}")),
+                other @ (JobResult::Delivered { .. }
+                | JobResult::OtherTransport(_)
+                | JobResult::Exited { .. }
+                | JobResult::Lmtp(_)
+                | JobResult::Exists(_)
+                | JobResult::Deferred(_)
+                | JobResult::Failed(_)) => (error_code::UNKNOWN, format!("{other:?}")),
             };
         let text = format!(
             "Failed to open file {} when sending message from {} transport: {text}",

@@ -104,7 +104,13 @@ impl Driver for Lmtp {
             JobResult::Lmtp(answers) => {
                 Run { outcomes: answers.into_iter().map(outcome).collect(), hosts: Vec::new() }
             }
-            result => local::refused(batch, result),
+            result @ (JobResult::Delivered { .. }
+            | JobResult::OtherTransport(_)
+            | JobResult::Exited { .. }
+            | JobResult::File(_)
+            | JobResult::Exists(_)
+            | JobResult::Deferred(_)
+            | JobResult::Failed(_)) => local::refused(batch, result),
         }
     }
 

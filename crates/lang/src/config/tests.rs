@@ -343,7 +343,9 @@ fn every_option_that_works_is_read_somewhere() {
         let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let field = format!(".{name}");
         sources.contains(&format!("\"{name}\""))
-            || sources.match_indices(&field).any(|(at, _)| is_end(&sources[at + field.len()..]))
+            || sources
+                .match_indices(&field)
+                .any(|(at, _)| sources.get(at + field.len()..).is_some_and(is_end))
     };
     let unread: Vec<&str> = tables()
         .iter()

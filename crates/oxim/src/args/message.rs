@@ -93,10 +93,12 @@ pub(super) fn option(
         action,
         MessageAction::AddRecipients | MessageAction::EditSender | MessageAction::MarkDelivered
     );
-    let ids: &[Vec<u8>] = match action {
-        MessageAction::MoveToQueue => words.get(1..).unwrap_or_default(),
-        _ if is_about_one => words.get(..1).unwrap_or_default(),
-        _ => &words,
+    let ids: &[Vec<u8>] = if matches!(action, MessageAction::MoveToQueue) {
+        words.get(1..).unwrap_or_default()
+    } else if is_about_one {
+        words.get(..1).unwrap_or_default()
+    } else {
+        &words
     };
     for id in ids {
         well_formed(id, word)?;

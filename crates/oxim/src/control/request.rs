@@ -76,11 +76,14 @@ impl Submission {
     /// # Errors
     /// The text for standard error.
     pub(crate) fn of(line: &CommandLine) -> Option<Result<Submission, String>> {
-        let kind = match line.mode {
-            Mode::Receive { .. } => Kind::Message,
-            Mode::BatchSmtp => Kind::Batch,
-            Mode::Smtp { .. } => Kind::Dialogue,
-            _ => return None,
+        let kind = if matches!(line.mode, Mode::Receive { .. }) {
+            Kind::Message
+        } else if line.mode == Mode::BatchSmtp {
+            Kind::Batch
+        } else if matches!(line.mode, Mode::Smtp { .. }) {
+            Kind::Dialogue
+        } else {
+            return None;
         };
         if line.dont_deliver {
             return Some(Err("exim: -N needs a program that may write to the spool itself".to_owned()));

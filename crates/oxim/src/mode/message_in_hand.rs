@@ -81,9 +81,9 @@ pub(crate) fn load(program: &Program, context: &mut Context, id: &[u8]) {
     let loaded = LocalStore::direct(services::store_config(&program.config, &program.services))
         .map_err(|error| error.to_string())
         .and_then(|store| {
-            store.claim(&id).map_err(|error| match error {
-                ClaimError::Gone => format!("Spool file {id}-D not found"),
-                other => other.to_string(),
+            store.claim(&id).map_err(|error| {
+                let is_gone = matches!(error, ClaimError::Gone);
+                if is_gone { format!("Spool file {id}-D not found") } else { error.to_string() }
             })
         });
     match loaded {
