@@ -204,7 +204,6 @@ fn with_configuration(program: &Program) -> u8 {
     }
     match &program.line.mode {
         Mode::Version => {
-            print!("{}", version_text());
             println!("Configuration file is {}", program.config.path);
             checked(program)
         }

@@ -344,6 +344,15 @@ impl Options {
         }
     }
 
+    /// The texts that have been asked for as templates and can never be expanded: option name, setting, template. What is not
+    /// expanded is never compiled, so after everything has been built these are all of the faulty ones.
+    pub fn faulty_templates(&self) -> impl Iterator<Item = (&'static str, &Setting, &Template)> {
+        self.set.iter().filter_map(|(name, setting)| {
+            let template = setting.compiled.get().filter(|template| template.syntax_error().is_some())?;
+            Some((*name, setting, template))
+        })
+    }
+
     /// A user or group that was looked up when the file was read; None if unset or still to be expanded.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<u32> {
