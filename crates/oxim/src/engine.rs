@@ -216,7 +216,16 @@ pub struct MessageSink {
 }
 
 impl Sink for MessageSink {
-    fn accepted(&self, claim: Claim, queueing: Queueing) {
+    fn accepted(&self, mut claim: Claim, queueing: Queueing) {
+        let dont_deliver = self.line.dont_deliver;
+        if dont_deliver && let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
+            let mut message = oxim_spool::message::Message::clone(claim.message());
+            message.dont_deliver = true;
+            if let Err(error) = engine.store.update(&mut claim, &message) {
+                engine.services.log().both(format!("{} {error}", claim.id()));
+                return;
+            }
+        }
         let options = match queueing {
             Queueing::Immediate | Queueing::Foreground => AttemptOptions::default(),
             Queueing::RemoteWaits => AttemptOptions { local_only: true, ..AttemptOptions::default() },
@@ -275,6 +284,9 @@ impl MessageSink {
         }
         for (name, value) in &self.line.macros {
             command.arg(format!("-D{name}={}", String::from_utf8_lossy(value)));
+        }
+        if self.line.verbose {
+            command.arg("-v");
         }
         command.args(words).current_dir("/").process_group(0);
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());

@@ -30,7 +30,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
             return 1;
         }
     };
-    debug::set(line.debug.unwrap_or(if line.verbose { debug::VERBOSE } else { 0 }));
+    debug::set(line.debug.unwrap_or_default() | if line.verbose { debug::VERBOSE } else { 0 });
     exim(line, &Words { own: &own_words, all: &all_words }, internal)
 }
 

@@ -91,6 +91,7 @@ fn log_config(
             ..defaults
         },
         panic_to_stderr: true,
+        shows: oxim_base::debug::enabled(oxim_base::debug::VERBOSE),
     })
 }
 

@@ -13,6 +13,7 @@ mod syslog;
 use std::path::PathBuf;
 
 use oxim_base::clock::{Stamp, Zone};
+use oxim_mail::message_id::MessageId;
 use parking_lot::Mutex;
 
 use crate::Owner;
@@ -41,6 +42,8 @@ pub struct LogConfig {
     pub syslog: SyslogConfig,
     /// Panic log entries also go to standard error, as in Exim's command-line modes.
     pub panic_to_stderr: bool,
+    /// Every entry is also shown on standard error, in the form of `-v`.
+    pub shows: bool,
 }
 
 impl LogConfig {
@@ -56,6 +59,7 @@ impl LogConfig {
             owner: None,
             syslog: SyslogConfig::default(),
             panic_to_stderr: false,
+            shows: false,
         }
     }
 }
@@ -181,6 +185,9 @@ impl Log {
     }
 
     fn write(&self, text: &[u8], kinds: &[Kind], headers: Option<&[u8]>) {
+        if self.config.shows {
+            show(text, kinds);
+        }
         let mut state = self.state.lock();
         let now = Stamp::now();
         let stamp = self.stamp_with(&mut state.clock, now);
@@ -254,6 +261,22 @@ impl Log {
             syslog.send(priority, &entry.line(self.config.syslog.timestamp, headers));
         }
     }
+}
+
+/// An entry as `-v` shows it, without the message id that it begins with.
+fn show(text: &[u8], kinds: &[Kind]) {
+    let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+    let (first, rest) = text.split_at_checked(end).unwrap_or((text, b""));
+    let text = if MessageId::parse(first).is_some() { rest.trim_ascii_start() } else { text };
+    let mut out = "LOG:".to_owned();
+    for kind in kinds {
+        out.push(' ');
+        out.push_str(&kind.word().to_ascii_uppercase());
+    }
+    out.push_str("\n  ");
+    out.push_str(&String::from_utf8_lossy(text));
+    out.push('\n');
+    complain(out.as_bytes());
 }
 
 /// The last place where something can be said.

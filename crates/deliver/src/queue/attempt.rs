@@ -41,6 +41,8 @@ pub struct AttemptOptions {
     pub local_only: bool,
     /// A queue runner makes it: `$queue_running`.
     pub queue_running: bool,
+    /// Transports only pretend, now and in all later attempts on the message (`-N`).
+    pub dont_deliver: bool,
 }
 
 /// What an attempt came to.
@@ -64,9 +66,12 @@ pub fn attempt(
     delivery: &Arc<Delivery>,
     store: &dyn Store,
     submitter: &dyn Submitter,
-    claim: Claim,
+    mut claim: Claim,
     options: AttemptOptions,
 ) -> Ended {
+    if options.dont_deliver && !claim.message().dont_deliver && !never_deliver(delivery, store, &mut claim) {
+        return Ended::Untouched;
+    }
     let mut attempt = Attempt { delivery, store, submitter, claim, options, thawed: false };
     match attempt.check_frozen() {
         Frozen::StaysSo => return Ended::Frozen,
@@ -74,6 +79,19 @@ pub fn attempt(
         Frozen::No => {}
     }
     attempt.deliver()
+}
+
+/// Marks a message for `-N`. False if that cannot be remembered: then it is left alone.
+fn never_deliver(delivery: &Delivery, store: &dyn Store, claim: &mut Claim) -> bool {
+    let mut message = Message::clone(claim.message());
+    message.dont_deliver = true;
+    match store.update(claim, &message) {
+        Ok(()) => true,
+        Err(error) => {
+            delivery.services.log().both(format!("{} {error}", claim.id()));
+            false
+        }
+    }
 }
 
 enum Frozen {
@@ -171,7 +189,14 @@ impl Attempt<'_> {
 
     fn deliver(self) -> Ended {
         let message = Arc::clone(self.claim.message());
-        debug::line(debug::DELIVER, || format!("delivering {}", message.id));
+        debug::line(debug::DELIVER | debug::VERBOSE, || {
+            let run = if self.options.queue_running {
+                format!(" (queue run pid {})", std::process::id())
+            } else {
+                String::new()
+            };
+            format!("delivering {}{run}", message.id)
+        });
         let mut context = self.context();
         let tally = Mutex::new(Tally::default());
         let selectors = self.delivery.services.log().selectors();

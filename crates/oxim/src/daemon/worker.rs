@@ -237,7 +237,7 @@ fn keep_alive(reception: &Reception, stream: &tokio::net::TcpStream) {
 /// Starts a queue run at once and then at each interval.
 async fn queue_runs(worker: Arc<Worker>, wanted: QueueRun) {
     let Some(interval) = wanted.interval else { return };
-    let Ok(options) = queue_run::options(&wanted) else { return };
+    let Ok(options) = queue_run::options(&wanted, worker.line.dont_deliver) else { return };
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {

@@ -55,6 +55,7 @@ fn deliver(program: &Program, command: &MessageCommand) -> u8 {
         force: command.action == MessageAction::DeliverForced,
         force_frozen: command.action == MessageAction::DeliverForced,
         give_up: command.action == MessageAction::GiveUp,
+        dont_deliver: program.line.dont_deliver,
         ..AttemptOptions::default()
     };
     for id in command.words.iter().filter_map(|w| id_of(w)) {

@@ -11,7 +11,7 @@ use crate::engine::{Engine, Settings, small_runtime};
 ///
 /// # Errors
 /// A faulty regular expression.
-pub fn options(run: &QueueRun) -> Result<RunOptions, String> {
+pub fn options(run: &QueueRun, dont_deliver: bool) -> Result<RunOptions, String> {
     let selection = |chosen: &Option<crate::args::Selection>| {
         chosen.as_ref().map(|s| Selection::new(&s.text, s.is_regex)).transpose()
     };
@@ -21,6 +21,7 @@ pub fn options(run: &QueueRun) -> Result<RunOptions, String> {
             force_frozen: run.force_frozen,
             local_only: run.local_only,
             queue_running: true,
+            dont_deliver,
             ..AttemptOptions::default()
         },
         first_only: run.first_only,
@@ -63,7 +64,7 @@ pub fn run(program: &Program, wanted: &QueueRun) -> u8 {
         eprintln!("exim: Permission denied");
         return 1;
     }
-    let options = match options(wanted) {
+    let options = match options(wanted, program.line.dont_deliver) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("exim: {error}");
