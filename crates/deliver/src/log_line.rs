@@ -115,7 +115,9 @@ impl Lines<'_> {
         if let Some(router) = address.router.and_then(|id| self.delivery.router(id)) {
             let _ = write!(line, " R={}", router.name);
         }
-        if let Some(transport) = address.transport.and_then(|id| self.delivery.transport(id)) {
+        if address.is_bypassed() {
+            let _ = write!(line, " T={}", crate::queue::BYPASSED);
+        } else if let Some(transport) = address.transport.and_then(|id| self.delivery.transport(id)) {
             let _ = write!(line, " T={}", transport.name);
         }
     }

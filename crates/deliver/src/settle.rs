@@ -125,7 +125,7 @@ impl Settlement<'_> {
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
                     self.wait_or_give_up(address, error, all_over)
                 }
-                Outcome::Deferred(error) if error.code == error_code::HOSTS_RETRY_TIME => {
+                Outcome::Deferred(error) if error.code == error_code::HOSTS_NOT_DUE => {
                     self.waits(address, error)
                 }
                 Outcome::Deferred(error) => self.deferred(context, address, error),
@@ -171,7 +171,8 @@ impl Settlement<'_> {
         retry_hints::forget_address(self.delivery, context, &address);
         let text = self.lines.failed(&address, &error);
         self.main_line(&format!("** {text}"));
-        self.message_line(&text);
+        let is_unrouted = address.router.is_none() && address.transport.is_none();
+        self.message_line(&if is_unrouted { format!("routing failed for {text}") } else { text });
         self.tally.lock().failed.push(Failure { address, error });
     }
 

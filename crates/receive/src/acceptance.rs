@@ -409,11 +409,22 @@ pub fn accepted(
 ) -> Reply {
     let line = arrival::line(reception, talk, claim.message(), facts);
     reception.logs.main(&line);
+    if reception.config.main.message_logs {
+        start_message_log(reception, &claim, &line);
+    }
     let queueing = queueing(reception, talk, facts, claim.id());
     talk.counts.messages = talk.counts.messages.saturating_add(1);
     reception.sink.accepted(claim, queueing);
     talk.message_over();
     reply
+}
+
+/// The message's own log begins with its arrival; it is kept in memory while the message has no files.
+fn start_message_log(reception: &Reception, claim: &Claim, line: &str) {
+    if let Some((_, facts)) = line.split_once(" <= ") {
+        let stamp = reception.services.log().stamp();
+        reception.store.message_log(claim, &format!("{stamp} Received from {facts}"));
+    }
 }
 
 fn log_queued(reception: &Reception, facts: &arrival::Facts, id: MessageId) {

@@ -15,6 +15,9 @@ use crate::router::prepare;
 use crate::settle::Settlement;
 use crate::transport::{Batch, Delivered, DeliveryError, Outcome, Run, Transport, error_code};
 
+/// What the log has in the place of the transport for `/dev/null`.
+pub(crate) const BYPASSED: &str = "**bypassed**";
+
 pub(super) fn run(
     settlement: &Settlement<'_>,
     context: &mut Context,
@@ -50,7 +53,7 @@ fn run_group(
     if first.is_bypassed() {
         let run =
             Run { outcomes: vec![Outcome::Delivered(Delivered::default()); due.len()], hosts: Vec::new() };
-        settlement.run(context, "**bypassed**", due, run, std::time::Duration::ZERO, b"");
+        settlement.run(context, BYPASSED, due, run, std::time::Duration::ZERO, b"");
         return;
     }
     enter(context, transport, first, due.len());
@@ -65,6 +68,10 @@ fn run_group(
             (run, batch.return_path)
         }
         Err(error) => {
+            if error.code == error_code::BAD_USER {
+                // A fault of the configuration has a line of its own, in the panic log too.
+                settlement.delivery.services.log().both(format!("{} {}", claim.id(), error.text));
+            }
             let is_final = error.code == error_code::MESSAGE_TOO_BIG;
             let outcome = if is_final { Outcome::Failed(error) } else { Outcome::Deferred(error) };
             (Run { outcomes: vec![outcome; due.len()], hosts: Vec::new() }, Vec::new())
@@ -218,6 +225,15 @@ fn home_directory(
     Ok(())
 }
 
+/// The text of Exim for a user or group that does not exist.
+fn not_found(what: &str, name: &str, template: &Template, transport: &Transport) -> String {
+    let source = template.source();
+    if source == name {
+        return format!("Failed to find {what} \"{name}\" for the {} transport", transport.name);
+    }
+    format!("Failed to find {what} \"{name}\" from expanded string \"{source}\" for the {} transport", transport.name)
+}
+
 /// Whom the delivery runs as: the transport's user, else the router's, else the Exim user (manual chapter 23).
 fn identity(
     settlement: &Settlement<'_>,
@@ -240,8 +256,7 @@ fn identity(
     if let Some(template) = &transport.generic.user {
         let text = expand(template, "user")?;
         let account = prepare::find_user(&text).map_err(|p| refuse(p.text().to_owned()))?;
-        let account = account
-            .ok_or_else(|| refuse(format!("User {text} was not found for {} transport", transport.name)))?;
+        let account = account.ok_or_else(|| refuse(not_found("user", &text, template, transport)))?;
         uid = Some(account.uid);
         gid = account.gid;
         login = None;
@@ -251,7 +266,7 @@ fn identity(
         let text = expand(template, "group")?;
         gid = prepare::find_group(&text).map_err(|p| refuse(p.text().to_owned()))?;
         if gid.is_none() {
-            return Err(refuse(format!("Group {text} was not found for {} transport", transport.name)));
+            return Err(refuse(not_found("group", &text, template, transport)));
         }
     }
     initgroups |= transport.generic.initgroups;

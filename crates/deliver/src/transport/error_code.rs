@@ -42,10 +42,8 @@ pub const BAD_USER: i32 = -29;
 pub const RETRY_TIME: i32 = -51;
 /// The retry time of a local delivery has not come.
 pub const LOCAL_RETRY_TIME: i32 = -52;
-/// The retry time of no host has come.
-pub const HOSTS_RETRY_TIME: i32 = -53;
 /// A remote delivery waits for a queue run.
-pub const WAITS_FOR_QUEUE_RUN: i32 = -54;
+pub const WAITS_FOR_QUEUE_RUN: i32 = -53;
 /// The domain is in `hold_domains`.
 pub const HELD: i32 = -49;
 /// A server sent what is no reply.

@@ -280,7 +280,7 @@ impl Receiving<'_> {
         if !is_local {
             return;
         }
-        if !self.caller.is_trusted || given.auth_id.is_none() {
+        if !self.caller.is_trusted || (given.auth_id.is_none() && !sender_set) {
             connection.auth_id = Some(self.caller.login.clone());
         }
         if !self.caller.is_trusted || (given.auth_sender.is_none() && !sender_set) {
