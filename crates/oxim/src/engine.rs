@@ -30,14 +30,6 @@ use crate::{privilege, services};
 /// How many ACLs, verifications and deliveries may block at once.
 const WORKERS: usize = 128;
 
-/// Who takes accepted messages.
-pub enum Takes {
-    /// This process delivers, or starts one that does (command-line modes).
-    Here,
-    /// The daemon's scheduler.
-    Scheduler,
-}
-
 /// What a mode that takes or sends mail works with.
 pub struct Engine {
     /// The configuration.

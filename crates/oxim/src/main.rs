@@ -2,6 +2,9 @@
 //!
 //! This file chooses between our own subcommands and Exim's command line, and turns errors into exit codes.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "most code is about one or two of the many modes")]
+#![allow(unreachable_pub, reason = "a program has no outside: `pub` marks what its modules offer each other")]
+
 mod args;
 mod arguments_line;
 mod assemble;

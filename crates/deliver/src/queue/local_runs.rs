@@ -231,7 +231,10 @@ fn not_found(what: &str, name: &str, template: &Template, transport: &Transport)
     if source == name {
         return format!("Failed to find {what} \"{name}\" for the {} transport", transport.name);
     }
-    format!("Failed to find {what} \"{name}\" from expanded string \"{source}\" for the {} transport", transport.name)
+    format!(
+        "Failed to find {what} \"{name}\" from expanded string \"{source}\" for the {} transport",
+        transport.name
+    )
 }
 
 /// Whom the delivery runs as: the transport's user, else the router's, else the Exim user (manual chapter 23).

@@ -60,8 +60,6 @@ pub(crate) struct CommandLine {
     pub loaded_message: Option<Vec<u8>>,
     /// What follows the options: recipients, addresses to test, strings to expand, option names.
     pub arguments: Vec<Vec<u8>>,
-    /// The options and arguments as given, for the `+arguments` log line.
-    pub all: Vec<Vec<u8>>,
 }
 
 /// Why a command line was not understood. The text is what is printed; the exit code is always 1.
@@ -131,7 +129,7 @@ impl Cursor {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, ArgumentError> {
     let mut words: Vec<Vec<u8>> = words.into_iter().map(OsString::into_vec).collect();
     let name = if words.is_empty() { Vec::new() } else { words.remove(0) };
-    let mut line = CommandLine { all: words.clone(), ..CommandLine::default() };
+    let mut line = CommandLine::default();
     mode::from_program_name(&mut line, &name);
     let mut cursor = Cursor { words: words.into_iter() };
     while let Some(word) = cursor.words.next() {

@@ -142,10 +142,10 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
 
 /// `-bw5m`: the daemon ends when nobody has connected for so long.
 fn idle_limit(line: &CommandLine) -> Option<Duration> {
-    match line.mode {
-        Mode::Daemon { inherited: Some(seconds), .. } if seconds > 0 => Some(Duration::from_secs(seconds)),
-        _ => None,
+    if let Mode::Daemon { inherited: Some(seconds), .. } = line.mode {
+        return (seconds > 0).then(|| Duration::from_secs(seconds));
     }
+    None
 }
 
 /// Returns when the limit is reached and nobody is connected; without a limit never.
