@@ -250,6 +250,8 @@ pub struct Connection {
     pub caller_gid: u32,
     /// `-bh`: a faked session in which nothing is sent out.
     pub host_checking: bool,
+    /// Verification goes no further than routing: a test without callouts.
+    pub without_callouts: bool,
     /// Ports are shown in host texts (`log_selector` +incoming_port).
     pub log_ports: bool,
 }

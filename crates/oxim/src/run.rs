@@ -210,7 +210,7 @@ fn with_configuration(program: &Program) -> u8 {
         Mode::Receive { .. } => mode::receive::message(program),
         Mode::Smtp { .. } => mode::receive::smtp(program),
         Mode::BatchSmtp => mode::receive::batch(program),
-        Mode::HostCheck { host, .. } => mode::receive::host_check(program, host),
+        Mode::HostCheck { host, callouts } => mode::receive::host_check(program, host, *callouts),
         Mode::QueueRun => program.line.queue_run.as_ref().map_or(1, |run| mode::queue_run::run(program, run)),
         Mode::ListQueue(listing) => mode::list_queue::list(program, *listing),
         Mode::CountQueue => mode::list_queue::count(program),

@@ -57,6 +57,7 @@ pub(crate) struct Submission {
     ignore_dots: bool,
     sender: Option<Vec<u8>>,
     no_qualify: bool,
+    suppress_fixups: bool,
     errors: Told,
     when: Option<When>,
     host_address: Option<(IpAddr, u16)>,
@@ -96,6 +97,7 @@ impl Submission {
             ignore_dots: line.sending.ignore_dot,
             sender: line.origin.sender.clone(),
             no_qualify: line.sending.allow_unqualified,
+            suppress_fixups: line.sending.suppress_fixups,
             errors: match line.sending.error_report {
                 ErrorReport::Mail | ErrorReport::Write => Told::Mail,
                 ErrorReport::MailExitZero => Told::MailQuietly,
@@ -127,6 +129,7 @@ impl Submission {
             ignore_dots: self.ignore_dots,
             sender: self.sender,
             no_qualify: self.no_qualify,
+            suppress_fixups: self.suppress_fixups,
             errors: match self.errors {
                 Told::Mail => Errors::Mail,
                 Told::MailQuietly => Errors::MailQuietly,

@@ -50,6 +50,7 @@ pub(crate) fn message(program: &Program) -> u8 {
         ignore_dots: line.sending.ignore_dot,
         sender: line.origin.sender.clone(),
         no_qualify: line.sending.allow_unqualified,
+        suppress_fixups: line.sending.suppress_fixups,
         errors: match line.sending.error_report {
             ErrorReport::Mail | ErrorReport::Write => Errors::Mail,
             ErrorReport::MailExitZero => Errors::MailQuietly,
@@ -111,8 +112,8 @@ pub(crate) fn batch(program: &Program) -> u8 {
     status.0
 }
 
-/// `-bh`, `-bhc`: as if from a host; nothing is accepted. They differ in callouts, of which there are none yet.
-pub(crate) fn host_check(program: &Program, host: &[u8]) -> u8 {
+/// `-bh`, `-bhc`: as if from a host; nothing is accepted.
+pub(crate) fn host_check(program: &Program, host: &[u8], callouts: bool) -> u8 {
     let Some((ip, port)) = host_and_port(host) else {
         eprintln!("exim abandoned: \"{}\" is not an IP address", String::from_utf8_lossy(host));
         return 1;
@@ -129,6 +130,7 @@ pub(crate) fn host_check(program: &Program, host: &[u8]) -> u8 {
         Arc::clone(&engine.reception),
         SocketAddr::new(ip, port),
         &given,
+        callouts,
     ));
     runtime.shutdown_background();
     u8::from(done.is_err())

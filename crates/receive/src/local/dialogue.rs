@@ -47,15 +47,22 @@ pub async fn local_over(
     Session::with_talk(reception, wire, talk).run(None).await;
 }
 
-/// A dialogue that pretends to come from a host (`-bh`): everything is looked at, nothing is accepted.
+/// A dialogue that pretends to come from a host (`-bh`): everything is looked at, nothing is accepted. Hosts are called out
+/// to only if `callouts` says so (`-bhc`).
 ///
 /// # Errors
 /// Standard input or output cannot be used.
-pub async fn pretended(reception: Arc<Reception>, peer: SocketAddr, given: &Given) -> std::io::Result<()> {
+pub async fn pretended(
+    reception: Arc<Reception>,
+    peer: SocketAddr,
+    given: &Given,
+    callouts: bool,
+) -> std::io::Result<()> {
     let mut context = reception.context();
     set_endpoints(&mut context, peer, SocketAddr::from(([0, 0, 0, 0], 0)));
     context.connection.interface = None;
     context.connection.host_checking = true;
+    context.connection.without_callouts = !callouts;
     let mut session = Session::new(Arc::clone(&reception), standard_streams()?, context, None);
     apply(session.talk_mut(), &Given { host_address: None, ..given.clone() });
     let mut stdout = std::io::stdout().lock();

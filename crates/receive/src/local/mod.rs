@@ -87,6 +87,8 @@ pub struct Request {
     pub sender: Option<Vec<u8>>,
     /// `-bnq`.
     pub no_qualify: bool,
+    /// `-G`: the header is left as it is, as by the control `suppress_local_fixups`.
+    pub suppress_fixups: bool,
     /// `-oe…`.
     pub errors: Errors,
     /// `-oM…`.
@@ -202,6 +204,7 @@ impl Receiving<'_> {
             self.reception.logs.panic(&reason);
             Box::new(Complaint::Local("local configuration problem".to_owned()))
         })?;
+        talk.scene.message.suppress_local_fixups = self.request.suppress_fixups;
         let sender_set = self.set_sender(talk)?;
         if !self.request.extract {
             self.take_arguments(talk)?;
