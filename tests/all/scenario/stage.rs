@@ -207,6 +207,11 @@ impl Stage {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
+        // The ports are bound before the worker serves: what local users submit goes through its own socket.
+        let control = Path::new("/mnt/spool/oxim-control");
+        while self.program == Program::Oxim && !control.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn stop_daemon(&mut self) {
@@ -289,7 +294,6 @@ impl Stage {
             self.results.notes.push_str(&format!("[{log}]\n{}", read(&Path::new(TOP).join("log").join(log))));
         }
         self.results.notes.push_str(&format!("[daemon]\n{}", read(Path::new("/mnt/daemon.out"))));
-        let _ = self.program;
     }
 }
 
