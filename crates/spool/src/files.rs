@@ -9,3 +9,5 @@ pub mod directories;
 pub mod header_read;
 pub mod header_write;
 pub mod pair;
+#[cfg(test)]
+mod tests;

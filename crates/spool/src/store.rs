@@ -73,7 +73,7 @@ pub trait Store: Send + Sync {
     }
 
     /// Replaces all but the body, and lets go of the memory copy: deferred, frozen, thawed, recipients changed.
-    /// The claim holds the new message from then on.
+    /// The claim holds the new message from then on. Addresses that were done stay done even if `message` lacks them.
     ///
     /// # Errors
     /// `Stale`, or the failure of the machine; then the message is as it was.

@@ -492,7 +492,8 @@ impl Core {
     fn update(self: &Arc<Core>, claim: &mut Claim, message: &Message) -> Result<(), SpoolError> {
         let mut whole = Message::clone(message);
         let entry = self.with_claimed(claim, |entry, state| {
-            whole.non_recipients.extend(state.done.iter().cloned());
+            // What was done once stays done, whatever older copy the caller has changed.
+            whole.non_recipients.extend(state.current_message().non_recipients);
             Ok(Arc::clone(entry))
         })?;
         if !mover::move_out_as(self, &entry, &whole)? {

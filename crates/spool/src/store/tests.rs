@@ -303,3 +303,8 @@ fn threads_that_commit_and_finish_at_once_leave_nothing() {
     assert!(LocalStore::journal(config).unwrap().list(None).unwrap().is_empty());
     assert!(files(root.path()).is_empty());
 }
+
+mod crash;
+mod exim;
+
+use crate::fault;
