@@ -1,3 +1,5 @@
 //! Who may have sent this: checks that need no I/O of their own.
 
+pub mod dns;
 pub mod prvs;
+pub mod spf;
