@@ -309,6 +309,8 @@ pub struct Message {
     pub headers_added: Vec<Text>,
     /// `$message_smtputf8`.
     pub smtputf8: bool,
+    /// What the last `spf` condition found.
+    pub spf: Option<Box<crate::sender_policy::SpfFacts>>,
     /// `$local_scan_data`.
     pub local_scan_data: Option<Vec<u8>>,
     /// `$sn0` to `$sn9`, left by the system filter.
@@ -345,6 +347,7 @@ impl Default for Message {
             queue_name: Vec::new(),
             headers_added: Vec::new(),
             smtputf8: false,
+            spf: None,
             local_scan_data: None,
             system_counters: [0; 10],
             list_results: crate::list::Results::default(),

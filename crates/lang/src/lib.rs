@@ -8,3 +8,4 @@ pub mod interfaces;
 pub mod list;
 pub mod lookup;
 pub mod regex;
+pub mod sender_policy;

@@ -10,7 +10,7 @@ use crate::acl::{Outcome, Phase, RejectTargets, Verdict};
 use crate::command::set_end_reason;
 use crate::log_line;
 use crate::reception::Reception;
-use crate::reply::{Reply, after_codes, leading_code};
+use crate::reply::{Reply, after_codes, folded, leading_code};
 use crate::talk::Talk;
 
 /// What an accepting ACL makes of a default reply.
@@ -25,16 +25,24 @@ pub fn accepted(reception: &Reception, code: u16, default: &'static str, outcome
 /// A text with its own code, if its first digit is right; a wrong one is dropped, with a panic log line.
 fn with_code(reception: &Reception, code: u16, text: &Text) -> Reply {
     let bytes = text.as_bytes();
-    match leading_code(bytes) {
-        None => Reply::new(code, bytes),
-        Some((own, at)) if own / 100 == code / 100 => Reply::new(own, bytes.get(at..).unwrap_or_default()),
-        Some(_) => {
-            reception.logs.panic(&format!(
-                "configured error code starts with incorrect digit (expected {}) in \"{text}\"",
-                code / 100
-            ));
-            Reply::new(code, after_codes(bytes))
-        }
+    if leading_code(bytes).is_some_and(|(own, _)| own / 100 != code / 100) {
+        reception.logs.panic(&format!(
+            "configured error code starts with incorrect digit (expected {}) in \"{text}\"",
+            code / 100
+        ));
+    }
+    // The codes count for the length of the first line.
+    let folded = folded(bytes);
+    let (code, text) = own_code(code, &folded);
+    Reply::new(code, text)
+}
+
+/// The code that a text begins with, if its first digit is that of the default code, and the rest of the text.
+fn own_code(code: u16, text: &[u8]) -> (u16, &[u8]) {
+    match leading_code(text) {
+        None => (code, text),
+        Some((own, at)) if own / 100 == code / 100 => (own, text.get(at..).unwrap_or_default()),
+        Some(_) => (code, after_codes(text)),
     }
 }
 
@@ -55,7 +63,7 @@ pub fn refuse(
         None if is_defer => Reply::fixed(code, "Temporary local problem - please try later"),
         None => Reply::fixed(code, "Administrative prohibition"),
     };
-    let logged = reason(outcome, &reply);
+    let logged = reason(outcome, code);
     sender_verification(reception, talk, outcome, &mut reply);
     if talk.scene.connection.no_multiline_responses {
         first_line_only(&mut reply);
@@ -85,18 +93,19 @@ const fn default_code(phase: Phase, is_defer: bool) -> u16 {
 }
 
 /// `: text`, from the log message or else the first line of the user message; nothing without either.
-fn reason(outcome: &Outcome, reply: &Reply) -> String {
+fn reason(outcome: &Outcome, code: u16) -> String {
     let first_line = |text: &[u8]| {
         let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
         log_line::printable(text.get(..end).unwrap_or_default())
     };
     match (&outcome.log_message, &outcome.user_message) {
         (Some(text), _) => format!(": {}", first_line(text.as_bytes())),
-        (None, Some(text)) => match leading_code(text.as_bytes()) {
-            // With a code of its own, the code is logged as it was sent.
-            Some(_) => format!(": {} {}", reply.code, first_line(&reply.text)),
-            None => format!(": {}", first_line(text.as_bytes())),
-        },
+        // With a code of its own, the code is logged as it was sent.
+        (None, Some(text)) if leading_code(text.as_bytes()).is_some() => {
+            let (code, text) = own_code(code, text.as_bytes());
+            format!(": {code} {}", first_line(text))
+        }
+        (None, Some(text)) => format!(": {}", first_line(text.as_bytes())),
         (None, None) => String::new(),
     }
 }

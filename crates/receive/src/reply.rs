@@ -106,9 +106,89 @@ pub fn after_codes(text: &[u8]) -> &[u8] {
     rest.get(extended_code_length(rest)..).unwrap_or_default()
 }
 
+/// Longest line that is sent as it is, in bytes, a code at the start of the text included.
+const LINE_BYTES: usize = 75;
+/// Breaks are not sought before this place: lines would be too short.
+const BREAK_FROM: usize = 36;
+
+/// A text of the configuration in lines that are not too long, as Exim breaks it: behind the last colon and blank of a
+/// line's second half, else at its last blank there, else at the first blank after it. No line but the first is empty or
+/// begins with white space.
+#[must_use]
+pub fn folded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = Some(text);
+    let mut is_first = true;
+    while let Some(text) = rest {
+        let (line, tail) = first_line(text);
+        rest = tail;
+        let line = if is_first { line } else { line.trim_ascii_start() };
+        if !is_first && !line.is_empty() {
+            out.push(b'\n');
+        }
+        out.extend_from_slice(line);
+        is_first = false;
+    }
+    out
+}
+
+/// What goes into the first line, and what is left behind the byte at the break.
+fn first_line(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let cut =
+        if end > LINE_BYTES { break_in(text.get(..end).unwrap_or_default()).unwrap_or(end) } else { end };
+    (text.get(..cut).unwrap_or_default(), text.get(cut.saturating_add(1)..))
+}
+
+/// Where to break a line that is too long: the place of a blank.
+fn break_in(line: &[u8]) -> Option<usize> {
+    let window = line.get(BREAK_FROM..=LINE_BYTES)?;
+    let behind_colon = |at: &usize| {
+        let before = BREAK_FROM.checked_add(*at).and_then(|at| at.checked_sub(1));
+        before.and_then(|at| line.get(at)) == Some(&b':')
+    };
+    let blanks = || memchr::memrchr_iter(b' ', window);
+    let within =
+        blanks().find(behind_colon).or_else(|| blanks().next()).map(|at| at.saturating_add(BREAK_FROM));
+    let after = || {
+        let start = LINE_BYTES.saturating_add(1);
+        memchr::memchr(b' ', line.get(start..)?).map(|at| at.saturating_add(start))
+    };
+    within.or_else(after)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn widths(text: &str) -> Vec<usize> {
+        folded(text.as_bytes()).split(|b| *b == b'\n').map(<[u8]>::len).collect()
+    }
+
+    /// As observed with Exim 4.96.
+    #[test]
+    fn long_texts_are_folded() {
+        let x = |n: usize| "x".repeat(n);
+        for (text, expected) in [
+            (x(90), vec![90]),
+            (x(73) + " y", vec![75]),
+            (x(74) + " y", vec![74, 1]),
+            (x(78) + " y", vec![78, 1]),
+            (x(35) + " " + &x(100), vec![136]),
+            (x(36) + " " + &x(100), vec![36, 100]),
+            ("aaaa ".repeat(18) + "z", vec![74, 16]),
+            (x(34) + ": " + &"b ".repeat(52).trim_end(), vec![75, 63]),
+            (x(35) + ": " + &"b ".repeat(52).trim_end(), vec![36, 75, 27]),
+            (x(40) + ": " + &x(32) + ": " + &"b ".repeat(60).trim_end(), vec![75, 75, 43]),
+            (x(40) + ": " + &x(33) + ": " + &"b ".repeat(60).trim_end(), vec![41, 74, 75, 3]),
+            (x(40) + ":  " + &"b ".repeat(60).trim_end(), vec![41, 73, 45]),
+            (x(74) + "   " + &x(30), vec![75, 30]),
+        ] {
+            assert_eq!(widths(&text), expected, "{text}");
+        }
+        assert_eq!(folded(b"a\n   b\n\nc\n"), b"a\nb\nc");
+        assert_eq!(folded(b"\nfirst"), b"\nfirst");
+    }
 
     fn wire(reply: &Reply) -> String {
         let mut out = Vec::new();

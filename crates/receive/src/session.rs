@@ -162,7 +162,8 @@ impl Session {
     fn enforces_sync(&mut self) -> bool {
         let default = self.reception.settings.enforce_sync;
         let talk = self.talk_mut();
-        !talk.is_local()
+        // A caller on a pipe, even one that speaks for a host (`-oMa`), may send everything at once.
+        talk.caller.is_none()
             && !talk.scene.context.connection.host_checking
             && talk.scene.connection.enforce_sync.unwrap_or(default)
     }

@@ -271,6 +271,8 @@ main_fields! {
     smtp_ratelimit_rcpt: Option<String>,
     smtp_receive_timeout: Template,
     smtp_reserve_hosts: Option<String>,
+    spf_guess: String,
+    spf_smtp_comment_template: Template,
     split_spool_directory: bool,
     spool_directory: Template,
     strict_acl_vars: bool,

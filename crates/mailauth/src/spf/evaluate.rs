@@ -38,6 +38,7 @@ struct Evaluation<'a> {
     dns: &'a dyn Dns,
     terms: usize,
     voids: usize,
+    voids_max: usize,
 }
 
 pub(super) fn check(identity: &Identity<'_>, dns: &dyn Dns, guess: Option<&[u8]>) -> Outcome {
@@ -47,7 +48,11 @@ pub(super) fn check(identity: &Identity<'_>, dns: &dyn Dns, guess: Option<&[u8]>
         return outcome(Verdict::None, None);
     };
     let matched = match guess {
-        Some(text) => evaluation.evaluate(text, &domain).map(Some),
+        Some(text) => {
+            // The record is the postmaster's own, written for domains of which nothing is known.
+            evaluation.voids_max = usize::MAX;
+            evaluation.evaluate(text, &domain).map(Some)
+        }
         None => evaluation.check_domain(&domain),
     };
     match matched {
@@ -86,7 +91,15 @@ fn usable(name: &[u8]) -> Option<String> {
 impl<'a> Evaluation<'a> {
     fn new(identity: &'a Identity<'a>, dns: &'a dyn Dns) -> Evaluation<'a> {
         let local_part = if identity.local_part.is_empty() { b"postmaster" } else { identity.local_part };
-        Evaluation { identity, client: identity.client.to_canonical(), local_part, dns, terms: 0, voids: 0 }
+        Evaluation {
+            identity,
+            client: identity.client.to_canonical(),
+            local_part,
+            dns,
+            terms: 0,
+            voids: 0,
+            voids_max: VOIDS_MAX,
+        }
     }
 
     /// The record of a domain, evaluated; None if it has none.
@@ -220,7 +233,7 @@ impl<'a> Evaluation<'a> {
 
     fn count_void(&mut self) -> Result<(), Stop> {
         self.voids = self.voids.saturating_add(1);
-        if self.voids > VOIDS_MAX { Err(Stop::PermError(Fault::TooManyVoids)) } else { Ok(()) }
+        if self.voids > self.voids_max { Err(Stop::PermError(Fault::TooManyVoids)) } else { Ok(()) }
     }
 
     /// The records of an answer; an absence is counted.

@@ -18,6 +18,7 @@ mod evaluation;
 mod message;
 mod not_yet;
 mod process;
+mod spf;
 mod tls;
 
 /// How long a variable keeps its value.
@@ -109,6 +110,7 @@ pub static VARIABLES: &[&[VariableRow]] = &[
     message::ROWS,
     not_yet::ROWS,
     process::ROWS,
+    spf::ROWS,
     tls::ROWS,
 ];
 

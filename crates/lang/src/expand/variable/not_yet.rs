@@ -36,7 +36,6 @@ pub(super) static ROWS: &[VariableRow] = &[
     not_yet("prdr_requested"),
     family("proxy_"),
     family("spam_"),
-    family("spf_"),
     family("srs_"),
     not_yet("tls_in_ocsp"),
     not_yet("tls_in_ourcert"),

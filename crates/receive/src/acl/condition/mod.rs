@@ -10,6 +10,7 @@ pub(crate) mod local_parts;
 pub(crate) mod recipients;
 pub(crate) mod sender_domains;
 pub(crate) mod senders;
+pub(crate) mod spf;
 pub(crate) mod verify;
 
 use oxim_lang::list::List;
@@ -55,8 +56,8 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &sender_domains::ROW,
     &senders::ROW,
     &not_yet("spam", "SpamAssassin or Rspamd calls the message spam."),
-    &not_yet("spf", "The SPF result is in the list."),
-    &not_yet("spf_guess", "The result of the guessed SPF record is in the list."),
+    &spf::ROW,
+    &spf::GUESS_ROW,
     &verify::ROW,
 ];
 
