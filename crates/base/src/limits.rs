@@ -51,3 +51,17 @@ pub const LISTS_CACHED_MAX: usize = 500;
 pub const LIST_RESULTS_MAX: usize = 1_000;
 /// Largest frame between parent, worker and delivery agents, in bytes.
 pub const AGENT_FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// How long a server of a lookup may take to be reached and to accept the login, unless the lookup says otherwise.
+pub const LOOKUP_CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a server of a lookup may take for one answer, unless the lookup says otherwise.
+pub const LOOKUP_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// Connections to one server of a lookup. PostgreSQL allows 100 in all unless told otherwise.
+pub const LOOKUP_CONNECTIONS_MAX: usize = 16;
+/// A connection to a server of a lookup that has not been used for so long is closed.
+pub const LOOKUP_IDLE_TIME: std::time::Duration = std::time::Duration::from_secs(60);
+/// For so long after a failure to connect, other servers of a list are asked first.
+pub const LOOKUP_SERVER_REST_TIME: std::time::Duration = std::time::Duration::from_secs(15);
+/// Answers of databases that one message remembers.
+pub const LOOKUP_RESULTS_MAX: usize = 1_000;
+/// How deep values may stand in one another in a JSON file, and filters in an LDAP query.
+pub const LOOKUP_NESTING_MAX: usize = 100;

@@ -317,6 +317,8 @@ pub struct Message {
     pub system_counters: [i64; 10],
     /// Results of named lists that need not be found out again for this message.
     pub list_results: crate::list::Results,
+    /// Answers of databases that need not be asked again for this message.
+    pub lookup_results: crate::lookup::Results,
 }
 
 impl Default for Message {
@@ -351,6 +353,7 @@ impl Default for Message {
             local_scan_data: None,
             system_counters: [0; 10],
             list_results: crate::list::Results::default(),
+            lookup_results: crate::lookup::Results::default(),
         }
     }
 }
@@ -508,6 +511,8 @@ pub struct Local {
     pub dnslist_text: Option<Text>,
     /// `$dnslist_value`.
     pub dnslist_value: Option<Text>,
+    /// `$ldap_dn`: the name of the entry that the last LDAP lookup has found.
+    pub ldap_dn: Option<Text>,
     /// `$lookup_dnssec_authenticated`: empty, `no` or `yes`.
     pub lookup_dnssec: &'static str,
     /// `$prvscheck_address`.

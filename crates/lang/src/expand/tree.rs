@@ -79,6 +79,24 @@ impl Body {
         Ok(out)
     }
 
+    /// Evaluates to a new text in which each part that is not clean has gone through a function.
+    pub(crate) fn expand_guarded(
+        &self,
+        context: &mut Context,
+        guard: impl Fn(Text) -> Text,
+    ) -> Result<Text, ExpandError> {
+        let mut out = Text::new();
+        for node in &self.nodes {
+            let mut part = Text::new();
+            node.append(context, &mut part)?;
+            out.push(&if part.is_foreign() { guard(part) } else { part });
+        }
+        if out.len() > EXPANSION_BYTES_MAX {
+            return Err(ExpandError::Failed("the result of the expansion is too long".to_owned()));
+        }
+        Ok(out)
+    }
+
     /// Evaluates to a text in UTF-8 form, for words and numbers; invalid bytes become replacement characters.
     pub(crate) fn expand_word(&self, context: &mut Context) -> Result<String, ExpandError> {
         Ok(self.expand(context)?.to_string_lossy())

@@ -68,7 +68,7 @@ pub(super) fn primary_hostname(context: &Context) -> String {
 }
 
 /// Which addresses are looked up for a name.
-pub(super) fn family(context: &Context) -> Family {
+pub(crate) fn family(context: &Context) -> Family {
     of(context).family
 }
 

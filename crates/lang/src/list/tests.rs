@@ -138,7 +138,7 @@ fn what_cannot_be_found_out_defers() {
             ),
             ("q", "dnsdb*;x", "defaults using \"*\" or \"*@\" are not permitted for lookup type \"dnsdb*\""),
             ("q", "partial-dnsdb;x", "\"partial\" is not permitted for lookup type \"dnsdb\""),
-            ("q", "pgsql;select", "lookup type \"pgsql\" is not implemented yet"),
+            ("q", "pgsql;select", "no PostgreSQL servers defined (pgsql_servers option)"),
             (
                 "q",
                 "^(",

@@ -9,12 +9,24 @@
 //! nothing else is ever turned into it.
 
 mod cdb;
+mod dbm;
 mod dnsdb;
 mod dsearch;
 pub(crate) mod files;
+pub mod format;
 mod iplsearch;
+mod json;
+mod ldap;
+mod lmdb;
 mod lsearch;
+mod mysql;
 mod passwd;
+mod pgsql;
+mod psl;
+mod readsock;
+mod redis;
+pub mod service;
+mod sqlite;
 mod unavailable;
 mod wildlsearch;
 
@@ -25,40 +37,45 @@ use oxim_base::debug;
 use oxim_base::{Taint, Text};
 
 use crate::context::Context;
+use service::results;
+
+pub use ldap::authenticate as ldap_authenticate;
 pub use lsearch::dequote;
+pub use service::results::Results;
 
 /// All lookup types, in the order of the manual.
 pub static LOOKUPS: &[&LookupKind] = &[
     &cdb::CDB,
-    &unavailable::DBM,
-    &unavailable::DBMJZ,
-    &unavailable::DBMNZ,
+    &dbm::DBM,
+    &dbm::DBMJZ,
+    &dbm::DBMNZ,
     &dsearch::DSEARCH,
     &iplsearch::IPLSEARCH,
-    &unavailable::JSON,
-    &unavailable::LMDB,
+    &json::JSON,
+    &lmdb::LMDB,
     &lsearch::LSEARCH,
     &unavailable::NIS,
     &unavailable::NIS0,
     &unavailable::NMH,
-    &unavailable::PSL,
-    &unavailable::REGDOM,
+    &psl::PSL,
+    &psl::REGDOM,
     &unavailable::SPF,
     &wildlsearch::WILDLSEARCH,
     &wildlsearch::NWILDLSEARCH,
     &dnsdb::DNSDB,
     &unavailable::IBASE,
-    &unavailable::LDAP,
-    &unavailable::LDAPDN,
-    &unavailable::LDAPM,
-    &unavailable::MYSQL,
+    &ldap::LDAP,
+    &ldap::LDAPDN,
+    &ldap::LDAPM,
+    &mysql::MYSQL,
     &unavailable::NISPLUS,
     &unavailable::ORACLE,
     &passwd::PASSWD,
-    &unavailable::PGSQL,
-    &unavailable::READSOCK,
-    &unavailable::REDIS,
-    &unavailable::SQLITE,
+    &pgsql::PGSQL,
+    &readsock::READSOCK,
+    &redis::REDIS,
+    &sqlite::SQLITE,
+    &unavailable::TESTDB,
     &unavailable::WHOSON,
 ];
 
@@ -81,6 +98,8 @@ pub enum Style {
     KeyedFile(OpenFile),
     /// Query-style: one text, in a language of its own.
     Query(fn(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Option<Text>, LookupError>),
+    /// Query-style, asked of a database or server; answers are kept for the message (manual section 9.8).
+    Service(Service),
     /// Known by name and refused; the text says why, and what to do.
     Unavailable {
         /// Whether it would take a key.
@@ -88,6 +107,33 @@ pub enum Style {
         /// The rest of the error message, after the name.
         reason: &'static str,
     },
+}
+
+/// A query-style type with a quoting operator of its own.
+pub struct Service {
+    /// The mark that its quoting operator leaves: types that share a quoting share the mark.
+    pub mark: &'static str,
+    /// Quotes for a query; the second argument is what followed the type's name. None: that word is not known.
+    pub quote: fn(text: &[u8], word: Option<&str>) -> Option<Vec<u8>>,
+    /// Whether a query with foreign text in it must have been quoted by that operator.
+    pub needs_quoting: bool,
+    /// Whether a query is a command of words, in which foreign text can be quoted where it stands.
+    pub has_words: bool,
+    /// Asks.
+    pub ask: fn(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Answer, LookupError>,
+}
+
+/// What a database or server has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Data.
+    Found(Text),
+    /// There is none.
+    NotThere,
+    /// The query has changed something: earlier answers of this type are forgotten, and this one is not kept.
+    Changed(Option<Text>),
+    /// What came of it is not kept.
+    Passing(Option<Text>),
 }
 
 impl LookupKind {
@@ -234,10 +280,109 @@ pub fn kind_named(name: &str) -> Option<&'static LookupKind> {
 /// # Errors
 /// Exim's text for an unknown type, our own for one that is refused.
 pub fn quote(type_name: &str, text: &Text) -> Result<Text, String> {
-    let kind = kind_named(type_name).ok_or_else(|| format!("unknown lookup type \"{type_name}\""))?;
+    let (name, word) = match type_name.split_once('_') {
+        Some((name, word)) if kind_named(type_name).is_none() => (name, Some(word)),
+        _ => (type_name, None),
+    };
+    let kind = kind_named(name).ok_or_else(|| format!("unknown lookup type \"{name}\""))?;
+    let unknown = |word: &str| format!("\"{word}\" unrecognized after \"${{quote_{name}\"");
     match &kind.style {
-        Style::Unavailable { reason, .. } => Err(format!("lookup type \"{type_name}\" {reason}")),
-        Style::KeyedFile(_) | Style::Query(_) => Ok(text.clone()),
+        Style::Unavailable { reason, .. } => Err(format!("lookup type \"{name}\" {reason}")),
+        Style::KeyedFile(_) | Style::Query(_) => {
+            word.map_or_else(|| Ok(text.clone()), |word| Err(unknown(word)))
+        }
+        Style::Service(service) => {
+            let quoted =
+                (service.quote)(text.as_bytes(), word).ok_or_else(|| unknown(word.unwrap_or_default()))?;
+            let taint = if text.is_foreign() { Taint::Quoted(service.mark) } else { Taint::Clean };
+            Ok(Text::with_taint(quoted, taint))
+        }
+    }
+}
+
+/// A part of a query that comes from outside. For a command of words it is quoted, unless it has been: so it stays within
+/// the word in which it stands. All others must have been quoted by the postmaster.
+pub(crate) fn guarded(kind: &LookupKind, part: Text) -> Text {
+    let Style::Service(service) = &kind.style else { return part };
+    if !service.has_words || is_quoted(&part, service.mark) {
+        return part;
+    }
+    match (service.quote)(part.as_bytes(), None) {
+        Some(quoted) => Text::with_taint(quoted, Taint::Quoted(service.mark)),
+        None => part,
+    }
+}
+
+/// Asks a service, or what the message remembers of it.
+fn ask(
+    context: &mut Context,
+    lookup: &LookupType,
+    service: &Service,
+    query: &Text,
+) -> Result<Option<Found>, LookupError> {
+    let name = lookup.kind.name;
+    if service.needs_quoting && !is_quoted(query, service.mark) {
+        return Err(LookupError::Failed(format!("tainted search query is not properly quoted ({name})")));
+    }
+    let results = context.message.lookup_results.clone();
+    let caching = Caching::of(lookup);
+    let key = results::Key::new(lookup, query);
+    if caching.reads
+        && let Some(known) = results.get(&key)
+    {
+        return Ok(known.map(|data| Found { data, parts: None }));
+    }
+    let answer = (service.ask)(context, query, lookup)?;
+    let data = match answer {
+        Answer::Found(data) => {
+            results.put(key, Some(data.clone()), caching.writes);
+            Some(data)
+        }
+        Answer::NotThere => {
+            results.put(key, None, caching.writes);
+            None
+        }
+        Answer::Changed(data) => {
+            results.forget(name);
+            data
+        }
+        Answer::Passing(data) => data,
+    };
+    Ok(data.map(|data| Found { data, parts: None }))
+}
+
+/// Whether all that is foreign in a query has gone through the quoting operator of a mark.
+fn is_quoted(query: &Text, mark: &str) -> bool {
+    match query.taint() {
+        Taint::Clean => true,
+        Taint::Quoted(by) => by == mark,
+        Taint::Tainted => false,
+    }
+}
+
+/// The option `cache=`.
+struct Caching {
+    reads: bool,
+    writes: bool,
+}
+
+impl Caching {
+    fn of(lookup: &LookupType) -> Caching {
+        match lookup.option("cache") {
+            Some("no") => Caching { reads: false, writes: false },
+            Some("no_rd") => Caching { reads: false, writes: true },
+            Some("no_wr") => Caching { reads: true, writes: false },
+            _ => Caching { reads: true, writes: true },
+        }
+    }
+}
+
+/// For debugging output. The options of a service may hold passwords, and so may an LDAP query.
+fn what_was_asked(lookup: &LookupType, key: Option<&Text>, source: &Text) -> String {
+    let name = lookup.kind.name;
+    match key {
+        Some(key) => format!("{name} lookup of {key:?} in {source}"),
+        None => format!("{name} lookup of \"{}\"", service::without_secrets(name, source)),
     }
 }
 
@@ -259,23 +404,23 @@ pub fn find(
         (Style::Query(run), None) => {
             run(context, source, lookup).map(|data| data.map(|data| Found { data, parts: None }))
         }
+        (Style::Service(service), None) => ask(context, lookup, service, source),
         (Style::KeyedFile(_), None) => {
             Err(LookupError::Failed(format!("missing {{key}} for single-key \"{name}\" lookup")))
         }
-        (Style::Query(_), Some(_)) => Err(LookupError::Failed(format!(
+        (Style::Query(_) | Style::Service(_), Some(_)) => Err(LookupError::Failed(format!(
             "a single key was given for lookup type \"{name}\", which is not a single-key lookup type"
         ))),
         (Style::Unavailable { reason, .. }, _) => {
             Err(LookupError::Failed(format!("lookup type \"{name}\" {reason}")))
         }
     };
-    debug::line(debug::LOOKUP, || match &found {
-        Ok(Some(found)) => {
-            format!("{name} lookup of {:?} in {source}: {}", key.unwrap_or(source), found.data)
-        }
-        Ok(None) => format!("{name} lookup of {:?} in {source} failed", key.unwrap_or(source)),
-        Err(error) => {
-            format!("{name} lookup of {:?} in {source} deferred: {}", key.unwrap_or(source), error.text())
+    debug::line(debug::LOOKUP, || {
+        let what = what_was_asked(lookup, key, source);
+        match &found {
+            Ok(Some(found)) => format!("{what}: {}", found.data),
+            Ok(None) => format!("{what} failed"),
+            Err(error) => format!("{what} deferred: {}", error.text()),
         }
     });
     found

@@ -74,7 +74,7 @@ fn faulty_types() {
         ("partial-partial-lsearch", "unknown lookup type \"partial-lsearch\""),
         ("partial-dnsdb", "\"partial\" is not permitted for lookup type \"dnsdb\""),
         ("dnsdb*", "defaults using \"*\" or \"*@\" are not permitted for lookup type \"dnsdb*\""),
-        ("json", "lookup type \"json\" is not implemented yet"),
+        ("nmh", "lookup type \"nmh\" is not implemented yet"),
     ] {
         assert_eq!(LookupType::parse(specification).unwrap_err(), error);
     }

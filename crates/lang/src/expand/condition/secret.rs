@@ -1,4 +1,4 @@
-//! Conditions that check passwords: `crypteq`, and the services that are not built yet.
+//! Conditions that check passwords: `crypteq`, `ldapauth`, and the services that are not built yet.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,12 @@ pub(super) static ROWS: &[&ConditionRow] = &[
         |p| Ok(Box::new(CryptEq { strings: strings(p, "crypteq", 2)? })),
     ),
     &refused("inbound_srs", |p| p.fault("condition \"inbound_srs\" is not implemented yet")),
-    &refused("ldapauth", |p| p.fault("condition \"ldapauth\" is not implemented yet")),
+    &ConditionRow {
+        may_block: true,
+        ..row("ldapauth", "An LDAP server accepts the user and the password of the query.", &[], |p| {
+            Ok(Box::new(LdapAuth { strings: strings(p, "ldapauth", 1)? }))
+        })
+    },
     &refused("pam", |p| p.fault("condition \"pam\" is not implemented yet")),
     &refused("pwcheck", |p| p.fault("condition \"pwcheck\" is not implemented yet")),
     &refused("radius", |p| p.fault("condition \"radius\" is not implemented yet")),
@@ -41,6 +46,21 @@ const fn refused(
     parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
 ) -> ConditionRow {
     ConditionRow { status: Status::NotYet, ..row(name, "Not implemented yet.", &[], parse) }
+}
+
+struct LdapAuth {
+    strings: Vec<Body>,
+}
+
+impl Condition for LdapAuth {
+    fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
+        let mut query = Text::new();
+        for body in &self.strings {
+            body.append(context, &mut query)?;
+        }
+        // A fault of the query or of the servers is no answer about the password.
+        crate::lookup::ldap_authenticate(context, &query).map_err(ExpandError::Defer)
+    }
 }
 
 struct CryptEq {

@@ -64,13 +64,16 @@ impl Item for Lookup {
             Some(body) => Some(body.expand(context)?),
             None => None,
         };
-        let source = self.source.expand(context)?;
+        let source = self.source.expand_guarded(context, |part| lookup::guarded(self.kind.kind, part))?;
         let source = if key.is_some() { source.trimmed() } else { source };
         let found =
             lookup::find(context, &self.kind, key.as_ref(), &source).map_err(|error| match error {
                 LookupError::Failed(text) => ExpandError::Failed(text),
                 LookupError::Defer(text) => {
-                    let what = key.as_ref().unwrap_or(&source);
+                    let what = key.as_ref().map_or_else(
+                        || lookup::service::without_secrets(self.kind.kind.name, &source),
+                        Text::to_string_lossy,
+                    );
                     ExpandError::Defer(format!("lookup of \"{what}\" gave DEFER: {text}"))
                 }
             })?;

@@ -71,6 +71,13 @@ pub(super) static ROWS: &[VariableRow] = &[
         optional(&c.local.item)
     }),
     row(
+        "ldap_dn",
+        Evaluation,
+        Clean,
+        "The name of the entry that the last LDAP lookup has found.",
+        |c, _| optional(&c.local.ldap_dn),
+    ),
+    row(
         "lookup_dnssec_authenticated",
         Evaluation,
         Clean,

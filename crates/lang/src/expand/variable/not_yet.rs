@@ -30,7 +30,6 @@ pub(super) static ROWS: &[VariableRow] = &[
     family("dkim_"),
     family("dmarc_"),
     family("event_"),
-    not_yet("ldap_dn"),
     not_yet("malware_name"),
     family("mime_"),
     not_yet("prdr_requested"),
