@@ -387,7 +387,7 @@ fn ask(
 fn data(found: &Found, query: &Query, wanted: Wanted) -> Result<Option<(Vec<u8>, Vec<u8>)>, String> {
     match found.done.code {
         code::SUCCESS | code::SIZE_LIMIT_EXCEEDED => {}
-        code::NO_SUCH_OBJECT => return Ok(None),
+        code::NO_SUCH_OBJECT | code::INVALID_NAME => return Ok(None),
         code::REFERRAL if query.ignores_referrals => return Ok(None),
         _ => return Err(format!("LDAP search failed - error {}", found.done.describe())),
     }

@@ -321,6 +321,9 @@ fn ask(
     query: &Text,
 ) -> Result<Option<Found>, LookupError> {
     let name = lookup.kind.name;
+    if query.is_empty() {
+        return Ok(None);
+    }
     if service.needs_quoting && !is_quoted(query, service.mark) {
         return Err(LookupError::Failed(format!("tainted search query is not properly quoted ({name})")));
     }

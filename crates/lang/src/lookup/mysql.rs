@@ -95,7 +95,7 @@ fn ask(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Answe
             }
         }
     });
-    Ok(rows::answer(outcome.map_err(LookupError::Defer)?))
+    Ok(rows::answer(outcome.map_err(LookupError::Defer)?, rows::Null::Nothing))
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ fn ask(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Answe
             }
         }
     });
-    Ok(rows::answer(outcome.map_err(LookupError::Defer)?))
+    Ok(rows::answer(outcome.map_err(LookupError::Defer)?, rows::Null::Empty))
 }
 
 #[cfg(test)]

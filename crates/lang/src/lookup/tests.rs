@@ -228,3 +228,84 @@ fn rows_are_distinct() {
     names.dedup();
     assert_eq!(names.len(), LOOKUPS.len());
 }
+
+/// `docs/lookups.md`.
+fn page() -> String {
+    let mut page = String::from(
+        "# Lookup types\n\nWhat `${lookup` and lists can ask, generated from the table (`UPDATE=1 cargo test -p oxim-lang \
+         the_page`). How lookups work: [features/lookups.md](features/lookups.md).\n\n\
+         All types know `cache=no`, `cache=no_rd` and `cache=no_wr`; all single-key types `ret=key`, partial matching \
+         (`partialN-`, `partialN(affix)`) and defaults (`*`, `*@`).\n",
+    );
+    let mut section = |title: &str, belongs: &dyn Fn(&LookupKind) -> bool| {
+        page.push_str(&format!("\n## {title}\n\n| type | what it asks |\n|---|---|\n"));
+        for kind in LOOKUPS.iter().filter(|kind| belongs(kind)) {
+            let reason = match &kind.style {
+                Style::Unavailable { reason, .. } => format!(": {reason}"),
+                Style::KeyedFile(_) | Style::Query(_) | Style::Service(_) => String::new(),
+            };
+            page.push_str(&format!("| `{}` | {}{reason} |\n", kind.name, kind.doc.replace('|', "\\|")));
+        }
+    };
+    section("Single-key", &|kind| matches!(kind.style, Style::KeyedFile(_)));
+    section("Query-style", &|kind| matches!(kind.style, Style::Query(_) | Style::Service(_)));
+    section("Known by name and refused", &|kind| !kind.is_available());
+    page
+}
+
+#[test]
+fn the_page_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lookups.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap_or_default() == page(), "run it again with UPDATE=1");
+}
+
+#[test]
+fn tainted_queries_must_have_been_quoted() {
+    let lookup = LookupType::parse("sqlite,file=/dev/null").unwrap();
+    let quoted = quote("sqlite", &Text::tainted("it's")).unwrap();
+    assert_eq!((quoted.as_bytes(), quoted.taint()), (&b"it''s"[..], Taint::Quoted("sqlite")));
+    for (query, is_refused) in [
+        (Text::tainted("select 1"), true),
+        (Text::with_taint("select 1", Taint::Quoted("pgsql")), true),
+        (Text::with_taint("select 1", Taint::Quoted("sqlite")), false),
+        (Text::clean("select 1"), false),
+    ] {
+        let error = find(&mut context(), &lookup, None, &query).unwrap_err();
+        let refused = error.text() == "tainted search query is not properly quoted (sqlite)";
+        assert_eq!(refused, is_refused, "{query:?}: {error:?}");
+    }
+    assert_eq!(quote("mysql_x", &Text::from("a")).unwrap_err(), "\"x\" unrecognized after \"${quote_mysql\"");
+    assert_eq!(quote("ldap_dn", &Text::from("a,b")).unwrap().as_bytes(), b"a%5C%2Cb");
+}
+
+#[test]
+fn foreign_text_stays_within_its_word_of_a_redis_command() {
+    let guarded = guarded(kind_named("redis").unwrap(), Text::tainted("a b"));
+    assert_eq!((guarded.as_bytes(), guarded.taint()), (&b"a\\ b"[..], Taint::Quoted("redis")));
+    let sql = super::guarded(kind_named("pgsql").unwrap(), Text::tainted("a b"));
+    assert_eq!(sql, Text::tainted("a b"));
+}
+
+#[test]
+fn answers_are_remembered_for_the_message_until_something_changes() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let database = rusqlite::Connection::open(file.path()).unwrap();
+    database.execute_batch("create table t(a); insert into t values(1)").unwrap();
+    let mut context = context();
+    let mut ask = |options: &str, query: &str| {
+        let lookup = LookupType::parse(&format!("sqlite,file={}{options}", file.path().display())).unwrap();
+        let found = find(&mut context, &lookup, None, &Text::from(query)).unwrap();
+        found.map_or("NF".to_owned(), |found| found.data.to_string())
+    };
+    let count = "select count(*) from t";
+    assert_eq!(ask("", count), "1");
+    database.execute_batch("insert into t values(2)").unwrap();
+    assert_eq!(ask("", count), "1");
+    assert_eq!(ask(",cache=no_rd", count), "2");
+    assert_eq!(ask("", count), "2");
+    assert_eq!(ask("", "insert into t values(3)"), "NF");
+    assert_eq!(ask("", count), "3");
+}

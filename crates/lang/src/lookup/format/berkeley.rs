@@ -13,7 +13,9 @@ const HEADER_BYTES: usize = 26;
 // Types of pages.
 const HASH_UNSORTED: u8 = 2;
 const BTREE_INTERNAL: u8 = 3;
+const RECORD_INTERNAL: u8 = 4;
 const BTREE_LEAF: u8 = 5;
+const RECORD_LEAF: u8 = 6;
 const OVERFLOW: u8 = 7;
 const DUPLICATE_LEAF: u8 = 12;
 const HASH: u8 = 13;
@@ -186,10 +188,10 @@ impl<S: Source> Database<S> {
         loop {
             let page = self.page(number, steps)?;
             match page.kind() {
-                DUPLICATE_LEAF => return page.tree_item(page.offset(0)?, 3, steps),
+                DUPLICATE_LEAF | RECORD_LEAF => return page.tree_item(page.offset(0)?, 3, steps),
                 // Internal pages of either kind hold the child's number in the same place, or at its own front.
                 BTREE_INTERNAL => number = self.order.u32(&page.bytes, page.offset(0)?.saturating_add(4))?,
-                4 => number = self.order.u32(&page.bytes, page.offset(0)?)?,
+                RECORD_INTERNAL => number = self.order.u32(&page.bytes, page.offset(0)?)?,
                 _ => return Err(Damage::new("not a page of duplicates")),
             }
         }

@@ -31,6 +31,8 @@ pub mod code {
     pub const REFERRAL: u32 = 10;
     /// The base of the search does not exist.
     pub const NO_SUCH_OBJECT: u32 = 32;
+    /// What was given as a name can be the name of nothing.
+    pub const INVALID_NAME: u32 = 34;
     /// Wrong user or password.
     pub const INVALID_CREDENTIALS: u32 = 49;
 }
@@ -82,10 +84,10 @@ impl Done {
             51 => "Server is busy",
             52 => "Server is unavailable",
             53 => "Server is unwilling to perform",
-            _ => "other error",
+            _ if self.text.is_empty() => "other error",
+            _ => &self.text,
         };
-        let more = if self.text.is_empty() { String::new() } else { format!(" ({})", self.text) };
-        format!("{}: {name}{more}", self.code)
+        format!("{}: {name}", self.code)
     }
 }
 

@@ -189,7 +189,7 @@ impl Query {
         };
         let filter = without_percents(parts.next().unwrap_or_default().as_bytes());
         let filter = if filter.is_empty() { b"(objectClass=*)".to_vec() } else { filter };
-        self.filter = encode_filter(&filter).ok_or("ldap_search failed: Bad search filter")?;
+        self.filter = encode_filter(&filter).ok_or("ldap_search failed: -7, Bad search filter")?;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use oxim_net::tls::client::ClientPolicy;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-use super::pgsql::{Outcome, QueryError};
+use super::pgsql::{Outcome, QueryError, Row};
 use super::wire::{Cursor, Wire, malformed};
 
 pub use super::pgsql::Login;
@@ -374,15 +374,15 @@ pub fn column_name(packet: &[u8]) -> io::Result<Vec<u8>> {
     Ok(string(&mut cursor)?.unwrap_or_default().to_vec())
 }
 
-/// The fields of a row; an absent value is the word that Exim gives for it.
+/// The fields of a row.
 ///
 /// # Errors
 /// It makes no sense.
-pub fn row(packet: &[u8], columns: usize) -> io::Result<Vec<Vec<u8>>> {
+pub fn row(packet: &[u8], columns: usize) -> io::Result<Row> {
     let mut cursor = Cursor::new(packet);
     let mut fields = Vec::new();
     for _ in 0..columns {
-        fields.push(string(&mut cursor)?.unwrap_or_default().to_vec());
+        fields.push(string(&mut cursor)?.map(<[u8]>::to_vec));
     }
     if cursor.rest().is_empty() { Ok(fields) } else { Err(malformed("row and description differ")) }
 }
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn rows_are_read() {
-        assert_eq!(row(b"\x02ab\xfb\x00", 3).unwrap(), [&b"ab"[..], b"", b""]);
+        assert_eq!(row(b"\x02ab\xfb\x00", 3).unwrap(), [Some(b"ab".to_vec()), None, Some(Vec::new())]);
         assert!(row(b"\x05ab", 1).is_err());
         assert!(row(b"\x01a\x01b", 1).is_err());
         assert_eq!(column_name(b"\x03def\x01d\x01t\x01T\x04name\x00").unwrap(), b"name");

@@ -33,11 +33,14 @@ pub struct Session {
     is_idle: bool,
 }
 
+/// The fields of a row; None is NULL.
+pub type Row = Vec<Option<Vec<u8>>>;
+
 /// What a query gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Rows: names of the fields, and the fields of each row; an absent value is empty.
-    Rows(Vec<Vec<u8>>, Vec<Vec<Vec<u8>>>),
+    /// Rows: names of the fields, and the fields of each row; None is NULL.
+    Rows(Vec<Vec<u8>>, Vec<Row>),
     /// A statement without rows: how many it has changed, as text; empty if it does not say.
     Done(Vec<u8>),
 }
@@ -229,7 +232,7 @@ impl Session {
 #[derive(Debug, Default)]
 pub struct Reply {
     names: Vec<Vec<u8>>,
-    rows: Vec<Vec<Vec<u8>>>,
+    rows: Vec<Row>,
     outcome: Option<Outcome>,
     error: Option<String>,
 }
@@ -294,7 +297,7 @@ fn field_names(body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-fn row(body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+fn row(body: &[u8]) -> io::Result<Row> {
     let mut cursor = Cursor::new(body);
     let count = cursor.big_endian(2)?;
     let mut fields = Vec::new();
@@ -302,9 +305,9 @@ fn row(body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         let length = cursor.big_endian(4)?;
         // Minus one: no value.
         let field = if length == u64::from(u32::MAX) {
-            Vec::new()
+            None
         } else {
-            cursor.take(usize::try_from(length).unwrap_or(usize::MAX))?.to_vec()
+            Some(cursor.take(usize::try_from(length).unwrap_or(usize::MAX))?.to_vec())
         };
         fields.push(field);
     }
@@ -433,7 +436,7 @@ mod tests {
         reply.take(b'D', &[0, 1, 0, 0, 0, 2, b'x', b'y']).unwrap();
         reply.take(b'D', &[0, 1, 255, 255, 255, 255]).unwrap();
         reply.take(b'C', b"SELECT 2\0").unwrap();
-        let rows = vec![vec![b"xy".to_vec()], vec![Vec::new()]];
+        let rows = vec![vec![Some(b"xy".to_vec())], vec![None]];
         assert_eq!(reply.finish(), Ok(Outcome::Rows(vec![b"a".to_vec()], rows)));
         let mut reply = Reply::default();
         reply.take(b'C', b"INSERT 0 3\0").unwrap();

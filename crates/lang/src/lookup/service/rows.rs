@@ -61,15 +61,27 @@ pub(crate) fn append_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.push(b' ');
 }
 
+/// What NULL means in the only field of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Null {
+    /// An empty value (PostgreSQL).
+    Empty,
+    /// Nothing: rows with it do not count as long as no other has come (MySQL).
+    Nothing,
+}
+
 /// What a query has given, as an answer of the lookup.
-pub(crate) fn answer(outcome: Outcome) -> Answer {
+pub(crate) fn answer(outcome: Outcome, null: Null) -> Answer {
     match outcome {
         Outcome::Done(changed) => Answer::Changed(Some(Text::clean(changed))),
         Outcome::Rows(names, table) => {
             let mut rows = Rows::default();
             for row in &table {
-                let fields: Vec<(&[u8], &[u8])> =
-                    names.iter().map(Vec::as_slice).zip(row.iter().map(Vec::as_slice)).collect();
+                if null == Null::Nothing && rows.count == 0 && matches!(row.as_slice(), [None]) {
+                    continue;
+                }
+                let values = row.iter().map(|value| value.as_deref().unwrap_or_default());
+                let fields: Vec<(&[u8], &[u8])> = names.iter().map(Vec::as_slice).zip(values).collect();
                 rows.push(&fields);
             }
             rows.into_text().map_or(Answer::NotThere, |text| Answer::Found(Text::clean(text)))
