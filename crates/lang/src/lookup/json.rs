@@ -61,7 +61,8 @@ impl KeyedFile for File {
                 Value::Object(members) if !is_number => {
                     members.iter().rev().find(|(name, _)| *name == selector).map(|(_, value)| value)
                 }
-                _ => None,
+                Value::Array(_) | Value::Object(_) => None,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => None,
             };
             match inner {
                 Some(inner) => value = inner,

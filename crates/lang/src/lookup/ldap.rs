@@ -383,8 +383,10 @@ fn ask(
     }
 }
 
+type DataAndName = (Vec<u8>, Vec<u8>);
+
 /// The data of what was found, and the name of the last entry.
-fn data(found: &Found, query: &Query, wanted: Wanted) -> Result<Option<(Vec<u8>, Vec<u8>)>, String> {
+fn data(found: &Found, query: &Query, wanted: Wanted) -> Result<Option<DataAndName>, String> {
     match found.done.code {
         code::SUCCESS | code::SIZE_LIMIT_EXCEEDED => {}
         code::NO_SUCH_OBJECT | code::INVALID_NAME => return Ok(None),

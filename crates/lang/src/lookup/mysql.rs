@@ -57,7 +57,7 @@ fn connect(context: &Context, server: &Server, times: Timeouts) -> Result<Sessio
         Place::Host(name, _) if name.is_empty() || name == "localhost" => {
             Place::Socket(DEFAULT_SOCKET.into())
         }
-        place => place,
+        place @ (Place::Host(..) | Place::Socket(_)) => place,
     };
     let to = match &place {
         Place::Host(name, _) => format!("server on '{name}'"),

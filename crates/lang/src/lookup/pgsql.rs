@@ -50,7 +50,7 @@ fn connect(context: &Context, server: &Server, times: Timeouts) -> Result<Sessio
     let (database, user, password) = (server.field(0), server.field(1), server.field(2));
     let place = match server.place(&FAMILY) {
         Place::Host(name, _) if name.is_empty() => Place::Socket(DEFAULT_SOCKET.into()),
-        place => place,
+        place @ (Place::Host(..) | Place::Socket(_)) => place,
     };
     let failed = |text: String| {
         let at = match &place {

@@ -90,11 +90,12 @@ fn keep(identity: Identity, connection: Connection) {
 }
 
 fn error_text(error: &rusqlite::Error) -> String {
-    match error {
-        rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
-        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
-        other => other.to_string(),
+    if let rusqlite::Error::SqliteFailure(_, Some(text)) | rusqlite::Error::SqlInputError { msg: text, .. } =
+        error
+    {
+        return text.clone();
     }
+    error.to_string()
 }
 
 /// The file and the query. The error is Exim's text.
@@ -145,7 +146,7 @@ fn run(connection: &Connection, query: &str) -> Result<Answer, String> {
     let mut batch = Batch::new(connection, query);
     while let Some(mut statement) = batch.next().map_err(|error| error_text(&error))? {
         changes |= !statement.readonly();
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut results = statement.raw_query();
         while let Some(row) = results.next().map_err(|error| error_text(&error))? {
             if names.is_empty() {

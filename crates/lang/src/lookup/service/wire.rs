@@ -256,7 +256,7 @@ impl Wire {
     /// Says that nothing more will be sent, if the connection is a plain one.
     pub fn end_of_request(&mut self) {
         if let Stream::Plain(socket) = &self.stream {
-            let _gone = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Write);
+            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
         }
     }
 }
