@@ -177,11 +177,11 @@ mod tests {
             (x(35) + " " + &x(100), vec![136]),
             (x(36) + " " + &x(100), vec![36, 100]),
             ("aaaa ".repeat(18) + "z", vec![74, 16]),
-            (x(34) + ": " + &"b ".repeat(52).trim_end(), vec![75, 63]),
-            (x(35) + ": " + &"b ".repeat(52).trim_end(), vec![36, 75, 27]),
-            (x(40) + ": " + &x(32) + ": " + &"b ".repeat(60).trim_end(), vec![75, 75, 43]),
-            (x(40) + ": " + &x(33) + ": " + &"b ".repeat(60).trim_end(), vec![41, 74, 75, 3]),
-            (x(40) + ":  " + &"b ".repeat(60).trim_end(), vec![41, 73, 45]),
+            (x(34) + ": " + "b ".repeat(52).trim_end(), vec![75, 63]),
+            (x(35) + ": " + "b ".repeat(52).trim_end(), vec![36, 75, 27]),
+            (x(40) + ": " + &x(32) + ": " + "b ".repeat(60).trim_end(), vec![75, 75, 43]),
+            (x(40) + ": " + &x(33) + ": " + "b ".repeat(60).trim_end(), vec![41, 74, 75, 3]),
+            (x(40) + ":  " + "b ".repeat(60).trim_end(), vec![41, 73, 45]),
             (x(74) + "   " + &x(30), vec![75, 30]),
         ] {
             assert_eq!(widths(&text), expected, "{text}");

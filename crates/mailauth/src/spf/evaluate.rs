@@ -1,5 +1,6 @@
 //! The evaluation: `check_host` of RFC 7208, section 4, with the limits of section 4.6.4.
 
+use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::macros::{Letter, MacroString};
@@ -31,11 +32,20 @@ struct Matched {
     explanation: Option<(MacroString, String)>,
 }
 
+/// Why there are no names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoNames {
+    NotThere,
+    AskAgain,
+}
+
 struct Evaluation<'a> {
     identity: &'a Identity<'a>,
     client: IpAddr,
     local_part: &'a [u8],
     dns: &'a dyn Dns,
+    /// The names that lead back to the client, asked for once; the error is what the reverse tree said.
+    names: OnceCell<Result<Vec<String>, NoNames>>,
     terms: usize,
     voids: usize,
     voids_max: usize,
@@ -96,6 +106,7 @@ impl<'a> Evaluation<'a> {
             client: identity.client.to_canonical(),
             local_part,
             dns,
+            names: OnceCell::new(),
             terms: 0,
             voids: 0,
             voids_max: VOIDS_MAX,
@@ -196,22 +207,31 @@ impl<'a> Evaluation<'a> {
     fn matches_names(&mut self, name: Option<&MacroString>, domain: &str) -> Result<bool, Stop> {
         self.count_term()?;
         let Some(target) = self.target(name, domain) else { return Ok(false) };
-        match self.dns.names_of(self.client) {
-            Answer::Found(names) => Ok(self.validated(names).any(|name| is_below(&name, &target))),
-            Answer::NotThere => self.count_void().map(|()| false),
-            Answer::AskAgain => Ok(false),
+        match self.names() {
+            Ok(names) => Ok(names.iter().any(|name| is_below(name, &target))),
+            Err(NoNames::NotThere) => self.count_void().map(|()| false),
+            Err(NoNames::AskAgain) => Ok(false),
         }
     }
 
     /// The names that lead back to the client; at most ten are asked for.
-    fn validated(&self, names: Vec<String>) -> impl Iterator<Item = String> {
-        names.into_iter().take(NAMES_MAX).filter_map(|name| usable(name.as_bytes())).filter(|name| match self
-            .dns
-            .addresses(name, self.client.is_ipv6())
-        {
+    fn names(&self) -> Result<&[String], NoNames> {
+        let found = self.names.get_or_init(|| match self.dns.names_of(self.client) {
+            Answer::Found(names) => {
+                let names = names.into_iter().take(NAMES_MAX).filter_map(|name| usable(name.as_bytes()));
+                Ok(names.filter(|name| self.leads_back(name)).collect())
+            }
+            Answer::NotThere => Err(NoNames::NotThere),
+            Answer::AskAgain => Err(NoNames::AskAgain),
+        });
+        found.as_deref().map_err(|error| *error)
+    }
+
+    fn leads_back(&self, name: &str) -> bool {
+        match self.dns.addresses(name, self.client.is_ipv6()) {
             Answer::Found(found) => found.contains(&self.client),
             Answer::NotThere | Answer::AskAgain => false,
-        })
+        }
     }
 
     fn target(&self, name: Option<&MacroString>, domain: &str) -> Option<String> {
@@ -276,8 +296,7 @@ impl<'a> Evaluation<'a> {
 
     /// `%{p}`: the domain itself if it is a validated name, else one below it, else any.
     fn validated_name(&self, domain: &str) -> String {
-        let Answer::Found(names) = self.dns.names_of(self.client) else { return "unknown".to_owned() };
-        let names: Vec<String> = self.validated(names).collect();
+        let names = self.names().unwrap_or_default();
         let best = names.iter().find(|name| *name == domain);
         let best = best.or_else(|| names.iter().find(|name| is_below(name, domain)));
         best.or(names.first()).cloned().unwrap_or_else(|| "unknown".to_owned())

@@ -209,7 +209,11 @@ mod tests {
             Letter::Domain | Letter::SenderDomain => b"email.example.com".to_vec(),
             Letter::Client => b"192.0.2.3".to_vec(),
             Letter::ReverseZone => b"in-addr".to_vec(),
-            _ => b"x y".to_vec(),
+            Letter::ValidatedName
+            | Letter::Helo
+            | Letter::ReadableClient
+            | Letter::Receiver
+            | Letter::Time => b"x y".to_vec(),
         });
         String::from_utf8(out).unwrap()
     }
