@@ -1,7 +1,7 @@
 //! All tests that need more than one crate: scenarios (each against Oxim and, where Exim has the feature, against the
 //! installed exim4), tidy checks of the source tree, and the long runs.
 //!
-//! The same binary, called as `--stage`, is the process inside the namespaces of one scenario.
+//! The same binary, called as `--stage` or `--ground`, is the process inside the namespaces of one scenario or comparison.
 //! `UPDATE=1` writes what exim4 did (or Oxim, where there is no oracle) into the scenario files.
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@
 #![allow(clippy::too_many_lines, clippy::cast_possible_truncation, missing_docs, reason = "test code")]
 
 mod crash;
+mod oracle;
 mod place;
 mod scenario;
 mod tidy;
@@ -21,13 +22,15 @@ use libtest_mimic::Arguments;
 
 fn main() {
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some("--stage") {
-        scenario::stage::main(&words.next().unwrap());
-        return;
+    match words.next().as_deref() {
+        Some("--stage") => return scenario::stage::main(&words.next().unwrap()),
+        Some("--ground") => return oracle::ground::main(&words.next().unwrap()),
+        _ => {}
     }
     let arguments = Arguments::from_args();
     let mut trials = tidy::trials();
     trials.extend(scenario::trials());
+    trials.extend(oracle::trials());
     trials.extend(crash::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -4,11 +4,11 @@
 //! has the feature there is a second one, `oracle::FOLDER::NAME`, which holds the same expectations against exim4. A
 //! scenario is therefore a comparison: both programs must do what the file says.
 
-mod clients;
+pub(crate) mod clients;
 mod compare;
-mod dns;
+pub(crate) mod dns;
 mod format;
-mod pattern;
+pub(crate) mod pattern;
 pub(crate) mod stage;
 
 use std::collections::BTreeSet;
@@ -81,7 +81,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 

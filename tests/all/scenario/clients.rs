@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Plays the client's side of a script on any pair of streams; the result is the script with what was received.
 pub(super) fn play(script: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> String {
@@ -89,7 +89,7 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Connects and plays a script. The argument is a port, or `address:port`.
-pub(super) fn connect(argument: &str, script: &str) -> String {
+pub(crate) fn connect(argument: &str, script: &str) -> String {
     let target = if argument.contains(':') { argument.to_owned() } else { format!("127.0.0.1:{argument}") };
     let Ok(stream) = TcpStream::connect(&target) else { return "< <refused>\n".to_owned() };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

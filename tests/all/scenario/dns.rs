@@ -4,7 +4,7 @@
 mod test_server;
 
 /// Serves the zone text until the process ends. Names that it does not have do not exist.
-pub(super) fn start(zone: String) {
+pub(crate) fn start(zone: String) {
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -58,7 +58,7 @@ struct Stage {
     results: Results,
 }
 
-fn shell(text: &str) {
+pub(crate) fn shell(text: &str) {
     let status = Command::new("sh").args(["-ec", text]).status().unwrap();
     assert!(status.success(), "{text}");
 }
@@ -385,7 +385,7 @@ fn write_file(section: &Section) {
     }
 }
 
-fn output_of(command: &mut Command, input: Option<&str>) -> BTreeMap<String, String> {
+pub(crate) fn output_of(command: &mut Command, input: Option<&str>) -> BTreeMap<String, String> {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
