@@ -172,6 +172,8 @@ pub struct Address {
     pub parent: Option<Arc<Address>>,
     /// Index of the recipient of the message that it all began with.
     pub recipient: usize,
+    /// Recipients that led to the same address: they share its delivery, and `Envelope-to:` names them.
+    pub shares_with: Vec<Vec<u8>>,
     /// A copy that went on after an `unseen` router: its parent is the same address, not a redirection.
     pub is_unseen_copy: bool,
     /// The child came from a router with `one_time`: if it is not delivered at once, it becomes a recipient itself.

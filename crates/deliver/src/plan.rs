@@ -3,7 +3,7 @@
 //! Local transports take one address at a time unless `batch_max` says more; remote ones take all addresses that go to
 //! the same hosts with the same sender and header changes, up to `max_rcpt`.
 
-use crate::address::{Address, AddressKind};
+use crate::address::{Address, AddressKind, RouteHost};
 use crate::transport::Transport;
 
 /// Addresses for one run of one transport.
@@ -58,6 +58,19 @@ fn addresses_max(transport: &Transport, address: &Address) -> usize {
     }
 }
 
+/// Whether two routes lead to the same hosts. Hosts of one MX preference are shuffled for each address: their order says nothing.
+fn same_hosts(a: &[RouteHost], b: &[RouteHost]) -> bool {
+    let of = |hosts: &[RouteHost]| {
+        let mut all: Vec<_> =
+            hosts.iter().map(|h| (h.mx, h.name.clone(), h.address, h.port, h.group)).collect();
+        if hosts.iter().all(|host| host.mx.is_some()) {
+            all.sort();
+        }
+        all
+    };
+    a.len() == b.len() && of(a) == of(b)
+}
+
 /// Whether two addresses of one transport may be in one run.
 fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
     let same_domain = a.domain == b.domain || transport.driver.takes_domains();
@@ -65,7 +78,7 @@ fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
     same_domain
         && same_text
         && a.kind == b.kind
-        && a.hosts == b.hosts
+        && same_hosts(&a.hosts, &b.hosts)
         && a.fallback_hosts == b.fallback_hosts
         && a.propagated.errors_to == b.propagated.errors_to
         && a.propagated.headers_add == b.propagated.headers_add

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use oxim_lang::context::Context;
-use oxim_mail::address::{address_list, parse};
+use oxim_mail::address::{parse, plain_list};
 
 use crate::address::{Address, AddressKind, HostDnssec, Refusal, RouteHost};
 use crate::delivery::Delivery;
@@ -43,9 +43,15 @@ pub struct TestResult {
     pub text: String,
     /// The worst outcome.
     pub status: ExitStatus,
+    /// The caller is not an administrator: reasons are not told.
+    is_reticent: bool,
 }
 
 impl TestResult {
+    fn reason(&self, problem: &Problem) -> String {
+        if self.is_reticent { String::new() } else { format!(": {}", problem.text()) }
+    }
+
     fn note(&mut self, status: ExitStatus) {
         self.status = self.status.max(status);
     }
@@ -54,16 +60,17 @@ impl TestResult {
 impl Delivery {
     /// Tests the addresses of one command-line argument or input line, which is a list as in a header line.
     ///
-    /// `shows_route` (`-v -bv`) makes a verification print the route as `-bt` does.
+    /// `shows_route` (`-v -bv`) makes a verification print the route as `-bt` does; reasons are told to administrators.
     pub fn test_addresses(
         &self,
         context: &mut Context,
         argument: &[u8],
         mode: TestMode,
         shows_route: bool,
+        is_admin: bool,
     ) -> TestResult {
-        let mut result = TestResult::default();
-        let items: Vec<&[u8]> = address_list(argument).map(|item| item.raw).collect();
+        let mut result = TestResult { is_reticent: !is_admin, ..TestResult::default() };
+        let items: Vec<&[u8]> = plain_list(argument).map(|item| item.raw).collect();
         let items = if items.is_empty() { vec![argument] } else { items };
         for item in items {
             match parse(item, &self.settings.syntax) {
@@ -133,11 +140,12 @@ impl Delivery {
         let (line, status) = match self.verify(context, address, options) {
             Verified::Accepted(_) => (format!("{shown} verified"), ExitStatus::Good),
             Verified::Refused(_, problem) => {
-                (format!("{shown} failed to verify{}", reason(&problem)), ExitStatus::Failed)
+                (format!("{shown} failed to verify{}", result.reason(&problem)), ExitStatus::Failed)
             }
-            Verified::Deferred(_, problem) => {
-                (format!("{shown} cannot be resolved at this time{}", reason(&problem)), ExitStatus::Deferred)
-            }
+            Verified::Deferred(_, problem) => (
+                format!("{shown} cannot be resolved at this time{}", result.reason(&problem)),
+                ExitStatus::Deferred,
+            ),
         };
         let _ = writeln!(result.text, "{line}");
         result.note(status);
@@ -156,17 +164,14 @@ impl Delivery {
                 }
                 Decided::Failed(address, problem) => {
                     let what = if purpose == Purpose::Test { "is undeliverable" } else { "failed to verify" };
-                    let _ = writeln!(result.text, "{} {what}{}", address.text(), reason(problem));
+                    let told = result.reason(problem);
+                    let _ = writeln!(result.text, "{} {what}{told}", address.text());
                     show_parents(address, &mut result.text);
                     result.note(ExitStatus::Failed);
                 }
                 Decided::Deferred(address, problem) => {
-                    let _ = writeln!(
-                        result.text,
-                        "{} cannot be resolved at this time{}",
-                        address.text(),
-                        reason(problem)
-                    );
+                    let told = result.reason(problem);
+                    let _ = writeln!(result.text, "{} cannot be resolved at this time{told}", address.text());
                     show_parents(address, &mut result.text);
                     result.note(ExitStatus::Deferred);
                 }
@@ -221,10 +226,6 @@ impl Delivery {
             }
         }
     }
-}
-
-fn reason(problem: &Problem) -> String {
-    format!(": {}", problem.text())
 }
 
 fn show_parents(address: &Address, out: &mut String) {

@@ -14,7 +14,7 @@ mod quote;
 use std::fmt;
 use std::ops::Range;
 
-pub use list::{AddressList, ListItem, address_list};
+pub use list::{AddressList, ListItem, address_list, plain_list};
 pub use quote::{quote_local_part, split_at_domain, unquote_local_part};
 
 /// Longest canonical address, in bytes. Exim's figure; RFC 5321 allows 254 in a path.

@@ -15,7 +15,7 @@ use oxim_lang::config::{self, Catalogue, Config, ConfigError, ConfigSource, Driv
 use oxim_lang::context::Services;
 use oxim_lang::expand::Template;
 
-use crate::args::CommandLine;
+use crate::args::{CommandLine, Mode};
 
 /// Where the configuration is looked for without `-C`.
 pub(crate) const DEFAULT_FILES: &str =
@@ -102,7 +102,7 @@ impl Program {
             }
         }
         let config = Arc::new(config);
-        let services = Arc::new(crate::services::make(&config)?);
+        let services = Arc::new(crate::services::make(&config, matches!(line.mode, Mode::Verify { .. }))?);
         Ok(Program { line, config, services })
     }
 }

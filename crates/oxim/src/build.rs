@@ -22,7 +22,7 @@ pub(crate) fn delivery(
 /// # Errors
 /// All that is wrong.
 pub(crate) fn all(config: &Arc<Config>) -> Result<(), Vec<ConfigError>> {
-    let services = Arc::new(crate::services::make(config)?);
+    let services = Arc::new(crate::services::make(config, false)?);
     let mut errors = Vec::new();
     if let Err(found) = delivery(config, &services) {
         errors.extend(found);

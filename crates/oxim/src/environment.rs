@@ -83,7 +83,7 @@ pub(crate) fn settle(program: &Program, words: &[OsString]) -> Result<(), String
     if now.len() == wanted.len() && now.iter().all(|(name, value)| wanted.get(name) == Some(value)) {
         return Ok(());
     }
-    if program.config.main.keep_environment.is_none() && logs(&program.line.mode) {
+    if program.config.main.keep_environment.is_none() && logs(&program.line.mode) && may_log(program) {
         program
             .services
             .log()
@@ -93,6 +93,12 @@ pub(crate) fn settle(program: &Program, words: &[OsString]) -> Result<(), String
     let this = std::env::current_exe().map_err(|error| format!("exim: {error}"))?;
     let error = Command::new(this).arg0(name).args(arguments).env_clear().envs(wanted).exec();
     Err(format!("exim: cannot be executed again: {error}"))
+}
+
+/// Whether this process can write the log: any other user's leaves that to the daemon.
+fn may_log(program: &Program) -> bool {
+    let user = rustix::process::geteuid();
+    user.is_root() || user.as_raw() == program.config.main.exim_user
 }
 
 /// Whether a mode does something that belongs into the log; tests do not.

@@ -14,17 +14,18 @@ use oxim_spool::log::{Log, LogConfig, LogPaths, LogSelectors, SyslogConfig};
 use oxim_spool::store::LocalConfig;
 use oxim_spool::{Owner, Report};
 
-/// The parts that every mode needs. Costs nothing but memory.
+/// The parts that every mode needs. Costs nothing but memory. With `logs_to_stderr` the logs are not written.
 ///
 /// # Errors
 /// A faulty `log_selector` or `log_file_path`, or a `spool_directory` that cannot be expanded.
-pub fn make(config: &Arc<Config>) -> Result<Services, Vec<ConfigError>> {
+pub fn make(config: &Arc<Config>, logs_to_stderr: bool) -> Result<Services, Vec<ConfigError>> {
     let zone = zone(config);
     let services = Services { zone, ..Services::default() };
     let shared = Arc::new(services);
     let mut context = Context::new(Arc::clone(config), Arc::clone(&shared));
     let spool = spool_directory(config, &mut context)?;
-    let log = Arc::new(Log::new(log_config(config, &mut context, zone, &spool)?));
+    let log_config = log_config(config, &mut context, zone, &spool)?;
+    let log = Arc::new(Log::new(LogConfig { to_stderr: logs_to_stderr, ..log_config }));
     drop(context);
     let mut services = Arc::try_unwrap(shared).unwrap_or_else(|_| Services { zone, ..Services::default() });
     let _ = services.log.set(log);
@@ -92,6 +93,7 @@ fn log_config(
         },
         panic_to_stderr: true,
         shows: oxim_base::debug::enabled(oxim_base::debug::VERBOSE),
+        to_stderr: false,
     })
 }
 

@@ -44,6 +44,8 @@ pub struct LogConfig {
     pub panic_to_stderr: bool,
     /// Every entry is also shown on standard error, in the form of `-v`.
     pub shows: bool,
+    /// Entries go to standard error only, as under `-bv`.
+    pub to_stderr: bool,
 }
 
 impl LogConfig {
@@ -60,6 +62,7 @@ impl LogConfig {
             syslog: SyslogConfig::default(),
             panic_to_stderr: false,
             shows: false,
+            to_stderr: false,
         }
     }
 }
@@ -193,6 +196,12 @@ impl Log {
         let stamp = self.stamp_with(&mut state.clock, now);
         let date = state.clock.text.get(..10).unwrap_or_default().to_owned();
         let entry = Entry { stamp: &stamp, pid: self.shown_pid(), text, headers };
+        if self.config.to_stderr {
+            if !self.config.shows {
+                complain(&entry.line(true, None));
+            }
+            return;
+        }
         if self.config.paths.files {
             for &kind in kinds {
                 self.write_file(&mut state, kind, &date, &entry);

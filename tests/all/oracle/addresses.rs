@@ -2,6 +2,7 @@
 
 use super::Record;
 use super::ground::Ground;
+use crate::scenario::pattern::Names;
 
 const ADDRESSES: &[&str] = &[
     // Local users, in all the ways to write them.
@@ -147,5 +148,6 @@ pub(super) fn record(ground: &Ground) -> Record {
             ground.run(Some("daemon"), &[mode, "alice", "x@many.ex", "gone"]),
         );
     }
-    record
+    // What is logged goes to standard error here, with the time.
+    record.into_iter().map(|(case, text)| (case, Names::default().generalise(&text))).collect()
 }

@@ -55,6 +55,21 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::example", "text config + tls_require_ciphers = HIGH:!aNULL:@STRENGTH", OPENSSL),
     row("options::example", "text config - tls_require_ciphers = SECURE192*", OPENSSL),
     row("options::*", "*transport *expand_maildir_use_size_file", "it is no option"),
+    // -bt, -bv
+    row(
+        "addresses::example",
+        "-bt user",
+        "without set-user-id the file of another user cannot be read: Oxim needs none for anything else",
+    ),
+    row(
+        "addresses::example addresses::internet",
+        "*x@dddddddddddddddddddddddddddddddddddddd",
+        "a label of more than 63 bytes can never exist: the address fails at once, it does not wait",
+    ),
+    // A daemon and its mail
+    row("message::*", "text 1 dialogue - < 250-PRDR", NOT_YET),
+    row("message::example", "text 1 dialogue - < 250-SMTPUTF8", NOT_YET),
+    // -bP macro_list
     row("options::*", "macro_list _OPT_*", NOT_YET),
     row("options::*", "macro_list _DRIVER_*", NOT_YET),
     row("options::*", "macro_list _ACL_*", NOT_YET),

@@ -1,7 +1,8 @@
 //! All addresses of a message through the routers, and their children, until each is decided.
 //!
-//! Manual sections 3.11, 3.13 and 22.7 (duplicates). Children are routed where their parent stood, so that the order of
-//! the recipients is kept.
+//! Manual sections 3.11, 3.13 and 22.7 (duplicates). For a delivery there are rounds, as in Exim: first all recipients,
+//! then all children they have, then theirs; of equal addresses the last one is delivered to. Tests show children
+//! where their parent stood.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -113,6 +114,7 @@ struct Worklist<'a> {
     delivery: &'a Delivery,
     request: &'a RouteRequest<'a>,
     queue: VecDeque<Address>,
+    next_round: VecDeque<Address>,
     seen: HashSet<Vec<u8>>,
     made: HashMap<usize, usize>,
     by_domain: HashMap<Vec<u8>, DomainRoute>,
@@ -133,13 +135,24 @@ impl Delivery {
             delivery: self,
             request,
             queue: addresses.into(),
+            next_round: VecDeque::new(),
             seen: HashSet::new(),
             made: HashMap::new(),
             by_domain: HashMap::new(),
             routed: Routed::default(),
         };
-        while let Some(address) = work.queue.pop_front() {
-            work.one(context, address);
+        loop {
+            while let Some(address) = work.queue.pop_front() {
+                work.one(context, address);
+            }
+            if work.next_round.is_empty() {
+                break;
+            }
+            // Pipes, files and replies need no routing: Exim has them aside before it begins with the others.
+            let round = std::mem::take(&mut work.next_round);
+            let (others, special): (Vec<_>, Vec<_>) =
+                round.into_iter().partition(|address| address.kind == AddressKind::Mail);
+            work.queue = special.into_iter().rev().chain(others).collect();
         }
         context.address = scope;
         work.routed
@@ -170,7 +183,7 @@ impl Worklist<'_> {
         }
         let walked = walk(self.delivery, context, address, self.request.purpose, &mut self.routed.notices);
         if let Some(copy) = walked.unseen_copy {
-            self.queue.push_front(copy);
+            self.add(copy);
         }
         match walked.step {
             Step::Deliver(address) => {
@@ -204,7 +217,15 @@ impl Worklist<'_> {
         }
         for mut child in children.into_iter().rev() {
             self.rewrite(context, &mut child);
-            self.queue.push_front(child);
+            self.add(child);
+        }
+    }
+
+    fn add(&mut self, address: Address) {
+        if self.is_for_delivery() {
+            self.next_round.push_back(address);
+        } else {
+            self.queue.push_front(address);
         }
     }
 
@@ -247,7 +268,7 @@ impl Worklist<'_> {
         }
     }
 
-    fn deliver(&mut self, address: Address) {
+    fn deliver(&mut self, mut address: Address) {
         // The delivery of an `unseen` router has a name of its own, known only now.
         if (self.request.is_done)(&address.unique) {
             debug::line(debug::DELIVER, || "\"unseen\" delivery previously done - discarded".to_owned());
@@ -255,9 +276,21 @@ impl Worklist<'_> {
         }
         if self.is_for_delivery() && !self.seen.insert(address.unique.clone()) {
             debug::line(debug::DELIVER, || format!("{} is a duplicate address: discarded", address.text()));
-            return;
+            self.replace_equal(&mut address);
         }
         self.routed.decided.push(Decided::Deliver(address));
+    }
+
+    /// The equal address that was to be delivered to gives way; its recipient shares in this delivery.
+    fn replace_equal(&mut self, address: &mut Address) {
+        let is_equal = |d: &Decided| matches!(d, Decided::Deliver(other) if other.unique == address.unique);
+        let Some(place) = self.routed.decided.iter().position(is_equal) else { return };
+        let Decided::Deliver(mut earlier) = self.routed.decided.remove(place) else { return };
+        address.shares_with = std::mem::take(&mut earlier.shares_with);
+        let recipient = &earlier.top().address;
+        if address.shares_with.last() != Some(recipient) {
+            address.shares_with.push(recipient.clone());
+        }
     }
 
     fn remember_domain(&mut self, address: &Address) {

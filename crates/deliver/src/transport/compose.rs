@@ -106,16 +106,18 @@ fn header_block(
     Ok(out)
 }
 
-/// The recipients that it all began with, each once.
+/// The recipients that it all began with, each once, a line each.
 fn envelope_to(addresses: &[Address]) -> Vec<u8> {
     let mut seen: Vec<&[u8]> = Vec::new();
     for address in addresses {
-        let top = address.top().address.as_slice();
-        if !seen.contains(&top) {
-            seen.push(top);
+        let shared = address.shares_with.iter().map(Vec::as_slice);
+        for top in shared.chain([address.top().address.as_slice()]) {
+            if !seen.contains(&top) {
+                seen.push(top);
+            }
         }
     }
-    seen.join(&b", "[..])
+    seen.join(&b",\n "[..])
 }
 
 fn push_line(line: &[u8], out: &mut Vec<u8>) {
@@ -188,11 +190,9 @@ mod tests {
     #[test]
     fn each_original_recipient_once() {
         let parent = std::sync::Arc::new(Address::recipient("list@test.ex", 0));
-        let addresses = [
-            Address::child(&parent, "a@test.ex"),
-            Address::child(&parent, "b@test.ex"),
-            Address::recipient("c@test.ex", 1),
-        ];
-        assert_eq!(envelope_to(&addresses), b"list@test.ex, c@test.ex");
+        let mut first = Address::child(&parent, "a@test.ex");
+        first.shares_with.push(b"d@test.ex".to_vec());
+        let addresses = [first, Address::child(&parent, "b@test.ex"), Address::recipient("c@test.ex", 1)];
+        assert_eq!(envelope_to(&addresses), b"d@test.ex,\n list@test.ex,\n c@test.ex");
     }
 }

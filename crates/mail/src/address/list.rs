@@ -40,12 +40,19 @@ pub struct AddressList<'a> {
     input: &'a [u8],
     at: usize,
     in_group: bool,
+    has_groups: bool,
 }
 
 /// Takes the body of a header line such as To: apart.
 #[must_use]
 pub fn address_list(input: &[u8]) -> AddressList<'_> {
-    AddressList { input, at: 0, in_group: false }
+    AddressList { input, at: 0, in_group: false, has_groups: true }
+}
+
+/// Takes a list without groups apart, as the command line has it: a colon after words makes a faulty address there.
+#[must_use]
+pub fn plain_list(input: &[u8]) -> AddressList<'_> {
+    AddressList { input, at: 0, in_group: false, has_groups: false }
 }
 
 /// Which byte ended an item.
@@ -94,7 +101,7 @@ impl<'a> AddressList<'a> {
                 b'>' => in_angle = false,
                 b',' if !in_angle && (!in_route || !self.route_goes_on(at)) => return (at, Stop::Comma),
                 b':' if in_route => in_route = false,
-                b':' if is_phrase && !self.in_group => return (at, Stop::Colon),
+                b':' if is_phrase && !self.in_group && self.has_groups => return (at, Stop::Colon),
                 b':' if !in_angle && self.in_group => inner_group = true,
                 b';' if !in_angle && inner_group => inner_group = false,
                 b';' if !in_angle && self.in_group => return (at, Stop::Semicolon),

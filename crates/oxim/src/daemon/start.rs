@@ -243,6 +243,12 @@ pub(crate) fn run(program: Program, words: &[OsString], is_detached: bool, only_
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let pid_file = pid_file(&program);
     let place = Place { pid: std::process::id(), addresses };
+    let main = &program.config.main;
+    if main.tls_certificate.is_none() && !main.tls_advertise_hosts.trim().is_empty() {
+        program.services.log().main(
+            "Warning: No server certificate defined; will use a selfsigned one.\n Suggested action: either install a certificate or change tls_advertise_hosts option",
+        );
+    }
     program.services.log().main(worker::started_text(&program, &place));
     let ready = move || tell_ready(is_detached);
     make_public_folder(&program);

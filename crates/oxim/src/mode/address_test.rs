@@ -8,11 +8,15 @@ use oxim_lang::context::Context;
 
 use crate::assemble::Program;
 
+/// Longest address on the command line, in bytes. Exim's figure.
+const ARGUMENT_BYTES_MAX: usize = 1024;
+
 /// Tests each argument, or each line of standard input. Exit code: 2 if one failed, 1 if one could not be resolved, else 0.
 pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context, mode: TestMode) -> u8 {
+    let is_admin = crate::privilege::is_admin(&program.config);
     let mut worst = 0;
     let mut test = |argument: &[u8]| {
-        let result = delivery.test_addresses(context, argument, mode, program.line.verbose);
+        let result = delivery.test_addresses(context, argument, mode, program.line.verbose, is_admin);
         let _ = io::stdout().lock().write_all(result.text.as_bytes());
         worst = worst.max(result.status as u8);
     };
@@ -28,6 +32,13 @@ pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context,
         println!();
     } else {
         for argument in program.line.arguments.iter().filter(|argument| !argument.is_empty()) {
+            if argument.len() > ARGUMENT_BYTES_MAX {
+                let length = argument.len();
+                eprintln!(
+                    "exim: length limit exceeded ({length} > {ARGUMENT_BYTES_MAX}) for: address verification"
+                );
+                return 1;
+            }
             test(argument);
         }
     }

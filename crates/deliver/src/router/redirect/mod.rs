@@ -158,7 +158,10 @@ impl Redirect {
                 source::include(run, name, directory, user.as_ref())
             };
             list::read(data.as_bytes(), self.allowed, &settings, &mut include).map_err(|text| {
-                Problem::new(error_code::BAD_REDIRECT, format!("error in redirect data: {text}"))
+                Problem::new(
+                    error_code::BAD_REDIRECT,
+                    format!("error in redirect {}: {text}", self.source.word()),
+                )
             })?
         };
         self.report(run, address, &parsed.errors);

@@ -38,6 +38,17 @@ pub enum Source {
     File(Template, Checks),
 }
 
+impl Source {
+    /// What error texts call it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Source::Data(_) => "data",
+            Source::File(..) => "file",
+        }
+    }
+}
+
 /// The data, if there is any. A file's contents belong to the user who may name files: they are clean.
 ///
 /// # Errors

@@ -200,7 +200,7 @@ fn domains_lead_to_hosts_as_observed() {
     let resolver = Resolver::new(config).blocking(runtime.handle().clone());
     let (delivery, mut context) = delivery_with(CONFIG, Some(resolver));
     let mut test = |address: &str| {
-        delivery.test_addresses(&mut context, address.as_bytes(), TestMode::Route, false).text
+        delivery.test_addresses(&mut context, address.as_bytes(), TestMode::Route, false, true).text
     };
     let hosts = |router: &str, lines: &[&str]| {
         let lines: String = lines.iter().map(|line| format!("  host {line}\n")).collect();

@@ -109,7 +109,7 @@ fn addresses_are_routed_as_observed() {
             other => panic!("unknown section {other}"),
         };
         let (delivery, context) = made.as_mut().unwrap();
-        let result = delivery.test_addresses(context, rest.as_bytes(), mode.0, mode.1);
+        let result = delivery.test_addresses(context, rest.as_bytes(), mode.0, mode.1, true);
         let shown = format!("{}exit {}\n", result.text, result.status as i32);
         tested += 1;
         if shown != body {
@@ -176,8 +176,12 @@ fn duplicates_are_delivered_once_and_a_list_may_name_itself() {
     let routed = route(LISTS, &["list@test.ex", "bob@test.ex", "other@test.ex"], &[]);
     assert_eq!(
         unique(&routed),
-        ["bob@test.ex", "\\0\\list@test.ex", "/dev/null:list@test.ex", "/dev/null:other@test.ex"]
+        ["/dev/null:other@test.ex", "/dev/null:list@test.ex", "\\0\\list@test.ex", "bob@test.ex"]
     );
+    let bob = routed.deliveries().last().unwrap();
+    let shared: Vec<&[u8]> = bob.shares_with.iter().map(Vec::as_slice).collect();
+    assert_eq!(shared, [&b"bob@test.ex"[..], b"list@test.ex", b"other@test.ex"]);
+    assert_eq!(bob.top().address, b"other@test.ex");
     assert!(routed.deliveries().filter(|a| a.is_bypassed()).count() == 2);
 }
 
@@ -190,7 +194,7 @@ fn what_was_done_before_is_not_done_again() {
 #[test]
 fn children_carry_what_the_redirection_set() {
     let routed = route(LISTS, &["list@test.ex"], &[]);
-    let bob = routed.deliveries().next().unwrap();
+    let bob = routed.deliveries().find(|a| a.unique == b"bob@test.ex").unwrap();
     assert_eq!(bob.propagated.errors_to.as_deref(), Some(&b"owner@test.ex"[..]));
     assert_eq!(bob.propagated.headers_add, [Text::tainted("X-List: list\n")]);
     assert_eq!(bob.propagated.headers_remove, [b"subject".to_vec()]);
