@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use oxim_deliver::agent::client::{Reexecute, Spawner};
 use oxim_deliver::queue::scheduler::Scheduler;
 use oxim_deliver::submission::Submitter;
+use oxim_lang::config::ConfigError;
 use oxim_receive::admission::Admission;
 use oxim_receive::reception::Reception;
 use oxim_receive::session;
@@ -271,12 +272,7 @@ fn reload(worker: &Arc<Worker>) {
     let program = match crate::assemble::read_again(&worker.line) {
         Ok(program) => program,
         Err(errors) => {
-            for error in errors.iter().take(1) {
-                old.services.log().both(format!(
-                    "the new configuration is faulty, the old one stays: {}",
-                    error.exim_text()
-                ));
-            }
+            report_faulty(&old, &errors);
             return;
         }
     };
@@ -295,13 +291,16 @@ fn reload(worker: &Arc<Worker>) {
             *worker.engine.write() = engine;
         }
         Err(errors) => {
-            for error in errors.iter().take(1) {
-                old.services.log().both(format!(
-                    "the new configuration is faulty, the old one stays: {}",
-                    error.exim_text()
-                ));
-            }
+            report_faulty(&old, &errors);
         }
+    }
+}
+
+/// One line, though the terminal gets two.
+fn report_faulty(old: &Engine, errors: &[ConfigError]) {
+    if let Some(error) = errors.first() {
+        let text = error.exim_text().replace("\n  ", " ");
+        old.services.log().both(format!("the new configuration is faulty, the old one stays: {text}"));
     }
 }
 

@@ -69,8 +69,16 @@ impl Work<'_> {
         used.is_pipelined = session.is_pipelined;
         used.is_chunked = session.is_chunked;
         used.auth_sender.clone_from(&envelope.auth_sender);
-        let mut step =
-            Step { work: self, session, target, used, envelope, accepted: Vec::new(), deferral: None };
+        let mut step = Step {
+            work: self,
+            session,
+            target,
+            used,
+            envelope,
+            accepted: Vec::new(),
+            deferral: None,
+            last_chunk_bytes: None,
+        };
         match step.run() {
             Ok(passed) | Err(passed) => passed,
         }
@@ -186,6 +194,8 @@ struct Step<'a, 'b> {
     accepted: Vec<usize>,
     /// The first temporary refusal of a recipient.
     deferral: Option<DeliveryError>,
+    /// The length of the chunk that ended the message; none if it went by DATA.
+    last_chunk_bytes: Option<usize>,
 }
 
 impl Step<'_, '_> {
@@ -367,6 +377,7 @@ impl Step<'_, '_> {
     fn send_chunks(&mut self) -> Result<(), Passed> {
         let limit = self.work.smtp.timeouts.data;
         if let Some(chunk) = self.envelope.chunk.take() {
+            self.last_chunk_bytes = Some(chunk.len());
             if self.session.is_pipelined {
                 return Ok(());
             }
@@ -400,6 +411,7 @@ impl Step<'_, '_> {
                 .queue_bdat(&wire, !more, limit)
                 .map_err(|e| self.broken(e, About::Host))?;
             if !more {
+                self.last_chunk_bytes = Some(wire.len());
                 return Ok(());
             }
             let reply = self.session.connection.read_reply(limit).map_err(|e| self.broken(e, About::Host))?;
@@ -440,7 +452,8 @@ impl Step<'_, '_> {
                 continue;
             }
             let mut error = trouble::refused(&self.used, "", &reply, Codes::Other);
-            error.text = format!("LMTP error after DATA: {reply}");
+            let after = self.last_chunk_bytes.map_or("DATA".to_owned(), |bytes| format!("BDAT {bytes} LAST"));
+            error.text = format!("LMTP error after {after}: {reply}");
             if reply.is_permanent() {
                 self.set(index, Progress::Ends(Outcome::Failed(error)));
             } else {
