@@ -14,6 +14,7 @@
 
 mod crash;
 mod oracle;
+mod peers;
 mod place;
 mod scenario;
 mod tidy;
@@ -25,6 +26,7 @@ fn main() {
     match words.next().as_deref() {
         Some("--stage") => return scenario::stage::main(&words.next().unwrap()),
         Some("--ground") => return oracle::ground::main(&words.next().unwrap()),
+        Some("--peer") => return peers::main(&words.next().unwrap(), &words.next().unwrap()),
         _ => {}
     }
     let arguments = Arguments::from_args();
@@ -32,5 +34,6 @@ fn main() {
     trials.extend(scenario::trials());
     trials.extend(oracle::trials());
     trials.extend(crash::trials());
+    trials.extend(peers::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

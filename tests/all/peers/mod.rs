@@ -1,0 +1,121 @@
+//! Oxim beside software that others wrote: clients that send through it, servers that it sends to and that send to it, and
+//! the system that looks after its daemon.
+//!
+//! Each trial is a process in namespaces of its own (mount, network, host name, process ids), so that ports, paths and users
+//! are always the same, and all that it started ends with it. `ground` sets the scene. A program that is not installed is
+//! said on standard error, and the trial passes; for root it is a failure, since `scripts/test-packages` installs them all.
+
+mod daemon;
+mod dovecot;
+mod exim4;
+mod ground;
+mod mail_programs;
+mod opensmtpd;
+mod oxim;
+mod postfix;
+mod relay;
+mod smtp_clients;
+mod syslog;
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use libtest_mimic::{Failed, Trial};
+
+use ground::Ground;
+
+/// The longest that a trial may take, in seconds.
+const TRIAL_SECONDS_MAX: &str = "150";
+
+/// A trial and what it needs.
+struct Peer {
+    name: &'static str,
+    /// Programs that must be there: a path, or a folder of target/peers.
+    needs: &'static [&'static str],
+    needs_root: bool,
+    run: fn(&Ground),
+}
+
+const fn anyone(name: &'static str, needs: &'static [&'static str], run: fn(&Ground)) -> Peer {
+    Peer { name, needs, needs_root: false, run }
+}
+
+const fn root(name: &'static str, needs: &'static [&'static str], run: fn(&Ground)) -> Peer {
+    Peer { name, needs, needs_root: true, run }
+}
+
+const PEERS: &[Peer] = &[
+    anyone("clients::swaks", &["/usr/bin/swaks"], smtp_clients::swaks),
+    anyone("clients::swaks_is_refused", &["/usr/bin/swaks"], smtp_clients::swaks_is_refused),
+    anyone("clients::python_smtplib", &["/usr/bin/python3"], smtp_clients::python_smtplib),
+    anyone("clients::curl", &["/usr/bin/curl"], smtp_clients::curl),
+    anyone("clients::msmtp", &["/usr/bin/msmtp"], smtp_clients::msmtp),
+    anyone("clients::mailx", &["/usr/bin/bsd-mailx"], mail_programs::mailx),
+    anyone("clients::git_send_email", &["/usr/lib/git-core/git-send-email"], mail_programs::git_send_email),
+    root("next_hop::exim4", &["/usr/sbin/exim4"], exim4::next_hop),
+    root("sends_to_us::exim4", &["/usr/sbin/exim4"], exim4::sends_to_us),
+    root("next_hop::postfix", &["postfix"], postfix::next_hop),
+    root("sends_to_us::postfix", &["postfix"], postfix::sends_to_us),
+    root("next_hop::opensmtpd", &["opensmtpd"], opensmtpd::next_hop),
+    root("sends_to_us::opensmtpd", &["opensmtpd"], opensmtpd::sends_to_us),
+    root("next_hop::dovecot_lmtp", &["/usr/lib/dovecot/lmtp"], dovecot::next_hop),
+    anyone("daemon::ports_and_interfaces", &[], daemon::ports_and_interfaces),
+    anyone("daemon::notification", &[], daemon::notification),
+    anyone("daemon::socket_activation", &["/usr/bin/python3"], daemon::socket_activation),
+    anyone("daemon::pid_file", &[], daemon::pid_file),
+    anyone("daemon::termination_with_open_sessions", &[], daemon::termination_with_open_sessions),
+    anyone("daemon::faulty_reload_is_logged", &[], daemon::faulty_reload_is_logged),
+    anyone("daemon::rotation_of_a_delivering_log", &[], daemon::rotation_of_a_delivering_log),
+    anyone("daemon::syslog", &[], syslog::entries),
+];
+
+/// All trials.
+pub(crate) fn trials() -> Vec<Trial> {
+    PEERS.iter().map(|peer| Trial::test(format!("peers::{}", peer.name), || run(peer))).collect()
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn run(peer: &Peer) -> Result<(), Failed> {
+    if peer.needs_root && !is_root() {
+        eprintln!("skipped: peers::{} needs root", peer.name);
+        return Ok(());
+    }
+    if let Some(absent) = peer.needs.iter().find(|need| !ground::is_installed(need)) {
+        let why = format!("{absent} is not installed");
+        if is_root() {
+            return Err(format!("{why}: run scripts/test-packages").into());
+        }
+        eprintln!("skipped: peers::{}: {why}", peer.name);
+        return Ok(());
+    }
+    let work = tempfile::Builder::new().prefix("oxim-peers").tempdir()?;
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", TRIAL_SECONDS_MAX, "unshare"]);
+    command.args(["--mount", "--net", "--uts", "--ipc", "--propagation", "private"]);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !is_root() {
+        command.args(["--user", "--map-current-user", "--keep-caps"]);
+    }
+    command.arg("--").arg(std::env::current_exe()?).args(["--peer", peer.name]).arg(work.path());
+    command.env("RUST_BACKTRACE", "0");
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Err(format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into())
+}
+
+/// Entry point of `--peer NAME FOLDER`, inside the namespaces.
+pub(crate) fn main(name: &str, folder: &str) {
+    let peer = PEERS.iter().find(|peer| peer.name == name).unwrap();
+    let ground = Ground::set(folder.as_ref(), peer.needs);
+    let run = std::panic::AssertUnwindSafe(|| (peer.run)(&ground));
+    if std::panic::catch_unwind(run).is_err() {
+        eprintln!("{}", ground.notes());
+        std::process::exit(1);
+    }
+}
