@@ -13,7 +13,6 @@ pub(crate) mod replay;
 mod segment;
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -239,16 +238,15 @@ impl Committer {
         let part: Vec<&Record> = fitting.map(|r| &r.record).collect();
         let headers: Vec<[u8; record::HEADER_BYTES]> =
             part.iter().map(|r| r.header(number, &self.shared.salt)).collect();
-        let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(part.len().saturating_mul(4).saturating_add(1));
-        for (record, header) in part.iter().zip(&headers) {
-            slices.push(IoSlice::new(header));
-            slices.extend(record.parts().into_iter().filter(|p| !p.is_empty()).map(IoSlice::new));
-        }
+        let slices = part
+            .iter()
+            .zip(&headers)
+            .flat_map(|(record, header)| std::iter::once(header.as_slice()).chain(record.parts()));
         // Before the callbacks run, so that no message can be finished before it is counted.
         let accepted = part.iter().filter(|r| r.is_accepted()).count();
         fault::point("journal-write");
         self.shared.failures.take().map_err(|e| segment.error(e))?;
-        segment.write(&mut slices)?;
+        segment.write(slices)?;
         fault::point("journal-written");
         segment.sync()?;
         fault::point("journal-synced");

@@ -23,7 +23,7 @@ const HEADER_FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// The directory of a message and its id.
 pub struct Pair {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     id: MessageId,
     owner: Option<Owner>,
 }
@@ -31,8 +31,8 @@ pub struct Pair {
 impl Pair {
     /// The files of this message in this directory, there or not.
     #[must_use]
-    pub fn new(directory: OwnedFd, id: MessageId, owner: Option<Owner>) -> Pair {
-        Pair { directory, id, owner }
+    pub fn new(directory: impl Into<Arc<OwnedFd>>, id: MessageId, owner: Option<Owner>) -> Pair {
+        Pair { directory: directory.into(), id, owner }
     }
 
     fn name(&self, suffix: &str) -> PathBuf {
@@ -54,7 +54,7 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn create_data(&self) -> io::Result<File> {
-        let mut file = beneath::create(&self.directory, &self.name("-D"), self.owner)?;
+        let mut file = beneath::create(&*self.directory, &self.name("-D"), self.owner)?;
         if !lock(&file, self.data_start())? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -76,8 +76,13 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn stage_data(&self, body: &Body) -> io::Result<File> {
-        self.unlink("-D")?;
-        let mut file = self.create_data()?;
+        let mut file = match self.create_data() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.unlink("-D")?;
+                self.create_data()?
+            }
+            other => other?,
+        };
         copy_body(&mut file, body).inspect_err(|_| {
             // Half a body without -H is no message.
             let _ = self.unlink("-D");
@@ -104,7 +109,8 @@ impl Pair {
     /// # Errors
     /// Not found if it does not exist or was removed meanwhile; what the system says.
     pub fn lock_data(&self) -> io::Result<Option<File>> {
-        let file = File::from(beneath::open(&self.directory, &self.name("-D"), OFlags::RDWR, Mode::empty())?);
+        let file =
+            File::from(beneath::open(&*self.directory, &self.name("-D"), OFlags::RDWR, Mode::empty())?);
         if !lock(&file, self.data_start())? {
             return Ok(None);
         }
@@ -130,7 +136,7 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn data_length(&self) -> io::Result<u64> {
-        let status = rustix::fs::statat(&self.directory, self.name("-D"), AtFlags::SYMLINK_NOFOLLOW)?;
+        let status = rustix::fs::statat(&*self.directory, self.name("-D"), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(u64::try_from(status.st_size).unwrap_or(0).saturating_sub(self.data_start()))
     }
 
@@ -140,7 +146,7 @@ impl Pair {
     /// What the system says; too large counts as malformed data.
     pub fn read_header(&self) -> io::Result<Vec<u8>> {
         let file =
-            File::from(beneath::open(&self.directory, &self.name("-H"), OFlags::RDONLY, Mode::empty())?);
+            File::from(beneath::open(&*self.directory, &self.name("-H"), OFlags::RDONLY, Mode::empty())?);
         let mut text = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(1 << 20)).unwrap_or(0));
         file.take(HEADER_FILE_BYTES_MAX).read_to_end(&mut text)?;
         Ok(text)
@@ -163,7 +169,7 @@ impl Pair {
     }
 
     fn has(&self, suffix: &str) -> io::Result<bool> {
-        match rustix::fs::statat(&self.directory, self.name(suffix), AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(&*self.directory, self.name(suffix), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(rustix::io::Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
@@ -186,7 +192,7 @@ impl Pair {
     /// # Errors
     /// What the system says; then -H is as it was.
     pub fn publish_header(&self) -> io::Result<()> {
-        rustix::fs::renameat(&self.directory, self.temporary_header(), &self.directory, self.name("-H"))?;
+        rustix::fs::renameat(&*self.directory, self.temporary_header(), &*self.directory, self.name("-H"))?;
         fault::point("header-renamed");
         Ok(())
     }
@@ -194,15 +200,15 @@ impl Pair {
     /// Takes a staged -H away.
     pub fn forget_header(&self) {
         // What is left is a temporary file, which the next attempt replaces.
-        let _ = rustix::fs::unlinkat(&self.directory, self.temporary_header(), AtFlags::empty());
+        let _ = rustix::fs::unlinkat(&*self.directory, self.temporary_header(), AtFlags::empty());
     }
 
     fn create_temporary_header(&self) -> io::Result<File> {
         let temporary = self.temporary_header();
-        match beneath::create(&self.directory, &temporary, self.owner) {
+        match beneath::create(&*self.directory, &temporary, self.owner) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty())?;
-                beneath::create(&self.directory, &temporary, self.owner)
+                rustix::fs::unlinkat(&*self.directory, &temporary, AtFlags::empty())?;
+                beneath::create(&*self.directory, &temporary, self.owner)
             }
             other => other,
         }
@@ -218,7 +224,7 @@ impl Pair {
         let written = self.fill_header(&mut file, text, &temporary);
         if written.is_err() {
             // What is left is a temporary file; the error above matters more.
-            let _ = rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&*self.directory, &temporary, AtFlags::empty());
         }
         written
     }
@@ -228,7 +234,7 @@ impl Pair {
         fault::point("header-written");
         file.sync_data()?;
         fault::point("header-synced");
-        rustix::fs::renameat(&self.directory, temporary, &self.directory, self.name("-H"))?;
+        rustix::fs::renameat(&self.directory, temporary, &*self.directory, self.name("-H"))?;
         fault::point("header-renamed");
         Ok(())
     }
@@ -238,7 +244,7 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn sync_directory(&self) -> io::Result<()> {
-        rustix::fs::fsync(&self.directory)?;
+        rustix::fs::fsync(&*self.directory)?;
         Ok(())
     }
 
@@ -248,7 +254,7 @@ impl Pair {
     /// What the system says.
     pub fn read_done(&self) -> io::Result<Option<Vec<Vec<u8>>>> {
         let flags = OFlags::RDONLY;
-        let file = match beneath::open(&self.directory, &self.name("-J"), flags, Mode::empty()) {
+        let file = match beneath::open(&*self.directory, &self.name("-J"), flags, Mode::empty()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => File::from(other?),
         };
@@ -264,7 +270,7 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn add_done(&self, addresses: &[Vec<u8>]) -> io::Result<()> {
-        let (mut file, is_new) = beneath::append(&self.directory, &self.name("-J"), self.owner)?;
+        let (mut file, is_new) = beneath::append(&*self.directory, &self.name("-J"), self.owner)?;
         let mut text = Vec::new();
         for address in addresses {
             text.extend(address.iter().map(|&b| if b < b' ' { b' ' } else { b }));
@@ -284,7 +290,7 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn unlink(&self, suffix: &str) -> io::Result<()> {
-        match rustix::fs::unlinkat(&self.directory, self.name(suffix), AtFlags::empty()) {
+        match rustix::fs::unlinkat(&*self.directory, self.name(suffix), AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -309,9 +315,9 @@ impl Pair {
     pub fn move_to(&self, target: &Pair) -> io::Result<()> {
         for suffix in ["-J", "-D", "-H"] {
             match rustix::fs::renameat(
-                &self.directory,
+                &*self.directory,
                 self.name(suffix),
-                &target.directory,
+                &*target.directory,
                 self.name(suffix),
             ) {
                 Ok(()) => {}
@@ -328,7 +334,7 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn move_data_to(&self, target: &Pair) -> io::Result<()> {
-        rustix::fs::renameat(&self.directory, self.name("-D"), &target.directory, self.name("-D"))?;
+        rustix::fs::renameat(&*self.directory, self.name("-D"), &*target.directory, self.name("-D"))?;
         Ok(())
     }
 }

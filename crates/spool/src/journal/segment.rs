@@ -2,11 +2,14 @@
 //!
 //! A new segment is given its blocks at once. One that is no longer needed is kept and overwritten: its blocks are
 //! written ones, so that syncing data into it touches no metadata. Its old records carry its old number and do not count.
+//!
+//! Whole pages are written, past the page cache where the file system can do that: a writer that uses the cache is slowed
+//! down for whatever others have left in it. The last page, if it is not full, is written again with the next records; the
+//! records in it do not change.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,9 +27,13 @@ pub(super) const LOCK: &str = "lock";
 /// What a directory is called until its lock is held.
 pub(super) const UNFINISHED: &str = "new-";
 /// How many segments are kept to be overwritten.
-const SPARES_MAX: usize = 2;
-/// Slices that one system call takes.
+const SPARES_MAX: usize = 4;
+/// Slices, here pages, that one system call takes.
 const SLICES_MAX: usize = 1_000;
+/// What is written begins and ends at multiples of this, in memory and in the file.
+const PAGE_BYTES: usize = 4096;
+/// Pages that are kept for the next batch.
+const PAGES_KEPT: usize = 256;
 
 /// One process's directory.
 pub(super) struct WorkerDirectory {
@@ -74,6 +81,7 @@ impl WorkerDirectory {
 
     /// Opens the next segment: a spare one if it is large enough, else a new one.
     pub(super) fn next_segment(&mut self, number: u64, bytes: u64) -> Result<Segment, SpoolError> {
+        let bytes = bytes.next_multiple_of(u64::try_from(PAGE_BYTES).unwrap_or(1));
         let name = PathBuf::from(format!("{number:08}"));
         let spare =
             self.spares.iter().position(|(_, size)| *size >= bytes).map(|at| self.spares.swap_remove(at));
@@ -83,7 +91,9 @@ impl WorkerDirectory {
         };
         let (file, size) = opened.map_err(|e| self.error(&name, e))?;
         let path = self.directories.path().join(&self.place).join(&name);
-        Ok(Segment { file, path, number, offset: 0, size, part_start: 0 })
+        let is_direct = set_direct(&file, true).is_ok();
+        let pages = Pages::default();
+        Ok(Segment { file, path, number, offset: 0, size, part_start: 0, pages, is_direct })
     }
 
     fn reuse(&self, old: &Path, name: &Path) -> io::Result<File> {
@@ -164,14 +174,74 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// Switches writing past the page cache on or off.
+fn set_direct(file: &File, is_on: bool) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    rustix::fs::fcntl_setfl(
+        file,
+        if is_on { flags | rustix::fs::OFlags::DIRECT } else { flags - rustix::fs::OFlags::DIRECT },
+    )?;
+    Ok(())
+}
+
+/// Memory that may be written past the page cache.
+#[repr(C, align(4096))]
+struct Page([u8; PAGE_BYTES]);
+
+/// What is to be written, from the start of a page on, zeros behind it.
+#[derive(Default)]
+struct Pages {
+    pages: Vec<Page>,
+    length: usize,
+}
+
+impl Pages {
+    fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let at = self.length % PAGE_BYTES;
+            if at == 0 {
+                self.pages.push(Page([0; PAGE_BYTES]));
+            }
+            let Some(room) = self.pages.last_mut().and_then(|p| p.0.get_mut(at..)) else { return };
+            let count = room.len().min(bytes.len());
+            let (now, later) = bytes.split_at(count);
+            room.get_mut(..count).unwrap_or_default().copy_from_slice(now);
+            self.length = self.length.saturating_add(count);
+            bytes = later;
+        }
+    }
+
+    /// Keeps only the page that is not full.
+    fn keep_tail(&mut self) {
+        let tail = self.length % PAGE_BYTES;
+        let last = self.pages.pop();
+        self.pages.clear();
+        self.pages.shrink_to(PAGES_KEPT);
+        self.pages.extend(last.filter(|_| tail > 0));
+        self.length = tail;
+    }
+
+    /// Forgets all but the first bytes of the first page; zeros take the place of the others.
+    fn wipe_after(&mut self, kept: usize) {
+        for (number, page) in self.pages.iter_mut().enumerate() {
+            let from = if number == 0 { kept } else { 0 };
+            page.0.iter_mut().skip(from).for_each(|byte| *byte = 0);
+        }
+    }
+}
+
 /// The segment that is being written.
 pub(super) struct Segment {
     file: File,
     path: PathBuf,
     number: u64,
+    /// Where the next record goes.
     offset: u64,
     size: u64,
     part_start: u64,
+    /// What goes behind the last full page.
+    pages: Pages,
+    is_direct: bool,
 }
 
 impl Segment {
@@ -192,19 +262,40 @@ impl Segment {
     }
 
     /// Writes all slices at the end.
-    pub(super) fn write(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), SpoolError> {
+    pub(super) fn write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) -> Result<(), SpoolError> {
+        self.pages.keep_tail();
         self.part_start = self.offset;
-        let mut rest = slices;
+        let before = self.pages.length;
+        slices.for_each(|slice| self.pages.push(slice));
+        let added = self.pages.length.saturating_sub(before);
+        self.offset = self.offset.saturating_add(u64::try_from(added).unwrap_or(0));
+        match self.write_pages() {
+            // Not every device can do it in our pages.
+            Err(rustix::io::Errno::INVAL) if self.is_direct => {
+                self.is_direct = false;
+                set_direct(&self.file, false).map_err(|e| self.error(e))?;
+                self.write_pages()
+            }
+            other => other,
+        }
+        .map_err(|e| self.error(e.into()))
+    }
+
+    /// Writes the pages where they belong.
+    fn write_pages(&self) -> rustix::io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = self.pages.pages.iter().map(|p| IoSlice::new(&p.0)).collect();
+        let mut rest = slices.as_mut_slice();
+        let page = u64::try_from(PAGE_BYTES).unwrap_or(1);
+        let mut place = self.part_start.saturating_sub(self.part_start % page);
         while !rest.is_empty() {
             let now = rest.len().min(SLICES_MAX);
             let written = rustix::io::retry_on_intr(|| {
-                rustix::io::pwritev(&self.file, rest.get(..now).unwrap_or_default(), self.offset)
-            })
-            .map_err(|e| self.error(e.into()))?;
+                rustix::io::pwritev(&self.file, rest.get(..now).unwrap_or_default(), place)
+            })?;
             if written == 0 {
-                return Err(self.error(io::ErrorKind::WriteZero.into()));
+                return Err(rustix::io::Errno::IO);
             }
-            self.offset = self.offset.saturating_add(u64::try_from(written).unwrap_or(0));
+            place = place.saturating_add(u64::try_from(written).unwrap_or(0));
             IoSlice::advance_slices(&mut rest, written);
         }
         Ok(())
@@ -216,10 +307,54 @@ impl Segment {
 
     /// Nobody was promised what was written last: wipes it as far as the disk allows.
     pub(super) fn abandon(&mut self) {
-        let length = self.offset.saturating_sub(self.part_start);
-        let zeros = vec![0_u8; usize::try_from(length.min(16 * 1024 * 1024)).unwrap_or(0)];
+        let page = u64::try_from(PAGE_BYTES).unwrap_or(1);
+        self.pages.wipe_after(usize::try_from(self.part_start % page).unwrap_or(0));
         // If this fails too, a message that was refused may come back after a crash: a duplicate, not a loss.
-        let _ = self.file.write_all_at(&zeros, self.part_start);
+        let _ = self.write_pages();
         let _ = self.file.sync_data();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::{Kind, Record};
+    use crate::journal::replay::scan;
+
+    fn records(salt: &Salt, sizes: &[usize]) -> Vec<Record> {
+        let record = |size: &usize| {
+            let mut head = 16_u32.to_le_bytes().to_vec();
+            head.extend_from_slice(b"1xUbTj-0005Py-07");
+            Record::new(salt, Kind::Done, head, bytes::Bytes::from(vec![b'x'; *size]))
+        };
+        sizes.iter().map(record).collect()
+    }
+
+    fn write(segment: &mut Segment, salt: &Salt, records: &[Record]) {
+        for record in records {
+            let header = record.header(segment.number(), salt);
+            let slices = std::iter::once(header.as_slice()).chain(record.parts());
+            segment.write(slices).unwrap();
+        }
+    }
+
+    #[test]
+    fn records_follow_each_other_whatever_their_sizes_and_a_failed_one_leaves_no_trace() {
+        let root = tempfile::tempdir().unwrap();
+        let directories = Arc::new(Directories::open(root.path(), None, false).unwrap());
+        let salt = Salt([7; 16]);
+        let mut worker = WorkerDirectory::create(&directories, &salt).unwrap();
+        let mut segment = worker.next_segment(1, 100_000).unwrap();
+        write(&mut segment, &salt, &records(&salt, &[10, 4096 - 100, 1, 9_000, 4096, 0, 20_000, 3]));
+        let end = segment.offset;
+        write(&mut segment, &salt, &records(&salt, &[9_000]));
+        segment.abandon();
+        let bytes = std::fs::read(&segment.path).unwrap();
+        assert_eq!(bytes.len() % PAGE_BYTES, 0);
+        let mut sizes = Vec::new();
+        assert!(scan(&salt, 1, &bytes, |found| sizes.push(found.rest.len())).is_empty());
+        assert_eq!(sizes, [10, 3996, 1, 9_000, 4096, 0, 20_000, 3]);
+        let end = usize::try_from(end).unwrap();
+        assert!(bytes[end..].iter().all(|b| *b == 0));
     }
 }

@@ -43,6 +43,8 @@ pub struct LocalConfig {
     pub preserve_message_logs: bool,
     /// After this time a message in the journal is written as files, so that other programs see it.
     pub move_out_after: Duration,
+    /// After this time it is, even while many others arrive.
+    pub move_out_by: Duration,
     /// Size of one journal segment.
     pub segment_bytes: u64,
     /// With more than this alive in the journal and in memory, new messages go straight to files.
@@ -62,6 +64,7 @@ impl LocalConfig {
             message_logs: true,
             preserve_message_logs: false,
             move_out_after: Duration::from_secs(1),
+            move_out_by: Duration::from_secs(10),
             segment_bytes: 16 * 1024 * 1024,
             live_bytes_max: 256 * 1024 * 1024,
             report: Arc::new(|text| eprintln!("{text}")),
@@ -126,6 +129,11 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn entry(&self, id: &MessageId) -> Option<Arc<Entry>> {
         self.table.lock().get(id).cloned()
+    }
+
+    /// Writing out must not wait any more.
+    pub(super) fn is_journal_half_full(&self) -> bool {
+        self.live_bytes.load(Ordering::Relaxed) > self.config.live_bytes_max / 2
     }
 
     fn next_epoch(&self) -> u64 {

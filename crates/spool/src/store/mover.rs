@@ -1,5 +1,8 @@
 //! Writes messages that live in the journal only as Exim's pairs: when they grow old, when asked, before the end.
 //!
+//! Making files costs several times what accepting costs. So while many messages arrive they stay in the journal for longer,
+//! up to `move_out_by` or half of what may be alive in it.
+//!
 //! The order keeps every message in at least one place, and never in two that disagree: -D and the text of -H written and
 //! synced, -H given its name, directory synced, `Moved` recorded and synced; only then may anyone else work on the pair.
 //! The lock on -D is held throughout. A batch is synced by one call for the whole file system: the journal has the
@@ -7,7 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +33,11 @@ const SHARED_SYNC_MIN: usize = 8;
 /// A message that somebody works on is about to be finished, and is left alone for so many times its usual age. Longer
 /// would keep its segment of the journal, and all younger ones, on disk.
 const CLAIMED_PATIENCE: u32 = 5;
+/// So many messages within `BUSY_WINDOW`, and writing out waits: the disk is needed for the journal.
+const BUSY_MESSAGES: usize = 32;
+const BUSY_WINDOW: Duration = Duration::from_millis(500);
+/// How often to look whether it has become quiet.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -36,6 +45,14 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 struct Queue {
     waiting: VecDeque<(Instant, MessageId)>,
     is_closing: bool,
+}
+
+impl Queue {
+    /// Many messages arrive just now.
+    fn is_busy(&self) -> bool {
+        let sample = self.waiting.iter().rev().nth(BUSY_MESSAGES);
+        sample.is_some_and(|(since, _)| since.elapsed() < BUSY_WINDOW)
+    }
 }
 
 /// The messages of the journal, oldest first.
@@ -65,22 +82,25 @@ impl Due {
         self.wake.notify_all();
     }
 
-    /// Waits until the oldest has been there for `age`; takes it and its contemporaries. None at the end.
-    fn next(&self, age: Duration) -> Option<Vec<MessageId>> {
+    /// Waits until the oldest has been there for `age`, and, if many arrive and it need not be yet, until it is quiet;
+    /// takes it and its contemporaries. None at the end.
+    fn next(&self, core: &Core) -> Option<Vec<MessageId>> {
+        let age = core.config.move_out_after;
         let mut queue = self.queue.lock();
         loop {
             if queue.is_closing {
                 return None;
             }
-            match queue.waiting.front() {
-                None => self.wake.wait(&mut queue),
-                Some((since, _)) => {
-                    let left = age.saturating_sub(since.elapsed());
-                    if left.is_zero() {
-                        break;
-                    }
-                    self.wake.wait_for(&mut queue, left);
-                }
+            let Some(oldest) = queue.waiting.front().map(|(since, _)| since.elapsed()) else {
+                self.wake.wait(&mut queue);
+                continue;
+            };
+            if oldest < age {
+                self.wake.wait_for(&mut queue, age.saturating_sub(oldest));
+            } else if queue.is_busy() && oldest < core.config.move_out_by && !core.is_journal_half_full() {
+                self.wake.wait_for(&mut queue, BUSY_PAUSE);
+            } else {
+                break;
             }
         }
         let count =
@@ -91,7 +111,7 @@ impl Due {
 
 /// The thread that writes out what has grown old.
 pub(super) fn run(core: &Arc<Core>) {
-    while let Some(ids) = core.due.next(core.config.move_out_after) {
+    while let Some(ids) = core.due.next(core) {
         let entries: Vec<Arc<Entry>> = ids.iter().filter_map(|id| core.entry(id)).collect();
         let entries = leave_claimed(core, entries);
         if entries.is_empty() {
@@ -163,13 +183,14 @@ pub(super) fn move_out(core: &Arc<Core>, entries: &[Arc<Entry>]) -> Result<(), S
     let _moving = core.due.moving.lock();
     let mut outcome = Ok(());
     let mut written = Vec::new();
+    let mut open = OpenDirectories::default();
     for entry in entries {
         let state = entry.state.lock();
         if !matches!(state.place, Place::Journal { .. }) {
             continue;
         }
         let message = state.current_message();
-        match write_pair(core, state, &message) {
+        match write_pair(core, &mut open, state, &message) {
             Ok(pair) => written.push(pair),
             Err(error) => outcome = Err(error),
         }
@@ -183,12 +204,25 @@ pub(super) fn move_out_as(core: &Arc<Core>, entry: &Entry, message: &Message) ->
     if !matches!(state.place, Place::Journal { .. }) {
         return Ok(false);
     }
-    let written = write_pair(core, state, message)?;
+    let written = write_pair(core, &mut OpenDirectories::default(), state, message)?;
     settle(core, vec![written]).map(|()| true)
+}
+
+/// Directories that a batch has opened.
+type OpenDirectories = BTreeMap<PathBuf, Arc<OwnedFd>>;
+
+fn directory(core: &Core, open: &mut OpenDirectories, place: &Path) -> io::Result<Arc<OwnedFd>> {
+    if let Some(directory) = open.get(place) {
+        return Ok(Arc::clone(directory));
+    }
+    let directory = Arc::new(core.directories.make(place)?);
+    open.insert(place.to_owned(), Arc::clone(&directory));
+    Ok(directory)
 }
 
 fn write_pair<'a>(
     core: &Core,
+    open: &mut OpenDirectories,
     state: MutexGuard<'a, State>,
     message: &Message,
 ) -> Result<Written<'a>, SpoolError> {
@@ -197,7 +231,7 @@ fn write_pair<'a>(
     let place = core.directories.place("input", &message.queue_name, &id)?;
     let shown = core.directories.path().join(&place);
     let error = |e: io::Error| SpoolError::io(&shown, e);
-    let pair = Pair::new(core.directories.make(&place).map_err(error)?, id, core.directories.owner());
+    let pair = Pair::new(directory(core, open, &place).map_err(error)?, id, core.directories.owner());
     let data = match &state.place {
         Place::Journal { data: Some(data), .. } => Some(data),
         Place::Journal { data: None, .. } | Place::Opening | Place::Files(_) | Place::Gone => None,
