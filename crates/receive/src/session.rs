@@ -60,7 +60,6 @@ pub async fn serve(
     local: SocketAddr,
     guard: Guard,
 ) {
-    let _ = stream.set_nodelay(reception.config.main.tcp_nodelay);
     let mut context = reception.context();
     set_endpoints(&mut context, peer, local);
     let crowd = Crowd::from(&guard);

@@ -176,6 +176,9 @@ impl Committer {
             if !batch.is_empty() {
                 self.commit(&mut batch);
                 self.retire();
+                if let Some(segment) = &self.segment {
+                    self.directory.think_ahead(segment);
+                }
             } else if is_closing {
                 break;
             }
@@ -217,7 +220,8 @@ impl Committer {
     /// Writes as many records as fit into one segment; returns how many, and its number.
     fn write_part(&mut self, requests: &[Request]) -> Result<(usize, u64), SpoolError> {
         let first = requests.first().map_or(0, |r| r.record.written_bytes());
-        if self.segment.as_ref().is_none_or(|s| !s.has_room(first)) {
+        let directory = &mut self.directory;
+        if self.segment.as_ref().is_none_or(|s| !s.has_room(first) || directory.has_better(s)) {
             self.segment = None;
             let segment = self
                 .directory
@@ -322,11 +326,13 @@ mod tests {
             journal.forget(*number);
         }
         journal.append_blocking(record(&journal, Kind::Done, b"a")).unwrap();
-        assert_eq!(journal.live_segments(), before);
+        assert!(journal.live_segments() >= before);
         journal.forget(numbers[0]);
-        journal.append_blocking(record(&journal, Kind::Done, b"a")).unwrap();
-        journal.append_blocking(record(&journal, Kind::Done, b"a")).unwrap();
-        assert_eq!(journal.live_segments(), 1);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while journal.live_segments() > 1 {
+            assert!(std::time::Instant::now() < end);
+            journal.append_blocking(record(&journal, Kind::Done, b"a")).unwrap();
+        }
     }
 
     #[test]

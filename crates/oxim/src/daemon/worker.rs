@@ -209,12 +209,18 @@ fn listen(worker: &Arc<Worker>, listeners: Vec<TcpListener>) -> std::io::Result<
 }
 
 async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
+    let mut inherited = None;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let Ok(local) = stream.local_addr() else { continue };
                 let reception = Arc::clone(&worker.engine.read().reception);
-                keep_alive(&reception, &stream);
+                let wanted = SocketOptions::of(&reception);
+                if inherited != Some(wanted) {
+                    wanted.set(&stream);
+                    wanted.set(&listener);
+                    inherited = Some(wanted);
+                }
                 *worker.last_connection.lock() = Instant::now();
                 let guard = worker.admission.enter(peer.ip().to_canonical());
                 tokio::spawn(session::serve(reception, stream, peer, local, guard));
@@ -229,9 +235,25 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
     }
 }
 
-fn keep_alive(reception: &Reception, stream: &tokio::net::TcpStream) {
-    if reception.config.main.smtp_accept_keepalive {
-        let _ = socket2::SockRef::from(&stream.as_fd()).set_keepalive(true);
+/// What a connection has from the socket that listens: set once there, it need not be set for each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SocketOptions {
+    keep_alive: bool,
+    no_delay: bool,
+}
+
+impl SocketOptions {
+    fn of(reception: &Reception) -> SocketOptions {
+        let main = &reception.config.main;
+        SocketOptions { keep_alive: main.smtp_accept_keepalive, no_delay: main.tcp_nodelay }
+    }
+
+    fn set(self, socket: &impl AsFd) {
+        let descriptor = socket.as_fd();
+        let socket = socket2::SockRef::from(&descriptor);
+        // A connection without them works too.
+        let _ = socket.set_keepalive(self.keep_alive);
+        let _ = socket.set_tcp_nodelay(self.no_delay);
     }
 }
 

@@ -2,16 +2,20 @@
 //!
 //! A new segment is given its blocks at once. One that is no longer needed is kept and overwritten: its blocks are
 //! written ones, so that syncing data into it touches no metadata. Its old records carry its old number and do not count.
+//! Until there is such a one, a thread fills some with zeros; a daemon that gets little mail never needs them.
 //!
 //! Whole pages are written, past the page cache where the file system can do that: a writer that uses the cache is slowed
 //! down for whatever others have left in it. The last page, if it is not full, is written again with the next records; the
 //! records in it do not change.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation};
 
@@ -35,6 +39,9 @@ const PAGE_BYTES: usize = 4096;
 /// Pages that are kept for the next batch.
 const PAGES_KEPT: usize = 256;
 
+/// Pages that are filled with zeros by one system call.
+const PAGES_FILLED: usize = 64;
+
 /// One process's directory.
 pub(super) struct WorkerDirectory {
     directories: Arc<Directories>,
@@ -43,6 +50,18 @@ pub(super) struct WorkerDirectory {
     /// Keeps the lock.
     _lock: File,
     spares: Vec<(PathBuf, u64)>,
+    filler: Option<Filler>,
+    filled: usize,
+    /// Segments whose blocks have never been written; not worth keeping.
+    unwritten: BTreeSet<u64>,
+}
+
+/// The thread that fills a spare segment with zeros.
+struct Filler {
+    name: PathBuf,
+    bytes: u64,
+    thread: JoinHandle<io::Result<()>>,
+    is_stopped: Arc<AtomicBool>,
 }
 
 impl WorkerDirectory {
@@ -72,6 +91,9 @@ impl WorkerDirectory {
             directory,
             _lock: lock,
             spares: Vec::new(),
+            filler: None,
+            filled: 0,
+            unwritten: BTreeSet::new(),
         })
     }
 
@@ -81,10 +103,14 @@ impl WorkerDirectory {
 
     /// Opens the next segment: a spare one if it is large enough, else a new one.
     pub(super) fn next_segment(&mut self, number: u64, bytes: u64) -> Result<Segment, SpoolError> {
-        let bytes = bytes.next_multiple_of(u64::try_from(PAGE_BYTES).unwrap_or(1));
+        let bytes = whole_pages(bytes);
         let name = PathBuf::from(format!("{number:08}"));
         let spare =
             self.spares.iter().position(|(_, size)| *size >= bytes).map(|at| self.spares.swap_remove(at));
+        let is_written = spare.is_some();
+        if !is_written {
+            self.unwritten.insert(number);
+        }
         let opened = match spare {
             Some((old, size)) => self.reuse(&old, &name).map(|file| (file, size)),
             None => self.allocate(&name, bytes).map(|file| (file, bytes)),
@@ -93,7 +119,44 @@ impl WorkerDirectory {
         let path = self.directories.path().join(&self.place).join(&name);
         let is_direct = set_direct(&file, true).is_ok();
         let pages = Pages::default();
-        Ok(Segment { file, path, number, offset: 0, size, part_start: 0, pages, is_direct })
+        Ok(Segment { file, path, number, offset: 0, size, part_start: 0, pages, is_direct, is_written })
+    }
+
+    /// Whether a segment that has been written before could take the place of this one.
+    pub(super) fn has_better(&mut self, segment: &Segment) -> bool {
+        if self.filler.as_ref().is_some_and(|filler| filler.thread.is_finished()) {
+            self.end_filler();
+        }
+        !segment.is_written && self.spares.iter().any(|(_, size)| *size >= segment.size)
+    }
+
+    /// Has another segment filled with zeros if this one is well used and there is none to follow it.
+    pub(super) fn think_ahead(&mut self, segment: &Segment) {
+        let is_due = segment.offset > segment.size / 4 && self.spares.is_empty();
+        if !is_due || self.filler.is_some() || self.filled >= SPARES_MAX {
+            return;
+        }
+        self.filled = self.filled.saturating_add(1);
+        let name = PathBuf::from(format!("spare-filled-{}", self.filled));
+        let Ok(directory) = self.directory.try_clone() else { return };
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let (file_name, owner, bytes, stop) =
+            (name.clone(), self.directories.owner(), segment.size, Arc::clone(&is_stopped));
+        let thread = std::thread::Builder::new().name("spool-fill".to_owned()).spawn(move || {
+            fill(&directory, &file_name, owner, bytes, &stop).inspect_err(|_| {
+                // Whatever stays is removed with the directory.
+                let _ = rustix::fs::unlinkat(&directory, &file_name, AtFlags::empty());
+            })
+        });
+        // Without it there is only less speed.
+        self.filler = thread.ok().map(|thread| Filler { name, bytes, thread, is_stopped });
+    }
+
+    fn end_filler(&mut self) {
+        let Some(filler) = self.filler.take() else { return };
+        if let Ok(Ok(())) = filler.thread.join() {
+            self.spares.push((filler.name, filler.bytes));
+        }
     }
 
     fn reuse(&self, old: &Path, name: &Path) -> io::Result<File> {
@@ -124,7 +187,8 @@ impl WorkerDirectory {
         let size = rustix::fs::statat(&self.directory, &name, AtFlags::SYMLINK_NOFOLLOW)
             .ok()
             .and_then(|s| u64::try_from(s.st_size).ok());
-        let is_spare = self.spares.len() < SPARES_MAX && size.is_some_and(|s| s > 0);
+        let is_written = !self.unwritten.remove(&number) || self.spares.is_empty();
+        let is_spare = is_written && self.spares.len() < SPARES_MAX && size.is_some_and(|s| s > 0);
         match size {
             // Its messages must not come back from it once a later segment, which says what became of them, is gone too.
             Some(size) if is_spare => {
@@ -140,6 +204,10 @@ impl WorkerDirectory {
 
     /// Removes everything: nothing in it is alive.
     pub(super) fn remove(&mut self) {
+        if let Some(filler) = &self.filler {
+            filler.is_stopped.store(true, Ordering::Relaxed);
+        }
+        self.end_filler();
         // Whatever stays behind is replayed, found to be empty, and removed by the next process.
         let _ = remove_directory(&self.directories, &self.place, &self.directory);
     }
@@ -172,6 +240,40 @@ pub(super) fn remove_directory(
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn whole_pages(bytes: u64) -> u64 {
+    bytes.next_multiple_of(u64::try_from(PAGE_BYTES).unwrap_or(1))
+}
+
+/// Makes a file of zeros that lasts.
+fn fill(
+    directory: &OwnedFd,
+    name: &Path,
+    owner: Option<crate::Owner>,
+    bytes: u64,
+    is_stopped: &AtomicBool,
+) -> io::Result<()> {
+    let file = beneath::create(directory, name, owner)?;
+    // Where this cannot be done, the blocks come one by one.
+    let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes);
+    // In small portions, past the page cache: those who wait for the disk come in between.
+    let _ = set_direct(&file, true);
+    let pages: Vec<Page> = std::iter::repeat_with(|| Page([0; PAGE_BYTES])).take(PAGES_FILLED).collect();
+    let mut place = 0;
+    while place < bytes {
+        if is_stopped.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let left = usize::try_from(bytes.saturating_sub(place)).unwrap_or(usize::MAX) / PAGE_BYTES;
+        let slices: Vec<IoSlice<'_>> = pages.iter().take(left.max(1)).map(|p| IoSlice::new(&p.0)).collect();
+        let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(&file, &slices, place))?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        place = place.saturating_add(u64::try_from(written).unwrap_or(0));
+    }
+    file.sync_all()
 }
 
 /// Switches writing past the page cache on or off.
@@ -242,6 +344,8 @@ pub(super) struct Segment {
     /// What goes behind the last full page.
     pages: Pages,
     is_direct: bool,
+    /// All its blocks have been written before.
+    is_written: bool,
 }
 
 impl Segment {
@@ -336,6 +440,32 @@ mod tests {
             let slices = std::iter::once(header.as_slice()).chain(record.parts());
             segment.write(slices).unwrap();
         }
+    }
+
+    #[test]
+    fn a_used_segment_is_followed_by_one_that_was_written() {
+        let root = tempfile::tempdir().unwrap();
+        let directories = Arc::new(Directories::open(root.path(), None, false).unwrap());
+        let salt = Salt([7; 16]);
+        let mut worker = WorkerDirectory::create(&directories, &salt).unwrap();
+        let mut segment = worker.next_segment(1, 1_000_000).unwrap();
+        worker.think_ahead(&segment);
+        assert!(worker.filler.is_none());
+        write(&mut segment, &salt, &records(&salt, &[300_000]));
+        worker.think_ahead(&segment);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !worker.has_better(&segment) {
+            assert!(std::time::Instant::now() < end);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let mut next = worker.next_segment(2, 1_000_000).unwrap();
+        assert!(next.is_written && next.size == segment.size && !worker.has_better(&next));
+        write(&mut next, &salt, &records(&salt, &[10]));
+        let mut count = 0;
+        assert!(scan(&salt, 2, &std::fs::read(&next.path).unwrap(), |_| count += 1).is_empty());
+        assert_eq!(count, 1);
+        worker.remove();
+        assert!(!root.path().join(&worker.place).exists());
     }
 
     #[test]
