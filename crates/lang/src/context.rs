@@ -441,6 +441,8 @@ pub struct AddressScope {
     pub counters: [i64; 10],
     /// `$thisaddress` of a filter file.
     pub this_address: Option<Text>,
+    /// `$srs_recipient`.
+    pub srs_recipient: Option<Text>,
 }
 
 /// What the running router or transport has set.

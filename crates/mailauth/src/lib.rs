@@ -3,3 +3,4 @@
 pub mod dns;
 pub mod prvs;
 pub mod spf;
+pub mod srs;

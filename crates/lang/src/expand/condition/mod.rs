@@ -13,6 +13,7 @@ mod lists;
 mod logic;
 mod secret;
 pub(crate) mod simple;
+mod srs;
 
 pub use simple::lax_bool;
 
@@ -73,7 +74,7 @@ impl Test {
 
 /// All conditions.
 pub static CONDITIONS: &[&[&ConditionRow]] =
-    &[acl::ROWS, compare::ROWS, lists::ROWS, logic::ROWS, secret::ROWS, simple::ROWS];
+    &[acl::ROWS, compare::ROWS, lists::ROWS, logic::ROWS, secret::ROWS, simple::ROWS, srs::ROWS];
 
 /// The row of a condition.
 #[must_use]

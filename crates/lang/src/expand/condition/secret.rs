@@ -19,7 +19,6 @@ pub(super) static ROWS: &[&ConditionRow] = &[
         &[("${if crypteq{test}{\\{md5\\}CY9rzUYh03PK3k6DJie09g==}{yes}{no}}", "yes")],
         |p| Ok(Box::new(CryptEq { strings: strings(p, "crypteq", 2)? })),
     ),
-    &refused("inbound_srs", |p| p.fault("condition \"inbound_srs\" is not implemented yet")),
     &ConditionRow {
         may_block: true,
         ..row("ldapauth", "An LDAP server accepts the user and the password of the query.", &[], |p| {

@@ -17,6 +17,7 @@ mod outside;
 mod refused;
 mod run;
 mod signed;
+mod srs;
 mod strings;
 
 /// One kind of item.
@@ -67,6 +68,7 @@ pub static ITEMS: &[&[&ItemRow]] = &[
     refused::ROWS,
     run::ROWS,
     signed::ROWS,
+    srs::ROWS,
     strings::ROWS,
 ];
 

@@ -19,5 +19,4 @@ pub(super) static ROWS: &[&ItemRow] = &[
     &refused("perl", "Not implemented yet.", |p| {
         p.fault("${perl} is not implemented yet: there is no Perl interpreter in this program; use ${run} or ${readsocket}")
     }),
-    &refused("srs_encode", "Not implemented yet.", |p| p.fault("${srs_encode} is not implemented yet")),
 ];

@@ -133,6 +133,9 @@ pub(super) static ROWS: &[VariableRow] = &[
         "The local part of the address that this one was made from.",
         |c, _| Value::Text(&c.address.parent_local_part),
     ),
+    row("srs_recipient", Address, Tainted, "The sender that `inbound_srs` has found.", |c, _| {
+        optional(&c.address.srs_recipient)
+    }),
     row("recipient_data", Address, Clean, "What the recipient matched in an address list.", |c, _| {
         optional(&c.address.recipient_data)
     }),
