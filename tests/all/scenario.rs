@@ -68,7 +68,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             );
         }
         let update = update && !has_oracle;
-        trials.push(Trial::test(format!("scenario::{name}"), move || {
+        let run = move || {
             scenario.map_err(Failed::from)?;
             let result = check(&file, Program::Oxim, update);
             match (is_listed && !shows_ratchet, result) {
@@ -76,7 +76,13 @@ pub(crate) fn trials() -> Vec<Trial> {
                 (true, Err(_)) => Ok(()),
                 (false, result) => result,
             }
-        }));
+        };
+        trials.push(Trial::test(format!("scenario::{name}"), run).with_ignored_flag(!is_root()));
+    }
+    if !is_root() {
+        eprintln!(
+            "skipped: scenarios need root, for users of their own and the default place of the configuration"
+        );
     }
     trials
 }

@@ -13,7 +13,7 @@ use super::oxim::{
 fn configuration(ground: &Ground, more: &str) -> String {
     let (main, maildir) = (main_options(ground), local_transport(ground));
     format!(
-        "{main}acl_smtp_rcpt = accept\n{more}begin acl\nbegin routers\n{LOCAL_ROUTER}begin transports\n{maildir}begin retry\n* * F,1h,1s\n"
+        "{main}tls_advertise_hosts =\nacl_smtp_rcpt = accept\n{more}begin acl\nbegin routers\n{LOCAL_ROUTER}begin transports\n{maildir}begin retry\n* * F,1h,1s\n"
     )
 }
 

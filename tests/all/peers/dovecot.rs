@@ -32,7 +32,7 @@ fn start(ground: &Ground) -> u32 {
 fn configuration(ground: &Ground) -> String {
     let (main, maildir) = (main_options(ground), local_transport(ground));
     format!(
-        "{main}acl_smtp_rcpt = accept\nlog_selector = +smtp_confirmation -queue_run\n\
+        "{main}tls_advertise_hosts =\nacl_smtp_rcpt = accept\nlog_selector = +smtp_confirmation -queue_run\n\
          begin acl\nbegin routers\n\
          tcp:\n  driver = manualroute\n  domains = lmtp.test.ex\n  condition = ${{if eq{{$h_X-Way:}}{{tcp}}}}\n  route_list = * 127.0.0.1\n  self = send\n  transport = tcp\n\
          unix:\n  driver = accept\n  domains = lmtp.test.ex\n  transport = unix\n{LOCAL_ROUTER}\

@@ -315,6 +315,15 @@ fn write_etc(over: &Path) {
     for (name, id) in GROUPS {
         groups.push_str(&format!("{name}:x:{id}:\n"));
     }
+    // A container may run us as somebody without a name.
+    let own = fs::metadata("/proc/self").unwrap();
+    let has_id = |table: &str, id: u32| table.lines().any(|l| l.split(':').nth(2) == Some(&id.to_string()));
+    if !has_id(&users, own.uid()) {
+        users.push_str(&format!("tester:x:{}:{}::/mnt/home/tester:/bin/sh\n", own.uid(), own.gid()));
+    }
+    if !has_id(&groups, own.gid()) {
+        groups.push_str(&format!("tester:x:{}:\n", own.gid()));
+    }
     for (name, text) in [
         ("passwd", users.as_str()),
         ("group", groups.as_str()),

@@ -6,7 +6,7 @@ use super::oxim::{LOCAL_ROUTER, Oxim, local_transport, main_options};
 fn start(ground: &Ground) -> Oxim<'_> {
     let (main, maildir) = (main_options(ground), local_transport(ground));
     let text = format!(
-        "{main}acl_smtp_rcpt = accept\nacl_not_smtp = local\n\
+        "{main}tls_advertise_hosts =\nacl_smtp_rcpt = accept\nacl_not_smtp = local\n\
          begin acl\nlocal:\n  deny condition = ${{if match{{$h_Subject:}}{{forbidden}}}}\n    message = no such subject\n  accept\n\
          begin routers\nplus:\n  driver = redirect\n  domains = test.ex\n  local_parts = list\n  data = alice, bob\n{LOCAL_ROUTER}begin transports\n{maildir}begin retry\n* * F,1h,1m\n"
     );

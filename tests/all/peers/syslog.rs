@@ -47,7 +47,7 @@ pub(super) fn entries(ground: &Ground) {
     let oxim = Oxim::start(
         ground,
         &format!(
-            "{text}syslog_facility = local3\nsyslog_processname = oxim-test\nsyslog_timestamp = false\nacl_smtp_rcpt = rcpt\n\
+            "{text}tls_advertise_hosts =\nsyslog_facility = local3\nsyslog_processname = oxim-test\nsyslog_timestamp = false\nacl_smtp_rcpt = rcpt\n\
              begin acl\nrcpt:\n  deny local_parts = nobody\n    message = nobody lives here\n  accept\n\
              begin routers\n{LOCAL_ROUTER}begin transports\n{maildir}begin retry\n* * F,1h,1s\n"
         ),
