@@ -15,6 +15,7 @@
 mod crash;
 mod oracle;
 mod peers;
+mod lookup_servers;
 mod place;
 mod scenario;
 mod tidy;
@@ -35,5 +36,6 @@ fn main() {
     trials.extend(oracle::trials());
     trials.extend(crash::trials());
     trials.extend(peers::trials());
+    trials.extend(lookup_servers::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

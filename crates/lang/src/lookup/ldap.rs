@@ -14,7 +14,7 @@ use super::service::Timeouts;
 use super::service::ldap::{Entry, Found, Search, Session, code};
 use super::service::ldap_url::{Query, Scheme};
 use super::service::pool::{Client, Pool};
-use super::service::servers::host_and_port;
+use super::service::servers::{self, Refusal, host_and_port};
 use super::service::wire::{Place, Wire};
 use super::{Answer, LookupError, LookupKind, LookupType, Service, Style};
 use crate::context::Context;
@@ -221,26 +221,29 @@ impl Target<'_> {
     }
 }
 
-/// Why a server gave no answer.
-enum Trouble {
-    /// Another may.
-    TryNext(String),
-    /// The others would say the same.
-    Final(String),
-}
-
 fn version(options: &crate::config::Options) -> u32 {
     u32::try_from(options.int("ldap_version")).unwrap_or(3)
 }
 
+/// What a server has said, and not only that it is not there.
+fn said(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Unreachable(text) => Refusal::Reached(text),
+        other @ (Refusal::Reached(_) | Refusal::Final(_)) => other,
+    }
+}
+
 /// Binds and searches at one server.
-fn search_at(context: &Context, target: &Target<'_>, query: &Query) -> Result<Found, Trouble> {
+fn search_at(context: &Context, target: &Target<'_>, query: &Query) -> Result<Found, Refusal> {
     let mut lent = SESSIONS
         .lend(&target.key(), target.times.connect, || target.connect(context))
-        .map_err(Trouble::TryNext)?;
-    let session = lent.client().map_err(Trouble::TryNext)?;
+        .map_err(Refusal::Unreachable)?;
+    let session = lent.client().map_err(Refusal::Unreachable)?;
     let failed = |text: String| {
-        Trouble::TryNext(format!("failed to bind the LDAP connection to server {} - {text}", target.shown()))
+        Refusal::Unreachable(format!(
+            "failed to bind the LDAP connection to server {} - {text}",
+            target.shown()
+        ))
     };
     let user = query.user.as_deref().unwrap_or_default();
     let password = query.password.as_deref().unwrap_or_default();
@@ -249,7 +252,7 @@ fn search_at(context: &Context, target: &Target<'_>, query: &Query) -> Result<Fo
     if bound.code != code::SUCCESS {
         let text = format!("LDAP error {}", bound.describe());
         lent.keep();
-        return Err(failed(text));
+        return Err(said(failed(text)));
     }
     let search = Search {
         base: &query.base,
@@ -262,13 +265,13 @@ fn search_at(context: &Context, target: &Target<'_>, query: &Query) -> Result<Fo
     };
     let found = session
         .search(&search, target.times.answer)
-        .map_err(|text| Trouble::TryNext(format!("ldap_search failed: server {}: {text}", target.shown())))?;
+        .map_err(|text| Refusal::Reached(format!("ldap_search failed: server {}: {text}", target.shown())))?;
     lent.keep();
     Ok(found)
 }
 
 /// Searches, and goes where the server points to.
-fn search(context: &Context, target: &Target<'_>, query: &Query, hops: usize) -> Result<Found, Trouble> {
+fn search(context: &Context, target: &Target<'_>, query: &Query, hops: usize) -> Result<Found, Refusal> {
     let mut found = search_at(context, target, query)?;
     let mut onward = std::mem::take(&mut found.references);
     if found.done.code == code::REFERRAL {
@@ -278,13 +281,13 @@ fn search(context: &Context, target: &Target<'_>, query: &Query, hops: usize) ->
         return Ok(found);
     }
     if hops >= REFERRALS_MAX {
-        return Err(Trouble::Final("LDAP referrals lead too far".to_owned()));
+        return Err(Refusal::Final("LDAP referrals lead too far".to_owned()));
     }
     for url in onward {
         // Another server is asked as nobody: it has no business with the password.
         let mut next = Query { user: None, password: None, ..query.clone() };
         let (base, filter, attributes) = (query.base.clone(), query.filter.clone(), query.attributes.clone());
-        next.url(&url).map_err(Trouble::Final)?;
+        next.url(&url).map_err(Refusal::Final)?;
         let has_scope = url.split('?').nth(2).is_some_and(|scope| !scope.is_empty());
         next = Query {
             base: if next.base.is_empty() { base } else { next.base.clone() },
@@ -307,7 +310,7 @@ fn search(context: &Context, target: &Target<'_>, query: &Query, hops: usize) ->
 }
 
 /// The servers that a query is for, in order.
-fn servers(context: &Context, query: &Query) -> Vec<String> {
+fn servers_for(context: &Context, query: &Query) -> Vec<String> {
     if !query.server.is_empty() {
         return vec![query.server.clone()];
     }
@@ -325,21 +328,12 @@ fn ask_each<T>(
     context: &Context,
     query: &Query,
     times: Timeouts,
-    mut ask: impl FnMut(&Target<'_>) -> Result<T, Trouble>,
+    mut ask: impl FnMut(&Target<'_>) -> Result<T, Refusal>,
 ) -> Result<T, String> {
     let options = &context.config.main_options;
     let target = |server: &String| Target { scheme: query.scheme, server: server.clone(), options, times };
-    let mut servers = servers(context, query);
-    servers.sort_by_cached_key(|server| SESSIONS.is_resting(&target(server).key()));
-    let mut problem = String::new();
-    for server in &servers {
-        match ask(&target(server)) {
-            Ok(answer) => return Ok(answer),
-            Err(Trouble::TryNext(text)) => problem = text,
-            Err(Trouble::Final(text)) => return Err(text),
-        }
-    }
-    Err(problem)
+    let rests = |server: &String| SESSIONS.is_resting(&target(server).key());
+    servers::ask_each(servers_for(context, query), rests, |server| ask(&target(server)))
 }
 
 fn times_of(query: &Query, lookup: Option<&LookupType>) -> Result<Timeouts, String> {
@@ -372,7 +366,7 @@ fn ask(
     let times = times_of(&query, Some(lookup)).map_err(LookupError::Failed)?;
     let result = ask_each(context, &query, times, |target| {
         let found = search(context, target, &query, 0)?;
-        data(&found, &query, wanted).map_err(Trouble::Final)
+        data(&found, &query, wanted).map_err(Refusal::Final)
     });
     match result.map_err(LookupError::Defer)? {
         Some((data, name)) => {
@@ -469,10 +463,10 @@ pub fn authenticate(context: &Context, text: &Text) -> Result<bool, String> {
     ask_each(context, &query, times, |target| {
         let mut lent = SESSIONS
             .lend(&target.key(), times.connect, || target.connect(context))
-            .map_err(Trouble::TryNext)?;
-        let session = lent.client().map_err(Trouble::TryNext)?;
+            .map_err(Refusal::Unreachable)?;
+        let session = lent.client().map_err(Refusal::Unreachable)?;
         let failed = |text: String| {
-            Trouble::TryNext(format!(
+            Refusal::Unreachable(format!(
                 "failed to bind the LDAP connection to server {} - {text}",
                 target.shown()
             ))
@@ -483,7 +477,7 @@ pub fn authenticate(context: &Context, text: &Text) -> Result<bool, String> {
         match done.code {
             code::SUCCESS => Ok(true),
             code::INVALID_CREDENTIALS => Ok(false),
-            _ => Err(failed(format!("LDAP error {}", done.describe()))),
+            _ => Err(said(failed(format!("LDAP error {}", done.describe())))),
         }
     })
 }

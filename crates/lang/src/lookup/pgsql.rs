@@ -73,8 +73,8 @@ fn ask(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Answe
     let outcome = ask_each(servers, rests, |server| {
         let mut lent = SESSIONS
             .lend(server.item.as_bytes(), times.connect, || connect(context, server, times))
-            .map_err(Refusal::TryNext)?;
-        let outcome = lent.client().map_err(Refusal::TryNext)?.query(&query, times.answer);
+            .map_err(Refusal::Unreachable)?;
+        let outcome = lent.client().map_err(Refusal::Unreachable)?.query(&query, times.answer);
         match outcome {
             Ok(outcome) => {
                 if lent.client().is_ok_and(|session| session.is_idle()) && rows::leaves_no_trace(&query) {
@@ -82,9 +82,9 @@ fn ask(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Answe
                 }
                 Ok(outcome)
             }
-            Err(QueryError::Server(text)) => Err(Refusal::TryNext(format!("PGSQL: query failed: {text}"))),
+            Err(QueryError::Server(text)) => Err(Refusal::Reached(format!("PGSQL: query failed: {text}"))),
             Err(QueryError::Lost(text)) => {
-                Err(Refusal::TryNext(format!("PGSQL: query failed: server {}: {text}", server.host)))
+                Err(Refusal::Reached(format!("PGSQL: query failed: server {}: {text}", server.host)))
             }
         }
     });

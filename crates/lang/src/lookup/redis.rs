@@ -161,10 +161,10 @@ fn run_at(
     let key = format!("{place:?} {} {:?}", server.item, manner.ca);
     let mut lent = SESSIONS
         .lend(key.as_bytes(), manner.times.connect, || connect(context, server, place, manner))
-        .map_err(Refusal::TryNext)?;
-    let session = lent.client().map_err(Refusal::TryNext)?;
+        .map_err(Refusal::Unreachable)?;
+    let session = lent.client().map_err(Refusal::Unreachable)?;
     session.begin(manner.times.answer);
-    let lost = |text: String| Refusal::TryNext(format!("REDIS: query failed: {text}\n"));
+    let lost = |text: String| Refusal::Reached(format!("REDIS: query failed: {text}\n"));
     if is_sent {
         session.command(&[b"ASKING"]).map_err(lost)?;
     }
@@ -207,7 +207,7 @@ fn run(context: &Context, server: &Server, manner: &Manner<'_>, command: &[&[u8]
             reply @ (Reply::Text(_) | Reply::Integer(_) | Reply::Nil | Reply::Array(_)) => return Ok(reply),
         }
     }
-    Err(Refusal::TryNext("REDIS: query failed: redirected too often\n".to_owned()))
+    Err(Refusal::Reached("REDIS: query failed: redirected too often\n".to_owned()))
 }
 
 fn ask(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Answer, LookupError> {

@@ -206,29 +206,33 @@ pub(crate) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     }
 }
 
-/// Asks one server after the other until one has answered; those that rest come last. The error is the last one's.
-pub(crate) fn ask_each<T>(
-    mut servers: Vec<Server>,
-    rests: impl Fn(&Server) -> bool,
-    mut ask: impl FnMut(&Server) -> Result<T, Refusal>,
+/// Asks one server after the other until one has answered; those that rest come last. The error is the last one's, but what
+/// came of a server that could be reached counts for more than that another could not.
+pub(crate) fn ask_each<S, T>(
+    mut servers: Vec<S>,
+    rests: impl Fn(&S) -> bool,
+    mut ask: impl FnMut(&S) -> Result<T, Refusal>,
 ) -> Result<T, String> {
     servers.sort_by_cached_key(|server| rests(server));
-    let mut problem = String::new();
+    let (mut unreachable, mut reached) = (String::new(), None);
     for server in &servers {
         match ask(server) {
             Ok(answer) => return Ok(answer),
-            Err(Refusal::TryNext(text)) => problem = text,
+            Err(Refusal::Unreachable(text)) => unreachable = text,
+            Err(Refusal::Reached(text)) => reached = Some(text),
             Err(Refusal::Final(text)) => return Err(text),
         }
     }
-    Err(problem)
+    Err(reached.unwrap_or(unreachable))
 }
 
 /// Why a server gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The next one may.
-    TryNext(String),
+    /// It could not be reached; the next one is asked.
+    Unreachable(String),
+    /// It could, but said that it cannot answer, or was lost on the way; the next one is asked.
+    Reached(String),
     /// The others are not asked.
     Final(String),
 }
@@ -279,10 +283,16 @@ mod tests {
             |s| s.name == "a",
             |s| {
                 asked.push(s.name.clone());
-                if s.name == "b" { Err(Refusal::TryNext("no".to_owned())) } else { Ok(s.name.clone()) }
+                if s.name == "b" { Err(Refusal::Unreachable("no".to_owned())) } else { Ok(s.name.clone()) }
             },
         );
         assert_eq!(answer.unwrap(), "c");
         assert_eq!(asked, ["b", "c"]);
+        let said = |name: &str| match name {
+            "a" => Refusal::Reached("no such table".to_owned()),
+            _ => Refusal::Unreachable("refused".to_owned()),
+        };
+        let problem = ask_each(vec!["a", "b"], |_| false, |name| Err::<(), _>(said(name)));
+        assert_eq!(problem.unwrap_err(), "no such table");
     }
 }
