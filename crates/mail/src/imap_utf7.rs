@@ -1,9 +1,9 @@
 //! IMAP folder names in modified UTF-7 (RFC 3501 section 5.1.3): `${imapfolder}` (manual section 60.3).
 //!
-//! Failure: a separator that is not one byte, a charset that is not known, bytes that are not of it, and a `.` or `/`
-//! that is neither separator nor special; the texts are Exim's.
+//! Failure: a separator that is not one byte, a charset that is not known, bytes that are not of it; the texts are Exim's.
 //!
-//! Difference on purpose: a name that is nothing but a separator gives the empty string (the observed program crashes).
+//! Differences on purpose: a name that is nothing but a separator gives the empty string (the observed program crashes);
+//! a `.` or `/` that is neither separator nor special is encoded, as the experimental specification says (it fails there).
 
 use std::fmt;
 
@@ -27,8 +27,6 @@ pub enum FolderError {
         /// Its name.
         charset: Vec<u8>,
     },
-    /// A `.` or `/` that is neither separator nor special.
-    IllegalCharacter(char),
 }
 
 impl fmt::Display for FolderError {
@@ -48,9 +46,6 @@ impl fmt::Display for FolderError {
                 "imapfolder: iconv() failed to convert from {}: Invalid or incomplete multibyte or wide character",
                 lossy(charset)
             ),
-            FolderError::IllegalCharacter(character) => {
-                write!(f, "imapfolder: illegal character '{character}'")
-            }
         }
     }
 }
@@ -88,7 +83,7 @@ pub fn encode_folder(
     let text = String::from_utf8(utf8).map_err(|_| bad_bytes())?;
     let mut encoder = Encoder { out: Vec::with_capacity(text.len()), run: None };
     for character in text.chars() {
-        encoder.push(character, separator, specials)?;
+        encoder.push(character, separator, specials);
     }
     encoder.end_run();
     if encoder.out.ends_with(b".") {
@@ -104,7 +99,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn push(&mut self, character: char, separator: u8, specials: &[u8]) -> Result<(), FolderError> {
+    fn push(&mut self, character: char, separator: u8, specials: &[u8]) {
         let byte = u8::try_from(u32::from(character)).ok().filter(|b| matches!(b, b' '..=b'~'));
         match byte {
             Some(byte) if byte == separator => {
@@ -114,12 +109,11 @@ impl Encoder {
                     self.out.push(b'.');
                 }
             }
-            Some(byte) if !specials.contains(&byte) => {
+            Some(byte) if !specials.contains(&byte) && !matches!(byte, b'.' | b'/') => {
                 self.end_run();
-                match byte {
-                    b'.' | b'/' => return Err(FolderError::IllegalCharacter(character)),
-                    b'&' => self.out.extend_from_slice(b"&-"),
-                    _ => self.out.push(byte),
+                self.out.push(byte);
+                if byte == b'&' {
+                    self.out.push(b'-');
                 }
             }
             Some(_) | None => {
@@ -129,7 +123,6 @@ impl Encoder {
                 }
             }
         }
-        Ok(())
     }
 
     fn push_unit(&mut self, unit: u16) {
@@ -178,10 +171,10 @@ mod tests {
             ("Foo/Bar", "/", "", "Foo.Bar"),
             ("Foo/Bar", ".", "/", "Foo&AC8-Bar"),
             ("Räksmörgås", "/", "", "R&AOQ-ksm&APY-rg&AOU-s"),
-            ("Foo.Bar", "/", "", "! imapfolder: illegal character '.'"),
+            ("Foo.Bar", "/", "", "Foo&AC4-Bar"),
             ("Foo.Bar", "/", ".", "Foo&AC4-Bar"),
             ("Foo.Bar", ".", "", "Foo.Bar"),
-            ("Foo/Bar", ".", "", "! imapfolder: illegal character '/'"),
+            ("Foo/Bar", ".", "", "Foo&AC8-Bar"),
             ("a&b", "/", "", "a&-b"),
             ("/Foo", "/", "", "Foo"),
             ("//Foo", "/", "", ".Foo"),

@@ -11,6 +11,7 @@ use crate::context::Context;
 
 mod conditional;
 mod extract;
+mod imapfolder;
 mod lists;
 mod lookup;
 mod outside;
@@ -62,6 +63,7 @@ const fn row(name: &'static str, doc: &'static str, examples: Examples, parse: P
 pub static ITEMS: &[&[&ItemRow]] = &[
     &[&conditional::IF],
     extract::ROWS,
+    imapfolder::ROWS,
     lists::ROWS,
     lookup::ROWS,
     outside::ROWS,

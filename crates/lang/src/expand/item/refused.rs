@@ -15,7 +15,6 @@ pub(super) static ROWS: &[&ItemRow] = &[
     &refused("dlfunc", "Refused: no foreign code is loaded into this program.", |p| {
         p.fault("${dlfunc} is not available: this program loads no foreign code; use ${run} or ${readsocket}")
     }),
-    &refused("imapfolder", "Not implemented yet.", |p| p.fault("${imapfolder} is not implemented yet")),
     &refused("perl", "Not implemented yet.", |p| {
         p.fault("${perl} is not implemented yet: there is no Perl interpreter in this program; use ${run} or ${readsocket}")
     }),
