@@ -49,6 +49,8 @@ pub const LOOKUP_CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const LISTS_CACHED_MAX: usize = 500;
 /// How many results of named lists one message remembers.
 pub const LIST_RESULTS_MAX: usize = 1_000;
+/// Most that a transport filter may give: it is held in memory until it is delivered.
+pub const FILTERED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Largest frame between parent, worker and delivery agents, in bytes.
 pub const AGENT_FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// How long a server of a lookup may take to be reached and to accept the login, unless the lookup says otherwise.

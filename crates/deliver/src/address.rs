@@ -73,6 +73,20 @@ pub struct DsnRequest {
     pub last_hop: bool,
 }
 
+impl DsnRequest {
+    /// Whether the sender is told of a failure.
+    #[must_use]
+    pub fn wants_failure(&self) -> bool {
+        !self.notify_given || self.failure
+    }
+
+    /// Whether the sender is told of a delay.
+    #[must_use]
+    pub fn wants_delay(&self) -> bool {
+        !self.notify_given || self.delay
+    }
+}
+
 /// The AD bit of the answers that named a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HostDnssec {
@@ -252,12 +266,11 @@ impl Address {
     }
 
     /// A mail address made from this one by redirection. Nothing that a router decided for the parent passes on,
-    /// but for the propagated data.
+    /// but for the propagated data. What the sender asked to be told of (RFC 3461) ends here too.
     #[must_use]
     pub fn child(parent: &Arc<Address>, address: impl Into<Vec<u8>>) -> Address {
         let mut child = Address::recipient(address, parent.recipient);
         child.propagated = parent.propagated.clone();
-        child.dsn = parent.dsn.clone();
         child.is_hidden_in_bounces = parent.is_hidden_in_bounces;
         child.ignores_errors = parent.ignores_errors;
         child.parent = Some(Arc::clone(parent));
@@ -280,6 +293,7 @@ impl Address {
         child.unique = unique;
         child.kind = kind;
         child.is_unseen_copy = false;
+        child.dsn = DsnRequest::default();
         child.start = None;
         child.parent = Some(Arc::clone(parent));
         child

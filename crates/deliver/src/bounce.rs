@@ -119,10 +119,11 @@ pub fn compose(
         let _ = writeln!(out, "Original-Envelope-ID: {}", String::from_utf8_lossy(id));
     }
     out.push('\n');
-    // The first, then the others from the last on: Exim's order.
-    let order = failures.iter().take(1).chain(failures.iter().skip(1).rev());
-    for failure in order {
-        status_fields(&mut out, failure);
+    // Exim's order: as they failed, those with output of a command before the others.
+    for with_output in [true, false] {
+        for failure in failures.iter().rev().filter(|f| f.error.output.is_empty() != with_output) {
+            status_fields(&mut out, failure);
+        }
     }
     let mut text = out.into_bytes();
     returned_message(&mut text, config, message, body, &boundary);
@@ -215,28 +216,34 @@ fn parent_text(address: &Address) -> String {
 
 fn bounce_text(error: &DeliveryError) -> String {
     let host = error.host.as_ref().map(|h| match h.address {
-        Some(ip) if h.name != ip.to_string() => format!("host {} [{ip}]\n", h.name),
-        Some(ip) => format!("host [{ip}]\n"),
+        Some(ip) => format!("host {} [{ip}]\n", h.name),
         None => String::new(),
     });
     let text = error.bounce_text.as_deref().unwrap_or(&error.text);
-    format!("{}{text}", host.unwrap_or_default())
+    let reply = error.smtp_reply.as_deref().map(String::from_utf8_lossy);
+    let host = host.unwrap_or_default();
+    // The server's words begin a line of their own.
+    match reply.as_deref().and_then(|reply| Some((text.strip_suffix(reply)?.trim_end(), reply))) {
+        Some((ours, reply)) if !ours.is_empty() => format!("{host}{ours}\n{reply}"),
+        _ => format!("{host}{text}"),
+    }
 }
 
 fn status_fields(out: &mut String, failure: &Failure) {
     let address = &failure.address;
-    let _ = writeln!(out, "Action: failed");
     if let Some(orcpt) = &address.dsn.orcpt {
         let _ = writeln!(out, "Original-Recipient: {}", String::from_utf8_lossy(orcpt));
     }
-    let _ = writeln!(out, "Final-Recipient: rfc822;{}", shown(address));
+    let _ = writeln!(out, "Action: failed");
+    let _ = writeln!(out, "Final-Recipient: rfc822;{}", address.top().text());
     let reply = failure.error.smtp_reply.as_deref().map(String::from_utf8_lossy);
     let _ = writeln!(out, "Status: {}", reply.as_deref().and_then(enhanced_status).unwrap_or("5.0.0"));
     if let Some(host) = failure.error.host.as_ref().filter(|_| reply.is_some()) {
         let _ = writeln!(out, "Remote-MTA: dns; {}", host.name);
     }
     if let Some(reply) = reply {
-        let _ = writeln!(out, "Diagnostic-Code: smtp; {}", reply.lines().next().unwrap_or(""));
+        let lines: Vec<&str> = reply.lines().collect();
+        let _ = writeln!(out, "Diagnostic-Code: smtp; {}", lines.join("\n "));
     }
     out.push('\n');
 }
@@ -299,6 +306,12 @@ fn returned_message(text: &mut Vec<u8>, config: &Config, message: &Message, body
         text.extend_from_slice(b">\n");
         for header in message.headers.iter_live() {
             text.extend_from_slice(&header.text);
+        }
+        let is_wanted = message.dsn_ret == Some(Ret::Full) || wants_body;
+        if is_wanted && !with_body {
+            text.extend_from_slice(
+                b"X-Exim-DSN-Information: Due to administrative limits only headers are returned\n",
+            );
         }
         text.push(b'\n');
         if with_body {

@@ -11,15 +11,16 @@ use oxim_lang::context::{Context, Services};
 use oxim_lang::list::{List, ListKind};
 use oxim_lang::regex::Regex;
 use oxim_mail::address::AddressSyntax;
+use oxim_mail::header::{Header, HeaderList};
 
 use crate::address::{RouterId, TransportId};
 use crate::agent::Agents;
 use crate::agent::client::Reexecute;
 use crate::authenticator::{self, Authenticator};
 use crate::retry;
-use crate::rewrite::{self, Place};
+use crate::rewrite::{self, Place, replace_domain};
 use crate::router::user_files::UserFiles;
-use crate::router::{Build, Generic, ROUTERS, Router};
+use crate::router::{Build, DomainChange, Generic, ROUTERS, Router};
 use crate::transport::{TRANSPORTS, Transport};
 
 /// A transport as far as routers need to know it.
@@ -230,6 +231,28 @@ impl Delivery {
     pub fn rewrite_redirected(&self, context: &mut Context, address: &[u8]) -> Option<Vec<u8>> {
         let new = self.rewrite.address(context, Place::EnvelopeTo, address, &self.rewrite_settings);
         (new != address).then_some(new)
+    }
+
+    /// A header in which domains have been replaced, as routing found it necessary; `None` if no line is concerned.
+    #[must_use]
+    pub fn with_changed_domains(&self, headers: &HeaderList, changes: &[DomainChange]) -> Option<HeaderList> {
+        let syntax = &self.rewrite_settings.syntax;
+        let mut changed: Option<HeaderList> = None;
+        for change in changes {
+            let lines = changed.as_ref().unwrap_or(headers);
+            let new: Vec<(usize, Header)> = lines
+                .all()
+                .iter()
+                .enumerate()
+                .filter(|(_, header)| header.is_live())
+                .filter_map(|(at, h)| Some((at, replace_domain(h, &change.from, &change.to, syntax)?)))
+                .collect();
+            // From the end, as each replacement may move those behind it.
+            for (at, header) in new.into_iter().rev() {
+                changed.get_or_insert_with(|| headers.clone()).replace(at, header.text);
+            }
+        }
+        changed
     }
 }
 

@@ -22,5 +22,6 @@ pub mod router;
 pub mod scope;
 pub mod settle;
 pub mod submission;
+pub mod success_report;
 pub mod transport;
 pub mod verify;

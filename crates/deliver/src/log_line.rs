@@ -58,6 +58,9 @@ impl Lines<'_> {
             let _ = write!(line, " P=<{}>", lossy(return_path));
         }
         self.router_and_transport(&mut line, address);
+        if let Some(shadow) = &done.shadow {
+            let _ = write!(line, " ST={shadow}");
+        }
         if self.has(Selector::DeliverySize) {
             let _ = write!(line, " S={}", self.size);
         }

@@ -3,11 +3,13 @@
 //! Order for a delivered address: the outcome is recorded in the spool, then the `=>` line is written. After a crash
 //! between the two the log lacks a line; the other way round a message would be delivered twice.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use oxim_base::clock::Stamp;
 use oxim_lang::context::Context;
 use oxim_spool::log::Log;
+use oxim_spool::message::Message;
 use oxim_spool::store::{Claim, Store};
 use parking_lot::Mutex;
 
@@ -17,6 +19,7 @@ use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::retry_hints;
 use crate::submission::Submitter;
+use crate::success_report::Success;
 use crate::transport::{Delivered, DeliveryError, Outcome, Run, error_code};
 
 /// A deferred address and why.
@@ -44,6 +47,8 @@ pub struct Tally {
     pub freeze: Option<String>,
     /// Quota warnings to send.
     pub warnings: Vec<Vec<u8>>,
+    /// What success reports have to tell.
+    pub successes: Vec<Success>,
 }
 
 /// Writes down outcomes for one message.
@@ -62,6 +67,8 @@ pub struct Settlement<'a> {
     pub submitter: &'a dyn Submitter,
     /// `-N`: nothing was really delivered.
     pub dont_deliver: bool,
+    /// The message as routing has changed it: header lines with another domain.
+    pub changed: OnceLock<Arc<Message>>,
 }
 
 impl Settlement<'_> {
@@ -71,6 +78,12 @@ impl Settlement<'_> {
 
     fn main_line(&self, text: &str) {
         self.log().main(format!("{} {text}", self.claim.id()));
+    }
+
+    /// The message as transports send it.
+    #[must_use]
+    pub fn message(&self) -> &Arc<Message> {
+        self.changed.get().unwrap_or_else(|| self.claim.message())
     }
 
     /// A line of the message's own log.
@@ -148,8 +161,18 @@ impl Settlement<'_> {
         retry_hints::forget_address(self.delivery, context, &address);
         let mut tally = self.tally.lock();
         tally.delivered += 1;
+        if !done.is_dsn_relayed && !self.dont_deliver {
+            tally
+                .successes
+                .extend(Success::of(&address, done.host.as_deref().map(|host| host.name.as_str())));
+        }
         tally.done.push(address.unique);
         tally.warnings.extend(done.quota_warning.clone());
+    }
+
+    /// An address that was replaced by others.
+    pub fn redirected(&self, address: &Address) {
+        self.tally.lock().successes.extend(Success::of(address, None));
     }
 
     /// An address that ended without delivery or failure: `:blackhole:`.
@@ -163,6 +186,7 @@ impl Settlement<'_> {
         self.record(std::slice::from_ref(&address.unique));
         let mut tally = self.tally.lock();
         tally.delivered += 1;
+        tally.successes.extend(Success::of(&address, None));
         tally.done.push(address.unique);
     }
 

@@ -433,6 +433,25 @@ fn log_queued(reception: &Reception, facts: &arrival::Facts, id: MessageId) {
     }
 }
 
+/// `queue_only_file`: a file that is there makes messages wait, whatever the command line says; with `smtp` before its name,
+/// only their remote deliveries.
+fn by_file(files: &[String]) -> Option<Queueing> {
+    let mut found = None;
+    for file in files {
+        let (path, queueing) = match file.strip_prefix("smtp") {
+            Some(path) => (path, Queueing::RemoteWaits),
+            None => (file.as_str(), Queueing::Wait),
+        };
+        if path.starts_with('/') && std::path::Path::new(path).exists() {
+            found = Some(queueing);
+            if found == Some(Queueing::Wait) {
+                break;
+            }
+        }
+    }
+    found
+}
+
 /// When the message is to be delivered.
 fn queueing(reception: &Reception, talk: &mut Talk, facts: &arrival::Facts, id: MessageId) -> Queueing {
     if let Some(freeze) = facts.freeze {
@@ -447,13 +466,13 @@ fn queueing(reception: &Reception, talk: &mut Talk, facts: &arrival::Facts, id: 
         None => {}
     }
     let settings = &reception.settings;
-    let is_queue_only =
-        || settings.queue_only || settings.queue_only_files.iter().any(|f| std::path::Path::new(f).exists());
-    if let Some(forced) = talk.forced_queueing.or(reception.forced_queueing) {
-        let is_overruled = !settings.queue_only_override && is_queue_only();
-        return if is_overruled { Queueing::Wait } else { forced };
+    if let Some(queueing) = by_file(&settings.queue_only_files) {
+        return queueing;
     }
-    if is_queue_only() {
+    // The command line goes before `queue_only`, but not before what follows.
+    let forced = talk.forced_queueing.or(reception.forced_queueing);
+    let is_overruled = forced.is_none() || !settings.queue_only_override;
+    if settings.queue_only && is_overruled || forced == Some(Queueing::Wait) {
         return Queueing::Wait;
     }
     let limits = &settings.limits;
@@ -480,7 +499,7 @@ fn queueing(reception: &Reception, talk: &mut Talk, facts: &arrival::Facts, id: 
             return Queueing::Wait;
         }
     }
-    Queueing::Immediate
+    forced.unwrap_or(Queueing::Immediate)
 }
 
 /// The message could not be made durable.

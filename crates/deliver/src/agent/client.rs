@@ -92,7 +92,7 @@ impl Agents {
     /// Whatever goes wrong on the way is a deferral: the message is still in the spool.
     pub fn perform(&self, identity: &Identity, job: &Job, message: &mut dyn Read) -> JobResult {
         // Commands change the file creation mask, which belongs to the whole process.
-        if identity.is_current() && !matches!(job, Job::Command(_)) {
+        if identity.is_current() && !matches!(job, Job::Command(_) | Job::Filter(_)) {
             return perform(job, message);
         }
         match self.perform_elsewhere(identity, job, message) {
@@ -121,7 +121,10 @@ impl Agents {
         } else {
             io::Write::flush(&mut agent.output)?;
         }
-        let result = wire::receive(&mut agent.input)?;
+        let mut result = wire::receive(&mut agent.input)?;
+        if let (Job::Filter(_), JobResult::Exited { output, .. }) = (job, &mut result) {
+            wire::MessageReader::new(&mut agent.input).read_to_end(output)?;
+        }
         agent.idle_since = Instant::now();
         self.keep(identity, agent);
         Ok(result)

@@ -16,6 +16,8 @@ pub enum Job {
     NewFile(NewFileJob),
     /// Run a command with the message as its standard input.
     Command(CommandJob),
+    /// The same, but what the command prints is a message: it follows the answer as a stream.
+    Filter(CommandJob),
     /// Read a file of the user's (`.forward`), after checks of owner and mode.
     ReadFile(ReadFileJob),
     /// Deliver over LMTP to a command or a socket.
@@ -363,7 +365,7 @@ pub fn perform(job: &Job, message: &mut dyn Read) -> JobResult {
     match job {
         Job::Mailbox(job) => mailbox::append(job, message),
         Job::NewFile(job) => new_file::write(job, message),
-        Job::Command(job) => command::run(job, message),
+        Job::Command(job) | Job::Filter(job) => command::run(job, message),
         Job::Lmtp(job) => super::lmtp::deliver(job, message),
         Job::ReadFile(job) => JobResult::File(user_file::read(job)),
         Job::Exists(path) => JobResult::Exists(user_file::exists(path)),

@@ -28,7 +28,7 @@ fn detach_standard_input() -> io::Result<()> {
 /// Whether a job is followed by a message.
 pub(super) fn takes_message(job: &Job) -> bool {
     match job {
-        Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) | Job::Lmtp(_) => true,
+        Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) | Job::Filter(_) | Job::Lmtp(_) => true,
         Job::ReadFile(_) | Job::Exists(_) => false,
     }
 }
@@ -58,8 +58,18 @@ fn serve_on(socket: &UnixStream) -> io::Result<()> {
         } else {
             perform(&job, &mut io::empty())
         };
-        wire::send(&mut output, &result)?;
+        answer(&mut output, &job, result)?;
     }
+}
+
+/// What a filter printed may be longer than any answer: it goes behind it.
+fn answer(output: &mut &UnixStream, job: &Job, result: JobResult) -> io::Result<()> {
+    let (Job::Filter(_), JobResult::Exited { status, output: message, write_error }) = (job, &result) else {
+        return wire::send(output, &result);
+    };
+    let (status, write_error) = (*status, write_error.clone());
+    wire::send(output, &JobResult::Exited { status, output: Vec::new(), write_error })?;
+    wire::send_message(output, &mut message.as_slice())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Runs on a worker thread and may block. Whatever happens, the claim ends as removal, as an updated message, or as a
 //! message that nothing was done to.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use oxim_base::clock::Stamp;
@@ -20,12 +21,13 @@ use crate::bounce::{self, Failure, Letterhead};
 use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::plan;
-use crate::queue::{local_runs, remote_runs, warning};
+use crate::queue::{local_runs, one_time, remote_runs, warning};
 use crate::report_text::ReportTexts;
 use crate::retry_hints;
-use crate::router::{Decided, Problem, Purpose, RouteRequest};
+use crate::router::{Decided, DomainChange, Problem, Purpose, RouteRequest};
 use crate::settle::{Settlement, Tally};
 use crate::submission::{Submission, Submitter};
+use crate::success_report;
 use crate::transport::{DeliveryError, error_code};
 
 /// How an attempt is made.
@@ -214,6 +216,7 @@ impl Attempt<'_> {
             tally: &tally,
             submitter: self.submitter,
             dont_deliver: message.dont_deliver,
+            changed: OnceLock::new(),
         };
         let addresses = pending(&message);
         if self.options.give_up {
@@ -227,6 +230,7 @@ impl Attempt<'_> {
         } else {
             self.route_and_deliver(&settlement, &mut context, addresses);
         }
+        let message = Arc::clone(settlement.message());
         let tally = tally.into_inner();
         self.conclude(&mut context, &message, tally)
     }
@@ -246,8 +250,13 @@ impl Attempt<'_> {
         let request = RouteRequest { purpose: Purpose::Deliver, is_done: &is_done, hold: &hold };
         // Exim routes the last recipient first, and delivers in the order of the envelope; the log shows both.
         let routed = self.delivery.route_all(context, addresses.into_iter().rev().collect(), &request);
+        self.change_domains(settlement, context, &routed.domain_changes);
+        let mut redirected = routed.redirected.into_iter().peekable();
         let mut ready = Vec::new();
-        for decided in routed.decided {
+        for (place, decided) in routed.decided.into_iter().enumerate() {
+            while let Some((_, address)) = redirected.next_if(|(before, _)| *before <= place) {
+                settlement.redirected(&address);
+            }
             match decided {
                 Decided::Deliver(address) => ready.push(self.with_batch_id(context, address)),
                 Decided::Discarded(address) => settlement.discarded(address),
@@ -265,6 +274,7 @@ impl Attempt<'_> {
                 }
             }
         }
+        redirected.for_each(|(_, address)| settlement.redirected(&address));
         for notice in &routed.notices {
             let head = Letterhead::new(self.delivery, context);
             self.submit_report(warning::syntax_notice(&head, message, notice));
@@ -287,6 +297,17 @@ impl Attempt<'_> {
             sort_by_domain(context, order, &mut remote);
         }
         remote_runs::run(settlement, context, &self.claim, remote, self.options);
+    }
+
+    /// Domains that routing has completed are completed in the message's header lines too, from now on.
+    fn change_domains(&self, settlement: &Settlement<'_>, context: &mut Context, changes: &[DomainChange]) {
+        let Some(headers) = self.delivery.with_changed_domains(&self.claim.message().headers, changes) else {
+            return;
+        };
+        context.message.headers = headers.clone();
+        let message = Message { headers, ..Message::clone(self.claim.message()) };
+        // Nobody else sets it: one attempt routes once.
+        let _ = settlement.changed.set(Arc::new(message));
     }
 
     /// More `Received:` lines than `received_headers_max`: the message goes round in circles.
@@ -340,6 +361,7 @@ impl Attempt<'_> {
         for warning in std::mem::take(&mut tally.warnings) {
             self.submit_report(warning::quota_warning(&self.delivery.config, &warning));
         }
+        self.report_successes(context, message, &tally);
         let done = self.report_failures(context, message, &mut tally);
         if tally.deferred.is_empty() && tally.freeze.is_none() {
             let taken = queue_time(message);
@@ -361,7 +383,9 @@ impl Attempt<'_> {
         changed.first_delivery = false;
         changed.non_recipients.extend(tally.done.iter().cloned());
         changed.non_recipients.extend(done);
-        mark_finished_parents(&mut changed, message, &tally);
+        forget_told(&mut changed, &tally);
+        let added = one_time::keep_children(&mut changed, &tally);
+        mark_finished_parents(&mut changed, message, &tally, &added);
         if self.thawed {
             changed.frozen = None;
         }
@@ -424,6 +448,15 @@ impl Attempt<'_> {
         }
     }
 
+    /// Tells the sender of deliveries that RFC 3461 wants to be told.
+    fn report_successes(&self, context: &mut Context, message: &Message, tally: &Tally) {
+        if tally.successes.is_empty() || message.sender.is_empty() {
+            return;
+        }
+        let head = Letterhead::new(self.delivery, context);
+        self.submit_report(success_report::compose(&head, message, &tally.successes));
+    }
+
     /// Sends the bounces. The result is what is done with by that; failures whose report could not be sent become deferrals.
     fn report_failures(&self, context: &mut Context, message: &Message, tally: &mut Tally) -> Vec<Vec<u8>> {
         let mut done = Vec::new();
@@ -434,14 +467,14 @@ impl Attempt<'_> {
             let (now, later): (Vec<Failure>, Vec<Failure>) =
                 rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
             rest = later;
-            let told: Vec<&Failure> = now
-                .iter()
-                .filter(|f| {
-                    !f.address.ignores_errors
-                        && !f.address.dsn.never
-                        && (!f.address.dsn.notify_given || f.address.dsn.failure)
-                })
-                .collect();
+            for failure in now.iter().filter(|f| !f.address.dsn.wants_failure()) {
+                let address = failure.address.text();
+                self.main_line(&format!(
+                    "{address}: error ignored: RFC 3461 DSN, failure notify not requested"
+                ));
+            }
+            let told: Vec<&Failure> =
+                now.iter().filter(|f| !f.address.ignores_errors && f.address.dsn.wants_failure()).collect();
             let outcome = match (&*target, told.is_empty()) {
                 (_, true) => Reported::Done,
                 (b"", false) => self.bounce_of_bounce(message),
@@ -594,6 +627,8 @@ fn pending(message: &Message) -> Vec<Address> {
     let all = message.recipients.iter().enumerate().filter(|(_, r)| !message.is_done(&r.address));
     all.map(|(index, recipient)| {
         let mut address = Address::recipient(recipient.address.clone(), index);
+        let parent = recipient.parent.and_then(|at| Some((at, message.recipients.get(at)?)));
+        address.parent = parent.map(|(at, parent)| Arc::new(Address::recipient(parent.address.clone(), at)));
         address.propagated.errors_to.clone_from(&recipient.errors_to);
         address.dsn = dsn_request(recipient.dsn_notify, recipient.orcpt.clone());
         address
@@ -625,10 +660,23 @@ fn give_up(settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Ad
     }
 }
 
-/// A recipient is done when nothing that came of it waits any more.
-fn mark_finished_parents(changed: &mut Message, message: &Message, tally: &Tally) {
+/// What was reported is not reported again when the message is tried again.
+fn forget_told(changed: &mut Message, tally: &Tally) {
+    for success in &tally.successes {
+        if let Some(recipient) = changed.recipients.get_mut(success.recipient) {
+            recipient.dsn_notify.success = false;
+        }
+    }
+}
+
+/// A recipient is done when nothing that came of it waits any more, but for what has become a recipient itself.
+fn mark_finished_parents(changed: &mut Message, message: &Message, tally: &Tally, added: &HashSet<usize>) {
     for (index, recipient) in message.recipients.iter().enumerate() {
-        let waits = tally.deferred.iter().any(|d| d.address.recipient == index);
+        let waits = tally
+            .deferred
+            .iter()
+            .enumerate()
+            .any(|(place, d)| d.address.recipient == index && !added.contains(&place));
         if !waits && tally.freeze.is_none() {
             changed.non_recipients.insert(crate::address::unique_form(&recipient.address));
         }

@@ -1,12 +1,13 @@
 //! The local deliveries of one message, one after the other, each as its user.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_spool::store::Claim;
 
-use super::AttemptOptions;
+use super::{AttemptOptions, shadow, slots};
 use crate::address::Address;
 use crate::agent::Identity;
 use crate::plan::Group;
@@ -57,9 +58,17 @@ fn run_group(
         return;
     }
     enter(context, transport, first, due.len());
+    let _slot = match slots::take(settlement.delivery, context, transport, first) {
+        Ok(slot) => slot,
+        Err(error) => {
+            leave(context);
+            due.into_iter().for_each(|address| settlement.waits(address, error.clone()));
+            return;
+        }
+    };
     let began = Instant::now();
     let prepared = prepare_batch(settlement, context, claim, transport, &due, options);
-    let (run, return_path) = match prepared {
+    let (mut run, return_path) = match prepared {
         Ok(batch) if settlement.dont_deliver => {
             (Run::all(&batch, &Outcome::Delivered(Delivered::default())), batch.return_path)
         }
@@ -77,6 +86,7 @@ fn run_group(
             (Run { outcomes: vec![outcome; due.len()], hosts: Vec::new() }, Vec::new())
         }
     };
+    shadow::run(settlement, context, claim, transport, &due, &mut run, options);
     leave(context);
     settlement.run(context, &transport.name, due, run, began.elapsed(), &return_path);
 }
@@ -106,7 +116,7 @@ pub(super) fn leave(context: &mut Context) {
     context.delivery = oxim_lang::context::DeliveryScope::default();
 }
 
-fn prepare_batch<'a>(
+pub(super) fn prepare_batch<'a>(
     settlement: &Settlement<'a>,
     context: &mut Context,
     claim: &Claim,
@@ -122,7 +132,7 @@ fn prepare_batch<'a>(
     let identity = identity(settlement, context, transport, addresses.first())?;
     Ok(Batch {
         addresses: addresses.to_vec(),
-        message: claim.message().clone(),
+        message: Arc::clone(settlement.message()),
         body: claim.body().clone(),
         return_path,
         identity,
@@ -130,6 +140,7 @@ fn prepare_batch<'a>(
         is_forced: options.force,
         history: &crate::transport::NoHistory,
         submitter: Some(settlement.submitter),
+        is_shadow: false,
     })
 }
 

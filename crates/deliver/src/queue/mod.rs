@@ -3,9 +3,12 @@
 
 pub mod attempt;
 mod local_runs;
+mod one_time;
 mod remote_runs;
 pub mod run;
 pub mod scheduler;
+mod shadow;
+mod slots;
 mod warning;
 
 pub use attempt::{AttemptOptions, Ended, attempt};

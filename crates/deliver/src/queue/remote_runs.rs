@@ -1,5 +1,6 @@
 //! The remote deliveries of one message: several at once, up to `remote_max_parallel`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use oxim_lang::context::Context;
 use oxim_spool::store::Claim;
 use parking_lot::Mutex;
 
-use super::{AttemptOptions, local_runs};
+use super::{AttemptOptions, local_runs, slots};
 use crate::agent::Identity;
 use crate::plan::Group;
 use crate::retry_hints::Hosts;
@@ -58,6 +59,14 @@ fn run_group(
     let addresses = group.addresses;
     let Some(first) = addresses.first() else { return };
     local_runs::enter(context, transport, first, addresses.len());
+    let _slot = match slots::take(settlement.delivery, context, transport, first) {
+        Ok(slot) => slot,
+        Err(error) => {
+            local_runs::leave(context);
+            addresses.into_iter().for_each(|address| settlement.waits(address, error.clone()));
+            return;
+        }
+    };
     let began = Instant::now();
     let prepared = local_runs::return_path(context, transport, claim, &addresses)
         .and_then(|path| local_runs::check_size(context, transport, claim).map(|()| path));
@@ -71,7 +80,7 @@ fn run_group(
             };
             let batch = Batch {
                 addresses: addresses.clone(),
-                message: claim.message().clone(),
+                message: Arc::clone(settlement.message()),
                 body: claim.body().clone(),
                 return_path,
                 identity: Identity::current(),
@@ -79,6 +88,7 @@ fn run_group(
                 is_forced: options.force,
                 history: &history,
                 submitter: Some(settlement.submitter),
+                is_shadow: false,
             };
             let run = if settlement.dont_deliver {
                 Run::all(&batch, &Outcome::Delivered(Delivered::default()))

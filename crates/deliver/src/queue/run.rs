@@ -105,7 +105,8 @@ pub fn run(
     match store.list(Some(&options.queue_name)) {
         Ok(entries) => {
             for entry in entries.iter().filter(|e| options.is_in_range(e)) {
-                if let Some(reason) = overload(delivery) {
+                // A forced run is wanted now, whatever else goes on.
+                if let Some(reason) = overload(delivery).filter(|_| !options.attempt.force) {
                     log.main(format!("Abandon queue run: pid={pid} ({reason})"));
                     break;
                 }

@@ -32,14 +32,8 @@ pub(super) fn send_if_due(
     if due <= message.warnings_sent || message.sender.is_empty() || deferred.is_empty() {
         return;
     }
-    let told: Vec<&Deferral> = deferred
-        .iter()
-        .filter(|d| {
-            !d.address.ignores_errors
-                && !d.address.dsn.never
-                && (!d.address.dsn.notify_given || d.address.dsn.delay)
-        })
-        .collect();
+    let told: Vec<&Deferral> =
+        deferred.iter().filter(|d| !d.address.ignores_errors && d.address.dsn.wants_delay()).collect();
     if told.is_empty() || !condition_holds(delivery, context) {
         return;
     }
@@ -140,7 +134,7 @@ fn compose(
         }
         None => opening(&mut out, config, message, targets, told.len(), &delay),
     }
-    for deferral in told {
+    for deferral in told.iter().rev() {
         let _ = writeln!(
             out,
             "  {}\n    Delay reason: {}",
@@ -165,12 +159,12 @@ fn compose(
         let _ = writeln!(out, "Original-Envelope-ID: {}", String::from_utf8_lossy(id));
     }
     out.push('\n');
-    for deferral in told {
-        let _ = writeln!(out, "Action: delayed");
+    for deferral in told.iter().rev() {
         if let Some(orcpt) = &deferral.address.dsn.orcpt {
             let _ = writeln!(out, "Original-Recipient: {}", String::from_utf8_lossy(orcpt));
         }
-        let _ = writeln!(out, "Final-Recipient: rfc822;{}\nStatus: 4.0.0\n", deferral.address.text());
+        let address = deferral.address.top().text();
+        let _ = writeln!(out, "Action: delayed\nFinal-Recipient: rfc822;{address}\nStatus: 4.0.0\n");
     }
     let _ = writeln!(out, "--{boundary}\nContent-type: text/rfc822-headers\n");
     let mut text = out.into_bytes();
@@ -218,7 +212,7 @@ fn opening(
     out.push_str(if count == 1 {
         "\nThe address to which the message has not yet been delivered is:\n\n"
     } else {
-        "\nThe following address(es) have not yet been delivered:\n\n"
+        "\nThe addresses to which the message has not yet been delivered are:\n\n"
     });
 }
 

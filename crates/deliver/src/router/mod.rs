@@ -191,6 +191,10 @@ pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line
         eprintln!("LOG: {logs}\n  {line}");
         return;
     }
+    if purpose == Purpose::Expn {
+        oxim_base::debug::line(oxim_base::debug::ROUTE, || line.to_owned());
+        return;
+    }
     match context.services.surroundings.get().and_then(|s| s.log.clone()) {
         Some(sink) => sink(kind, line),
         None => oxim_base::debug::line(oxim_base::debug::ROUTE, || line.to_owned()),

@@ -219,6 +219,7 @@ impl Walk<'_> {
         copy.propagated.headers_add.clear();
         copy.propagated.headers_remove.clear();
         copy.is_unseen_copy = true;
+        copy.dsn = address.dsn.clone();
         copy.start = Some(RouterId(router.id.0.saturating_add(1)));
         copy.self_hostname.clone_from(&address.self_hostname);
         let step = match step {
@@ -226,6 +227,8 @@ impl Walk<'_> {
                 routed.unique.push(b'/');
                 routed.unique.extend_from_slice(router.name.as_bytes());
                 routed.parent = Some(parent);
+                // The address itself goes on: its fate is what the sender is told of.
+                routed.dsn.success = false;
                 Step::Deliver(routed)
             }
             // Not even this failure stops the copy.
@@ -347,7 +350,8 @@ fn reroute(address: Address, domain: Vec<u8>, rewrite_headers: bool) -> Step {
     };
     let old = address.domain.clone();
     let text = [local.as_slice(), &domain].concat();
-    let child = Address::child(&Arc::new(address), text);
+    let request = address.dsn.clone();
+    let child = Address { dsn: request, ..Address::child(&Arc::new(address), text) };
     let change = rewrite_headers.then_some(DomainChange { from: old, to: domain });
     Step::Children(vec![child], change)
 }

@@ -79,6 +79,9 @@ pub struct Routed {
     pub domain_changes: Vec<DomainChange>,
     /// Messages to be sent about faulty lists.
     pub notices: Notices,
+    /// Addresses that became others and whose sender wants to know (`NOTIFY=SUCCESS`), each with the number of addresses that
+    /// were decided before it.
+    pub redirected: Vec<(usize, Arc<Address>)>,
 }
 
 /// How to route.
@@ -199,8 +202,17 @@ impl Worklist<'_> {
                 {
                     self.routed.domain_changes.push(change);
                 }
+                self.note_redirected(&children);
                 self.add_children(context, children);
             }
+        }
+    }
+
+    /// A redirection ends what RFC 3461 asks for the parent: that is reported now. The same address in another domain is none.
+    fn note_redirected(&mut self, children: &[Address]) {
+        let Some(child) = children.first().filter(|child| !child.dsn.success) else { return };
+        if let Some(parent) = child.parent.as_ref().filter(|parent| parent.dsn.success) {
+            self.routed.redirected.push((self.routed.decided.len(), Arc::clone(parent)));
         }
     }
 
@@ -215,7 +227,13 @@ impl Worklist<'_> {
             self.routed.decided.push(Decided::Deferred(parent, Problem::new(error_code::BAD_REDIRECT, text)));
             return;
         }
-        for mut child in children.into_iter().rev() {
+        // Exim routes the last one first, but settles pipes and files at once: the log shows it.
+        let (special, mut mail): (Vec<Address>, Vec<Address>) =
+            children.into_iter().partition(|child| child.kind != AddressKind::Mail);
+        if !self.is_for_delivery() {
+            mail.reverse();
+        }
+        for mut child in mail {
             self.rewrite(context, &mut child);
             self.add(child);
         }
@@ -227,6 +245,7 @@ impl Worklist<'_> {
         } else {
             self.queue.push_front(address);
         }
+        special.into_iter().rev().for_each(|child| self.queue.push_front(child));
     }
 
     /// Addresses that a redirection made are rewritten like new ones.

@@ -500,9 +500,9 @@ impl Driver for Appendfile {
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Run {
-        let composed = match compose::compose(transport, context, batch) {
+        let composed = match compose::compose(delivery, transport, context, batch) {
             Ok(composed) => composed,
-            Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
+            Err(outcome) => return Run::all(batch, &outcome),
         };
         let job = match self.job(delivery, transport, context, batch, &composed) {
             Ok(job) => job,

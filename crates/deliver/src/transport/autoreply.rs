@@ -345,8 +345,7 @@ impl Reply<'_> {
 
     /// The message that is answered, as far as `bounce_return_size_limit` allows.
     fn push_original(&mut self, out: &mut Vec<u8>) -> Result<(), Outcome> {
-        let composed =
-            compose::compose(self.transport, self.context, self.batch).map_err(Outcome::Deferred)?;
+        let composed = compose::compose(self.delivery, self.transport, self.context, self.batch)?;
         let limit = self.delivery.config.main_options.int("bounce_return_size_limit");
         let limit = u64::try_from(limit).unwrap_or(0);
         let size = self.batch.body.len();

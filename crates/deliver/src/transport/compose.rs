@@ -9,8 +9,9 @@ use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_spool::message::Body;
 
-use super::{Batch, DeliveryError, Transport, error_code};
+use super::{Batch, DeliveryError, Outcome, Transport, error_code};
 use crate::address::Address;
+use crate::delivery::Delivery;
 
 /// A message ready to be sent.
 pub struct Composed {
@@ -54,22 +55,37 @@ pub(crate) fn expansion_error(transport: &Transport, option: &str, error: &Expan
     }
 }
 
-/// Puts the message together for one batch.
+/// Puts the message together for one batch, and sends it through the transport filter if there is one.
 ///
 /// # Errors
-/// An option that could not be expanded.
+/// What becomes of the addresses instead: an option that could not be expanded, a filter that failed.
 pub fn compose(
+    delivery: &Delivery,
     transport: &Transport,
     context: &mut Context,
     batch: &Batch<'_>,
-) -> Result<Composed, DeliveryError> {
+) -> Result<Composed, Outcome> {
     let generic = &transport.generic;
-    let header = if generic.body_only { Vec::new() } else { header_block(transport, context, batch)? };
+    let header = if generic.body_only {
+        Vec::new()
+    } else {
+        header_block(delivery, transport, context, batch).map_err(Outcome::Deferred)?
+    };
     let body = (!generic.headers_only).then(|| batch.body.clone());
-    Ok(Composed { header, body })
+    let composed = Composed { header, body };
+    let Some(filter) = &generic.filter else { return Ok(composed) };
+    let mut reader = composed.reader().map_err(|error| {
+        let text = format!("failed to read the message: {error}");
+        Outcome::Deferred(DeliveryError::new(error.raw_os_error().unwrap_or(0), text))
+    })?;
+    let filtered = filter.run(delivery, transport, context, batch, &mut *reader)?;
+    drop(reader);
+    // What a filter gives has no header and body that anybody must tell apart.
+    Ok(filtered.map_or(composed, |whole| Composed { header: whole, body: None }))
 }
 
 fn header_block(
+    delivery: &Delivery,
     transport: &Transport,
     context: &mut Context,
     batch: &Batch<'_>,
@@ -92,9 +108,14 @@ fn header_block(
     }
     let removed = removed_names(transport, context, batch)?;
     for header in batch.message.headers.iter_live() {
-        if !removed.iter().any(|name| name_matches(name, header.name())) {
-            out.extend_from_slice(&header.text);
+        if removed.iter().any(|name| name_matches(name, header.name())) {
+            continue;
         }
+        let rewritten = generic
+            .headers_rewrite
+            .as_ref()
+            .and_then(|rules| rules.header(context, header, &delivery.rewrite_settings));
+        out.extend_from_slice(rewritten.as_ref().map_or(&header.text, |new| &new.text));
     }
     for line in batch.addresses.first().map(|a| a.propagated.headers_add.as_slice()).unwrap_or_default() {
         push_line(line.as_bytes(), &mut out);

@@ -30,6 +30,10 @@ pub const CONNECTION_LOST: i32 = -18;
 pub const MAILBOX_FULL: i32 = -22;
 /// The mailbox has a format that no transport knows.
 pub const BAD_FORMAT: i32 = -23;
+/// A transport filter failed.
+pub const FILTER_FAILED: i32 = -24;
+/// `max_parallel` runs of the transport are under way.
+pub const CONCURRENCY_LIMIT: i32 = -57;
 /// A file kept appearing and disappearing.
 pub const EXIST_RACE: i32 = -24;
 /// A delivery agent could not be started or died.

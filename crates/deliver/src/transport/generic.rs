@@ -1,9 +1,10 @@
 //! The options that every transport has (manual chapter 24).
 
-use std::time::Duration;
-
 use oxim_lang::config::{ConfigError, Instance};
 use oxim_lang::expand::Template;
+
+use super::filter::Filter;
+use crate::rewrite::Rules;
 
 /// Their values.
 pub struct Generic {
@@ -22,7 +23,7 @@ pub struct Generic {
     /// Names of header lines to leave out.
     pub headers_remove: Option<Template>,
     /// Rewriting rules for header lines.
-    pub headers_rewrite: Option<String>,
+    pub headers_rewrite: Option<Rules>,
     /// Where a local delivery runs.
     pub current_directory: Option<Template>,
     /// `$home` of a local delivery.
@@ -50,9 +51,7 @@ pub struct Generic {
     /// When it does.
     pub shadow_condition: Option<Template>,
     /// A command that the message goes through.
-    pub transport_filter: Option<String>,
-    /// And how long it may take.
-    pub transport_filter_timeout: Duration,
+    pub filter: Option<Filter>,
     /// Shown under `-d`.
     pub debug_print: Option<Template>,
 }
@@ -77,7 +76,7 @@ impl Generic {
             return_path_add: options.bool("return_path_add"),
             headers_add: options.template("headers_add"),
             headers_remove: options.template("headers_remove"),
-            headers_rewrite: options.string("headers_rewrite").map(str::to_owned),
+            headers_rewrite: headers_rewrite(instance)?,
             current_directory: options.template("current_directory"),
             home_directory: options.template("home_directory"),
             user: options.template("user"),
@@ -91,9 +90,16 @@ impl Generic {
             return_path: options.template("return_path"),
             shadow_transport: options.string("shadow_transport").map(str::to_owned),
             shadow_condition: options.template("shadow_condition"),
-            transport_filter: options.string("transport_filter").map(str::to_owned),
-            transport_filter_timeout: options.time("transport_filter_timeout"),
+            filter: Filter::build(options),
             debug_print: options.template("debug_print"),
         })
     }
+}
+
+fn headers_rewrite(instance: &Instance) -> Result<Option<Rules>, Vec<ConfigError>> {
+    let Some(text) = instance.options.string("headers_rewrite") else { return Ok(None) };
+    let at = instance.options.location("headers_rewrite").unwrap_or(&instance.location);
+    Rules::parse_headers_rewrite(text)
+        .map(Some)
+        .map_err(|errors| errors.into_iter().map(|(_, e)| ConfigError::at(at, e.to_string())).collect())
 }

@@ -84,11 +84,12 @@ impl Driver for Lmtp {
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Run {
-        let prepared = compose::compose(transport, context, batch)
-            .and_then(|composed| self.peer(transport, context).map(|peer| (composed, peer)));
+        let prepared = compose::compose(delivery, transport, context, batch).and_then(|composed| {
+            self.peer(transport, context).map(|peer| (composed, peer)).map_err(Outcome::Deferred)
+        });
         let (composed, peer) = match prepared {
             Ok(prepared) => prepared,
-            Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
+            Err(outcome) => return Run::all(batch, &outcome),
         };
         let rcpt = |address| [b"RCPT TO:<".as_slice(), &recipient(transport, address), b">"].concat();
         let job = Job::Lmtp(LmtpJob {

@@ -9,6 +9,7 @@ pub mod appendfile;
 mod autoreply;
 pub mod compose;
 pub mod error_code;
+pub mod filter;
 pub mod generic;
 pub mod lmtp;
 mod local;
@@ -48,6 +49,8 @@ pub struct Batch<'a> {
     pub history: &'a dyn HostHistory,
     /// The door for messages that a transport makes (autoreply).
     pub submitter: Option<&'a dyn Submitter>,
+    /// It runs as the shadow of another transport: what a command prints is nobody's business.
+    pub is_shadow: bool,
 }
 
 /// One host as the retry hints know it.
@@ -116,6 +119,8 @@ pub struct Delivered {
     pub is_dsn_relayed: bool,
     /// Output that is to be returned to the sender although the delivery succeeded (`return_output` of pipe is a failure; this is not).
     pub output: Vec<u8>,
+    /// What became of the shadow transport: `ST=` in the log.
+    pub shadow: Option<String>,
     /// The `quota_warn_threshold` was passed: the warning message, if one is to be sent.
     pub quota_warning: Option<Vec<u8>>,
 }
@@ -273,6 +278,10 @@ impl Transport {
     pub fn build(instance: &Instance, kind: &'static TransportKind) -> Result<Transport, Vec<ConfigError>> {
         let generic = generic::Generic::build(instance)?;
         let driver = (kind.build)(instance)?;
+        if generic.shadow_transport.is_some() && !driver.is_local() {
+            let text = format!("shadow transport not allowed on non-local transport {}", instance.name);
+            return Err(vec![ConfigError::new(text)]);
+        }
         Ok(Transport { name: instance.name.clone(), kind, generic, driver })
     }
 }

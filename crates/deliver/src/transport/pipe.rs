@@ -550,6 +550,7 @@ impl Pipe {
             Outcome::Failed(_) => self.log_output || self.log_fail_output,
             Outcome::Deferred(_) => self.log_output || self.log_defer_output,
         };
+        let wanted = wanted && !batch.is_shadow;
         let line = output.split(|b| *b == b'\n').next();
         if let (true, Some(line)) = (wanted, line) {
             let address = batch.addresses.first().map(|a| a.text()).unwrap_or_default();
@@ -637,9 +638,9 @@ impl Driver for Pipe {
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Run {
-        let composed = match compose::compose(transport, context, batch) {
+        let composed = match compose::compose(delivery, transport, context, batch) {
             Ok(composed) => composed,
-            Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
+            Err(outcome) => return Run::all(batch, &outcome),
         };
         let job = match self.job(delivery, transport, context, batch, &composed) {
             Ok(job) => job,

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use oxim_deliver::address::Address;
+use oxim_deliver::router::Purpose;
+use oxim_deliver::router::walk::{Step, walk};
+
 use super::rcpt::set_address;
 use crate::acl::{Outcome, Phase, Verdict};
 use crate::log_line;
 use crate::reception::Reception;
 use crate::refusal;
+use crate::reply::Reply;
 use crate::talk::{Progress, Talk};
 
 pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) -> Progress {
@@ -19,11 +24,30 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
     let argument = argument.to_vec();
     let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
         if outcome.verdict == Verdict::Accept {
-            // The expansion itself needs the routers in test mode, one generation deep.
-            return Progress::fixed(502, "EXPN is not implemented yet");
+            return Progress::Reply(expansion(reception, talk, &address));
         }
         let what = format!(" {}", log_line::printable(&argument));
         Progress::Reply(refusal::refuse(reception, talk, Phase::Expn, &what, &outcome))
     };
     Progress::Acl(Phase::Expn, Box::new(then))
+}
+
+/// What the routers make of an address, one generation deep.
+fn expansion(reception: &Reception, talk: &mut Talk, address: &[u8]) -> Reply {
+    let context = &mut talk.scene.context;
+    let scope = context.address.clone();
+    let address = Address::recipient(address, 0);
+    let shown = address.text();
+    let walked = walk(&reception.delivery, context, address, Purpose::Expn, &mut Vec::new());
+    context.address = scope;
+    match walked.step {
+        Step::Deliver(address) => Reply::new(250, format!("<{}>", address.text())),
+        Step::Children(children, _) => {
+            let lines: Vec<String> = children.iter().map(|child| format!("<{}>", child.text())).collect();
+            Reply::new(250, lines.join("\n"))
+        }
+        Step::Discard(_) => Reply::new(250, format!("mail to <{shown}> is discarded")),
+        Step::Fail(..) => Reply::new(553, format!("{shown} is undeliverable")),
+        Step::Defer(..) => Reply::new(553, format!("{shown} cannot be resolved at this time")),
+    }
 }

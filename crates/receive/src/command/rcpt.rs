@@ -64,7 +64,7 @@ pub(super) fn run(
     let recipient = Recipient {
         address: recipient,
         dsn_notify: arguments.notify.unwrap_or_default(),
-        orcpt: arguments.orcpt,
+        orcpt: arguments.orcpt.filter(|orcpt| !orcpt.is_empty()),
         ..Recipient::default()
     };
     let limit = reception.settings.ratelimit_rcpt.filter(|_| talk.is_rate_limited);

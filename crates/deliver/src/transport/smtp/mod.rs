@@ -313,9 +313,8 @@ impl Work<'_> {
     /// One message to one host, over a connection that waits or a new one. What was answered is in `progress`.
     fn deliver_to(&mut self, target: &Target) -> Option<Trouble> {
         let recipients = self.waiting();
-        if let Err(error) = self.compose() {
-            self.set_waiting(&error);
-            return Some(Trouble { about: About::Configuration, ..Trouble::quiet(error) });
+        if let Err(outcome) = self.compose() {
+            return Some(self.not_composed(target, outcome));
         }
         let place =
             pool::Place { transport: self.smtp.number, server: SocketAddr::new(target.address, target.port) };
@@ -352,11 +351,40 @@ impl Work<'_> {
         passed.trouble
     }
 
-    fn compose(&mut self) -> Result<(), DeliveryError> {
-        if self.composed.is_none() {
-            self.composed = Some(compose::compose(self.transport, self.context, self.batch)?);
+    /// A filter may ask for the host, so that each host gets a message of its own.
+    fn compose(&mut self) -> Result<(), Outcome> {
+        let has_filter = self.transport.generic.filter.is_some();
+        if self.composed.is_none() || has_filter {
+            let mut composed = compose::compose(self.delivery, self.transport, self.context, self.batch)?;
+            if has_filter && composed.body.is_none() && !composed.header.ends_with(b"\n") {
+                composed.header.push(b'\n');
+            }
+            self.composed = Some(composed);
         }
         Ok(())
+    }
+
+    /// There is nothing to send. The host is not to blame.
+    fn not_composed(&mut self, target: &Target, outcome: Outcome) -> Trouble {
+        let with_host = |error: DeliveryError| match error.code {
+            error_code::FILTER_FAILED => {
+                DeliveryError { host: Some(Box::new(target.used())), is_for_panic_log: false, ..error }
+            }
+            _ => error,
+        };
+        let error = match outcome {
+            Outcome::Failed(error) => {
+                self.end_waiting(&Outcome::Failed(error.clone()));
+                error
+            }
+            Outcome::Deferred(error) => {
+                let error = with_host(error);
+                self.set_waiting(&error);
+                error
+            }
+            Outcome::Delivered(_) => DeliveryError::default(),
+        };
+        Trouble { about: About::Configuration, ..Trouble::quiet(error) }
     }
 
     /// A waiting connection whose facts are those that this message would have.

@@ -119,6 +119,7 @@ impl Scene {
             address
         });
         let batch = Batch {
+            is_shadow: false,
             addresses: addresses.collect(),
             message: Arc::new(self.message.clone()),
             body: self.body.clone(),
