@@ -30,7 +30,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("receive/src/acl/modifier", &[]),
     ("receive/src/acl/control", &[]),
     ("deliver/src/authenticator", &[]),
-    ("deliver/src/transport", &["compose", "error_code", "local"]),
+    ("deliver/src/transport", &["compose", "filter", "error_code", "local"]),
     (
         "deliver/src/router",
         &[
