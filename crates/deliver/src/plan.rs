@@ -86,35 +86,3 @@ fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
         && a.run_as == b.run_as
         && a.router_home == b.router_home
 }
-
-/// Whether two lists lead to the same servers in the same order, but for hosts of equal preference, whose order is by chance.
-fn same_hosts(a: &[RouteHost], b: &[RouteHost]) -> bool {
-    let key = |host: &RouteHost| (host.mx, host.name.clone(), host.address, host.port, host.dnssec);
-    let plain = |list: &[RouteHost]| {
-        let mut out: Vec<_> = list.iter().map(key).collect();
-        // Without preferences the order is the postmaster's.
-        if list.iter().all(|host| host.mx.is_some()) {
-            out.sort_by(|x, y| (x.0, &x.1, x.2).cmp(&(y.0, &y.1, y.2)));
-        }
-        out
-    };
-    a == b || a.len() == b.len() && plain(a) == plain(b)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_of_equal_preference_may_stand_in_any_order() {
-        let host =
-            |name: &str, mx, sort_key| RouteHost { name: name.into(), mx, sort_key, ..RouteHost::default() };
-        let (a, b) = (host("a", Some(1), 1_001), host("b", Some(1), 1_002));
-        assert!(same_hosts(&[a.clone(), b.clone()], &[host("b", Some(1), 1_000), host("a", Some(1), 1_005)]));
-        assert!(!same_hosts(&[a.clone(), b], &[a]));
-        assert!(!same_hosts(
-            &[host("a", None, 1), host("b", None, 2)],
-            &[host("b", None, 1), host("a", None, 2)]
-        ));
-    }
-}

@@ -227,13 +227,7 @@ impl Worklist<'_> {
             self.routed.decided.push(Decided::Deferred(parent, Problem::new(error_code::BAD_REDIRECT, text)));
             return;
         }
-        // Exim routes the last one first, but settles pipes and files at once: the log shows it.
-        let (special, mut mail): (Vec<Address>, Vec<Address>) =
-            children.into_iter().partition(|child| child.kind != AddressKind::Mail);
-        if !self.is_for_delivery() {
-            mail.reverse();
-        }
-        for mut child in mail {
+        for mut child in children.into_iter().rev() {
             self.rewrite(context, &mut child);
             self.add(child);
         }
@@ -245,7 +239,6 @@ impl Worklist<'_> {
         } else {
             self.queue.push_front(address);
         }
-        special.into_iter().rev().for_each(|child| self.queue.push_front(child));
     }
 
     /// Addresses that a redirection made are rewritten like new ones.
