@@ -16,7 +16,7 @@ packages:
 
 test: packages
 	$(CARGO) build --locked --workspace --all-targets
-	$(CARGO) test --locked --workspace
+	@if $(CARGO) test --locked --workspace --no-fail-fast; then echo "make test: all passed"; else echo "make test: FAILED, see above" >&2; exit 1; fi
 
 proof: packages
 	$(CARGO) build --release --locked --workspace --all-targets
