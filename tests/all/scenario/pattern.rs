@@ -1,6 +1,6 @@
 //! Named patterns in expected lines: `<id1>` is a message id, the same one wherever it stands.
 //!
-//! A name is a kind and a number; without a number each place stands for itself. Kinds: id, time, date, inboxdate, pid,
+//! A name is a kind and a number; without a number each place stands for itself. Kinds: id, time, millis, date, inboxdate, pid,
 //! size, port, number, boundary, epoch, version, secs, any, word.
 
 use std::collections::HashMap;
@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use pcre2::bytes::{Regex, RegexBuilder};
 
 const ID: &str = "[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{11}-[0-9A-Za-z]{4}|[0-9A-Za-z]{6}-[0-9A-Za-z]{2})";
-const TIME: &str = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?: [-+]\d{4})?";
+const TIME: &str = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: [-+]\d{4})?";
+const MILLIS: &str = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}(?: [-+]\d{4})?";
 const DATE: &str = r"[A-Z][a-z]{2}, [ \d]\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [-+]\d{4}";
 const INBOX_DATE: &str = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}";
 
@@ -18,6 +19,7 @@ fn kind_pattern(name: &str) -> Option<&'static str> {
     Some(match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
         "id" => ID,
         "time" => TIME,
+        "millis" => MILLIS,
         "date" => DATE,
         "inboxdate" => INBOX_DATE,
         "pid" | "size" | "port" | "number" => r"\d+",
@@ -128,7 +130,9 @@ impl Names {
         let text = self.replace(&text, r"(?<=-received_time_complete )\d+\.\d+", |_, _| "<epoch>".into());
         let text = self.replace(&text, r"(?<=\]:)[3-6]\d{4}", |_, _| "<port>".into());
         let text = self.replace(&text, r"(?<=\]\.)[3-6]\d{4}", |_, _| "<port>".into());
+        let text = self.replace(&text, MILLIS, |_, _| "<millis>".into());
         let text = self.replace(&text, TIME, |_, _| "<time>".into());
+        let text = self.replace(&text, r"(?m)^<time> \[\K\d+(?=\])", |_, _| "<pid>".into());
         let text = self.replace(&text, DATE, |_, _| "<date>".into());
         let text = self.replace(&text, INBOX_DATE, |_, _| "<inboxdate>".into());
         let text = self.replace(&text, r"(?<=pid=)\d+", |_, _| "<pid>".into());
