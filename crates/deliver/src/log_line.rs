@@ -9,7 +9,7 @@ use oxim_spool::log::{LogSelectors, Selector};
 
 use crate::address::{Address, AddressKind};
 use crate::delivery::Delivery;
-use crate::transport::{Delivered, DeliveryError, HostUsed};
+use crate::transport::{Delivered, DeliveryError, HostUsed, error_code};
 
 /// What lines about one message have in common.
 pub struct Lines<'a> {
@@ -21,6 +21,8 @@ pub struct Lines<'a> {
     pub sender: &'a [u8],
     /// How long the message has been on the queue.
     pub on_queue: Duration,
+    /// The named queue that the message is on.
+    pub queue_name: &'a [u8],
     /// Size of the message, for `+delivery_size`.
     pub size: u64,
 }
@@ -57,12 +59,15 @@ impl Lines<'_> {
         if self.has(Selector::ReturnPathOnDelivery) {
             let _ = write!(line, " P=<{}>", lossy(return_path));
         }
+        if !self.queue_name.is_empty() {
+            let _ = write!(line, " Q={}", lossy(self.queue_name));
+        }
         self.router_and_transport(&mut line, address);
         if let Some(shadow) = &done.shadow {
             let _ = write!(line, " ST={shadow}");
         }
         if self.has(Selector::DeliverySize) {
-            let _ = write!(line, " S={}", self.size);
+            let _ = write!(line, " S={}", done.bytes.unwrap_or(self.size));
         }
         if let Some(host) = &done.host {
             self.host(&mut line, host, true);
@@ -101,7 +106,8 @@ impl Lines<'_> {
     pub fn deferred(&self, address: &Address, error: &DeliveryError) -> String {
         let mut line = self.full_address(address);
         self.router_and_transport(&mut line, address);
-        let _ = write!(line, " defer ({})", error.code);
+        let before_routing = matches!(error.code, error_code::RETRY_TIME | error_code::QUEUED_DOMAIN);
+        let _ = write!(line, "{} defer ({})", if before_routing { " routing" } else { "" }, error.code);
         if error.code > 0 {
             let _ = write!(line, ": {}", nix::errno::Errno::from_raw(error.code).desc());
         }

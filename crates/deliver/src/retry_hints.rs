@@ -126,7 +126,7 @@ pub fn domain_hold(delivery: &Delivery, context: &mut Context, address: &Address
     }
     let queue_only = is_in(&main.queue_domains);
     (queue_only && !context.message.queue_running)
-        .then(|| Problem::new(error_code::WAITS_FOR_QUEUE_RUN, "domain is in queue_domains"))
+        .then(|| Problem::new(error_code::QUEUED_DOMAIN, "domain is in queue_domains"))
 }
 
 /// Whether a local delivery may be tried. Only queue runs wait.

@@ -9,11 +9,14 @@ mod header;
 mod rule;
 mod show;
 
+use std::sync::Arc;
+
 use oxim_base::Text;
 use oxim_lang::context::Context;
 use oxim_lang::expand::ExpandError;
 use oxim_lang::list::{LogKind, Subject, write_log};
 use oxim_mail::address::{self, AddressSyntax, split_at_domain};
+use oxim_spool::log::{Log, Selector};
 
 pub use header::replace_domain;
 pub use rule::{Flags, Place, Rule, RuleError, Scope};
@@ -117,8 +120,9 @@ impl Rules {
         let mut current = Rewritten { address: address.to_vec(), whole: None };
         let captures = context.local.captures.clone();
         let scope = (context.address.local_part.clone(), context.address.domain.clone());
-        for rule in self.rules.iter().filter(|rule| rule.flags.admits(place)) {
-            if matches!(apply(context, rule, place, &mut current, settings), Next::Stop) {
+        for (index, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.flags.admits(place)) {
+            let numbered = (index.saturating_add(1), rule);
+            if matches!(apply(context, numbered, place, &mut current, settings), Next::Stop) {
                 break;
             }
         }
@@ -172,7 +176,7 @@ impl Rules {
 /// Applies one rule, repeatedly if it says so.
 fn apply(
     context: &mut Context,
-    rule: &Rule,
+    (number, rule): (usize, &Rule),
     place: Place,
     current: &mut Rewritten,
     settings: &Settings,
@@ -204,6 +208,7 @@ fn apply(
             let text = if rule.flags.whole { header::tidy_phrase(&text, settings) } else { address.clone() };
             current.whole = Some(text);
         }
+        log_rewritten(context, place, number, &current.address, &address);
         current.address = address;
         if !rule.flags.repeat {
             break;
@@ -268,7 +273,22 @@ fn address_of(
 }
 
 fn complain(context: &Context, text: &str) {
-    write_log(context, LogKind::Panic, text);
+    write_log(context, LogKind::Panic, &with_id(context, text));
+}
+
+/// Lines about a message that is arriving begin with its id.
+fn with_id(context: &Context, text: &str) -> String {
+    context.message.id.map_or_else(|| text.to_owned(), |id| format!("{id} {text}"))
+}
+
+/// `+address_rewrite`.
+fn log_rewritten(context: &Context, place: Place, number: usize, old: &[u8], new: &[u8]) {
+    let wanted = |log: &Arc<Log>| log.selectors().has(Selector::AddressRewrite);
+    if context.services.log.get().is_some_and(wanted) {
+        let (old, new) = (String::from_utf8_lossy(old), String::from_utf8_lossy(new));
+        let line = format!("\"{old}\" from {} rewritten as \"{new}\" by rule {number}", place.name());
+        write_log(context, LogKind::Main, &with_id(context, &line));
+    }
 }
 
 #[cfg(test)]

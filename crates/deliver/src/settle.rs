@@ -200,6 +200,11 @@ impl Settlement<'_> {
         self.tally.lock().failed.push(Failure { address, error });
     }
 
+    /// An address that is given up without being tried: the line about it is the message's own.
+    pub fn cancelled(&self, address: Address, error: DeliveryError) {
+        self.tally.lock().failed.push(Failure { address, error });
+    }
+
     /// An address that must wait; if its retry time is over, it fails.
     pub fn deferred(&self, context: &mut Context, address: Address, error: DeliveryError) {
         let timed_out =

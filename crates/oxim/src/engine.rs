@@ -114,7 +114,7 @@ impl Engine {
             logs: if settings.shows_logs { Logs::new(Arc::new(Shown)) } else { Logs::new(log_of(shared)) },
             wants: Wants::of(shared.log().selectors()),
             resolver: Some(services::resolver(config).blocking(runtime.clone())),
-            identity: identity(),
+            identity: identity(&program.config),
             admission: Arc::new(Admission::default()),
             ids: Arc::new(ids(config, shared)?),
             forced_queueing: forced_queueing(&program.line),
@@ -167,9 +167,14 @@ fn open_store(program: &Program, has_journal: bool) -> Result<Arc<dyn Store>, Ve
         .map_err(|e| vec![ConfigError::bare(format!("spool: {e}"))])
 }
 
-fn identity() -> Identity {
-    let uid = rustix::process::geteuid().as_raw();
-    Identity { login: privilege::login_of(uid).into_bytes(), uid, gid: rustix::process::getegid().as_raw() }
+/// Who our own messages are from: the Exim user, also while this process is still root.
+fn identity(config: &Config) -> Identity {
+    let (uid, gid) = if rustix::process::geteuid().is_root() {
+        (config.main.exim_user, config.main.exim_group)
+    } else {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    };
+    Identity { login: privilege::login_of(uid).into_bytes(), uid, gid }
 }
 
 fn ids(config: &Arc<Config>, services: &Arc<Services>) -> Result<Generator, Vec<ConfigError>> {

@@ -78,7 +78,8 @@ pub fn header_fault(error: &oxim_mail::header::split::HeaderError) -> (&'static 
     }
 }
 
-fn too_big(reception: &Reception, talk: &Talk, read: u64) {
+/// Logs a message that is over the limit; its header lines are in the context.
+pub fn too_big(reception: &Reception, talk: &Talk, read: u64) {
     if !reception.wants.size_reject {
         return;
     }
@@ -151,15 +152,16 @@ fn prepare(
     message.body_zeros = received.counts.body_zeros;
     message.max_line = received.counts.line_bytes_max;
     message.recipients_visible = true;
-    message.received_for = match message.recipients.as_slice() {
-        [only] => Some(only.address.clone()),
-        _ => None,
-    };
     match received.draft.body() {
         Ok(body) => message.body = Some(body),
         Err(error) => return Err(spool_fault(reception, &error)),
     }
     let id_created = fixup::apply(reception, talk, received.id, &origin);
+    let message = &mut talk.scene.context.message;
+    message.received_for = match message.recipients.as_slice() {
+        [only] => Some(only.address.clone()),
+        _ => None,
+    };
     let headers = &talk.scene.context.message.headers;
     let lines = headers.line_count();
     let own_size = u64::try_from(headers.size_bytes()).unwrap_or(u64::MAX);
@@ -316,7 +318,12 @@ fn final_reply(reception: &Reception, talk: &Talk, id: MessageId, outcome: &Outc
         Some(Fake::Defer(text)) => Reply::new(450, text.as_bytes()),
         Some(Fake::Reject(text)) => Reply::new(550, text.as_bytes()),
         None if outcome.user_message.is_some() => refusal::accepted(reception, 250, "", outcome),
-        None => Reply::new(250, format!("OK id={id}")),
+        None => match talk.transaction.last_chunk {
+            Some(chunk) => {
+                Reply::new(250, format!(" {} byte chunk, total {}\nOK id={id}", chunk.size, chunk.total))
+            }
+            None => Reply::new(250, format!("OK id={id}")),
+        },
     }
 }
 

@@ -31,6 +31,17 @@ pub enum BodyFault {
     Spool(SpoolError),
 }
 
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before or within a header line.
+    Header,
+    /// Behind a header line; whether another one follows is not known.
+    AfterHeader,
+    /// The header is complete.
+    Body,
+}
+
 /// A message that is arriving.
 pub struct Incoming {
     id: MessageId,
@@ -141,6 +152,18 @@ impl Incoming {
         self.reader.counts().received_bytes
     }
 
+    /// How far it has come.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        if self.reader.has_header() {
+            Place::Body
+        } else if self.reader.is_between_lines() {
+            Place::AfterHeader
+        } else {
+            Place::Header
+        }
+    }
+
     fn is_too_big(&self) -> bool {
         self.size_limit > 0 && self.read_bytes() > self.size_limit
     }
@@ -171,7 +194,7 @@ impl Incoming {
         let (headers, from_line) = self.reader.into_header();
         let fault = match (header_error, self.fault.take()) {
             (Some(error), _) => Some(BodyFault::Header(error)),
-            (None, _) if too_big => Some(BodyFault::TooBig { read: counts.received_bytes }),
+            (None, _) if too_big => Some(BodyFault::TooBig { read: spool_bytes(&headers, self.stored) }),
             (None, Some(error)) => Some(BodyFault::Spool(error)),
             (None, None) => None,
         };
@@ -193,6 +216,11 @@ impl Incoming {
             }
         }
     }
+}
+
+/// The size that the message would have in the spool, with a blank line behind the header.
+fn spool_bytes(headers: &HeaderList, body_bytes: u64) -> u64 {
+    u64::try_from(headers.size_bytes()).unwrap_or(u64::MAX).saturating_add(1).saturating_add(body_bytes)
 }
 
 /// The test for a "From " line, made of `uucp_from_pattern`.

@@ -19,6 +19,8 @@ pub struct Caller {
     pub login: Vec<u8>,
     /// Real name, for From: and Sender: lines.
     pub real_name: Vec<u8>,
+    /// The name was given by `-F`.
+    pub is_named: bool,
     /// User.
     pub uid: u32,
     /// Group.
@@ -71,6 +73,7 @@ impl Caller {
         Caller {
             login: login.into_bytes(),
             real_name,
+            is_named: full_name.is_some(),
             uid: uid.as_raw(),
             gid: gid.as_raw(),
             is_trusted,
@@ -87,6 +90,7 @@ impl Caller {
         Caller {
             login: login.as_bytes().to_vec(),
             real_name: format!("The {login}").into_bytes(),
+            is_named: false,
             uid: 4711,
             gid: 4712,
             is_trusted,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::body::Place;
 use crate::command::set_end_reason;
 use crate::log_line;
 use crate::reception::Reception;
@@ -56,11 +57,16 @@ pub fn command_timeout(reception: &Arc<Reception>, talk: &mut Talk) -> Reply {
 }
 
 /// The client closed the connection within a message.
-pub fn data_lost(reception: &Arc<Reception>, talk: &mut Talk) {
+pub fn data_lost(reception: &Arc<Reception>, talk: &mut Talk, place: Option<Place>) {
     set_end_reason(talk, "connection-lost");
     if reception.wants.lost_incoming_connection {
         let connection = log_line::connection(reception, talk);
-        reception.logs.main(&format!("{connection} lost while reading message data"));
+        let place = match place {
+            Some(Place::Header) => " (header)",
+            Some(Place::AfterHeader) => " (after header)",
+            Some(Place::Body) | None => "",
+        };
+        reception.logs.main(&format!("{connection} lost while reading message data{place}"));
     }
 }
 

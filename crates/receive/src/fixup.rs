@@ -66,12 +66,14 @@ fn remove_lines(reception: &Reception, talk: &mut Talk, origin: &Origin, submiss
         Some(submission) => !submission.sender_retain,
         None => origin.is_local && caller_is_untrusted && !fixups.local_sender_retain && !is_suppressed,
     };
+    // Only the recipients that `-t` has used are hidden.
+    let has_resent = talk.scene.context.message.headers.has_resent();
     let removals: [(&[u8], bool); 7] = [
         (b"Return-path", fixups.return_path_remove),
         (b"Delivery-date", fixups.delivery_date_remove),
         (b"Envelope-to", fixups.envelope_to_remove),
-        (b"Bcc", origin.extract_recipients),
-        (b"Resent-Bcc", origin.extract_recipients),
+        (b"Bcc", origin.extract_recipients && !has_resent),
+        (b"Resent-Bcc", origin.extract_recipients && has_resent),
         (b"Sender", drop_sender),
         (b"Resent-Sender", drop_sender),
     ];
@@ -152,13 +154,17 @@ fn add_from(
         return;
     }
     let value = match (caller.filter(|_| origin.is_local), submission) {
-        (Some(caller), _) if !origin.sender_set || !caller.is_trusted || message.sender.is_empty() => {
-            let shown = if message.sender.is_empty() || !caller.is_trusted {
-                &caller.sender
-            } else {
-                &message.sender
-            };
+        (Some(caller), _) if !caller.is_trusted => {
+            originator::with_name(reception, &caller.real_name, &caller.sender)
+        }
+        (Some(caller), _) if !origin.sender_set => {
+            let shown = if message.sender.is_empty() { &caller.sender } else { &message.sender };
             originator::with_name(reception, &caller.real_name, shown)
+        }
+        // A trusted caller who says that nobody sends it means that.
+        (Some(_), _) if message.sender.is_empty() => return,
+        (Some(caller), _) if caller.is_named => {
+            originator::with_name(reception, &caller.real_name, &message.sender)
         }
         (Some(_), _) => message.sender.clone(),
         (None, _) if !message.sender.is_empty() => message.sender.clone(),

@@ -25,17 +25,17 @@ pub(crate) fn smtp(reception: &Reception, talk: &mut Talk, argument: &[u8]) -> V
 pub(crate) fn envelope(reception: &Reception, talk: &mut Talk) {
     let (rules, settings) = (&reception.delivery.rewrite, &reception.delivery.rewrite_settings);
     let context = &mut talk.scene.context;
-    if rules.concern(Place::EnvelopeFrom) {
-        let sender = std::mem::take(&mut context.message.sender);
-        let rewritten = rules.address(context, Place::EnvelopeFrom, &sender, settings);
-        context.message.sender = rewritten;
-    }
     if rules.concern(Place::EnvelopeTo) {
         let mut recipients = std::mem::take(&mut context.message.recipients);
         for recipient in &mut recipients {
             recipient.address = rules.address(context, Place::EnvelopeTo, &recipient.address, settings);
         }
         context.message.recipients = recipients;
+    }
+    if rules.concern(Place::EnvelopeFrom) {
+        let sender = std::mem::take(&mut context.message.sender);
+        let rewritten = rules.address(context, Place::EnvelopeFrom, &sender, settings);
+        context.message.sender = rewritten;
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::acceptance::{self, Ready};
 use crate::acl::{Outcome, Phase, Step};
 use crate::admission::Guard;
-use crate::body::Incoming;
+use crate::body::{Incoming, Place};
 use crate::caller::Caller;
 use crate::channel::{Channel, Line, ReadError, Wire};
 use crate::command::{self, Verb, auth};
@@ -24,7 +24,7 @@ use crate::connect::{self, Crowd};
 use crate::ending;
 use crate::reception::Reception;
 use crate::reply::Reply;
-use crate::talk::{BodySource, Chunking, Progress, Talk, Then};
+use crate::talk::{BodySource, Chunking, LastChunk, Progress, Talk, Then};
 
 /// Whether the session goes on after a command.
 enum Flow {
@@ -374,7 +374,10 @@ impl Session {
                 if let Some(reply) = reply {
                     reply.write(self.channel.output());
                 }
-                let framing = if self.talk_mut().is_local() { Framing::Local } else { Framing::Network };
+                // Under -bh a person or a script types, with the line ends of this system.
+                let talk = self.talk_mut();
+                let is_local = talk.is_local() || talk.scene.context.connection.host_checking;
+                let framing = if is_local { Framing::Local } else { Framing::Network };
                 let mut incoming = Box::new(self.incoming(framing));
                 loop {
                     let (used, ended) = incoming.feed(self.channel.pending());
@@ -382,7 +385,7 @@ impl Session {
                     if ended {
                         return Ok(self.arrived(*incoming).await);
                     }
-                    self.read_data().await?;
+                    self.read_data(Some(incoming.place())).await?;
                 }
             }
             BodySource::Chunk { size, last } => self.receive_chunk(size, last).await,
@@ -402,10 +405,11 @@ impl Session {
             self.channel.consume(take);
             left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
             if left > 0 {
-                self.read_data().await?;
+                self.read_data(Some(incoming.place())).await?;
             }
         }
         if last {
+            self.talk_mut().transaction.last_chunk = Some(LastChunk { size, total: incoming.read_bytes() });
             incoming.end_of_input();
             self.talk_mut().transaction.chunking = Chunking::Unused;
             return Ok(self.arrived(*incoming).await);
@@ -429,14 +433,14 @@ impl Session {
             self.channel.consume(take);
             left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
             if left > 0 {
-                self.read_data().await?;
+                self.read_data(None).await?;
             }
         }
         Ok(())
     }
 
     /// Reads once within a message.
-    async fn read_data(&mut self) -> Result<(), Flow> {
+    async fn read_data(&mut self, place: Option<Place>) -> Result<(), Flow> {
         let error = match self.channel.read(self.timeout()).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -446,7 +450,7 @@ impl Session {
         Err(match error {
             ReadError::Timeout => Flow::Close(Some(ending::data_timeout(&reception, talk))),
             ReadError::Closed | ReadError::Broken(_) => {
-                ending::data_lost(&reception, talk);
+                ending::data_lost(&reception, talk, place);
                 Flow::Close(None)
             }
         })

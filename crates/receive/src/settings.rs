@@ -240,8 +240,10 @@ pub struct Settings {
     pub helo_lookup_domains: HeloLookup,
     /// `smtp_accept_max_per_host`.
     pub max_per_host: Option<Template>,
-    /// `smtp_etrn_command`.
-    pub etrn_command: Option<Template>,
+    /// `smtp_etrn_serialize`.
+    pub etrn_serialize: bool,
+    /// `smtp_etrn_command`, word by word, each to be expanded on its own. The error is for the log.
+    pub etrn_command: Option<Result<Vec<Template>, String>>,
     /// `helo_allow_chars`.
     pub helo_allow_chars: Vec<u8>,
     /// `smtp_enforce_sync`.
@@ -303,7 +305,11 @@ impl Settings {
             ratelimit_rcpt: options.string("smtp_ratelimit_rcpt").and_then(RateLimit::parse),
             helo_lookup_domains: HeloLookup::of(&text("helo_lookup_domains")),
             max_per_host: filled("smtp_accept_max_per_host"),
-            etrn_command: filled("smtp_etrn_command"),
+            etrn_serialize: options.bool("smtp_etrn_serialize"),
+            etrn_command: options.string("smtp_etrn_command").filter(|line| !line.is_empty()).map(|line| {
+                oxim_deliver::transport::pipe::split_command(line)
+                    .map(|words| words.iter().map(|word| Template::compile(word)).collect())
+            }),
             helo_allow_chars: text("helo_allow_chars").into_bytes(),
             enforce_sync: options.bool("smtp_enforce_sync"),
             accept_8bitmime: options.bool("accept_8bitmime"),

@@ -161,6 +161,17 @@ pub struct Transaction {
     pub surplus_refused: bool,
     /// Some ACL refused or deferred recipients: counts for `$rcpt_fail_count`.
     pub chunking: Chunking,
+    /// The chunk that ended the message.
+    pub last_chunk: Option<LastChunk>,
+}
+
+/// The chunk that ended a message: the reply to it tells its size.
+#[derive(Clone, Copy, Debug)]
+pub struct LastChunk {
+    /// Bytes in it.
+    pub size: u64,
+    /// Bytes in all chunks of the message.
+    pub total: u64,
 }
 
 /// How far a message that comes in chunks is.

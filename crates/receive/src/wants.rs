@@ -22,6 +22,7 @@ macro_rules! wants {
 
 wants! {
     eight_bit_mime EightBitMime;
+    acl_warn_skipped AclWarnSkipped;
     connection_reject ConnectionReject;
     delay_delivery DelayDelivery;
     etrn Etrn;

@@ -66,6 +66,7 @@ fn receive(input: &mut dyn BufRead) -> String {
             let text = String::from_utf8_lossy(&line);
             format!("< {}\n", text.trim_end_matches(['\r', '\n']))
         }
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => "< <closed>\n".to_owned(),
         Err(_) => "< <silence>\n".to_owned(),
     }
 }

@@ -137,7 +137,7 @@ impl Names {
         let text = self.replace(&text, INBOX_DATE, |_, _| "<inboxdate>".into());
         let text = self.replace(&text, r"(?<=pid=)\d+", |_, _| "<pid>".into());
         let text = self.replace(&text, r"(?<=[DQR]T=)\d+(?:\.\d+)?s", |_, _| "<secs>".into());
-        self.replace(&text, r"(?<=Exim )4\.\d\d", |_, _| "<version>".into())
+        self.replace(&text, r"(?<=[Ee]xim )4\.\d\d", |_, _| "<version>".into())
     }
 
     fn replace(&mut self, text: &str, pattern: &str, name: impl Fn(&mut Names, &[u8]) -> String) -> String {

@@ -77,7 +77,7 @@ pub fn attempt(
     let mut attempt = Attempt { delivery, store, submitter, claim, options, thawed: false };
     match attempt.check_frozen() {
         Frozen::StaysSo => return Ended::Frozen,
-        Frozen::IsCancelled => return attempt.cancel(),
+        Frozen::IsCancelled => attempt.options.give_up = true,
         Frozen::No => {}
     }
     attempt.deliver()
@@ -166,21 +166,6 @@ impl Attempt<'_> {
         Frozen::StaysSo
     }
 
-    /// Ends a message of which nobody is told.
-    fn cancel(self) -> Ended {
-        for recipient in
-            self.claim.message().recipients.iter().filter(|r| !self.claim.message().is_done(&r.address))
-        {
-            self.main_line(&format!(
-                "=> {} <{}> cancelled",
-                lossy(&recipient.address),
-                lossy(&recipient.address)
-            ));
-        }
-        self.main_line("Completed");
-        finish(self.store, self.claim)
-    }
-
     fn context(&self) -> Context {
         let mut context =
             Context::new(Arc::clone(&self.delivery.config), Arc::clone(&self.delivery.services));
@@ -211,6 +196,7 @@ impl Attempt<'_> {
                 selectors,
                 sender: &message.sender,
                 on_queue: Stamp::now().since(message.received),
+                queue_name: &message.queue_name,
                 size: message.size_with(self.claim.body().len()),
             },
             tally: &tally,
@@ -220,7 +206,7 @@ impl Attempt<'_> {
         };
         let addresses = pending(&message);
         if self.options.give_up {
-            give_up(&settlement, &mut context, addresses);
+            give_up(&settlement, addresses);
         } else if self.is_looping(&message) {
             for address in addresses {
                 let text = "Too many \"Received\" headers - suspected mail loop".to_owned();
@@ -264,7 +250,7 @@ impl Attempt<'_> {
                 Decided::Deferred(address, problem)
                     if matches!(
                         problem.code,
-                        error_code::RETRY_TIME | error_code::HELD | error_code::WAITS_FOR_QUEUE_RUN
+                        error_code::RETRY_TIME | error_code::HELD | error_code::QUEUED_DOMAIN
                     ) =>
                 {
                     settlement.waits(address, error_of(problem))
@@ -284,11 +270,7 @@ impl Attempt<'_> {
         local_runs::run(settlement, context, &self.claim, local, self.options);
         if self.options.local_only && !remote.is_empty() {
             for address in remote.into_iter().flat_map(|g| g.addresses) {
-                let text = "remote delivery waits for a queue run".to_owned();
-                settlement.waits(
-                    address,
-                    DeliveryError { code: error_code::WAITS_FOR_QUEUE_RUN, text, ..DeliveryError::default() },
-                );
+                settlement.waits(address, waits_for_queue_run());
             }
             return;
         }
@@ -334,9 +316,7 @@ impl Attempt<'_> {
             let (waits, goes): (Vec<Address>, Vec<Address>) =
                 group.addresses.into_iter().partition(|a| is_in_list(context, &list, a));
             for address in waits {
-                let text = "domain is in queue_smtp_domains".to_owned();
-                let code = error_code::WAITS_FOR_QUEUE_RUN;
-                settlement.waits(address, DeliveryError { code, text, ..DeliveryError::default() });
+                settlement.waits(address, waits_for_queue_run());
             }
             if !goes.is_empty() {
                 group.addresses = goes;
@@ -546,6 +526,12 @@ impl Attempt<'_> {
     }
 }
 
+/// A remote delivery that is left to a queue run.
+fn waits_for_queue_run() -> DeliveryError {
+    let text = "first-pass only routing due to -odqs, queue_smtp_domains or control=queue".to_owned();
+    DeliveryError { code: error_code::UNKNOWN, text, ..DeliveryError::default() }
+}
+
 /// A list that cannot be evaluated now holds nothing: the mail is sent rather than kept.
 fn is_in_list(context: &mut Context, list: &List, address: &Address) -> bool {
     let domain = address.domain_text();
@@ -649,14 +635,14 @@ fn dsn_request(notify: NotifyFlags, orcpt: Option<Vec<u8>>) -> DsnRequest {
     }
 }
 
-fn give_up(settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
+fn give_up(settlement: &Settlement<'_>, addresses: Vec<Address>) {
     for address in addresses {
         let error = DeliveryError {
             code: error_code::UNKNOWN,
             text: "delivery cancelled by administrator".to_owned(),
             ..DeliveryError::default()
         };
-        settlement.failed(context, address, error);
+        settlement.cancelled(address, error);
     }
 }
 

@@ -54,6 +54,20 @@ impl Place {
         !matches!(self, Place::EnvelopeFrom | Place::EnvelopeTo)
     }
 
+    /// As log lines name it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Place::EnvelopeFrom => "env-from",
+            Place::EnvelopeTo => "env-to",
+            Place::Sender => "sender:",
+            Place::From => "from:",
+            Place::To => "to:",
+            Place::Cc => "cc:",
+            Place::Bcc => "bcc:",
+            Place::ReplyTo => "reply-to:",
+        }
+    }
+
     const fn bit(self) -> u8 {
         match self {
             Place::EnvelopeFrom => 1,

@@ -227,7 +227,8 @@ impl Worklist<'_> {
             self.routed.decided.push(Decided::Deferred(parent, Problem::new(error_code::BAD_REDIRECT, text)));
             return;
         }
-        for mut child in children.into_iter().rev() {
+        // Exim takes the last child first: the order of the log.
+        for mut child in children {
             self.rewrite(context, &mut child);
             self.add(child);
         }

@@ -509,9 +509,10 @@ impl Driver for Appendfile {
             Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
         };
         match local::perform(delivery, transport, context, batch, &job, &composed) {
-            JobResult::Delivered { quota_warning, .. } => {
+            JobResult::Delivered { quota_warning, bytes } => {
                 let quota_warning = if quota_warning { self.warning(transport, context) } else { None };
-                Run::all(batch, &Outcome::Delivered(Delivered { quota_warning, ..Delivered::default() }))
+                let done = Delivered { quota_warning, bytes: Some(bytes), ..Delivered::default() };
+                Run::all(batch, &Outcome::Delivered(done))
             }
             JobResult::OtherTransport(name) => {
                 let format = self.formats.iter().find(|(_, transport)| *transport == name);

@@ -43,13 +43,13 @@ pub const MESSAGE_TOO_BIG: i32 = -26;
 /// The user or group of a delivery cannot be had.
 pub const BAD_USER: i32 = -29;
 /// The retry time of routing has not come.
-pub const RETRY_TIME: i32 = -51;
+pub const RETRY_TIME: i32 = -52;
 /// The retry time of a local delivery has not come.
-pub const LOCAL_RETRY_TIME: i32 = -52;
-/// A remote delivery waits for a queue run.
-pub const WAITS_FOR_QUEUE_RUN: i32 = -53;
+pub const LOCAL_RETRY_TIME: i32 = -53;
+/// The domain is in `queue_domains`.
+pub const QUEUED_DOMAIN: i32 = -56;
 /// The domain is in `hold_domains`.
-pub const HELD: i32 = -49;
+pub const HELD: i32 = -23;
 /// A server sent what is no reply.
 pub const BAD_REPLY: i32 = -19;
 /// `helo_data` could not be expanded.

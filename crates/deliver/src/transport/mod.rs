@@ -115,6 +115,8 @@ pub struct Delivered {
     pub confirmation: Option<Vec<u8>>,
     /// The server.
     pub host: Option<Box<HostUsed>>,
+    /// What was written, in bytes, where it is known: the size in the log line.
+    pub bytes: Option<u64>,
     /// The server takes over DSN duties for it.
     pub is_dsn_relayed: bool,
     /// Output that is to be returned to the sender although the delivery succeeded (`return_output` of pipe is a failure; this is not).

@@ -148,7 +148,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
 ///
 /// # Errors
 /// A quote that is not closed, or no word at all.
-pub(super) fn split_command(line: &str) -> Result<Vec<String>, String> {
+pub fn split_command(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while let Some(first) = rest.chars().next() {

@@ -492,13 +492,12 @@ impl Reader<'_> {
         value: &Value,
         span: Range<usize>,
     ) -> Result<(), Fault> {
-        let is_default = match default_value(row) {
-            Some(default) => default == *value,
-            None => matches!(value, Value::Text(text) if text.is_empty()),
-        };
+        let is_default = default_value(row).is_some_and(|default| default == *value);
+        // An empty list or name switches a feature off.
+        let is_off = matches!(value, Value::Text(text) if text.is_empty());
         match row.status {
             Status::Works => Ok(()),
-            _ if is_default => Ok(()),
+            _ if is_default || is_off => Ok(()),
             Status::NotYet => Err(fault(format!("option \"{}\" is not implemented yet", row.name), span)),
             Status::NoEffectYet => {
                 self.warn(line, format!("option \"{}\" has no effect", row.name), span);

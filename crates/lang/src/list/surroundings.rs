@@ -109,6 +109,14 @@ pub(super) fn log_main(context: &Context, line: &str) {
     write_log(context, LogKind::Main, line);
 }
 
+/// `+unknown_in_list`: an item could not be decided, and with it the list does not match.
+pub(super) fn log_unknown(context: &Context, why: &str) {
+    let log = context.services.log.get();
+    if log.is_some_and(|log| log.selectors().has(oxim_spool::log::Selector::UnknownInList)) {
+        log_main(context, &format!("list matching forced to fail: {why}"));
+    }
+}
+
 /// Writes a line to the main log and the panic log.
 pub(super) fn log_panic(context: &Context, line: &str) {
     write_log(context, LogKind::Panic, line);

@@ -143,6 +143,7 @@ impl Walk<'_> {
             }
             Missing::Fail => {
                 self.tell(context, false, || why.to_owned());
+                super::surroundings::log_unknown(context, why);
                 Some((Match::No, None))
             }
         }

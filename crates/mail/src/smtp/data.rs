@@ -93,6 +93,12 @@ impl MessageReader {
         self.splitter.is_none()
     }
 
+    /// Whether the last thing seen was the end of a header line.
+    #[must_use]
+    pub fn is_between_lines(&self) -> bool {
+        self.line.is_empty() && self.counts().received_bytes > 0
+    }
+
     /// The header lines, and the UUCP "From " line if there was one. Empty before the header is complete.
     #[must_use]
     pub fn into_header(self) -> (HeaderList, Option<Vec<u8>>) {

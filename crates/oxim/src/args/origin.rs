@@ -33,11 +33,11 @@ pub(crate) struct Origin {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ErrorReport {
     /// `-oem`: mailed, the exit code is not zero.
+    #[default]
     Mail,
     /// `-oee`: mailed, the exit code is zero if it could be.
     MailExitZero,
     /// `-oep`: written to standard error.
-    #[default]
     Print,
     /// `-oeq`: the same.
     Quiet,

@@ -61,6 +61,10 @@ fn deliver(program: &Program, command: &MessageCommand) -> u8 {
     for id in command.words.iter().filter_map(|w| id_of(w)) {
         match engine.store.claim(&id) {
             Ok(claim) => {
+                if options.give_up {
+                    let who = privilege::caller_login();
+                    engine.services.log().main(format!("{id} cancelled by {who}"));
+                }
                 let _: Ended = engine.attempt(claim, options);
             }
             Err(ClaimError::Busy) => engine
@@ -114,12 +118,6 @@ impl Work<'_> {
         self.program.services.log().main(format!("{id} {text}"));
     }
 
-    fn log_both(&self, claim: &Claim, text: &str) {
-        self.log(&claim.id(), text);
-        let stamp = self.program.services.log().stamp();
-        self.store.message_log(claim, &format!("{stamp} {text}"));
-    }
-
     fn trouble(&self, id: &MessageId, error: &AdminError) -> bool {
         match error {
             AdminError::AlreadyFrozen | AdminError::NotFrozen => println!("Message {id} {error}"),
@@ -135,7 +133,7 @@ impl Work<'_> {
         match admin::freeze(self.store, id, Stamp::now().seconds) {
             Ok(claim) => {
                 println!("Message {id} is now frozen");
-                self.log_both(&claim, &format!("frozen by {}", self.who));
+                self.log(&claim.id(), &format!("frozen by {}", self.who));
                 true
             }
             Err(error) => self.trouble(id, &error),
@@ -146,7 +144,7 @@ impl Work<'_> {
         match admin::thaw(self.store, id) {
             Ok(claim) => {
                 println!("Message {id} is no longer frozen");
-                self.log_both(&claim, &format!("unfrozen by {}", self.who));
+                self.log(&claim.id(), &format!("unfrozen by {}", self.who));
                 true
             }
             Err(error) => self.trouble(id, &error),
@@ -172,8 +170,8 @@ impl Work<'_> {
         match admin::add_recipients(self.store, &id, &addresses) {
             Ok(claim) => {
                 for address in &addresses {
-                    self.log_both(
-                        &claim,
+                    self.log(
+                        &claim.id(),
                         &format!("recipient <{}> added by {}", String::from_utf8_lossy(address), self.who),
                     );
                 }
@@ -188,8 +186,8 @@ impl Work<'_> {
         let sender = if sender == b"<>" { Vec::new() } else { self.qualified(sender) };
         match admin::set_sender(self.store, &id, &sender) {
             Ok(claim) => {
-                self.log_both(
-                    &claim,
+                self.log(
+                    &claim.id(),
                     &format!(
                         "sender address changed to <{}> by {}",
                         String::from_utf8_lossy(&sender),
@@ -204,8 +202,8 @@ impl Work<'_> {
 
     fn log_marked<'a>(&self, claim: &Claim, addresses: impl Iterator<Item = &'a Vec<u8>>) {
         for address in addresses {
-            self.log_both(
-                claim,
+            self.log(
+                &claim.id(),
                 &format!("address <{}> marked delivered by {}", String::from_utf8_lossy(address), self.who),
             );
         }
@@ -236,8 +234,8 @@ impl Work<'_> {
     fn move_to(&self, id: &MessageId, queue: &[u8]) -> bool {
         match admin::set_queue(self.store, id, queue) {
             Ok(claim) => {
-                self.log_both(
-                    &claim,
+                self.log(
+                    &claim.id(),
                     &format!("moved from queue '' to '{}' by {}", String::from_utf8_lossy(queue), self.who),
                 );
                 Self::modified(id)

@@ -478,10 +478,12 @@ fn conclude(run: &mut Run<'_>, frame: &mut Frame, statement: &Statement, result:
         (Result::Faulty, _) => return Some(Ended { result, verdict: Verdict::Defer }),
         (Result::Later, Verb::Warn) => {
             let why = frame.seen.log.as_ref().map(|log| format!(": {log}")).unwrap_or_default();
-            run.log_main(&format!(
-                "{} Warning: ACL \"warn\" statement skipped: condition test deferred{why}",
-                run.client()
-            ));
+            if run.reception.wants.acl_warn_skipped {
+                run.log_main(&format!(
+                    "{} Warning: ACL \"warn\" statement skipped: condition test deferred{why}",
+                    run.client()
+                ));
+            }
             return None;
         }
         (Result::Later, _) => return Some(Ended { result, verdict: Verdict::Defer }),

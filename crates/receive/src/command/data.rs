@@ -18,7 +18,7 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, was_rcpt: bool) -
     }
     if talk.transaction.surplus_refused {
         talk.reset();
-        return Progress::fixed(552, "Too many recipients");
+        return Progress::fixed(554, "Too many recipients");
     }
     let then =
         |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| after_acl(reception, talk, &outcome);

@@ -61,7 +61,8 @@ fn invalid(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], word: &
     let command = log_line::printable(&talk.scene.context.connection.smtp_command);
     let client = log_line::client(reception, talk, false);
     let line = format!(
-        "SMTP call from {client} dropped: too many syntax or protocol errors (last command was \"{command}\")"
+        "SMTP call from {client} dropped: too many syntax or protocol errors (last command was \"{command}\",  C={})",
+        talk.history_text()
     );
     reception.logs.main_and_reject(&line);
     set_end_reason(talk, "bad-commands");

@@ -151,9 +151,11 @@ fn qualify(
         return Ok(sender);
     }
     if !talk.allow_unqualified_sender {
-        let client = log_line::client(reception, talk, true);
-        let shown = String::from_utf8_lossy(&sender).into_owned();
-        reception.logs.main_and_reject(&format!("unqualified sender rejected: <{shown}> {client}"));
+        if reception.wants.smtp_syntax_error {
+            let client = log_line::client(reception, talk, true);
+            let shown = String::from_utf8_lossy(&sender).into_owned();
+            reception.logs.main_and_reject(&format!("unqualified sender rejected: <{shown}> {client}"));
+        }
         let mut text = argument.to_vec();
         text.extend_from_slice(b": sender address must contain a domain");
         return Err(Progress::Reply(Reply::new(501, text)));

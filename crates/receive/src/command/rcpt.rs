@@ -85,9 +85,11 @@ fn qualify(
         return Ok(recipient);
     }
     if !talk.allow_unqualified_recipient && !recipient.eq_ignore_ascii_case(b"postmaster") {
-        let client = log_line::client(reception, talk, true);
-        let shown = String::from_utf8_lossy(&recipient).into_owned();
-        reception.logs.main_and_reject(&format!("unqualified recipient rejected: <{shown}> {client}"));
+        if reception.wants.smtp_syntax_error {
+            let client = log_line::client(reception, talk, true);
+            let shown = String::from_utf8_lossy(&recipient).into_owned();
+            reception.logs.main_and_reject(&format!("unqualified recipient rejected: <{shown}> {client}"));
+        }
         let mut text = argument.to_vec();
         text.extend_from_slice(b": recipient address must contain a domain");
         return Err(Progress::Reply(Reply::new(501, text)));

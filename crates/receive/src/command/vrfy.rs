@@ -22,9 +22,11 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
     let mut recipient = parsed.address.clone();
     if parsed.domain().is_none() {
         if !talk.allow_unqualified_recipient {
-            let client = log_line::client(reception, talk, true);
-            let shown = String::from_utf8_lossy(&recipient).into_owned();
-            reception.logs.main_and_reject(&format!("unqualified verify rejected: <{shown}> {client}"));
+            if reception.wants.smtp_syntax_error {
+                let client = log_line::client(reception, talk, true);
+                let shown = String::from_utf8_lossy(&recipient).into_owned();
+                reception.logs.main_and_reject(&format!("unqualified verify rejected: <{shown}> {client}"));
+            }
             let text = [argument, b": recipient address must contain a domain"].concat();
             return Progress::Reply(Reply::new(501, text));
         }

@@ -27,7 +27,7 @@ use crate::acceptance::{self, Rejection};
 use crate::acl::{Outcome, Phase, Step};
 use crate::body::{BodyFault, Incoming};
 use crate::caller::Caller;
-use crate::fixup::Origin;
+use crate::fixup::{self, Origin};
 use crate::reception::Reception;
 use crate::sink::Queueing;
 use crate::talk::Talk;
@@ -210,7 +210,7 @@ impl Receiving<'_> {
             self.take_arguments(talk)?;
         }
         run_acl(self.reception, talk, Phase::NotSmtpStart);
-        let mut received = self.read(talk, input)?;
+        let mut received = self.read(talk, input, sender_set)?;
         let sender_set = self.take_from_line(talk, received.from_line.take(), sender_set);
         self.remember_login(talk, sender_set);
         let bad = if self.request.extract { self.extract(talk, &received.headers) } else { Vec::new() };
@@ -334,6 +334,7 @@ impl Receiving<'_> {
         &self,
         talk: &mut Talk,
         input: &mut Input<R>,
+        sender_set: bool,
     ) -> Result<crate::body::Received, Box<Complaint>> {
         let framing = if self.request.ignore_dots { Framing::Counted } else { Framing::DotLine };
         let mut incoming =
@@ -353,10 +354,17 @@ impl Receiving<'_> {
         if !ended {
             incoming.end_of_input();
         }
-        incoming.finish().map_err(|refused| self.body_refused(talk, *refused))
+        incoming.finish().map_err(|refused| self.body_refused(talk, *refused, sender_set))
     }
 
-    fn body_refused(&self, talk: &mut Talk, refused: crate::body::Refused) -> Box<Complaint> {
+    fn body_refused(
+        &self,
+        talk: &mut Talk,
+        refused: crate::body::Refused,
+        sender_set: bool,
+    ) -> Box<Complaint> {
+        let origin =
+            &Origin { is_local: talk.is_local(), is_smtp: false, sender_set, extract_recipients: false };
         let reception = self.reception;
         let login = String::from_utf8_lossy(&self.caller.login);
         Box::new(match refused.fault {
@@ -369,13 +377,13 @@ impl Receiving<'_> {
             }
             BodyFault::TooBig { read } => {
                 talk.scene.context.message.id = Some(refused.id);
+                talk.scene.context.message.headers = refused.headers;
+                fixup::apply(reception, talk, refused.id, origin);
                 let max = talk.size_limit;
-                let sender = String::from_utf8_lossy(&talk.scene.context.message.sender);
-                let id = refused.id;
-                reception.logs.main_and_reject(&format!(
-                    "{id} rejected from <{sender}> U={login}: message too big: read={read} max={max}"
-                ));
-                Complaint::TooBig { max, headers: refused.headers }
+                // Exim stops reading at the first byte too many.
+                acceptance::too_big(reception, talk, read.min(max.saturating_add(1)));
+                let headers = std::mem::take(&mut talk.scene.context.message.headers);
+                return Box::new(Complaint::TooBig { max, headers });
             }
             BodyFault::Spool(error) => {
                 reception.logs.panic(&format!("spool error: {error}"));
@@ -460,6 +468,7 @@ impl Receiving<'_> {
             if bad.is_empty() { "no recipients found in headers" } else { "bad addresses found in headers" };
         self.reception.logs.main(&format!("{id} {what}"));
         let has_arguments = !self.request.arguments.is_empty();
+        talk.scene.context.message.id = Some(id);
         let (headers, body) = acceptance::fixed(self.reception, talk, received, origin);
         if bad.is_empty() {
             Box::new(Complaint::Nobody { overridden: has_arguments, headers, body })

@@ -10,6 +10,7 @@ use oxim_mail::smtp::dot::Framing;
 use oxim_spool::message::Recipient;
 
 use crate::acceptance::{self, Rejection};
+use crate::acl::Phase;
 use crate::body::{BodyFault, Incoming};
 use crate::fixup::Origin;
 use crate::reception::Reception;
@@ -43,6 +44,7 @@ pub(crate) fn submit(reception: &Arc<Reception>, submission: Submission) -> Resu
     context.message.recipients = submission.recipients.into_iter().map(Recipient::new).collect();
     let recipients = context.message.recipients.iter().map(|recipient| recipient.address.clone()).collect();
     talk.transaction.raw_recipients = recipients;
+    super::run_acl(reception, &mut talk, Phase::NotSmtpStart);
     let mut incoming = Incoming::new(reception, Framing::Counted, 0, None);
     incoming.feed(&submission.text);
     incoming.end_of_input();
