@@ -177,9 +177,9 @@ impl Delivery {
                 }
             }
         }
-        // Exim shows local deliveries first.
+        // Exim shows local deliveries first, and both kinds from the last to the first.
         let is_local = |address: &&Address| address.transport.is_none_or(|id| self.is_local_transport(id));
-        let (local, remote): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_local);
+        let (local, remote): (Vec<_>, Vec<_>) = deliveries.into_iter().rev().partition(is_local);
         let mut seen = HashSet::new();
         for address in local.into_iter().chain(remote) {
             let is_new = seen.insert(address.unique.clone());

@@ -457,7 +457,7 @@ impl Attempt<'_> {
                 now.iter().filter(|f| !f.address.ignores_errors && f.address.dsn.wants_failure()).collect();
             let outcome = match (&*target, told.is_empty()) {
                 (_, true) => Reported::Done,
-                (b"", false) => self.bounce_of_bounce(message),
+                (b"", false) => self.bounce_of_bounce(message, &told),
                 (target, false) => self.send_bounce(context, message, target, &told),
             };
             match outcome {
@@ -513,14 +513,16 @@ impl Attempt<'_> {
     }
 
     /// Nobody can be told that a bounce failed: it is kept, frozen, until `ignore_bounce_errors_after`.
-    fn bounce_of_bounce(&self, message: &Message) -> Reported {
+    fn bounce_of_bounce(&self, message: &Message, failures: &[&Failure]) -> Reported {
         let limit = self.delivery.config.main.ignore_bounce_errors_after;
         let age = queue_time(message);
         if !limit.is_zero() || message.frozen.is_some() {
-            if age >= limit {
-                return Reported::Done;
+            if age < limit {
+                return Reported::Freeze("delivery error message".to_owned());
             }
-            return Reported::Freeze("delivery error message".to_owned());
+        }
+        for failure in failures {
+            self.main_line(&format!("{}: error ignored", failure.address.text()));
         }
         Reported::Done
     }

@@ -227,8 +227,7 @@ impl Worklist<'_> {
             self.routed.decided.push(Decided::Deferred(parent, Problem::new(error_code::BAD_REDIRECT, text)));
             return;
         }
-        // Exim takes the last child first: the order of the log.
-        for mut child in children {
+        for mut child in children.into_iter().rev() {
             self.rewrite(context, &mut child);
             self.add(child);
         }

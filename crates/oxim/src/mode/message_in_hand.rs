@@ -40,7 +40,8 @@ pub(crate) fn read(program: &Program, context: &mut Context, file: &[u8]) -> Res
     let message = &mut context.message;
     message.id = Some(Generator::new(std::process::id(), None, Form::Long).next(Stamp::now()));
     message.body_lines = body.iter().filter(|b| **b == b'\n').count() as u64;
-    message.lines = u64::try_from(headers.line_count()).unwrap_or(0).saturating_add(1).saturating_add(message.body_lines);
+    message.lines =
+        u64::try_from(headers.line_count()).unwrap_or(0).saturating_add(1).saturating_add(message.body_lines);
     message.size =
         i64::try_from(headers.size_bytes().saturating_add(body.len()).saturating_add(1)).unwrap_or(i64::MAX);
     message.recipients_visible = true;
