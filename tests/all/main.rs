@@ -13,9 +13,10 @@
 #![allow(clippy::too_many_lines, clippy::cast_possible_truncation, missing_docs, reason = "test code")]
 
 mod crash;
+mod generator;
+mod lookup_servers;
 mod oracle;
 mod peers;
-mod lookup_servers;
 mod place;
 mod scenario;
 mod tidy;
@@ -37,5 +38,6 @@ fn main() {
     trials.extend(crash::trials());
     trials.extend(peers::trials());
     trials.extend(lookup_servers::trials());
+    trials.extend(generator::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -253,6 +253,7 @@ fn expand_test(program: &Program, message: Option<&[u8]>) -> u8 {
         if let Some(id) = &program.line.loaded_message {
             mode::message_in_hand::load(program, context, id);
         }
+        mode::expand_test::LateHost::install(program, context);
         mode::expand_test::run(program, context)
     })
 }

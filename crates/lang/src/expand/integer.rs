@@ -2,7 +2,8 @@
 
 /// Reads a signed decimal number; empty text is zero. The error is Exim's text.
 pub(crate) fn parse(text: &str) -> Result<i64, String> {
-    let trimmed = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+    let trimmed = text;
     if trimmed.is_empty() {
         return Ok(0);
     }
@@ -20,9 +21,9 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
         return Err(format!("invalid integer \"{text}\""));
     }
     let too_large = || format!("absolute value of integer \"{text}\" is too large (overflow)");
-    let magnitude: i64 = digits.parse().map_err(|_| too_large())?;
-    let value = magnitude.checked_mul(factor).ok_or_else(too_large)?;
-    Ok(if negative { value.wrapping_neg() } else { value })
+    let magnitude: i128 = digits.parse().map_err(|_| too_large())?;
+    let value = magnitude.checked_mul(factor.into()).ok_or_else(too_large)?;
+    i64::try_from(if negative { value.wrapping_neg() } else { value }).map_err(|_| too_large())
 }
 
 /// The factor of a letter at the start of the text, and what follows it.

@@ -236,9 +236,9 @@ pub fn names(kind: Kind) -> Box<dyn Iterator<Item = &'static str>> {
 
 /// Expands one line as `-be` does: the result, or `Failed: ` and the message.
 #[must_use]
-pub fn test_line(context: &mut Context, line: &str) -> String {
-    match Template::compile(line).expand(context) {
-        Ok(text) => text.to_string_lossy(),
-        Err(error) => format!("Failed: {error}"),
+pub fn test_line(context: &mut Context, line: &[u8]) -> Vec<u8> {
+    match Template::compile_bytes(line).expand(context) {
+        Ok(text) => text.into_bytes(),
+        Err(error) => format!("Failed: {error}").into_bytes(),
     }
 }

@@ -6,6 +6,7 @@
 
 use oxim_base::limits::EXPANSION_NESTING_MAX;
 
+use super::ExpandError;
 use super::item::{self, Item};
 use super::tree::{Body, Node};
 use super::variable::{self, HeaderReference, VariableReference};
@@ -59,6 +60,11 @@ impl<'a> Parser<'a> {
     /// A fault at the present place.
     pub(crate) fn fault<T>(&self, message: impl Into<String>) -> Result<T, Fault> {
         Err(Fault { message: message.into(), position: self.position.min(self.source.len()) })
+    }
+
+    /// A fault at the present place, from what evaluation would say.
+    pub(crate) fn complaint(&self, error: ExpandError) -> Fault {
+        Fault { message: error.message().to_owned(), position: self.position.min(self.source.len()) }
     }
 
     /// The next byte.
@@ -170,6 +176,9 @@ impl<'a> Parser<'a> {
         let mut bodies = Vec::new();
         while bodies.len() < max {
             if !self.space_eat(b'{') {
+                if let Some(message) = self.misplaced_brace().filter(|_| bodies.len() < min) {
+                    return self.fault(message);
+                }
                 if bodies.len() < min {
                     return self.fault(format!("Not enough arguments for '{name}' (min is {min})"));
                 }
@@ -230,6 +239,9 @@ impl<'a> Parser<'a> {
             b'n' => b'\n',
             b'r' => b'\r',
             b't' => b'\t',
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'v' => 0x0b,
             b'0'..=b'7' => {
                 let mut value = first.wrapping_sub(b'0');
                 for _ in 0..2 {
@@ -305,7 +317,8 @@ impl<'a> Parser<'a> {
             self.rest().iter().take_while(|b| !matches!(**b, b':' | b' ' | b'\t' | b'\n' | b'\r')).count();
         let name = self.rest().get(..length).unwrap_or_default().to_vec();
         self.advance(length);
-        if !self.eat(b':') && name.iter().any(|b| matches!(b, b'{' | b'}')) {
+        self.eat(b':');
+        if name.iter().any(|b| matches!(b, b'{' | b'}')) {
             // The name has swallowed braces: the next error about one says so.
             self.header_ran_on = true;
         }

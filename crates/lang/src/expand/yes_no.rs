@@ -35,8 +35,8 @@ impl Branches {
                 parser.advance(1);
                 No::String(parser.body()?)
             }
-            Some(b'}') | None => No::Nothing,
-            Some(_) => {
+            Some(b'}') => No::Nothing,
+            None | Some(_) => {
                 if parser.word(|b| b.is_ascii_alphanumeric() || b == b'_') != "fail" {
                     let text = format!("syntax error in \"{item}\" item - \"fail\" expected");
                     return parser.fault(parser.misplaced_brace().map_or(text, str::to_owned));

@@ -64,11 +64,21 @@ impl Walk<'_> {
         match self.decide(context, &mut state)? {
             Outcome::Decided(result, _) => Ok(result),
             Outcome::End => {
-                let yes = self.items.all().last().is_some_and(|item| item.negated);
+                let yes = self.ends_negated()?;
                 self.tell(context, yes, || "end of list".to_owned());
                 Ok(if yes { Match::Yes { data: None } } else { Match::No })
             }
         }
+    }
+
+    /// Whether the last item is negated: that of the file, if the list ends with a file name.
+    fn ends_negated(&self) -> Result<bool, Defer> {
+        let Some(item) = self.items.all().last() else { return Ok(false) };
+        if !matches!(item.pattern, Pattern::File) {
+            return Ok(item.negated);
+        }
+        let lines = file::read(self.kind(), &item.text)?;
+        Ok(lines.all().last().is_some_and(|line| line.negated) != item.negated)
     }
 
     /// A list that may go on elsewhere: None if its end was reached and `last` is false.

@@ -44,6 +44,13 @@ pub(crate) fn read(program: &Program, context: &mut Context, file: &[u8]) -> Res
         u64::try_from(headers.line_count()).unwrap_or(0).saturating_add(1).saturating_add(message.body_lines);
     message.size =
         i64::try_from(headers.size_bytes().saturating_add(body.len()).saturating_add(1)).unwrap_or(i64::MAX);
+    let (headers_end, _) = bytes.split_at_checked(body_start).unwrap_or_default();
+    let header_lines = headers_end.iter().filter(|b| **b == b'\n').count() as u64;
+    message.lines = header_lines.saturating_add(message.body_lines);
+    message.max_line = bytes.split(|b| *b == b'\n').map(<[u8]>::len).max().unwrap_or(0) as u64;
+    // With the line that its reception would have added.
+    let received = headers.iter_live().filter(|h| h.is_named(b"Received")).count().saturating_add(1);
+    message.received_count = u32::try_from(received).unwrap_or(u32::MAX);
     message.recipients_visible = true;
     if program.line.sending.extract_recipients {
         for header in

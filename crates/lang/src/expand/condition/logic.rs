@@ -119,7 +119,8 @@ impl Condition for Group {
     }
 }
 
-type Split = fn(&Text, &str) -> Result<Vec<Text>, ExpandError>;
+/// The elements; one that cannot be used is told of when its turn comes.
+type Split = fn(&Text, &str) -> Result<Vec<Result<Text, ExpandError>>, ExpandError>;
 
 struct Each {
     list: Body,
@@ -157,12 +158,16 @@ impl Condition for Each {
         let mut outcome = Ok(self.all && !items.is_empty());
         let saved = context.local.item.take();
         for item in items {
-            context.local.item = Some(item);
-            match self.test.holds(context) {
+            let holds = item.and_then(|item| {
+                context.local.item = Some(item);
+                self.test
+                    .holds(context)
+                    .map_err(|e| placed(e, |m| format!("{m} inside \"{}\" condition", self.name)))
+            });
+            match holds {
                 Ok(holds) if holds == self.all => {}
                 other => {
-                    outcome =
-                        other.map_err(|e| placed(e, |m| format!("{m} inside \"{}\" condition", self.name)));
+                    outcome = other;
                     break;
                 }
             }
@@ -176,25 +181,23 @@ impl Condition for Each {
     }
 }
 
-fn split_list(list: &Text, _: &str) -> Result<Vec<Text>, ExpandError> {
-    Ok(elements::split(list).items)
+fn split_list(list: &Text, _: &str) -> Result<Vec<Result<Text, ExpandError>>, ExpandError> {
+    Ok(elements::split(list).items.into_iter().map(Ok).collect())
 }
 
-fn split_json(array: &Text, name: &str) -> Result<Vec<Text>, ExpandError> {
-    let elements = json::elements(array.as_bytes());
-    let elements = elements.map_err(|problem| ExpandError::Failed(format!("{problem} for {name}")))?;
-    Ok(elements.into_iter().map(|e| array.derive(e.trim_ascii_end())).collect())
+fn json_elements<'a>(array: &'a Text, name: &str) -> Result<Vec<&'a [u8]>, ExpandError> {
+    json::elements(array.as_bytes()).map_err(|problem| ExpandError::Failed(format!("{problem} for {name}")))
 }
 
-fn split_jsons(array: &Text, name: &str) -> Result<Vec<Text>, ExpandError> {
-    let elements = split_json(array, name)?;
-    let bare = |e: &Text| json::unquoted(e.as_bytes()).map(|bytes| e.derive(bytes));
-    elements
-        .iter()
-        .map(|e| {
-            bare(e).ok_or_else(|| {
-                ExpandError::Failed("missing '\"' wrapping string result for extract jsons".to_owned())
-            })
+fn split_json(array: &Text, name: &str) -> Result<Vec<Result<Text, ExpandError>>, ExpandError> {
+    Ok(json_elements(array, name)?.into_iter().map(|e| Ok(array.derive(e.trim_ascii_end()))).collect())
+}
+
+fn split_jsons(array: &Text, name: &str) -> Result<Vec<Result<Text, ExpandError>>, ExpandError> {
+    let bare = |e: &[u8]| {
+        json::unquoted(e).map(|bytes| array.derive(bytes)).ok_or_else(|| {
+            ExpandError::Failed("missing '\"' wrapping string result for extract jsons".to_owned())
         })
-        .collect()
+    };
+    Ok(json_elements(array, name)?.into_iter().map(bare).collect())
 }

@@ -94,7 +94,7 @@ fn crypt_equal(plain: &[u8], encrypted: &Text) -> Result<bool, ExpandError> {
         b"{md5}" => Ok(digest_equal(&Md5::digest(plain), data)),
         b"{sha1}" => Ok(digest_equal(&Sha1::digest(plain), data)),
         b"{crypt}" => unix_equal(plain, data),
-        b"{crypt16}" => Err(ExpandError::Failed("{crypt16} passwords are not implemented yet".to_owned())),
+        b"{crypt16}" => Ok(crypt16_equal(plain, data)),
         _ => Err(ExpandError::Failed(format!("unknown encryption mechanism in \"{encrypted}\""))),
     }
 }
@@ -105,7 +105,36 @@ fn unix_equal(plain: &[u8], hash: &[u8]) -> Result<bool, ExpandError> {
     if ["$y$", "$gy$", "$7$"].iter().any(|prefix| hash.starts_with(prefix)) {
         return Err(ExpandError::Failed("yescrypt and scrypt passwords are not implemented yet".to_owned()));
     }
-    Ok(pwhash::unix::verify(plain, hash))
+    // The library trusts the form of what it compares with.
+    if !hash.starts_with('$') && !is_des(hash) {
+        return Ok(false);
+    }
+    Ok(std::panic::catch_unwind(|| pwhash::unix::verify(plain, hash)).unwrap_or(false))
+}
+
+/// Whether the text has the alphabet and length of the old DES hashes, or BSD's longer ones.
+fn is_des(hash: &str) -> bool {
+    let alphabet = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/'));
+    match hash.strip_prefix('_') {
+        Some(rest) => rest.len() == 19 && alphabet(rest),
+        None => hash.len() == 13 && alphabet(hash),
+    }
+}
+
+/// The old 16-character form: a salt, then the first eight characters hashed 20 times and the others 5 times.
+fn crypt16_equal(plain: &[u8], hash: &[u8]) -> bool {
+    let Some(hash) = std::str::from_utf8(hash).ok().filter(|h| h.is_ascii()) else { return false };
+    let Some(salt) = hash.get(..2) else { return false };
+    #[allow(deprecated, reason = "old password files have this form")]
+    let half = |part: &[u8], rounds: &str| {
+        let setting = format!("_{rounds}...{salt}..");
+        let hashed = std::panic::catch_unwind(|| pwhash::bsdi_crypt::hash_with(setting.as_str(), part));
+        hashed.ok().and_then(Result::ok).and_then(|h| h.get(9..).map(str::to_owned)).unwrap_or_default()
+    };
+    let (first, second) = plain.split_at_checked(8).unwrap_or((plain, &[]));
+    let second = second.get(..8).unwrap_or(second);
+    let [first, second] = [half(first, "I"), half(second, "3")];
+    !first.is_empty() && same(format!("{salt}{first}{second}").as_bytes(), hash.as_bytes())
 }
 
 /// Compares with a digest in base 64 or hexadecimal, told apart by length.

@@ -19,7 +19,17 @@ pub(super) static ROWS: &[&ConditionRow] = &[
         "bool",
         "The string is true, yes or a number other than 0; not: false, no, 0, nothing.",
         &[("${if bool{yes}}", "true"), ("${if bool{ 00 }}", "")],
-        |p| one(p, "bool", |_, s| strict_bool(s)),
+        |p| {
+            let rest = p.rest();
+            let literal =
+                rest.strip_prefix(b"{").and_then(|r| r.split(|b| *b == b'}').next()).unwrap_or_default();
+            let parsed = one(p, "bool", |_, s| strict_bool(s))?;
+            // A wrong constant is a fault even where it would not be looked at.
+            if !literal.iter().any(|b| matches!(b, b'$' | b'\\')) {
+                strict_bool(&Text::clean(literal)).map_err(|e| p.complaint(e))?;
+            }
+            Ok(parsed)
+        },
     ),
     &row(
         "bool_lax",

@@ -275,8 +275,7 @@ fn json_field(
     number: Option<i64>,
     form: Form,
 ) -> Result<Option<Text>, ExpandError> {
-    let item = if form == Form::Jsons { "extract jsons" } else { "extract json" };
-    let failed = |problem: &str| ExpandError::Failed(format!("{problem} for {item}"));
+    let failed = |problem: &str| ExpandError::Failed(format!("{problem} for extract json"));
     let found = match number {
         Some(number) if number < 1 => {
             return Err(ExpandError::Failed(
@@ -285,7 +284,7 @@ fn json_field(
         }
         Some(number) => {
             let elements = json::elements(fields.as_bytes()).map_err(failed)?;
-            pick(number, elements.len()).and_then(|index| elements.get(index).copied())
+            pick(number, elements.len()).and_then(|index| elements.get(index).map(|e| e.trim_ascii_end()))
         }
         None => json::member(fields.as_bytes(), key).map_err(failed)?,
     };
@@ -293,7 +292,9 @@ fn json_field(
     if form == Form::Json {
         return Ok(Some(fields.derive(found)));
     }
-    let bare = json::unquoted(found).ok_or_else(|| failed("missing '\"' wrapping string result"))?;
+    let bare = json::unquoted(found).ok_or_else(|| {
+        ExpandError::Failed("missing '\"' wrapping string result for extract jsons".to_owned())
+    })?;
     Ok(Some(fields.derive(bare)))
 }
 

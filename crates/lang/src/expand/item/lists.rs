@@ -90,8 +90,9 @@ fn end(parser: &mut Parser<'_>, item: &str) -> Result<(), Fault> {
 
 fn inside(error: ExpandError, item: &str) -> ExpandError {
     match error {
-        ExpandError::Failed(message) => ExpandError::Failed(format!("{message} inside \"{item}\" item")),
-        ExpandError::Forced(_) | ExpandError::Defer(_) => error,
+        ExpandError::Failed(message) => ExpandError::Failed(format!("{message} inside {item}")),
+        ExpandError::Forced(message) => ExpandError::Forced(format!("{message} inside {item}")),
+        ExpandError::Defer(_) => error,
     }
 }
 
@@ -119,12 +120,16 @@ impl Item for Filter {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         let list = elements::split(&self.list.expand(context)?);
         let mut joined = Joined::new(list.separator);
-        for_each(context, list.items, |context, item| {
-            if self.test.holds(context).map_err(|e| inside(e, "filter"))? {
+        let (value, captures) = (context.local.value.clone(), context.local.captures.clone());
+        let result = for_each(context, list.items, |context, item| {
+            if self.test.holds(context).map_err(|e| inside(e, "\"filter\" condition"))? {
                 joined.push(item);
             }
             Ok(())
-        })?;
+        });
+        // Conditions may have set these.
+        (context.local.value, context.local.captures) = (value, captures);
+        result?;
         out.push(&joined.into_text());
         Ok(())
     }
@@ -145,7 +150,7 @@ impl Item for Map {
         let list = elements::split(&self.list.expand(context)?);
         let mut joined = Joined::new(list.separator);
         for_each(context, list.items, |context, _| {
-            joined.push(&self.element.expand(context).map_err(|e| inside(e, "map"))?);
+            joined.push(&self.element.expand(context).map_err(|e| inside(e, "\"map\" item"))?);
             Ok(())
         })?;
         out.push(&joined.into_text());
@@ -174,7 +179,7 @@ impl Item for Reduce {
         let start = self.start.expand(context)?;
         let saved = context.local.value.replace(start);
         let result = for_each(context, list.items, |context, _| {
-            let next = self.step.expand(context).map_err(|e| inside(e, "reduce"))?;
+            let next = self.step.expand(context).map_err(|e| inside(e, "\"reduce\" item"))?;
             context.local.value = Some(next);
             Ok(())
         });
@@ -201,32 +206,47 @@ fn list_extract(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     }
     let list = bodies.pop().unwrap_or_default();
     let number = bodies.pop().unwrap_or_default();
+    if let Some(text) = number.constant().filter(|text| !text.is_empty()) {
+        list_number(&text.to_string_lossy()).map_err(|e| parser.complaint(e))?;
+    }
     Ok(Box::new(ListExtract { number, list, branches: Branches::parse(parser, "listextract")? }))
 }
 
 impl Item for ListExtract {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         let number = self.number.expand_word(context)?;
+        let number = list_number(&number)?;
         let list = self.list.expand(context)?;
-        let number = whole_number(&number).ok_or_else(|| {
-            let problem =
-                if number.trim_ascii().is_empty() { "must not be empty" } else { "must be numeric" };
-            ExpandError::Failed(format!("first argument of \"listextract\" {problem}"))
-        })?;
         let items = elements::split(&list).items;
         let value = pick(number, items.len()).and_then(|index| items.into_iter().nth(index));
         self.branches.append_value(context, out, value)
     }
 }
 
-/// A number with an optional minus and white space around it.
+/// The first argument of `${listextract`.
+fn list_number(text: &str) -> Result<i64, ExpandError> {
+    whole_number(text).ok_or_else(|| {
+        let problem = if text.trim_ascii().is_empty() { "must not be empty" } else { "must be numeric" };
+        ExpandError::Failed(format!("first argument of \"listextract\" {problem}"))
+    })
+}
+
+/// A number with an optional minus and white space around it, in 32 bits as Exim has it.
 pub(super) fn whole_number(text: &str) -> Option<i64> {
     let trimmed = text.trim_ascii();
     let digits = trimmed.strip_prefix('-').unwrap_or(trimmed);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    Some(trimmed.parse().unwrap_or(i64::MAX))
+    Some(int(trimmed))
+}
+
+/// What becomes of a number of any size that C keeps in an int.
+pub(crate) fn int(digits: &str) -> i64 {
+    let limit = if digits.starts_with('-') { i64::MIN } else { i64::MAX };
+    let long: i64 = digits.parse().unwrap_or(limit);
+    let [a, b, c, d, ..] = long.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d]).into()
 }
 
 /// The index of the element with a number from one on, or from the end with a negative one.

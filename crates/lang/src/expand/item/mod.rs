@@ -9,10 +9,12 @@ use super::{ExpandError, Fault, Parser};
 use crate::config::Status;
 use crate::context::Context;
 
+mod certificate;
 mod conditional;
 mod extract;
 mod imapfolder;
 mod lists;
+pub(crate) use lists::int;
 mod lookup;
 mod outside;
 mod refused;
@@ -62,6 +64,7 @@ const fn row(name: &'static str, doc: &'static str, examples: Examples, parse: P
 /// All items, by file.
 pub static ITEMS: &[&[&ItemRow]] = &[
     &[&conditional::IF],
+    certificate::ROWS,
     extract::ROWS,
     imapfolder::ROWS,
     lists::ROWS,

@@ -13,7 +13,7 @@ use oxim_base::{Text, clock};
 use super::{Item, ItemRow, row};
 use crate::context::Context;
 use crate::expand::condition::acl;
-use crate::expand::{Body, ExpandError, elements, system_error};
+use crate::expand::{Body, ExpandError, Fault, elements, system_error};
 use crate::host::AclOutcome;
 
 pub(super) static ROWS: &[&ItemRow] = &[
@@ -43,10 +43,16 @@ pub(super) static ROWS: &[&ItemRow] = &[
             "readsocket",
             "What a socket answers: name, request, options, end-of-line string, string for failure.",
             &[("${readsocket{/no/such/socket}{x}{3s}{}{failed}}", "failed")],
-            |p| Ok(Box::new(ReadSocket { strings: p.strings("readsocket", 2, 5)? })),
+            |p| Ok(Box::new(ReadSocket { strings: p.strings("readsocket", 2, 5).map_err(closing)? })),
         )
     },
 ];
+
+/// Exim has its own words for this item.
+fn closing(fault: Fault) -> Fault {
+    let message = fault.message.replace("missing '}' after 'readsocket'", "missing '}' closing readsocket");
+    Fault { message, ..fault }
+}
 
 struct Acl {
     strings: Vec<Body>,
@@ -108,11 +114,12 @@ impl Item for ReadSocket {
             texts.push(body.expand(context)?);
         }
         let [name, request, rest @ ..] = texts.as_slice() else { return Ok(()) };
-        let options = SocketOptions::read(rest.first())?;
         if name.is_foreign() {
             return Err(ExpandError::Failed(format!("Tainted socket name '{name}'")));
         }
-        match converse(name, request.as_bytes(), &options) {
+        let answer = SocketOptions::read(rest.first())
+            .and_then(|options| converse(name, request.as_bytes(), &options));
+        match answer {
             Ok(answer) => {
                 out.push(&with_newlines(&answer, rest.get(1).filter(|_| self.strings.len() > 3)));
                 Ok(())
@@ -131,13 +138,13 @@ struct SocketOptions {
 }
 
 impl SocketOptions {
-    fn read(text: Option<&Text>) -> Result<SocketOptions, ExpandError> {
+    fn read(text: Option<&Text>) -> Result<SocketOptions, String> {
         let mut options = SocketOptions { timeout: Duration::from_secs(5), shutdown: true };
         let Some(text) = text else { return Ok(options) };
         let mut items = elements::split(text).items.into_iter();
         if let Some(first) = items.next() {
             let seconds = first.as_str().and_then(clock::parse_interval);
-            let seconds = seconds.ok_or_else(|| ExpandError::Failed(format!("bad time value {first}")))?;
+            let seconds = seconds.ok_or_else(|| format!("bad time value {first}"))?;
             options.timeout = Duration::from_secs(seconds.max(1));
         }
         for item in items {
@@ -146,11 +153,9 @@ impl SocketOptions {
                 ("shutdown", "no") => options.shutdown = false,
                 ("shutdown", "yes") | ("tls", "no") | ("cache", "no") => {}
                 ("tls" | "sni" | "cache", _) => {
-                    return Err(ExpandError::Failed(format!(
-                        "readsocket option \"{text}\" is not implemented yet"
-                    )));
+                    return Err(format!("readsocket option \"{text}\" is not implemented yet"));
                 }
-                _ => return Err(ExpandError::Failed(format!("unknown readsocket option \"{text}\""))),
+                _ => return Err(format!("unknown readsocket option \"{text}\"")),
             }
         }
         Ok(options)

@@ -11,7 +11,6 @@ const NONE: Examples = &[];
 
 pub(super) static ROWS: &[&ItemRow] = &[
     &refused("authresults", "Not implemented yet.", |p| p.fault("${authresults} is not implemented yet")),
-    &refused("certextract", "Not implemented yet.", |p| p.fault("${certextract} is not implemented yet")),
     &refused("dlfunc", "Refused: no foreign code is loaded into this program.", |p| {
         p.fault("${dlfunc} is not available: this program loads no foreign code; use ${run} or ${readsocket}")
     }),

@@ -46,7 +46,7 @@ struct Run {
 
 enum CommandText {
     /// Words, each a string of its own, with the text of the whole for messages.
-    Words(Vec<Body>),
+    Words(Vec<(Vec<u8>, Body)>, String),
     /// One string that is expanded before it is cut into words.
     Whole(Body),
 }
@@ -54,7 +54,7 @@ enum CommandText {
 fn parse(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     let mut before = false;
     while parser.eat(b',') {
-        match parser.word(|b| b != b',' && b != b'{' && b != b' ') {
+        match parser.word(|b| !matches!(b, b',' | b'{' | b' ' | b'\\')) {
             "preexpand" => before = true,
             other => {
                 // A space belongs to the word that it spoils.
@@ -71,45 +71,60 @@ fn parse(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
         CommandText::Whole(parser.body()?)
     } else {
         let raw = raw_command(parser)?;
-        CommandText::Words(command_words(parser, &raw)?)
+        command_words(parser, &raw)?
     };
     Ok(Box::new(Run { command, branches: Branches::parse(parser, "run")? }))
 }
 
-/// The command as it stands between its braces: up to the brace that ends it as a string.
+/// The command as it stands between its braces. What is wrong inside shows when its words are read.
 fn raw_command(parser: &mut Parser<'_>) -> Result<Vec<u8>, Fault> {
     let text = parser.rest();
     let mut probe = Parser::new(text);
-    if let Err(fault) = probe.body() {
-        let ended = fault.position < text.len();
-        return parser.fault(if ended {
-            fault.message
-        } else {
-            "missing '}' closing command arg of run".to_owned()
-        });
+    if probe.body().is_ok() {
+        let length = text.len().saturating_sub(probe.rest().len());
+        parser.advance(length);
+        return Ok(text.get(..length.saturating_sub(1)).unwrap_or_default().to_vec());
     }
-    let length = text.len().saturating_sub(probe.rest().len());
-    parser.advance(length);
-    Ok(text.get(..length.saturating_sub(1)).unwrap_or_default().to_vec())
+    let mut depth = 1_usize;
+    let mut bytes = text.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'{' => depth = depth.saturating_add(1),
+            b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            parser.advance(at.saturating_add(1));
+            return Ok(text.get(..at).unwrap_or_default().to_vec());
+        }
+    }
+    parser.fault("missing '}' closing command arg of run")
 }
 
-fn command_words(parser: &mut Parser<'_>, raw: &[u8]) -> Result<Vec<Body>, Fault> {
+fn command_words(parser: &mut Parser<'_>, raw: &[u8]) -> Result<CommandText, Fault> {
     let mut bodies = Vec::new();
+    let whole = String::from_utf8_lossy(raw.trim_ascii()).into_owned();
     for word in words(raw) {
         let mut inner = Parser::new(&word);
         let (body, fault) = inner.whole();
         parser.note_blocking(inner.may_block());
         if let Some(fault) = fault {
-            return parser.fault(format!(
-                "Expansion of \"{}\" from command \"{}\" in ${{run}} expansion failed: {}",
-                String::from_utf8_lossy(&word),
-                String::from_utf8_lossy(raw.trim_ascii()),
-                fault.message
-            ));
+            return parser.fault(within(&word, &whole, &fault.message));
         }
-        bodies.push(body);
+        bodies.push((word, body));
     }
-    Ok(bodies)
+    Ok(CommandText::Words(bodies, whole))
+}
+
+/// Says in which word of the command something is wrong.
+fn within(word: &[u8], command: &str, message: &str) -> String {
+    format!(
+        "Expansion of \"{}\" from command \"{command}\" in ${{run}} expansion failed: {message}",
+        String::from_utf8_lossy(word)
+    )
 }
 
 /// Cuts a command at white space. A word in double quotes may hold escapes; one in single quotes is taken as it is.
@@ -162,7 +177,16 @@ fn quoted(text: &[u8]) -> (Vec<u8>, &[u8]) {
 impl CommandText {
     fn expand(&self, context: &mut Context) -> Result<Vec<Text>, ExpandError> {
         match self {
-            CommandText::Words(bodies) => bodies.iter().map(|body| body.expand(context)).collect(),
+            CommandText::Words(words, command) => {
+                let expanded = words.iter().map(|(word, body)| {
+                    body.expand(context).map_err(|error| match error {
+                        ExpandError::Failed(text) => ExpandError::Failed(within(word, command, &text)),
+                        ExpandError::Forced(text) => ExpandError::Forced(within(word, command, &text)),
+                        ExpandError::Defer(text) => ExpandError::Defer(within(word, command, &text)),
+                    })
+                });
+                expanded.collect()
+            }
             CommandText::Whole(body) => {
                 let whole = body.expand(context)?;
                 Ok(words(whole.as_bytes()).into_iter().map(|word| whole.derive(word)).collect())

@@ -36,15 +36,15 @@ pub(super) static ROWS: &[&ItemRow] = &[
 
 fn sign(address: &Text, secret: &Text, key: Option<&Text>) -> Result<Text, ExpandError> {
     let failed = |text: &str| Err(ExpandError::Failed(text.to_owned()));
+    let ends = [address.as_bytes().first(), address.as_bytes().last()];
+    if !address.as_bytes().contains(&b'@') || ends.contains(&Some(&b'@')) {
+        return failed("prvs first argument must be a qualified email address");
+    }
     let key = match key.map(Text::as_bytes) {
-        None | Some([]) => b'0',
+        None => b'0',
         Some([digit @ b'0'..=b'9']) => *digit,
         Some(_) => return failed("prvs third argument must be a single digit"),
     };
-    let at = memchr::memrchr(b'@', address.as_bytes()).filter(|at| *at > 0);
-    if at.is_none() {
-        return failed("prvs first argument must be a qualified email address");
-    }
     let signed = prvs::sign(address.as_bytes(), secret.as_bytes(), key, Stamp::now().seconds);
     Ok(address.derive(signed))
 }
@@ -57,7 +57,10 @@ impl Item for Check {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         let [address, rest @ ..] = self.strings.as_slice() else { return Ok(()) };
         let address = address.expand(context)?;
-        let Some(signed) = prvs::read(address.as_bytes()) else { return Ok(()) };
+        let Some(signed) = prvs::read(address.as_bytes()) else {
+            // The rest is evaluated all the same, so that what is wrong with it shows.
+            return rest.iter().try_for_each(|body| body.expand(context).map(|_| ()));
+        };
         context.local.prvscheck_address = Some(address.derive(signed.address.clone()));
         context.local.prvscheck_keynum = Some(address.derive(vec![signed.key]));
         let result = check(context, out, &signed, rest);

@@ -1,10 +1,13 @@
 //! Items that work on strings: substr, length, hash, nhash, sg, tr, listquote, hmac.
 
+use std::sync::Arc;
+
 use hmac::{Hmac, Mac};
 use md5::Md5;
 use oxim_base::Text;
 use sha1::Sha1;
 
+use super::lists::int;
 use super::{Item, ItemRow, row};
 use crate::context::Context;
 use crate::expand::condition::simple::compiled;
@@ -18,11 +21,13 @@ pub(super) static ROWS: &[&ItemRow] = &[
         "An old textual hash of a string: length, number of letters (26), string.",
         &[("${hash{3}{monty}}", "jmg"), ("${hash{4}{62}{monty python}}", "fbWx")],
         |p| {
-            fixed(p, "hash", 2, 3, |_, texts| match texts {
-                [length, letters, subject] => {
-                    hash::text_hash(subject, positive(length, "hash")?, Some(positive(letters, "hash")?))
-                }
-                [length, subject] => hash::text_hash(subject, positive(length, "hash")?, None),
+            numbered(p, "hash", 2, 3, [is_first, is_letters], |_, texts| match texts {
+                [length, letters, subject] => hash::text_hash(
+                    subject,
+                    first_positive(length, "hash")?,
+                    Some(positive(letters, "hash")?),
+                ),
+                [length, subject] => hash::text_hash(subject, first_positive(length, "hash")?, None),
                 _ => Ok(Text::new()),
             })
         },
@@ -42,7 +47,7 @@ pub(super) static ROWS: &[&ItemRow] = &[
         },
     ),
     &row("length", "The first bytes of a string: number, string.", &[("${length{3}{abcdef}}", "abc")], |p| {
-        fixed(p, "length", 2, 2, |_, texts| match texts {
+        numbered(p, "length", 2, 2, [is_positive, is_positive], |_, texts| match texts {
             [length, subject] => Ok(text::substring(subject, 0, Some(positive(length, "length")?))),
             _ => Ok(Text::new()),
         })
@@ -63,11 +68,11 @@ pub(super) static ROWS: &[&ItemRow] = &[
         "An old numeric hash of a string: one or two numbers, string.",
         &[("${nhash{8}{64}{supercalifragilisticexpialidocious}}", "6/33")],
         |p| {
-            fixed(p, "nhash", 2, 3, |_, texts| match texts {
+            numbered(p, "nhash", 2, 3, [is_first, is_positive], |_, texts| match texts {
                 [n, m, subject] => {
-                    hash::numeric_hash(subject, positive(n, "nhash")?, Some(positive(m, "nhash")?))
+                    hash::numeric_hash(subject, first_positive(n, "nhash")?, Some(positive(m, "nhash")?))
                 }
-                [n, subject] => hash::numeric_hash(subject, positive(n, "nhash")?, None),
+                [n, subject] => hash::numeric_hash(subject, first_positive(n, "nhash")?, None),
                 _ => Ok(Text::new()),
             })
         },
@@ -87,7 +92,7 @@ pub(super) static ROWS: &[&ItemRow] = &[
         "A part of a string: start, length, string.",
         &[("${substr{3}{2}{abcdefg}}", "de"), ("${substr{-5}{2}{1234567}}", "34")],
         |p| {
-            fixed(p, "substr", 2, 3, |_, texts| match texts {
+            numbered(p, "substr", 2, 3, [is_number, is_positive], |_, texts| match texts {
                 [start, length, subject] => {
                     Ok(text::substring(subject, number(start, "substr")?, Some(positive(length, "substr")?)))
                 }
@@ -137,21 +142,68 @@ impl Item for Fixed {
     }
 }
 
+/// A number as strtol() reads it, kept in an int.
 fn number(text: &Text, item: &str) -> Result<i64, ExpandError> {
     let shown = text.to_string_lossy();
     let trimmed = shown.trim_ascii_start();
-    let digits = trimmed.strip_prefix('-').unwrap_or(trimmed);
-    if !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.is_empty() && !trimmed.is_empty()) {
+    let unsigned = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
+    let is_number = !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit());
+    if !is_number && !shown.is_empty() {
         return Err(ExpandError::Failed(format!("\"{shown}\" is not a number (in \"{item}\" expansion)")));
     }
-    let magnitude = if digits.is_empty() { 0 } else { digits.parse().unwrap_or(i64::MAX) };
-    Ok(if trimmed.starts_with('-') { magnitude.wrapping_neg() } else { magnitude })
+    Ok(if shown.is_empty() { 0 } else { int(trimmed) })
 }
 
 fn positive(text: &Text, item: &str) -> Result<u64, ExpandError> {
     let complaint =
         || ExpandError::Failed(format!("\"{text}\" is not a positive number (in \"{item}\" expansion)"));
     u64::try_from(number(text, item).map_err(|_| complaint())?).map_err(|_| complaint())
+}
+
+/// A first number, of which a negative one is refused in Oxim's words: Exim dies of some of these.
+fn first_positive(text: &Text, item: &str) -> Result<u64, ExpandError> {
+    let number = number(text, item)?;
+    // ${nhash} takes a negative one for a large one, as Exim.
+    if item == "nhash" && number < 0 {
+        return Ok(u32::from_ne_bytes(i32::try_from(number).unwrap_or(-1).to_ne_bytes()).into());
+    }
+    positive(text, item)
+}
+
+/// Judges the numbers of an item while the configuration is read, as far as they stand there: a wrong one is a fault even
+/// where the item would not be evaluated.
+fn numbered(
+    parser: &mut Parser<'_>,
+    name: &'static str,
+    min: usize,
+    max: usize,
+    judge: [fn(&Text, &str) -> Result<(), ExpandError>; 2],
+    work: Work,
+) -> Result<Box<dyn Item>, Fault> {
+    let strings = parser.strings(name, min, max)?;
+    let numbers = strings.len().saturating_sub(1);
+    for (body, judge) in strings.iter().take(numbers).zip(judge) {
+        if let Some(text) = body.constant() {
+            judge(&text, name).map_err(|e| parser.complaint(e))?;
+        }
+    }
+    Ok(Box::new(Fixed { strings, work }))
+}
+
+fn is_number(text: &Text, item: &str) -> Result<(), ExpandError> {
+    number(text, item).map(|_| ())
+}
+
+fn is_positive(text: &Text, item: &str) -> Result<(), ExpandError> {
+    positive(text, item).map(|_| ())
+}
+
+fn is_letters(text: &Text, item: &str) -> Result<(), ExpandError> {
+    hash::text_hash(&Text::new(), 1, Some(positive(text, item)?)).map(|_| ())
+}
+
+fn is_first(text: &Text, item: &str) -> Result<(), ExpandError> {
+    first_positive(text, item).map(|_| ())
 }
 
 fn keyed_digest(name: &Text, secret: &Text, subject: &Text) -> Result<Text, ExpandError> {
@@ -192,6 +244,8 @@ struct Substitute {
     strings: Vec<Body>,
     /// The replacement as a template of its own, if the postmaster wrote it: it may then hold more than `$1`….
     replacement: Option<Template>,
+    /// The compiled pattern, if the pattern never changes.
+    constant: Option<Arc<regex::Regex>>,
 }
 
 fn substitute(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
@@ -201,7 +255,13 @@ fn substitute(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     if let Some(template) = &replacement {
         parser.note_blocking(template.may_block());
     }
-    Ok(Box::new(Substitute { strings, replacement }))
+    let pattern = strings.get(1).and_then(Body::constant);
+    let constant = pattern.map(|text| {
+        regex::Regex::compile(text.as_bytes(), false)
+            .map(Arc::new)
+            .map_err(|error| parser.complaint(ExpandError::Failed(error.describe(text.as_bytes()))))
+    });
+    Ok(Box::new(Substitute { strings, replacement, constant: constant.transpose()? }))
 }
 
 impl Item for Substitute {
@@ -211,7 +271,10 @@ impl Item for Substitute {
             body.append(context, text)?;
         }
         let [subject, pattern, replacement] = &texts;
-        let regex = compiled(context, pattern)?;
+        let regex = match &self.constant {
+            Some(regex) => Arc::clone(regex),
+            None => compiled(context, pattern)?,
+        };
         let saved = std::mem::take(&mut context.local.captures);
         let result = self.replace_all(context, out, subject, &regex, replacement);
         context.local.captures = saved;

@@ -160,7 +160,7 @@ fn apply(operator: &str, left: i64, right: i64) -> Result<i64, &'static str> {
         "-" => left.checked_sub(right).ok_or("overflow in difference")?,
         "*" => left.wrapping_mul(right),
         "/" if right == 0 => return Err("divide by zero"),
-        "/" => left.wrapping_div(right),
+        "/" => left.saturating_div(right),
         _ if right == 0 => return Err("modulo by zero"),
         _ => left.wrapping_rem(right),
     })

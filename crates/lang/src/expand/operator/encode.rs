@@ -121,15 +121,24 @@ fn failed(message: String) -> ExpandError {
     ExpandError::Failed(message)
 }
 
+/// A number of 64 bits as strtoull() reads it: a sign may stand in front, and a negative one counts from the end.
 fn decimal(text: &Text, name: &str) -> Result<u64, ExpandError> {
-    let all_digits = text.as_bytes().iter().all(u8::is_ascii_digit);
-    match text.as_str().filter(|_| all_digits) {
-        Some("") => Ok(0),
-        Some(digits) => Ok(digits.parse().unwrap_or(u64::MAX)),
-        None => {
-            Err(failed(format!("argument for {name} operator is \"{text}\", which is not a decimal number")))
-        }
+    let complaint =
+        || failed(format!("argument for {name} operator is \"{text}\", which is not a decimal number"));
+    let shown = text.as_str().ok_or_else(complaint)?;
+    let unsigned = shown.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+    let (negative, digits) = match unsigned.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, unsigned.strip_prefix('+').unwrap_or(unsigned)),
+    };
+    if shown.is_empty() {
+        return Ok(0);
     }
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(complaint());
+    }
+    let Ok(number) = digits.parse::<u64>() else { return Ok(u64::MAX) };
+    Ok(if negative { number.wrapping_neg() } else { number })
 }
 
 fn digits(mut number: u64, alphabet: &[u8]) -> Vec<u8> {

@@ -127,8 +127,14 @@ fn sha3_digest(length: Word<'_>, text: &Text) -> Result<Text, ExpandError> {
 pub(super) fn unsigned_pair(numbers: Word<'_>) -> (Option<u64>, Option<u64>) {
     let (first, second) =
         numbers.unwrap_or_default().split_once('_').unwrap_or((numbers.unwrap_or_default(), ""));
-    let read = |digits: &str| (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX));
+    let read = |digits: &str| (!digits.is_empty()).then(|| wrapped_number(digits));
     (read(first), read(second))
+}
+
+/// Digits as Exim counts them, in 32 bits.
+fn wrapped_number(digits: &str) -> u64 {
+    let digits = digits.bytes().map(|digit| u32::from(digit.wrapping_sub(b'0')));
+    digits.fold(0_u32, |sum, digit| sum.wrapping_mul(10).wrapping_add(digit)).into()
 }
 
 /// `${hash`: letters that depend on the whole text; shorter texts stay as they are.

@@ -75,7 +75,8 @@ fn parse_masked(text: &Text) -> Option<(IpAddr, Option<u32>)> {
         return parse(bytes).map(|ip| (ip, None));
     };
     let (address, mask) = bytes.split_at_checked(slash)?;
-    let mask = std::str::from_utf8(mask).ok()?.trim_start_matches('/').trim_ascii_start();
+    let mask = std::str::from_utf8(mask).ok()?.trim_start_matches('/');
+    let mask = if mask.trim_ascii().is_empty() { mask } else { mask.trim_ascii_start() };
     let bits = if mask.is_empty() { 0 } else { mask.parse().ok()? };
     parse(address).map(|ip| (ip, Some(bits)))
 }

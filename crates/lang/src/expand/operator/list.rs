@@ -33,8 +33,9 @@ pub(super) static ROWS: &[&OperatorRow] = &[
                     Some(_) => return Err(ExpandError::Failed("bad suffix on \"list\" operator".to_owned())),
                 };
                 let name = s.to_string_lossy();
+                let name = name.strip_prefix('+').unwrap_or(&name);
                 let mut items = Vec::new();
-                gather(&context.config, kinds, &name, 0, &mut items).map_err(|missing| {
+                gather(&context.config, kinds, name, 0, &mut items).map_err(|missing| {
                     ExpandError::Failed(format!("\"{missing}\" is not a {}named list", kind_word(kind)))
                 })?;
                 Ok(Text::from(items.join(" : ")))
@@ -48,7 +49,7 @@ fn kind_word(kind: Option<&str>) -> &'static str {
         Some("a") => "address ",
         Some("d") => "domain ",
         Some("h") => "host ",
-        Some("l") => "local part ",
+        Some("l") => "localpart ",
         _ => "",
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use oxim_base::{Text, clock};
 
 use super::{OperatorRow, operator};
+use crate::expand::item::int;
 use crate::expand::{ExpandError, integer};
 
 pub(super) static ROWS: &[&OperatorRow] = &[
@@ -36,7 +37,7 @@ pub(super) static ROWS: &[&OperatorRow] = &[
                     "string \"{s}\" is not an Exim time interval in \"time_eval\" operator"
                 ))
             })?;
-            Ok(s.derive(seconds.to_string()))
+            Ok(s.derive(int(&seconds.to_string()).to_string()))
         },
     ),
     &operator(

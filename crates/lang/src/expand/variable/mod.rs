@@ -196,6 +196,8 @@ impl VariableReference {
 pub(crate) fn hint(name: &str) -> &'static str {
     if (name.starts_with("acl_c") || name.starts_with("acl_m")) && name.len() > 5 {
         " (6th character of a user-defined ACL variable must be a digit or underscore)"
+    } else if name.starts_with("acl_") {
+        " (user-defined ACL variables must start acl_c or acl_m)"
     } else {
         ""
     }

@@ -30,7 +30,10 @@ pub(super) static ROWS: &[VariableRow] = &[
         Scope::Message,
         Clean,
         "Whether the result is a best guess: yes or no.",
-        |c, _| word(c, |facts| if facts.is_guessed { "yes" } else { "no" }),
+        |c, _| match c.message.spf.as_deref() {
+            Some(facts) if facts.is_guessed => Value::Bytes(b"yes"),
+            Some(_) | None => Value::Bytes(b"no"),
+        },
     ),
     row("spf_smtp_comment", Scope::Message, Tainted, "A text for the client that is refused.", |c, _| {
         text(c, |facts| &facts.smtp_comment)

@@ -100,6 +100,35 @@ fn version(facts: Facts<'_>) -> Value<'_> {
     }
 }
 
+/// A certificate in its DER form, of which `${certextract` reads the fields and `${sha256:` makes the fingerprint.
+fn peer_certificate(facts: Facts<'_>) -> Value<'_> {
+    match facts {
+        Facts::Session(facts) => text(facts.peer_chain.first().map(|der| &**der)),
+        Facts::None | Facts::Spooled(_) => Value::Empty,
+    }
+}
+
+fn own_certificate(facts: Facts<'_>) -> Value<'_> {
+    match facts {
+        Facts::Session(facts) => text(facts.own_certificate.as_deref()),
+        Facts::None | Facts::Spooled(_) => Value::Empty,
+    }
+}
+
+/// What became of the request for a proof that the certificate is not revoked: none has been made.
+fn proof() -> Value<'static> {
+    Value::Number(0)
+}
+
+/// Bit 0: there is support; 1: a ticket was asked for; 2: a session was offered; 3: a ticket was issued; 4: it was used.
+fn resumption(facts: Facts<'_>) -> Value<'_> {
+    Value::Number(match facts {
+        Facts::Session(facts) if facts.resumed => 0b1_0111,
+        Facts::Session(_) => 0b0_0001,
+        Facts::None | Facts::Spooled(_) => 0,
+    })
+}
+
 pub(super) static ROWS: &[VariableRow] = &[
     row("tls_bits", Connection, Clean, "Old name of `$tls_in_bits` and `$tls_out_bits`.", |c, _| {
         bits(either(c))
@@ -122,6 +151,16 @@ pub(super) static ROWS: &[VariableRow] = &[
     row("tls_in_cipher_std", Connection, Clean, "The cipher by its RFC name.", |c, _| {
         cipher_std(incoming(c))
     }),
+    row("tls_in_ocsp", Connection, Clean, "Always 0: no proof was asked for.", |_, _| proof()),
+    row("tls_in_ourcert", Connection, Clean, "The certificate that the client was shown.", |c, _| {
+        own_certificate(incoming(c))
+    }),
+    row("tls_in_peercert", Connection, Tainted, "The client's certificate.", |c, _| {
+        peer_certificate(incoming(c))
+    }),
+    row("tls_in_resumption", Connection, Clean, "Whether an earlier session goes on, as bits.", |c, _| {
+        resumption(incoming(c))
+    }),
     row("tls_in_peerdn", Connection, Tainted, "The subject of the client's certificate.", |c, _| {
         peer_dn(incoming(c))
     }),
@@ -137,6 +176,16 @@ pub(super) static ROWS: &[VariableRow] = &[
     ),
     row("tls_out_cipher", Delivery, Clean, "Version, cipher and strength.", |c, _| cipher(outgoing(c))),
     row("tls_out_cipher_std", Delivery, Clean, "The cipher by its RFC name.", |c, _| cipher_std(outgoing(c))),
+    row("tls_out_ocsp", Delivery, Clean, "Always 0: no proof was asked for.", |_, _| proof()),
+    row("tls_out_ourcert", Delivery, Clean, "The certificate that the server was shown.", |c, _| {
+        own_certificate(outgoing(c))
+    }),
+    row("tls_out_peercert", Delivery, Tainted, "The server's certificate.", |c, _| {
+        peer_certificate(outgoing(c))
+    }),
+    row("tls_out_resumption", Delivery, Clean, "Whether an earlier session goes on, as bits.", |c, _| {
+        resumption(outgoing(c))
+    }),
     row("tls_out_peerdn", Delivery, Tainted, "The subject of the server's certificate.", |c, _| {
         peer_dn(outgoing(c))
     }),
