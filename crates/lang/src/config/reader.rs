@@ -221,6 +221,12 @@ impl Reader<'_> {
 
     /// Checks that Exim makes between the main section and the others.
     fn end_of_main(&mut self) {
+        for (option, message) in crate::lookup::faulty_server_lists(&self.main_options) {
+            self.lines.errors.push(match self.main_options.location(option) {
+                Some(location) => ConfigError::at(location, message),
+                None => ConfigError::new(message),
+            });
+        }
         for error in main::check(&self.main_options) {
             self.lines.errors.push(error);
         }

@@ -219,6 +219,12 @@ pub struct LookupType {
     pub options: Vec<(String, String)>,
 }
 
+/// Main options that list servers and cannot mean what they say, with what is wrong.
+#[must_use]
+pub fn faulty_server_lists(options: &crate::config::Options) -> Vec<(&'static str, String)> {
+    redis::faulty_servers(options).map(|message| ("redis_servers", message)).into_iter().collect()
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {

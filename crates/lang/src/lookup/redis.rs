@@ -70,6 +70,14 @@ pub(super) fn quote(text: &[u8], word: Option<&str>) -> Option<Vec<u8>> {
     word.is_none().then_some(out)
 }
 
+/// A remark behind a server would be taken for its password.
+pub(super) fn faulty_servers(options: &crate::config::Options) -> Option<String> {
+    let list = options.string(FAMILY.option)?;
+    list.contains(" - ").then(|| {
+        "redis_servers: \" - \" within a server: a remark there would be part of the password".to_owned()
+    })
+}
+
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }

@@ -51,11 +51,33 @@ impl Timeouts {
     }
 }
 
-/// A query as messages and debugging output may show it: passwords that an LDAP query has in front are left out.
+/// A query as messages and debugging output may show it: without the passwords that an LDAP query has in front, and without
+/// what follows the hosts in a list of servers.
 pub(crate) fn without_secrets(type_name: &str, query: &Text) -> String {
     let text = query.to_string_lossy();
-    if !type_name.starts_with("ldap") {
-        return text;
+    if type_name.starts_with("ldap") {
+        return ldap_url::without_password(&text);
     }
-    ldap_url::without_password(&text)
+    let is_list = text.trim_start().get(..7).is_some_and(|front| front.eq_ignore_ascii_case("servers"));
+    match text.split_once(';') {
+        Some((front, rest)) if is_list && front.contains('/') => {
+            let name = front.split('=').next().unwrap_or_default();
+            format!("{name}=***;{rest}")
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = |name, text| without_secrets(name, &Text::from(text));
+        assert_eq!(shown("pgsql", "servers=h/d/u/pw; select 1"), "servers=***; select 1");
+        assert_eq!(shown("pgsql", "servers=h; select a/b"), "servers=h; select a/b");
+        assert_eq!(shown("mysql", "select a/b; x"), "select a/b; x");
+        assert_eq!(shown("ldapm", "pass=x ldap:///"), "pass=*** ldap:///");
+    }
 }

@@ -392,10 +392,12 @@ impl Scram {
 
 /// PBKDF2 with HMAC-SHA-256, one block.
 fn stretched(password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
-    let mut block = keyed(password, &[salt, &[0, 0, 0, 1]].concat());
+    let Ok(mac) = <Hmac<Sha256> as Mac>::new_from_slice(password) else { return Vec::new() };
+    let keyed = |text: &[u8]| mac.clone().chain_update(text).finalize().into_bytes().to_vec();
+    let mut block = keyed(&[salt, &[0, 0, 0, 1]].concat());
     let mut sum = block.clone();
     for _ in 1..iterations {
-        block = keyed(password, &block);
+        block = keyed(&block);
         for (sum, byte) in sum.iter_mut().zip(&block) {
             *sum ^= byte;
         }
