@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::ground::{Ground, PATIENCE, wait};
@@ -207,6 +208,60 @@ pub(super) fn termination_with_open_sessions(ground: &Ground) {
     let oxim = Oxim::start_as_configured(ground, &["-q1s"], &[]);
     assert_whole(&ground.wait_for_mail("mail/alice", 1)[0], &sent);
     oxim.stop();
+    assert_eq!(ground.read("log/paniclog"), "");
+}
+
+/// Sends until the connection ends; the subjects that were acknowledged.
+fn send_until_the_end(sender: usize, has_ended: &AtomicBool) -> Result<Vec<String>, String> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        let subject = format!("load {sender}.{number}.");
+        let sent = std::panic::catch_unwind(|| {
+            let mut client = Client::connect("127.0.0.1:2525");
+            let message = format!("Subject: {subject}\n\ntext\n");
+            client.send("sender@test.ex", &["alice@test.ex"], message.as_bytes()).pop()
+        });
+        match sent {
+            Ok(Some(reply)) if reply.starts_with("250 OK") => acknowledged.push(subject),
+            _ if has_ended.load(Ordering::SeqCst) => break,
+            other => return Err(format!("{subject} {other:?}")),
+        }
+    }
+    Ok(acknowledged)
+}
+
+/// Reloads while senders send: nobody notices. SIGTERM while they do: all that was acknowledged is delivered, once.
+pub(super) fn reloads_and_termination_under_load(ground: &Ground) {
+    let oxim = Oxim::start(ground, &configuration(ground, "smtp_accept_max = 0\n"), &[]);
+    let has_ended = AtomicBool::new(false);
+    let quiet = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let acknowledged: Vec<Result<Vec<String>, String>> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..4)
+            .map(|number| (number, &has_ended))
+            .map(|(n, e)| scope.spawn(move || send_until_the_end(n, e)))
+            .collect();
+        for round in 1..=4 {
+            std::thread::sleep(Duration::from_millis(150));
+            ground.signal("HUP", oxim.pid);
+            oxim.wait_for_log(round + 1, "daemon started");
+        }
+        has_ended.store(true, Ordering::SeqCst);
+        ground.signal("TERM", oxim.pid);
+        senders.into_iter().map(|s| s.join().unwrap()).collect()
+    });
+    std::panic::set_hook(quiet);
+    let acknowledged: Vec<String> = acknowledged.into_iter().flat_map(Result::unwrap).collect();
+    assert!(ground.wait_for_end(oxim.pid).success());
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    let oxim = Oxim::start_as_configured(ground, &["-q1s"], &[]);
+    wait("an empty queue", || ground.run(&["/mnt/oxim", "-bpc"], b"").out.trim() == "0");
+    oxim.stop();
+    let mail: Vec<u8> = ground.maildir("mail/alice").concat();
+    let mail = String::from_utf8_lossy(&mail);
+    for subject in acknowledged {
+        assert_eq!(mail.matches(&format!("\nSubject: {subject}\n")).count(), 1, "{subject}");
+    }
     assert_eq!(ground.read("log/paniclog"), "");
 }
 

@@ -64,6 +64,7 @@ const PEERS: &[Peer] = &[
     anyone("daemon::socket_activation", &["/usr/bin/python3"], daemon::socket_activation),
     anyone("daemon::pid_file", &[], daemon::pid_file),
     anyone("daemon::termination_with_open_sessions", &[], daemon::termination_with_open_sessions),
+    anyone("daemon::reloads_and_termination_under_load", &[], daemon::reloads_and_termination_under_load),
     anyone("daemon::faulty_reload_is_logged", &[], daemon::faulty_reload_is_logged),
     anyone("daemon::rotation_of_a_delivering_log", &[], daemon::rotation_of_a_delivering_log),
     anyone("daemon::syslog", &[], syslog::entries),
@@ -91,15 +92,18 @@ fn run(peer: &Peer) -> Result<(), Failed> {
         eprintln!("skipped: peers::{}: {why}", peer.name);
         return Ok(());
     }
+    if !is_root() && !has_namespaces() {
+        eprintln!("skipped: peers::{}: this user may not make namespaces", peer.name);
+        return Ok(());
+    }
     let work = tempfile::Builder::new().prefix("oxim-peers").tempdir()?;
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", TRIAL_SECONDS_MAX, "unshare"]);
-    command.args(["--mount", "--net", "--uts", "--ipc", "--propagation", "private"]);
-    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
-    if !is_root() {
-        command.args(["--user", "--map-current-user", "--keep-caps"]);
-    }
-    command.arg("--").arg(std::env::current_exe()?).args(["--peer", peer.name]).arg(work.path());
+    command
+        .args(["--kill-after=5", TRIAL_SECONDS_MAX])
+        .args(namespaces())
+        .arg(std::env::current_exe()?)
+        .args(["--peer", peer.name])
+        .arg(work.path());
     command.env("RUST_BACKTRACE", "0");
     let output = command.output()?;
     if output.status.success() {
@@ -107,6 +111,25 @@ fn run(peer: &Peer) -> Result<(), Failed> {
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Err(format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into())
+}
+
+/// The command that makes the namespaces of a trial.
+fn namespaces() -> Vec<&'static str> {
+    let mut words = vec!["unshare", "--mount", "--net", "--uts", "--ipc", "--propagation", "private"];
+    words.extend(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !is_root() {
+        words.extend(["--user", "--map-current-user", "--keep-caps"]);
+    }
+    words.push("--");
+    words
+}
+
+/// Some systems do not let ordinary users have any.
+fn has_namespaces() -> bool {
+    let words = namespaces();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["mount", "-t", "overlay", "overlay", "-o", "lowerdir=/etc:/usr", "/mnt"]);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// Entry point of `--peer NAME FOLDER`, inside the namespaces.
