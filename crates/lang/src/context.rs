@@ -228,6 +228,8 @@ pub struct Connection {
     pub tls: Option<TlsFacts>,
     /// What the spool knows of the TLS session on which a message came that is now delivered.
     pub tls_record: Option<TlsRecord>,
+    /// What a proxy has said; None if the peer is no proxy.
+    pub proxy: Option<ProxySession>,
     /// `$acl_c…`: the key is the name without the prefix `acl_c`: `0`, `_x`.
     pub acl_c: BTreeMap<Vec<u8>, Text>,
     /// The whole current SMTP command.
@@ -386,6 +388,17 @@ impl Message {
             ..Message::default()
         }
     }
+}
+
+/// A connection through a proxy (`hosts_proxy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxySession {
+    /// The proxy's end of the connection to us; None if it spoke for itself, or not well.
+    pub proxy: Option<SocketAddr>,
+    /// Where the client connected to.
+    pub target: Option<SocketAddr>,
+    /// Whether the header was missing, late or malformed.
+    pub is_failed: bool,
 }
 
 /// The address that is being checked, verified, routed or delivered.

@@ -9,12 +9,14 @@
 //! | [`smtp_client`] | the client's end of SMTP and LMTP | blocking |
 //! | [`socket`] | connected sockets with a limit per step | blocking |
 //! | [`listen`] | listening sockets | given to the runtime by the caller |
+//! | [`proxy_protocol`] | who a proxy speaks for | async |
 //!
 //! What faces many idle peers is async; what a worker thread does one step at a time is blocking, because the kernel then wakes
 //! the thread that waits, without a hop through the runtime.
 
 pub mod dns;
 pub mod listen;
+pub mod proxy_protocol;
 pub mod smtp_client;
 pub mod socket;
 pub mod tls;

@@ -74,6 +74,11 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
     }
     out.push_str(&log_line::tls(reception, talk));
     out.push_str(&log_line::authentication(reception, talk));
+    if wants.proxy
+        && let Some(proxy) = connection.proxy.and_then(|session| session.proxy)
+    {
+        let _ = write!(out, " PRX={}", proxy.ip().to_canonical());
+    }
     if facts.chunked {
         out.push_str(" K");
     }

@@ -37,18 +37,13 @@ pub fn greet(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) 
     set_active_hostname(reception, talk);
     let protocol = talk.protocol();
     talk.scene.context.connection.protocol = protocol;
-    if let Some(crowd) = crowd {
-        talk.scene.context.connection.count_at_start = crowd.total;
-        if let Some(reply) = too_many(reception, talk, crowd) {
-            return Progress::Close(Some(reply));
-        }
+    if talk.scene.context.connection.proxy.is_none()
+        && let Some(reply) = count_and_log(reception, talk, crowd)
+    {
+        return Progress::Close(Some(reply));
     }
     talk.timeout = timeout(reception, talk);
-    let hosts = &reception.settings.hosts;
-    let context = &mut talk.scene.context;
-    talk.log_connection = hosts.connection_nolog.is_unset() || !hosts.connection_nolog.matches(context);
     talk.may_send_from_line = reception.settings.ignore_fromline_local;
-    log_connection(reception, talk, crowd);
     if !talk.is_local()
         && let Some(reply) = remote(reception, talk, crowd)
     {
@@ -68,6 +63,24 @@ pub fn greet(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) 
         Progress::Reply(banner(reception, talk, &outcome))
     };
     Progress::Acl(Phase::Connect, Box::new(then))
+}
+
+/// What comes before the header of a proxy: limits of number and the log line, both for the proxy. A reply ends the session.
+pub(crate) fn announce(reception: &Reception, talk: &mut Talk, crowd: Crowd) -> Option<Reply> {
+    count_and_log(reception, talk, Some(crowd))
+}
+
+fn count_and_log(reception: &Reception, talk: &mut Talk, crowd: Option<Crowd>) -> Option<Reply> {
+    if let Some(crowd) = crowd {
+        talk.scene.context.connection.count_at_start = crowd.total;
+        if let Some(reply) = too_many(reception, talk, crowd) {
+            return Some(reply);
+        }
+    }
+    let nolog = &reception.settings.hosts.connection_nolog;
+    talk.log_connection = nolog.is_unset() || !nolog.matches(&mut talk.scene.context);
+    log_connection(reception, talk, crowd);
+    None
 }
 
 fn set_active_hostname(reception: &Reception, talk: &mut Talk) {

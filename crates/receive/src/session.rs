@@ -22,6 +22,7 @@ use crate::channel::{Channel, Line, ReadError, Wire};
 use crate::command::{self, Verb, auth};
 use crate::connect::{self, Crowd};
 use crate::ending;
+use crate::proxy;
 use crate::reception::Reception;
 use crate::reply::Reply;
 use crate::talk::{BodySource, Chunking, LastChunk, Progress, Talk, Then};
@@ -55,7 +56,7 @@ pub struct Session {
 /// Serves a client that has connected to a port of the daemon.
 pub async fn serve(
     reception: Arc<Reception>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
     guard: Guard,
@@ -63,7 +64,9 @@ pub async fn serve(
     let mut context = reception.context();
     set_endpoints(&mut context, peer, local);
     let crowd = Crowd::from(&guard);
-    let mut session = Session::new(reception, Box::new(stream), context, None);
+    let talk = Box::new(Talk::new(context, None));
+    let Some(talk) = proxy::begin(&reception, talk, &mut stream, crowd).await else { return };
+    let mut session = Session::with_talk(reception, Box::new(stream), talk);
     let tls_at_once =
         session.reception.tls.as_ref().is_some_and(|tls| tls.on_connect_ports.contains(&local.port()));
     if tls_at_once && !Box::pin(session.start_tls(None)).await {
@@ -90,15 +93,15 @@ impl Session {
         context: Context,
         caller: Option<Arc<Caller>>,
     ) -> Session {
-        Session::with_talk(reception, wire, Talk::new(context, caller))
+        Session::with_talk(reception, wire, Box::new(Talk::new(context, caller)))
     }
 
     /// A session whose state has been prepared.
     #[must_use]
-    pub fn with_talk(reception: Arc<Reception>, wire: Box<dyn Wire>, talk: Talk) -> Session {
+    pub fn with_talk(reception: Arc<Reception>, wire: Box<dyn Wire>, talk: Box<Talk>) -> Session {
         Session {
             reception,
-            talk: Some(Box::new(talk)),
+            talk: Some(talk),
             channel: Channel::new(wire),
             incoming: None,
             is_admitted: false,

@@ -23,6 +23,8 @@ pub struct HostRules {
     pub lookup: HostRule,
     /// `hosts_connection_nolog`.
     pub connection_nolog: HostRule,
+    /// `hosts_proxy`.
+    pub proxy: HostRule,
     /// `hosts_require_helo`.
     pub require_helo: HostRule,
     /// `helo_accept_junk_hosts`.
@@ -64,6 +66,7 @@ impl HostRules {
             reject_connection: rule("host_reject_connection"),
             lookup: rule("host_lookup"),
             connection_nolog: rule("hosts_connection_nolog"),
+            proxy: rule("hosts_proxy"),
             require_helo: rule("hosts_require_helo"),
             helo_accept_junk: rule("helo_accept_junk_hosts"),
             helo_verify: rule("helo_verify_hosts"),

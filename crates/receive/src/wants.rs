@@ -34,6 +34,7 @@ wants! {
     msg_id MsgId;
     msg_id_created MsgIdCreated;
     pipelining Pipelining;
+    proxy Proxy;
     receive_time ReceiveTime;
     received_recipients ReceivedRecipients;
     received_sender ReceivedSender;

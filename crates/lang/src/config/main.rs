@@ -225,6 +225,7 @@ main_fields! {
     primary_hostname: String,
     print_topbitchars: bool,
     prod_requires_admin: bool,
+    proxy_protocol_timeout: Duration,
     qualify_domain: String,
     qualify_recipient: String,
     queue_domains: Option<String>,

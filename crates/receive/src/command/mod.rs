@@ -134,6 +134,12 @@ impl Verb {
 
 /// Obeys one command line.
 pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress {
+    if talk.scene.context.connection.proxy.is_some_and(|proxy| proxy.is_failed) {
+        return match oxim_mail::smtp::command::parse(line) {
+            Ok(Command::Quit) => quit::run(reception, talk),
+            _ => Progress::fixed(503, "Command refused, required Proxy negotiation failed"),
+        };
+    }
     if memchr::memchr(0, line).is_some() {
         return syntax_error(reception, talk, 501, "NUL characters are not allowed in SMTP commands");
     }

@@ -44,7 +44,7 @@ pub async fn local_over(
     if !caller.is_trusted {
         talk.scene.context.connection.auth_id = Some(caller.login.clone());
     }
-    Session::with_talk(reception, wire, talk).run(None).await;
+    Session::with_talk(reception, wire, Box::new(talk)).run(None).await;
 }
 
 /// A dialogue that pretends to come from a host (`-bh`): everything is looked at, nothing is accepted. Hosts are called out

@@ -18,6 +18,7 @@ mod evaluation;
 mod message;
 mod not_yet;
 mod process;
+mod proxy;
 mod spf;
 mod tls;
 
@@ -110,6 +111,7 @@ pub static VARIABLES: &[&[VariableRow]] = &[
     message::ROWS,
     not_yet::ROWS,
     process::ROWS,
+    proxy::ROWS,
     spf::ROWS,
     tls::ROWS,
 ];

@@ -33,7 +33,6 @@ pub(super) static ROWS: &[VariableRow] = &[
     not_yet("malware_name"),
     family("mime_"),
     not_yet("prdr_requested"),
-    family("proxy_"),
     family("spam_"),
     not_yet("srs_db_address"),
     not_yet("srs_db_key"),

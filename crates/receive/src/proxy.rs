@@ -1,0 +1,71 @@
+//! Connections that come through a proxy: the PROXY header before the greeting. `hosts_proxy`, `proxy_protocol_timeout`.
+//!
+//! The list is matched against the proxy; limits of number count for it, and the line about the connection names it. After
+//! the header the session is the client's. Failure modes: a header that is missing, late or malformed leaves a session in
+//! which only QUIT is obeyed; a list that cannot be evaluated ends the session with 421, because to take a proxy for a
+//! client would lend its rights to everybody behind it.
+
+use std::sync::Arc;
+
+use oxim_lang::context::ProxySession;
+use oxim_net::proxy_protocol::{Header, read_header};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use crate::connect::{self, Crowd};
+use crate::reception::Reception;
+use crate::reply::Reply;
+use crate::talk::Talk;
+
+/// Reads the header if the peer is a proxy. None: the session is over.
+pub(crate) async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
+    reception: &Arc<Reception>,
+    mut talk: Box<Talk>,
+    stream: &mut S,
+    crowd: Crowd,
+) -> Option<Box<Talk>> {
+    if reception.settings.hosts.proxy.is_unset() {
+        return Some(talk);
+    }
+    let shared = Arc::clone(reception);
+    let permit = Arc::clone(&reception.workers).acquire_owned().await.ok()?;
+    let matching = tokio::task::spawn_blocking(move || {
+        let matched = shared.settings.hosts.proxy.try_match(&mut talk.scene.context);
+        let refusal = match &matched {
+            Ok(true) => connect::announce(&shared, &mut talk, crowd),
+            Ok(false) => None,
+            Err(why) => {
+                shared.logs.panic(&format!("hosts_proxy cannot be evaluated: {why}"));
+                Some(Reply::fixed(421, "Temporary local problem - please try later"))
+            }
+        };
+        drop(permit);
+        (talk, matched, refusal)
+    });
+    let (mut talk, matched, refusal) = matching.await.ok()?;
+    if let Some(reply) = refusal {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        // Whoever does not read it has gone.
+        let _ = stream.write_all(&out).await;
+        return None;
+    }
+    if matched != Ok(true) {
+        return Some(talk);
+    }
+    let connection = &mut talk.scene.context.connection;
+    let limit = reception.config.main.proxy_protocol_timeout;
+    let header = tokio::time::timeout(limit, read_header(stream)).await;
+    let mut session = ProxySession::default();
+    match header {
+        Ok(Ok(Header::Own)) => {}
+        Ok(Ok(Header::Relayed { client, target })) => {
+            session.proxy = connection.host_address.map(|address| (address, connection.host_port).into());
+            session.target = Some(target);
+            connection.host_address = Some(client.ip().to_canonical());
+            connection.host_port = client.port();
+        }
+        Ok(Err(_)) | Err(_) => session.is_failed = true,
+    }
+    connection.proxy = Some(session);
+    Some(talk)
+}
