@@ -22,9 +22,10 @@ use std::sync::Arc;
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::{Context, Services};
 use oxim_mail::message_id::MessageId;
+use oxim_net::smtp_client::Connection;
 use oxim_spool::message::{Body, Message};
 
-use crate::address::Address;
+use crate::address::{Address, RouteHost};
 use crate::agent::Identity;
 use crate::delivery::Delivery;
 use crate::submission::Submitter;
@@ -239,6 +240,19 @@ pub trait Driver: Send + Sync {
 
     /// Whether one run takes addresses of several domains.
     fn takes_domains(&self) -> bool;
+
+    /// Opens a connection as for a delivery to that host, up to MAIL: what a callout talks over. `None`: not this kind of
+    /// transport, or the host has no address.
+    fn open_for_callout(
+        &self,
+        _transport: &Transport,
+        _delivery: &Delivery,
+        _context: &mut Context,
+        _host: &RouteHost,
+        _limits: smtp::Limits,
+    ) -> Option<Result<Connection, smtp::NotOpened>> {
+        None
+    }
 
     /// Ends connections that wait for another message: when no more is to come soon.
     fn close_idle(&self) {}

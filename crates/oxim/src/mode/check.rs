@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use oxim_lang::config::{self, Config, ConfigError, Location, Options, report};
 use oxim_lang::expand::{SyntaxError, Template};
+use oxim_receive::acl::Acls;
 
 use crate::args::CommandLine;
 use crate::assemble;
@@ -21,6 +22,7 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
         Ok(config) => {
             let config = Arc::new(config);
             let mut errors = crate::build::all(&config).err().unwrap_or_default();
+            errors.extend(Acls::build(&config).map(|acls| acls.check()).unwrap_or_default());
             errors.extend(never_expandable(&config));
             for warning in &config.warnings {
                 print!("{}", report::render(warning, true));

@@ -1,28 +1,26 @@
 //! Callouts: asks the hosts to which an address is routed whether they would take mail for it, without sending any.
 //!
 //! Each host in turn gets EHLO (or HELO), MAIL, RCPT, QUIT; perhaps an invented local part before the real one, and postmaster
-//! after it. 2xx is yes, 5xx no, anything else goes to the next host; with no host left the answer is "later". The session is
-//! not encrypted and not authenticated. Manual sections 44.46 to 44.48.
+//! after it. 2xx is yes, 5xx no, anything else goes to the next host; with no host left the answer is "later". The transport opens
+//! the session, so that TLS, authentication, interface and names are those of a delivery. Manual sections 44.46 to 44.48.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use oxim_base::Text;
-use oxim_deliver::address::{Address, TransportId};
+use oxim_deliver::address::{Address, RouteHost, TransportId};
+use oxim_deliver::transport::smtp::{Limits, NotOpened};
 use oxim_lang::config::Options as ConfigOptions;
 use oxim_lang::expand::Template;
 use oxim_mail::address::split_at_domain;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::dns::Family;
 use oxim_net::smtp_client::{Connection, SmtpError};
-use oxim_net::socket::ConnectTarget;
 
 use super::address::{Checked, Role, outcome_text};
 use super::callout_cache::{Cache, Domain, Said};
 use super::options::{CalloutOptions, Options};
 use crate::acl::{Answer, Run};
-
-const SMTP_PORT: u16 = 25;
 
 /// One callout: what is asked, and what the transport says of how.
 struct Callout {
@@ -33,10 +31,7 @@ struct Callout {
     /// The invented address, if one is to be tried.
     random: Option<Vec<u8>>,
     role: Role,
-    port: u16,
-    interface: Option<IpAddr>,
-    helo: String,
-    is_lmtp: bool,
+    transport: TransportId,
 }
 
 /// A host to ask.
@@ -114,7 +109,7 @@ pub(super) fn check(
         run.trace(|| {
             format!("Attempting full verification using callout to {} [{}]", host.name, host.address)
         });
-        match ask(&callout, host, options, &mut known) {
+        match ask(run, &callout, host, options, &mut known) {
             Ended::Unclear { why } => last = format!("{} [{}] : {why}", host.name, host.address),
             ended @ (Ended::Accepted | Ended::TakesAll | Ended::Refused { .. }) => {
                 remember(run, &callout, options, &ended, known);
@@ -151,7 +146,6 @@ fn callout(
     options: &CalloutOptions,
 ) -> Result<Callout, String> {
     let delivery = run.reception.delivery.clone();
-    let instance = delivery.config.transports.get(transport.0).ok_or("the transport is gone")?;
     let address = if role == Role::Recipient { routed.address.clone() } else { address.to_vec() };
     let (_, domain) = split_at_domain(&address);
     let domain = domain.unwrap_or_default().to_vec();
@@ -165,20 +159,13 @@ fn callout(
         Role::Recipient => Vec::new(),
     };
     let random = if options.random { invented(run, &domain) } else { None };
-    let port = expanded(run, &instance.options, "port")?;
-    let helo = expanded(run, &instance.options, "helo_data")?;
-    let interface = expanded(run, &instance.options, "interface")?;
-    let protocol = expanded(run, &instance.options, "protocol")?;
     Ok(Callout {
         address,
         domain,
         sender,
         random,
         role,
-        port: port_number(port.as_deref(), protocol.as_deref())?,
-        interface: interface.and_then(|text| text.split(':').next()?.trim().parse().ok()),
-        helo: helo.unwrap_or_else(|| run.reception.settings.primary_hostname.clone()),
-        is_lmtp: protocol.as_deref() == Some("lmtp"),
+        transport,
     })
 }
 
@@ -190,20 +177,6 @@ fn expanded(run: &mut Run<'_>, options: &ConfigOptions, name: &str) -> Result<Op
         Ok(text) => Ok(Some(text.to_string_lossy())),
         Err(error) if error.is_forced() => Ok(None),
         Err(error) => Err(format!("failed to expand transport option {name} for callout: {error}")),
-    }
-}
-
-fn port_number(port: Option<&str>, protocol: Option<&str>) -> Result<u16, String> {
-    match port.map(str::trim) {
-        None => Ok(match protocol {
-            Some("lmtp") => 24,
-            Some("smtps") => 465,
-            Some(_) | None => SMTP_PORT,
-        }),
-        Some("smtp") => Ok(SMTP_PORT),
-        Some("lmtp") => Ok(24),
-        Some("submission") => Ok(587),
-        Some(text) => text.parse().map_err(|_| format!("invalid port number \"{text}\" for callout")),
     }
 }
 
@@ -366,13 +339,33 @@ fn accepted(reply: Reply, sent: &str, step: Step) -> Spoken<()> {
     Err(Box::new(Ended::Unclear { why: format!("SMTP error from remote mail server after {sent}: {reply}") }))
 }
 
-fn ask(callout: &Callout, host: &Host, options: &CalloutOptions, known: &mut Domain) -> Ended {
-    let endpoint = SocketAddr::new(host.address, host.port.unwrap_or(callout.port));
-    let interface = callout.interface.filter(|own| own.is_ipv4() == host.address.is_ipv4());
-    let target = ConnectTarget { interface, ..ConnectTarget::tcp(endpoint, options.connect()) };
-    let connection = match Connection::connect(&target) {
-        Ok(connection) => connection,
-        Err(error) => return Ended::Unclear { why: error.to_string() },
+fn ask(
+    run: &mut Run<'_>,
+    callout: &Callout,
+    host: &Host,
+    options: &CalloutOptions,
+    known: &mut Domain,
+) -> Ended {
+    let delivery = run.reception.delivery.clone();
+    let limits = Limits { connect: options.connect(), command: options.timeout };
+    let to = RouteHost {
+        name: host.name.clone(),
+        address: Some(host.address),
+        port: host.port,
+        ..RouteHost::default()
+    };
+    let opened = delivery.transport(callout.transport).and_then(|transport| {
+        run.lending(|context| {
+            transport.driver.open_for_callout(transport, &delivery, context, &to, limits)
+        })
+    });
+    let connection = match opened {
+        Some(Ok(connection)) => connection,
+        Some(Err(NotOpened::Unclear(why))) => return Ended::Unclear { why },
+        Some(Err(NotOpened::Refused { sent, reply })) => {
+            return accepted(reply, &sent, Step::Mail).err().map_or(Ended::Accepted, |ended| *ended);
+        }
+        None => return Ended::Unclear { why: "the transport cannot ask".to_owned() },
     };
     let mut talk = Talk { connection, timeout: options.timeout };
     let ended = match converse(callout, &mut talk, options, known) {
@@ -389,10 +382,6 @@ fn converse(
     options: &CalloutOptions,
     known: &mut Domain,
 ) -> Spoken<Ended> {
-    let timeout = talk.timeout;
-    let banner = talk.connection.read_banner(timeout).map_err(|error| unclear(&error))?;
-    accepted(banner, "initial connection", Step::Mail)?;
-    greet(callout, talk)?;
     let mail = format!("MAIL FROM:<{}>", String::from_utf8_lossy(&callout.sender));
     talk.insist(&mail, Step::Mail)?;
     if callout.random.is_some() && known.random != Said::No {
@@ -411,20 +400,6 @@ fn converse(
         known.postmaster = Said::Yes;
     }
     Ok(Ended::Accepted)
-}
-
-fn greet(callout: &Callout, talk: &mut Talk) -> Spoken<()> {
-    let timeout = talk.timeout;
-    if callout.is_lmtp {
-        let reply = talk.connection.lhlo(&callout.helo, timeout).map_err(|error| unclear(&error))?;
-        return accepted(reply, &format!("LHLO {}", callout.helo), Step::Mail);
-    }
-    let reply = talk.connection.ehlo(&callout.helo, timeout).map_err(|error| unclear(&error))?;
-    if reply.is_success() {
-        return Ok(());
-    }
-    let reply = talk.connection.helo(&callout.helo, timeout).map_err(|error| unclear(&error))?;
-    accepted(reply, &format!("HELO {}", callout.helo), Step::Mail)
 }
 
 /// Whether the host takes a local part that cannot exist.

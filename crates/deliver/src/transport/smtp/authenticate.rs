@@ -8,7 +8,7 @@ use oxim_net::smtp_client::{Connection, SmtpError};
 
 use super::session::{Opening, Session, lost};
 use super::trouble::{self, Codes, Trouble};
-use super::{Target, Work, log_main};
+use super::{Target, Work};
 use crate::authenticator::{Authenticator, ClientOutcome, Wire};
 use crate::transport::{DeliveryError, error_code};
 
@@ -51,7 +51,7 @@ impl Work<'_> {
                     return Err(Opening::Trouble(Trouble::host(error)));
                 }
             }
-            let mut line = Line { connection: &mut session.connection, limit: self.smtp.timeouts.command };
+            let mut line = Line { connection: &mut session.connection, limit: self.limits.command };
             let name = &authenticator.name;
             match authenticator.authenticate(self.context, &mut line) {
                 ClientOutcome::Accepted => {
@@ -62,13 +62,13 @@ impl Work<'_> {
                 ClientOutcome::Refused(reply) => {
                     was_refused = true;
                     let text = format!("{name} authenticator failed {} {reply}", target.field());
-                    log_main(&self.delivery.services, self.batch, &text);
+                    self.log(&text);
                 }
                 ClientOutcome::Cancelled(reason) => {
                     was_refused = true;
                     let text =
                         format!("{name} authenticator cancelled authentication {} {reason}", target.field());
-                    log_main(&self.delivery.services, self.batch, &text);
+                    self.log(&text);
                 }
                 ClientOutcome::NotForThis => {}
                 ClientOutcome::TemporarilyRefused { after, reply } => {

@@ -55,7 +55,7 @@ impl Work<'_> {
     /// TLS before the greeting.
     pub(super) fn encrypt_at_once(&mut self, session: &mut Session, target: &Target) -> Result<(), Opening> {
         let wishes = session.wishes.tls.clone();
-        let limit = self.smtp.timeouts.command;
+        let limit = self.limits.command;
         let facts = session.connection.tls_on_connect(wishes.sni.as_deref(), &wishes.policy, limit);
         session.tls = Some(Arc::new(facts.map_err(|error| lost(session, target, error))?));
         Ok(())
@@ -79,7 +79,7 @@ impl Work<'_> {
             return Ok(());
         }
         let wishes = session.wishes.tls.clone();
-        let limit = self.smtp.timeouts.command;
+        let limit = self.limits.command;
         match session.connection.starttls(wishes.sni.as_deref(), &wishes.policy, limit) {
             Ok(StartTls::Started(facts)) => {
                 session.tls = Some(Arc::new(*facts));

@@ -161,7 +161,7 @@ impl Work<'_> {
     }
 
     /// The transport's port. It may depend on the host, of which the first one is shown to it.
-    fn port(&mut self, first: Option<&RouteHost>) -> Result<u16, DeliveryError> {
+    pub(super) fn port(&mut self, first: Option<&RouteHost>) -> Result<u16, DeliveryError> {
         if let Some(host) = first {
             self.context.delivery.host = Some(host.name.clone().into_bytes());
             self.context.delivery.host_address = host.address;

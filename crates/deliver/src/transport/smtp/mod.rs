@@ -9,6 +9,7 @@
 //! on this host (4xx to MAIL or to the data), or of the address (4xx to RCPT).
 
 mod authenticate;
+mod callout;
 mod encrypt;
 mod hosts;
 mod options;
@@ -25,15 +26,17 @@ use std::sync::LazyLock;
 use oxim_lang::config::{ConfigError, DriverRow, Instance, Switch, rows};
 use oxim_lang::context::Context;
 use oxim_lang::list::{HostName, List, Subject};
+use oxim_net::smtp_client::Connection;
 use parking_lot::Mutex;
 
 use super::compose::{self, Composed};
 use super::{
     Batch, DeliveryError, Driver, HostKey, HostResult, HostStatus, Outcome, Run, Transport, TransportKind,
-    error_code, log_main,
+    error_code,
 };
 use crate::address::{AddressKind, RouteHost};
 use crate::delivery::Delivery;
+pub use callout::NotOpened;
 pub use options::{Protocol, Smtp};
 pub use pool::close_idle_connections;
 use session::Session;
@@ -64,6 +67,15 @@ enum Progress {
     Ends(Outcome),
 }
 
+/// How long the steps before MAIL may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For the connection.
+    pub connect: std::time::Duration,
+    /// For each reply.
+    pub command: std::time::Duration,
+}
+
 /// What one run needs everywhere.
 struct Work<'a> {
     smtp: &'a Smtp,
@@ -71,6 +83,9 @@ struct Work<'a> {
     delivery: &'a Delivery,
     context: &'a mut Context,
     batch: &'a Batch<'a>,
+    limits: Limits,
+    /// What stands before a line of the log: the message's id and a space, if there is a message.
+    label: String,
     composed: Option<Composed>,
     progress: Vec<Progress>,
     results: Vec<HostResult>,
@@ -96,6 +111,8 @@ impl Driver for Smtp {
             delivery,
             context,
             batch,
+            limits: Limits { connect: self.timeouts.connect, command: self.timeouts.command },
+            label: format!("{} ", batch.message.id),
             composed: None,
             progress,
             results: Vec::new(),
@@ -120,9 +137,24 @@ impl Driver for Smtp {
     fn close_idle(&self) {
         pool::close_of(self.number);
     }
+
+    fn open_for_callout(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        host: &RouteHost,
+        limits: Limits,
+    ) -> Option<Result<Connection, NotOpened>> {
+        callout::open(self, transport, delivery, context, host, limits)
+    }
 }
 
 impl Work<'_> {
+    fn log(&self, text: &str) {
+        self.delivery.services.log().main(format!("{}{text}", self.label));
+    }
+
     fn run(&mut self) -> Run {
         match self.first_hosts() {
             Ok(hosts) => self.try_hosts(&hosts),
@@ -203,7 +235,7 @@ impl Work<'_> {
             }
             tried += 1;
             if let Some((before, trouble)) = untold.take() {
-                log_main(&self.delivery.services, self.batch, &trouble.line(&before));
+                self.log(&trouble.line(&before));
             }
             untold = self.try_host(target).map(|trouble| (target.clone(), trouble));
         }
@@ -269,7 +301,7 @@ impl Work<'_> {
         match list.matches(self.context, &subject) {
             Ok(found) => found.is_yes(),
             Err(error) => {
-                self.delivery.services.log().both(format!("{} {error}", self.batch.message.id));
+                self.delivery.services.log().both(format!("{}{error}", self.label));
                 false
             }
         }
@@ -304,7 +336,7 @@ impl Work<'_> {
             self.end_waiting(&Outcome::Failed((*trouble.error).clone()));
         }
         if trouble.is_logged {
-            log_main(&self.delivery.services, self.batch, &trouble.line(target));
+            self.log(&trouble.line(target));
             return None;
         }
         Some(trouble)

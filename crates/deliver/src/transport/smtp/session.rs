@@ -12,7 +12,7 @@ use oxim_net::socket::{ConnectTarget, Endpoint};
 use oxim_net::tls::TlsFacts;
 
 use super::encrypt::TlsWishes;
-use super::trouble::{self, About, Codes, Trouble};
+use super::trouble::{self, About, Codes, Said, Trouble};
 use super::{Protocol, Target, Work};
 use crate::transport::{DeliveryError, HostUsed, error_code};
 
@@ -142,7 +142,7 @@ impl Work<'_> {
                     "{text}: delivering unencrypted to {} (not in hosts_require_tls)",
                     target.field()
                 );
-                super::log_main(&self.delivery.services, self.batch, &line);
+                self.log(&line);
                 self.open_once(target, interface, &tls, false).map_err(|opening| opening.into_trouble(target))
             }
             other => other.map_err(|opening| opening.into_trouble(target)),
@@ -159,7 +159,7 @@ impl Work<'_> {
         let to = ConnectTarget {
             endpoint: Endpoint::Tcp(SocketAddr::new(target.ip(), target.port)),
             interface,
-            connect_timeout: self.smtp.timeouts.connect,
+            connect_timeout: self.limits.connect,
             keepalive: self.smtp.keepalive,
             tcp_nodelay: true,
             dscp: None,
@@ -207,7 +207,7 @@ impl Work<'_> {
         if self.smtp.protocol == Protocol::Smtps {
             self.encrypt_at_once(session, target)?;
         }
-        let limit = self.smtp.timeouts.command;
+        let limit = self.limits.command;
         let reply = session.connection.read_banner(limit).map_err(|error| lost(session, target, error))?;
         if !reply.is_success() {
             return Err(bad_host(session, target, "initial connection", &reply));
@@ -221,7 +221,7 @@ impl Work<'_> {
 
     /// EHLO, or HELO where that is refused or not to be used; LHLO for LMTP.
     pub(super) fn hello(&mut self, session: &mut Session, target: &Target) -> Result<(), Opening> {
-        let limit = self.smtp.timeouts.command;
+        let limit = self.limits.command;
         let helo = session.wishes.helo.clone();
         let (verb, reply) = if self.smtp.protocol == Protocol::Lmtp {
             ("LHLO", session.connection.lhlo(&helo, limit))
@@ -271,5 +271,6 @@ pub(super) fn lost(session: &Session, target: &Target, error: SmtpError) -> Open
 /// A refusal before MAIL: 5yz fails the addresses, all else is a trouble of the host.
 pub(super) fn bad_host(session: &Session, target: &Target, after: &str, reply: &Reply) -> Opening {
     let error = trouble::refused(&session.used(target), after, reply, Codes::Other);
-    Opening::Trouble(Trouble { is_final: reply.is_permanent(), ..Trouble::host(error) })
+    let said = Some(Box::new(Said::Refused { sent: after.to_owned(), reply: reply.clone() }));
+    Opening::Trouble(Trouble { is_final: reply.is_permanent(), said, ..Trouble::host(error) })
 }

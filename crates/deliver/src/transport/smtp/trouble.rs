@@ -32,12 +32,28 @@ pub(super) struct Trouble {
     pub(super) is_final: bool,
     /// A line `H=…` is due in the main log at once; else only if another host is tried.
     pub(super) is_logged: bool,
+    /// What was said or what broke, for callouts, which tell of it in their own words.
+    pub(super) said: Option<Box<Said>>,
+}
+
+/// See [`Trouble::said`].
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    /// A refusal.
+    Refused {
+        /// In answer to this command.
+        sent: String,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The connection broke, or was never made.
+    Broken(String),
 }
 
 impl Trouble {
     /// A trouble of the host with a line of its own.
     pub(super) fn host(error: DeliveryError) -> Trouble {
-        Trouble { error: Box::new(error), about: About::Host, is_final: false, is_logged: true }
+        Trouble { error: Box::new(error), about: About::Host, is_final: false, is_logged: true, said: None }
     }
 
     /// A trouble of the host that only the address's line tells.
@@ -62,11 +78,14 @@ impl Trouble {
 pub(super) fn not_connected(target: &Target, error: &std::io::Error) -> Trouble {
     let code = error.raw_os_error().unwrap_or(error_code::UNKNOWN);
     let text = if code > 0 { String::new() } else { error_text(error) };
-    Trouble::host(DeliveryError { code, more: target.mx_mark(), text, ..DeliveryError::default() })
+    let said = Some(Box::new(Said::Broken(error_text(error))));
+    let error = DeliveryError { code, more: target.mx_mark(), text, ..DeliveryError::default() };
+    Trouble { said, ..Trouble::host(error) }
 }
 
 /// What a connection's end means. `about` is whom it concerns in that phase.
 pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: About) -> Trouble {
+    let said = Some(Box::new(Said::Broken(error.to_string())));
     let (code, text) = match &error {
         SmtpError::Connect(error) => return not_connected(target, error),
         SmtpError::Timeout { after } => {
@@ -85,7 +104,7 @@ pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: 
     let error =
         DeliveryError { code, more, text, host: Some(Box::new(used.clone())), ..DeliveryError::default() };
     let is_logged = code != error_code::TLS_FAILED && about != About::Address;
-    Trouble { error: Box::new(error), about, is_final: false, is_logged }
+    Trouble { error: Box::new(error), about, is_final: false, is_logged, said }
 }
 
 /// `TLS session: (SSL_connect): …`, as an OpenSSL build of Exim says it.
