@@ -22,7 +22,8 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
         Ok(config) => {
             let config = Arc::new(config);
             let mut errors = crate::build::all(&config).err().unwrap_or_default();
-            errors.extend(Acls::build(&config).map(|acls| acls.check()).unwrap_or_default());
+            let never_legal = Acls::build(&config).map(|acls| acls.check()).unwrap_or_default();
+            errors.extend(never_legal.into_iter().map(|error| marked_in_acl(&config, error)));
             errors.extend(never_expandable(&config));
             for warning in &config.warnings {
                 print!("{}", report::render(warning, true));
@@ -63,6 +64,17 @@ fn never_expandable(config: &Config) -> Vec<ConfigError> {
         }
     }
     errors
+}
+
+/// The error of an ACL, with its line.
+fn marked_in_acl(config: &Config, error: ConfigError) -> ConfigError {
+    let lines = config.acls.iter().flat_map(|acl| &acl.lines);
+    let line = lines
+        .filter(|line| error.location.as_ref().is_some_and(|at| at.line == line.location.line && at.file == line.location.file));
+    match line.last() {
+        Some(line) => error.shown(&line.text, 0..line.text.len(), line.location.line),
+        None => error,
+    }
 }
 
 /// The error, with what is at fault marked in the line. `start` is where the expanded text begins there.
