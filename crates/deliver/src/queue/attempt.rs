@@ -516,10 +516,8 @@ impl Attempt<'_> {
     fn bounce_of_bounce(&self, message: &Message, failures: &[&Failure]) -> Reported {
         let limit = self.delivery.config.main.ignore_bounce_errors_after;
         let age = queue_time(message);
-        if !limit.is_zero() || message.frozen.is_some() {
-            if age < limit {
-                return Reported::Freeze("delivery error message".to_owned());
-            }
+        if (!limit.is_zero() || message.frozen.is_some()) && age < limit {
+            return Reported::Freeze("delivery error message".to_owned());
         }
         for failure in failures {
             self.main_line(&format!("{}: error ignored", failure.address.text()));

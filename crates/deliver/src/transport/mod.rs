@@ -5,6 +5,8 @@
 //!
 //! A local driver only resolves its options into a job; the job is performed by [`crate::agent`] as the right user.
 
+#![allow(clippy::result_large_err, reason = "an outcome is moved once or twice in a delivery")]
+
 pub mod appendfile;
 mod autoreply;
 pub mod compose;

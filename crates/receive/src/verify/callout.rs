@@ -159,14 +159,7 @@ fn callout(
         Role::Recipient => Vec::new(),
     };
     let random = if options.random { invented(run, &domain) } else { None };
-    Ok(Callout {
-        address,
-        domain,
-        sender,
-        random,
-        role,
-        transport,
-    })
+    Ok(Callout { address, domain, sender, random, role, transport })
 }
 
 /// An option of the transport; None if it is unset, or forced to fail.
@@ -355,9 +348,7 @@ fn ask(
         ..RouteHost::default()
     };
     let opened = delivery.transport(callout.transport).and_then(|transport| {
-        run.lending(|context| {
-            transport.driver.open_for_callout(transport, &delivery, context, &to, limits)
-        })
+        run.lending(|context| transport.driver.open_for_callout(transport, &delivery, context, &to, limits))
     });
     let connection = match opened {
         Some(Ok(connection)) => connection,
