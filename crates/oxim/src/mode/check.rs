@@ -69,13 +69,13 @@ fn never_expandable(config: &Config) -> Vec<ConfigError> {
 /// The error of an ACL, with its line.
 fn marked_in_acl(config: &Config, error: ConfigError) -> ConfigError {
     let lines = config.acls.iter().flat_map(|acl| &acl.lines);
-    let line = lines.filter(|line| {
+    let mut line = lines.filter(|line| {
         error
             .location
             .as_ref()
             .is_some_and(|at| at.line == line.location.line && at.file == line.location.file)
     });
-    match line.last() {
+    match line.next_back() {
         Some(line) => error.shown(&line.text, 0..line.text.len(), line.location.line),
         None => error,
     }
