@@ -40,8 +40,17 @@ const SHOWN: usize = 80;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("generated::every_row_has_a_pattern", every_row_has_a_pattern),
-        Trial::test("generated::expressions_agree_with_exim4", expressions_agree),
+        Trial::test("generated::expressions_agree_with_exim4", expressions_agree_as_root),
     ]
+}
+
+/// Who asks is seen in some variables, and what differs there is listed for root.
+fn expressions_agree_as_root() -> Result<(), Failed> {
+    if !std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0) {
+        eprintln!("skipped: random expressions are compared as root");
+        return Ok(());
+    }
+    expressions_agree()
 }
 
 fn is_full() -> bool {
