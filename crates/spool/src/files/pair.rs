@@ -62,16 +62,8 @@ impl Pair {
         Ok(file)
     }
 
-    /// Writes the -D of a message that owns its id, in place of one that an interrupted attempt left, and syncs it.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn replace_data(&self, body: &Body) -> io::Result<File> {
-        self.unlink("-D")?;
-        self.write_data(body)
-    }
-
-    /// As `replace_data`, but without the sync: that is the caller's, for many files at once.
+    /// Writes the -D of a message that owns its id, in place of one that an interrupted attempt left, without the sync: that
+    /// is the caller's, for many files at once.
     ///
     /// # Errors
     /// What the system says.
@@ -336,6 +328,20 @@ impl Pair {
     pub fn move_data_to(&self, target: &Pair) -> io::Result<()> {
         rustix::fs::renameat(&*self.directory, self.name("-D"), &*target.directory, self.name("-D"))?;
         Ok(())
+    }
+}
+
+/// From so many files on, one sync of the file system is cheaper than one for each.
+const SHARED_SYNC_MIN: usize = 16;
+
+/// Makes files of one file system last.
+///
+/// # Errors
+/// What the system says; then some of them may not.
+pub fn sync_files(files: &[&File]) -> io::Result<()> {
+    match files.first() {
+        Some(any) if files.len() >= SHARED_SYNC_MIN => Ok(rustix::fs::syncfs(any)?),
+        _ => files.iter().try_for_each(|file| file.sync_data()),
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! A torn end is normal and says nothing; damage in the middle is reported, and the search goes on behind it. Whatever
 //! cannot be written now (no space) leaves the journal in place for the next start: nothing that was promised is lost.
-//! Reads each segment twice, so that only one is in memory at a time.
+//! Reads each segment twice, so that only one is in memory at a time. The pairs are made to last in batches.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use oxim_mail::message_id::MessageId;
@@ -17,10 +18,10 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use super::record::{Decoded, Found, Kind, Salt, decode};
 use super::segment::{JOURNALS, LOCK, UNFINISHED, hex, remove_directory};
 use crate::files::directories::Directories;
-use crate::files::pair::Pair;
+use crate::files::pair::{self, Pair};
 use crate::files::{beneath, header_read, header_write};
 use crate::message::Body;
-use crate::{Report, SpoolError};
+use crate::{Report, SpoolError, fault};
 
 /// Replays every journal whose process is dead. Returns how many messages came back.
 ///
@@ -175,6 +176,18 @@ struct Outcomes {
     done: HashMap<MessageId, Vec<Vec<u8>>>,
 }
 
+/// Files that are open, or directories, when a batch is settled at the latest.
+const BATCH_MAX: usize = 256;
+
+/// Pairs that are written but do not last yet.
+#[derive(Default)]
+struct Batch {
+    files: Vec<File>,
+    /// Those whose -H has no name yet.
+    staged: Vec<Pair>,
+    directories: BTreeMap<PathBuf, Arc<OwnedFd>>,
+}
+
 struct Worker<'a> {
     directories: &'a Directories,
     directory: &'a OwnedFd,
@@ -206,19 +219,35 @@ impl Worker<'_> {
             }
         }
         let mut count = 0_usize;
+        let mut batch = Batch::default();
         for &number in segments {
             let bytes = self.read_segment(number)?;
             let mut restored = Ok(());
             scan(&self.salt, number, &bytes, |found| {
                 let is_message = matches!(found.kind, Kind::Accepted | Kind::AcceptedWithData);
                 if is_message && restored.is_ok() && !outcomes.gone.contains(&found.id) {
-                    restored = self.restore(&found, outcomes.done.get(&found.id).map_or(&[], Vec::as_slice));
+                    let done = outcomes.done.get(&found.id).map_or(&[][..], Vec::as_slice);
+                    restored = self.restore(&found, done, &mut batch);
                     count = count.saturating_add(1);
                 }
             });
             restored?;
         }
+        self.settle(&mut batch)?;
         Ok(count)
+    }
+
+    /// Makes a batch of pairs last: contents, then the names of -H, then the directories.
+    fn settle(&self, batch: &mut Batch) -> Result<(), SpoolError> {
+        let settle = |batch: &Batch| -> io::Result<()> {
+            pair::sync_files(&batch.files.iter().collect::<Vec<_>>())?;
+            fault::point("data-synced");
+            batch.staged.iter().try_for_each(Pair::publish_header)?;
+            batch.directories.values().try_for_each(|directory| Ok(rustix::fs::fsync(directory)?))
+        };
+        settle(batch).map_err(|e| SpoolError::io(self.directories.path(), e))?;
+        *batch = Batch::default();
+        Ok(())
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -237,13 +266,21 @@ impl Worker<'_> {
     }
 
     /// Writes one message as a pair, or brings the pair up to date that an interrupted move left.
-    fn restore(&self, found: &Found<'_>, done: &[Vec<u8>]) -> Result<(), SpoolError> {
+    /// It lasts when its batch is settled.
+    fn restore(&self, found: &Found<'_>, done: &[Vec<u8>], batch: &mut Batch) -> Result<(), SpoolError> {
+        if batch.directories.len() >= BATCH_MAX || batch.files.len() >= BATCH_MAX {
+            self.settle(batch)?;
+        }
         let Some((queue_name, header, body)) = found.message() else { return Ok(()) };
         let place = self.directories.place("input", queue_name, &found.id)?;
         let shown = self.directories.path().join(&place);
         let error = |e: io::Error| SpoolError::io(&shown, e);
-        let pair =
-            Pair::new(self.directories.make(&place).map_err(error)?, found.id, self.directories.owner());
+        let directory = match batch.directories.get(&place) {
+            Some(directory) => Arc::clone(directory),
+            None => Arc::new(self.directories.make(&place).map_err(error)?),
+        };
+        batch.directories.insert(place.clone(), Arc::clone(&directory));
+        let pair = Pair::new(directory, found.id, self.directories.owner());
         let has_pair = pair.has_header().map_err(error)?;
         let text = if has_pair { pair.read_header().map_err(error)? } else { header.to_vec() };
         let mut message = match header_read::read(&text) {
@@ -258,7 +295,8 @@ impl Worker<'_> {
         let is_current = has_pair && done.iter().all(|a| message.non_recipients.contains(a));
         message.non_recipients.extend(done.iter().cloned());
         if !has_pair && found.kind == Kind::Accepted {
-            pair.replace_data(&Body::Memory(Bytes::copy_from_slice(body))).map_err(error)?;
+            let body = Body::Memory(Bytes::copy_from_slice(body));
+            batch.files.push(pair.stage_data(&body).map_err(error)?);
         }
         if !has_pair && found.kind == Kind::AcceptedWithData && !pair.has_data().map_err(error)? {
             // Its removal was under way: everything was done, and -D goes only after that was recorded.
@@ -266,9 +304,10 @@ impl Worker<'_> {
             return Ok(());
         }
         if !is_current {
-            pair.write_header(&header_write::write(&message)?).map_err(error)?;
+            batch.files.push(pair.stage_header(&header_write::write(&message)?).map_err(error)?);
+            batch.staged.push(pair);
         }
-        pair.sync_directory().map_err(error)
+        Ok(())
     }
 }
 

@@ -132,7 +132,7 @@ impl WorkerDirectory {
 
     /// Has another segment filled with zeros if this one is well used and there is none to follow it.
     pub(super) fn think_ahead(&mut self, segment: &Segment) {
-        let is_due = segment.offset > segment.size / 4 && self.spares.is_empty();
+        let is_due = segment.offset > segment.size / 16 && self.spares.is_empty();
         if !is_due || self.filler.is_some() || self.filled >= SPARES_MAX {
             return;
         }

@@ -21,15 +21,13 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::local::{Core, Entry, Place, State};
 use super::location::Located;
 use crate::files::header_write;
-use crate::files::pair::Pair;
+use crate::files::pair::{self, Pair};
 use crate::journal::record::{Kind, Record};
 use crate::message::{Body, Message};
 use crate::{SpoolError, fault};
 
 /// How many messages are written out together, so that they share the syncs of directory and journal.
 const BATCH_MAX: usize = 512;
-/// From so many on, one sync of the file system is cheaper than two for each message.
-const SHARED_SYNC_MIN: usize = 8;
 /// A message that somebody works on is about to be finished, and is left alone for so many times its usual age. Longer
 /// would keep its segment of the journal, and all younger ones, on disk.
 const CLAIMED_PATIENCE: u32 = 5;
@@ -161,11 +159,6 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
-    fn sync(&self) -> io::Result<()> {
-        self.located.file.sync_data()?;
-        self.header.sync_data()
-    }
-
     /// The journal stays the only place of the message.
     fn undo(&self) {
         self.pair.forget_header();
@@ -296,12 +289,8 @@ fn settle(core: &Arc<Core>, written: Vec<Written<'_>>) -> Result<(), SpoolError>
 
 /// Makes what was written last, before any -H gets its name.
 fn sync_contents(written: &[Written<'_>]) -> io::Result<()> {
-    match written.first() {
-        Some(any) if written.len() >= SHARED_SYNC_MIN => {
-            rustix::fs::syncfs(&any.header).map_err(io::Error::from)
-        }
-        _ => written.iter().try_for_each(Written::sync),
-    }
+    let files: Vec<&std::fs::File> = written.iter().flat_map(|w| [&*w.located.file, &w.header]).collect();
+    pair::sync_files(&files)
 }
 
 /// One `Moved` record each, all in the same batch or two.
