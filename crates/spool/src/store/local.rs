@@ -64,7 +64,7 @@ impl LocalConfig {
             message_logs: true,
             preserve_message_logs: false,
             move_out_after: Duration::from_secs(1),
-            move_out_by: Duration::from_secs(10),
+            move_out_by: Duration::from_secs(3),
             segment_bytes: 16 * 1024 * 1024,
             live_bytes_max: 256 * 1024 * 1024,
             report: Arc::new(|text| eprintln!("{text}")),
@@ -131,9 +131,9 @@ impl Core {
         self.table.lock().get(id).cloned()
     }
 
-    /// Writing out must not wait any more.
-    pub(super) fn is_journal_half_full(&self) -> bool {
-        self.live_bytes.load(Ordering::Relaxed) > self.config.live_bytes_max / 2
+    /// Writing out must not wait any more: what is alive would have to be written out at once at the end, or after a crash.
+    pub(super) fn is_journal_well_filled(&self) -> bool {
+        self.live_bytes.load(Ordering::Relaxed) > self.config.live_bytes_max / 8
     }
 
     fn next_epoch(&self) -> u64 {

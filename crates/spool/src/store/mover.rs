@@ -1,7 +1,7 @@
 //! Writes messages that live in the journal only as Exim's pairs: when they grow old, when asked, before the end.
 //!
 //! Making files costs several times what accepting costs. So while many messages arrive they stay in the journal for longer,
-//! up to `move_out_by` or half of what may be alive in it.
+//! up to `move_out_by` or an eighth of what may be alive in it.
 //!
 //! The order keeps every message in at least one place, and never in two that disagree: -D and the text of -H written and
 //! synced, -H given its name, directory synced, `Moved` recorded and synced; only then may anyone else work on the pair.
@@ -95,7 +95,7 @@ impl Due {
             };
             if oldest < age {
                 self.wake.wait_for(&mut queue, age.saturating_sub(oldest));
-            } else if queue.is_busy() && oldest < core.config.move_out_by && !core.is_journal_half_full() {
+            } else if queue.is_busy() && oldest < core.config.move_out_by && !core.is_journal_well_filled() {
                 self.wake.wait_for(&mut queue, BUSY_PAUSE);
             } else {
                 break;
