@@ -309,7 +309,7 @@ async fn chunks() {
             RCPT,
             ("BDAT 6\r\na: b\r\n", "250 6 byte chunk received"),
             ("BDAT 9\r\n\r\n.\r\n.\r\nc", "250 9 byte chunk received"),
-            ("BDAT 0 LAST\r\n", "250 OK id=*"),
+            ("BDAT 0 LAST\r\n", "250- 0 byte chunk, total 15\n250 OK id=*"),
             ("BDAT 5\r\nxxxxx", "503 valid RCPT command must precede BDAT"),
             MAIL,
             RCPT,
