@@ -1,5 +1,5 @@
 //! What becomes of messages that others collected, many of them malformed: each is submitted to both programs, by SMTP and by
-//! `-bm -i`, and delivered to an mbox file, a maildir and another server. The bytes must be the same, but for ids, dates and
+//! `-bm -i`, as it is and damaged, and delivered to an mbox file, a maildir and another server. The bytes must be the same, but for ids, dates and
 //! the Received: line.
 //!
 //! The messages are not part of this project; `OXIM_CONFORMANCE` says where they are. `cargo test` takes a sample of 60,
@@ -57,6 +57,27 @@ enum Way {
     Root,
     /// By `-bm -i`, every line ended by CR LF: by a user.
     User,
+    /// By `-bm -i`, damaged in a way that its name decides.
+    Damaged,
+    /// By SMTP, damaged likewise; lines still end by CR LF.
+    DamagedSmtp,
+}
+
+impl Way {
+    const ALL: [Way; 5] = [Way::Smtp, Way::Root, Way::User, Way::Damaged, Way::DamagedSmtp];
+
+    fn is_smtp(self) -> bool {
+        matches!(self, Way::Smtp | Way::DamagedSmtp)
+    }
+
+    fn form(self, name: &str, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Way::Root => bytes.to_vec(),
+            Way::Smtp | Way::User => with_crlf(bytes),
+            Way::Damaged => damaged(name, bytes),
+            Way::DamagedSmtp => with_crlf(&damaged(name, bytes)),
+        }
+    }
 }
 
 struct Case {
@@ -84,9 +105,10 @@ fn all_cases(top: &Path) -> Vec<Case> {
     for file in files {
         let bytes = fs::read(&file).unwrap();
         let name = file.strip_prefix(top).unwrap().display().to_string();
-        for way in [Way::Smtp, Way::Root, Way::User] {
-            let bytes = if way == Way::Root { bytes.clone() } else { with_crlf(&bytes) };
-            cases.push(Case { name: format!("{name} {way:?}"), way, bytes });
+        for way in Way::ALL {
+            let name = format!("{name} {way:?}");
+            let bytes = way.form(&name, &bytes);
+            cases.push(Case { name, way, bytes });
         }
     }
     cases.sort_by_key(|case| (hash(&case.name), case.name.clone()));
@@ -105,7 +127,7 @@ fn cases(top: &Path, part: &Part) -> Vec<Case> {
             all.into_iter().enumerate().filter(|(n, _)| n % of == part.index).map(|(_, c)| c).collect()
         }
         None => {
-            let (smtp, local): (Vec<Case>, Vec<Case>) = all.into_iter().partition(|c| c.way == Way::Smtp);
+            let (smtp, local): (Vec<Case>, Vec<Case>) = all.into_iter().partition(|c| c.way.is_smtp());
             smtp.into_iter().take(SAMPLE / 2).chain(local.into_iter().take(SAMPLE / 2)).collect()
         }
     }
@@ -119,6 +141,42 @@ fn with_crlf(bytes: &[u8]) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+/// A message with a fault that the collections lack or have seldom.
+fn damaged(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|b| *b == b'\n').collect();
+    let middle = lines.len() / 2;
+    let with_line = |at: usize, line: &[u8]| {
+        let (before, after) = lines.split_at(at.min(lines.len()));
+        [before.concat(), line.to_vec(), after.concat()].concat()
+    };
+    let long = |head: &[u8], count: usize| [head, &vec![b'x'; count][..], b"\n"].concat();
+    match hash(name) % 18 {
+        0 => bytes.trim_ascii_end().to_vec(),
+        1 => lines.join(&b"\r"[..]),
+        2 => with_line(middle, b"a\0b\0\n"),
+        3 => with_line(1, b"X-Nul: a\0b\n"),
+        4 => with_line(middle, b"one\rtwo\r\rthree\r\n"),
+        5 => with_line(1, b"X-Return: one\rtwo\n"),
+        6 => with_line(0, b"\n"),
+        7 => with_line(0, b"From somebody@somewhere Mon Jan  5 10:00:00 2026\n"),
+        8 => with_line(0, b">From somebody\n"),
+        9 => with_line(middle, &long(b"", 1_500)),
+        10 => with_line(1, &long(b"X-Long: ", 1_500)),
+        11 => with_line(1, b"this is no header line\n"),
+        12 => with_line(middle, b".\n..\n.x\n"),
+        13 => with_line(1, b"Subject: gr\xfc\xdfe \xe2\x82\xac\n"),
+        14 => with_line(1, b"X-Empty:\n \n\t\n : x\n"),
+        15 => with_line(
+            0,
+            b"From: \"unclosed <a@b.ex>\nTo: (comment, c@d.ex\nCc: undisclosed:;, e f <g@h.ex>, i\n",
+        ),
+        16 => {
+            with_line(1, b"Resent-From: r@s.ex\nResent-To: t@u.ex\nBcc: secret@v.ex\nReturn-path: <w@x.ex>\n")
+        }
+        _ => with_line(1, b"Sender : y@z.ex\nDate:\nMessage-ID : <1@2>\n"),
+    }
 }
 
 const CONFIG: &str = "NUMBER = ${lookup{$local_part}lsearch{/mnt/numbers}{$value}fail}
@@ -204,6 +262,9 @@ pub(super) fn record(ground: &mut Ground, part: &Part) -> Record {
             .collect();
         put("smtp", sent.join("====\n"));
     }
+    // Faulty as they are, these messages are mail: a run that delivers little compares nothing.
+    let delivered = record.values().filter(|text| !text.is_empty()).count();
+    assert!(delivered * 10 > record.len() * 9, "{delivered} of {}", record.len());
     record.insert("note mainlog".to_owned(), tail(&bytes_of(Path::new("/var/log/exim4/mainlog")), 40));
     record.insert("note paniclog".to_owned(), bytes_of(Path::new("/var/log/exim4/paniclog")));
     record
@@ -225,8 +286,10 @@ fn is_quiet(ground: &Ground) -> bool {
 fn submit(ground: &Ground, number: usize, case: &Case) -> String {
     let recipients = ["mbox.ex", "maildir.ex", "sink.ex"].map(|domain| format!("m{number}@{domain}"));
     match case.way {
-        Way::Smtp => by_smtp(number, &recipients, &case.bytes).unwrap_or_else(|error| format!("{error}")),
-        Way::Root => {
+        Way::Smtp | Way::DamagedSmtp => {
+            by_smtp(number, &recipients, &case.bytes).unwrap_or_else(|error| format!("{error}"))
+        }
+        Way::Root | Way::Damaged => {
             let sender = format!("s{number}@from.ex");
             by_command(ground, None, &["-i", "-f", &sender], &recipients, &case.bytes)
         }
