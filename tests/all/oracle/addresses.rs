@@ -4,7 +4,7 @@ use super::Record;
 use super::ground::Ground;
 use crate::scenario::pattern::Names;
 
-const ADDRESSES: &[&str] = &[
+pub(super) const ADDRESSES: &[&str] = &[
     // Local users, in all the ways to write them.
     "alice",
     "alice@host.test.ex",

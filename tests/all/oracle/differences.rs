@@ -2,9 +2,9 @@
 
 /// A known difference.
 pub(super) struct Difference {
-    /// The tests it concerns: names parted by blanks, `*` at the end stands for any rest.
+    /// The tests it concerns: names parted by blanks, `*` stands for anything.
     tests: &'static str,
-    /// The case; `*` at either end stands for anything.
+    /// The case; `*` stands for anything.
     pub(super) case: &'static str,
     /// Why it is so. It is told to the reader in `docs/differences.md` or on the page of its feature.
     #[allow(dead_code, reason = "for the reader")]
@@ -25,12 +25,13 @@ impl Difference {
     }
 }
 
+/// `*` stands for anything; there is one at most.
 fn fits(pattern: &str, text: &str) -> bool {
-    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
-        (None, None) => pattern == text,
-        (None, Some(start)) => text.starts_with(start),
-        (Some(end), None) => text.ends_with(end),
-        (Some(_), Some(_)) => text.contains(pattern.trim_matches('*')),
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, end)) => {
+            text.len() >= start.len() + end.len() && text.starts_with(start) && text.ends_with(end)
+        }
     }
 }
 
@@ -54,7 +55,7 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::example", "text config + tls_require_ciphers = ECDSA:RSA:!COMPLEMENTOFDEFAULT", OPENSSL),
     row("options::example", "text config + tls_require_ciphers = HIGH:!aNULL:@STRENGTH", OPENSSL),
     row("options::example", "text config - tls_require_ciphers = SECURE192*", OPENSSL),
-    row("options::*", "*transport *expand_maildir_use_size_file", "it is no option"),
+    row("options::*", "transports *expand_maildir_use_size_file", "it is no option"),
     // -bt, -bv
     row(
         "addresses::example",
@@ -69,6 +70,8 @@ pub(super) const KNOWN: &[Difference] = &[
     // A daemon and its mail
     row("message::*", "text 1 dialogue - < 250-PRDR", NOT_YET),
     row("message::example", "text 1 dialogue - < 250-SMTPUTF8", NOT_YET),
+    row("dialogue::*", "text *commands 0 - 250-PRDR", NOT_YET),
+    row("dialogue::example", "text *commands 0 - 250-SMTPUTF8", NOT_YET),
     // -bP macro_list
     row("options::*", "macro_list _OPT_*", NOT_YET),
     row("options::*", "macro_list _DRIVER_*", NOT_YET),

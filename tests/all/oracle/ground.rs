@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::four::{self, Four};
 use super::mime::Part;
-use super::{addresses, message, mime, options};
+use super::{addresses, dialogue, message, mime, options};
 use crate::place;
 use crate::scenario::stage::{output_of, shell};
 use crate::scenario::{Program, dns};
@@ -22,6 +22,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Task {
     Addresses(Four),
     Options(Four),
+    Dialogue(Four),
     Message(Four),
     Mime(Part),
 }
@@ -31,6 +32,7 @@ impl Task {
         match self {
             Task::Addresses(four) => format!("addresses::{}", four.name()),
             Task::Options(four) => format!("options::{}", four.name()),
+            Task::Dialogue(four) => format!("dialogue::{}", four.name()),
             Task::Message(four) => format!("message::{}", four.name()),
             Task::Mime(part) => format!("mime::{}", part.name),
         }
@@ -57,6 +59,10 @@ pub(crate) fn main(order_file: &str) {
         Task::Options(four) => {
             four.write_config(&order.work);
             options::record(&ground)
+        }
+        Task::Dialogue(four) => {
+            four.write_config(&order.work);
+            dialogue::record(&ground)
         }
         Task::Message(four) => {
             four.write_config(&order.work);

@@ -1,12 +1,14 @@
 //! Oxim held against exim4 on whole configurations: both programs get the same files, command lines and messages, and
 //! what they print, log and deliver is compared case by case.
 //!
-//! `oracle::addresses`: `-bt`, `-bv` and `-bvs`; `oracle::options`: `-bP`; `oracle::message`: a daemon and its mail; each on the
+//! `oracle::addresses`: `-bt`, `-bv` and `-bvs`; `oracle::options`: `-bP`; `oracle::dialogue`: `-bh`;
+//! `oracle::message`: a daemon and its mail; each on the
 //! example configuration of Exim and on three that Debian generates. `oracle::mime`: what is delivered of messages that
 //! others collected. A case that differs stands in `differences.rs` with its reason, or the test fails; one that stands
 //! there and does not differ fails too. Without exim4 or without root the trials say so and pass.
 
 mod addresses;
+mod dialogue;
 mod differences;
 mod four;
 pub(crate) mod ground;
@@ -33,7 +35,7 @@ pub(crate) type Record = BTreeMap<String, String>;
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for four in Four::ALL {
-        for task in [Task::Addresses(four), Task::Options(four), Task::Message(four)] {
+        for task in [Task::Addresses(four), Task::Options(four), Task::Dialogue(four), Task::Message(four)] {
             trials.push(trial(task));
         }
     }

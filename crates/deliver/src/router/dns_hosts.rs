@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use oxim_net::dns::{Answer, BlockingResolver, Family, Lookup, Mx, Srv};
 
 use super::host_item::random_below;
-use super::{Problem, Run, error_code, matching, self_action};
+use super::{Declined, Problem, Run, error_code, matching, self_action};
 use crate::address::{HostDnssec, RouteHost};
 
 /// What to ask for, and how.
@@ -54,7 +54,7 @@ pub enum HostFind {
         local_was_removed: bool,
     },
     /// There is nothing; the text, if any, says why.
-    NotThere(Option<String>),
+    NotThere(Option<Declined>),
     /// No server could say.
     Again,
     /// The answers were not authenticated, and had to be.
@@ -96,7 +96,7 @@ pub fn find(run: &mut Run<'_>, domain: &str, wanted: &Wanted) -> Result<HostFind
     let mut finder = Finder { run, wanted, resolver };
     match finder.candidates(domain)? {
         Candidates::NoService => {
-            Ok(HostFind::NotThere(Some("an MX or SRV record indicated no SMTP service".to_owned())))
+            Ok(HostFind::NotThere(Some("an MX or SRV record indicated no SMTP service".into())))
         }
         Candidates::Again => Ok(HostFind::Again),
         Candidates::Insecure => Ok(HostFind::Insecure),
@@ -274,11 +274,14 @@ impl Finder<'_, '_> {
                 (true, _) => HostFind::Again,
                 (false, true) => HostFind::Insecure,
                 (false, false) => {
-                    let mut text = "all relevant MX records point to non-existent hosts".to_owned();
+                    let mut declined = Declined::from("all relevant MX records point to non-existent hosts");
                     if to_ip {
-                        text.push_str(" or (invalidly) to IP addresses");
+                        declined.text.push_str(" or (invalidly) to IP addresses");
+                        declined.told = Some(format!(
+                            "It appears that the DNS operator for {full_name}\nhas installed an invalid MX record with an IP address\ninstead of a domain name on the right hand side."
+                        ));
                     }
-                    HostFind::NotThere(Some(text))
+                    HostFind::NotThere(Some(declined))
                 }
             });
         }

@@ -71,7 +71,9 @@ impl DnsLookup {
     fn try_route(&self, run: &mut Run<'_>, address: &mut Address) -> Result<Verdict, Problem> {
         let domain = String::from_utf8_lossy(&address.domain).into_owned();
         if !run.delivery.settings.is_good_domain(&domain) {
-            return Ok(Verdict::Decline(Some(format!("mail domain \"{domain}\" is syntactically invalid"))));
+            return Ok(Verdict::Decline(Some(
+                format!("mail domain \"{domain}\" is syntactically invalid").into(),
+            )));
         }
         let service = match &self.check_srv {
             None => None,

@@ -39,7 +39,7 @@ impl RouterDriver for IpLiteral {
         };
         match matching::is_ignored(run, ip) {
             Err(problem) => return Verdict::Defer(problem),
-            Ok(true) => return Verdict::Decline(Some("IP literal host explicitly ignored".to_owned())),
+            Ok(true) => return Verdict::Decline(Some("IP literal host explicitly ignored".into())),
             Ok(false) => {}
         }
         let name = String::from_utf8_lossy(&address.domain).into_owned();

@@ -128,6 +128,27 @@ impl Problem {
     }
 }
 
+/// Why a router declined, where that tells more than "Unrouteable address".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// For the log, bounces and replies to RCPT.
+    pub text: String,
+    /// For clients and senders, if it is another text.
+    pub told: Option<String>,
+}
+
+impl From<&str> for Declined {
+    fn from(text: &str) -> Declined {
+        Declined { text: text.to_owned(), told: None }
+    }
+}
+
+impl From<String> for Declined {
+    fn from(text: String) -> Declined {
+        Declined { text, told: None }
+    }
+}
+
 /// What a router says about an address.
 #[derive(Debug)]
 pub enum Verdict {
@@ -145,7 +166,7 @@ pub enum Verdict {
         rewrite_headers: bool,
     },
     /// Not mine; with a text that tells the sender more than "Unrouteable address", should nobody want it.
-    Decline(Option<String>),
+    Decline(Option<Declined>),
     /// Mine, but another router shall have it, whatever `more` says.
     Pass,
     /// It can never be delivered.

@@ -9,7 +9,7 @@ use oxim_lang::list::LogKind;
 
 use super::precondition::{self, Outcome};
 use super::worklist::{DomainChange, Notices};
-use super::{Problem, Purpose, Router, Run, Verdict, error_code, generic, scope, write_log};
+use super::{Declined, Problem, Purpose, Router, Run, Verdict, error_code, generic, scope, write_log};
 use crate::address::{Address, RouterId, unique_form};
 use crate::delivery::Delivery;
 use oxim_base::limits::REDIRECT_DEPTH_MAX;
@@ -61,7 +61,7 @@ struct Walk<'a> {
     purpose: Purpose,
     notices: &'a mut Notices,
     /// What the last router that declined had to say.
-    declined: Option<String>,
+    declined: Option<Declined>,
 }
 
 /// Takes an address through the routers.
@@ -273,10 +273,15 @@ impl Walk<'_> {
         debug::line(debug::ROUTE, || "no more routers".to_owned());
         address.router = None;
         address.transport = None;
-        let told = last.and_then(|router| self.cannot_route_message(router, &address));
-        let message =
-            self.declined.take().or_else(|| told.clone()).unwrap_or_else(|| "Unrouteable address".to_owned());
-        let user_message = told.filter(|told| *told != message);
+        // What a router found out goes before the postmaster's text, and stays between it and the log.
+        let (message, user_message) = match self.declined.take() {
+            Some(declined) => (declined.text, declined.told),
+            None => {
+                let told = last.and_then(|router| self.cannot_route_message(router, &address));
+                let text = told.unwrap_or_else(|| "Unrouteable address".to_owned());
+                (text.clone(), Some(text))
+            }
+        };
         let problem = Problem { user_message, ..Problem::new(error_code::UNKNOWN, message) };
         Step::Fail(address, problem).into()
     }

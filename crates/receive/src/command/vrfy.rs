@@ -57,7 +57,8 @@ fn after_acl(
     let (code, text) = match verified {
         Verified::Accepted(_) => (250, format!("<{shown}> is deliverable")),
         Verified::Refused(_, problem) => {
-            let reason = problem.user_message.as_deref().unwrap_or_else(|| problem.text());
+            let for_client = problem.message.as_deref().filter(|_| problem.is_for_client);
+            let reason = problem.user_message.as_deref().or(for_client).unwrap_or("is not deliverable");
             (550, format!("<{shown}> {reason}"))
         }
         Verified::Deferred(..) => (451, format!("Cannot resolve <{shown}> at this time")),

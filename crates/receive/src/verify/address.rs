@@ -64,12 +64,12 @@ impl Checked {
         }
     }
 
-    fn of_problem(answer: Answer, problem: &Problem) -> Checked {
+    fn of_problem(answer: Answer, role: Role, problem: &Problem) -> Checked {
         let log = problem.message.as_ref().map(|text| Text::tainted(text.as_bytes()));
         let user = match &problem.user_message {
             Some(text) => Some(Text::tainted(text.as_bytes())),
-            // A temporary problem is told to the client only if the postmaster has written its text.
-            None if answer == Answer::No || problem.is_for_client => log.clone(),
+            // A temporary problem, or one of the sender, is told to the client only in words meant for it.
+            None if answer == Answer::No && role == Role::Recipient || problem.is_for_client => log.clone(),
             None => None,
         };
         Checked { user, log, failure: Some("route"), ..Checked::plain(answer) }
@@ -108,11 +108,11 @@ pub(super) fn check(run: &mut Run<'_>, address: &[u8], role: Role, options: &Opt
         }
         Verified::Refused(failed, problem) => Checked {
             address_data: failed.propagated.address_data.clone(),
-            ..Checked::of_problem(Answer::No, &problem)
+            ..Checked::of_problem(Answer::No, role, &problem)
         },
         Verified::Deferred(failed, problem) => Checked {
             address_data: failed.propagated.address_data.clone(),
-            ..Checked::of_problem(Answer::Later, &problem)
+            ..Checked::of_problem(Answer::Later, role, &problem)
         },
     };
     if checked.answer == Answer::Later && options.defer_ok {

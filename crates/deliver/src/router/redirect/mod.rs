@@ -171,7 +171,7 @@ impl Redirect {
             Content::Defer(text) => Ok(Verdict::Defer(self.told(text))),
             Content::Items(items) if items.is_empty() => {
                 let skipped = !parsed.errors.is_empty();
-                Ok(Verdict::Decline(skipped.then(|| "syntax error in redirection data".to_owned())))
+                Ok(Verdict::Decline(skipped.then(|| "syntax error in redirection data".into())))
             }
             Content::Items(items) => self.children(run, address, items),
         }
