@@ -298,6 +298,9 @@ impl Worklist<'_> {
         let is_equal = |d: &Decided| matches!(d, Decided::Deliver(other) if other.unique == address.unique);
         let Some(place) = self.routed.decided.iter().position(is_equal) else { return };
         let Decided::Deliver(mut earlier) = self.routed.decided.remove(place) else { return };
+        for (before, _) in self.routed.redirected.iter_mut().filter(|(before, _)| *before > place) {
+            *before = before.saturating_sub(1);
+        }
         address.shares_with = std::mem::take(&mut earlier.shares_with);
         let recipient = &earlier.top().address;
         if address.shares_with.last() != Some(recipient) {
