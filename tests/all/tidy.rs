@@ -22,7 +22,7 @@ const FUNCTION_LINES_MAX: usize = 120;
 const TABLES: &[(&str, &[&str])] = &[
     ("lang/src/expand/operator", &[]),
     ("lang/src/expand/item", &[]),
-    ("lang/src/expand/condition", &[]),
+    ("lang/src/expand/condition", &["radius"]),
     ("lang/src/expand/variable", &[]),
     ("lang/src/lookup", &["files"]),
     ("lang/src/config/rows", &[]),

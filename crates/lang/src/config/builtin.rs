@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(builtins.at_start("_EXP_OP_BASE64D"), Some((15, "y")));
         assert_eq!(builtins.at_start("_EXP_COND_EXISTS"), Some((16, "y")));
         assert_eq!(builtins.at_start("_EXP_VAR_LOCAL_PART_DATA"), Some((24, "y")));
-        assert_eq!(builtins.at_start("_EXP_ITEM_PERL"), None);
+        assert_eq!(builtins.at_start("_EXP_ITEM_DLFUNC"), None);
     }
 
     #[test]

@@ -11,7 +11,9 @@ pub(crate) mod acl;
 pub(crate) mod compare;
 mod lists;
 mod logic;
+mod radius;
 mod secret;
+mod service;
 pub(crate) mod simple;
 mod srs;
 
@@ -73,8 +75,16 @@ impl Test {
 }
 
 /// All conditions.
-pub static CONDITIONS: &[&[&ConditionRow]] =
-    &[acl::ROWS, compare::ROWS, lists::ROWS, logic::ROWS, secret::ROWS, simple::ROWS, srs::ROWS];
+pub static CONDITIONS: &[&[&ConditionRow]] = &[
+    acl::ROWS,
+    compare::ROWS,
+    lists::ROWS,
+    logic::ROWS,
+    secret::ROWS,
+    service::ROWS,
+    simple::ROWS,
+    srs::ROWS,
+];
 
 /// The row of a condition.
 #[must_use]

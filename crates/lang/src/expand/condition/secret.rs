@@ -1,4 +1,4 @@
-//! Conditions that check passwords: `crypteq`, `ldapauth`, and the services that are not built yet.
+//! Conditions that check passwords against hashes: `crypteq`, `ldapauth`, and the services that are not built yet.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,10 +25,6 @@ pub(super) static ROWS: &[&ConditionRow] = &[
             Ok(Box::new(LdapAuth { strings: strings(p, "ldapauth", 1)? }))
         })
     },
-    &refused("pam", |p| p.fault("condition \"pam\" is not implemented yet")),
-    &refused("pwcheck", |p| p.fault("condition \"pwcheck\" is not implemented yet")),
-    &refused("radius", |p| p.fault("condition \"radius\" is not implemented yet")),
-    &refused("saslauthd", |p| p.fault("condition \"saslauthd\" is not implemented yet")),
 ];
 
 const fn row(
@@ -38,13 +34,6 @@ const fn row(
     parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
 ) -> ConditionRow {
     ConditionRow { name, doc, examples, status: Status::Works, may_block: false, sets_captures: false, parse }
-}
-
-const fn refused(
-    name: &'static str,
-    parse: fn(&mut Parser<'_>) -> Result<Box<dyn Condition>, Fault>,
-) -> ConditionRow {
-    ConditionRow { status: Status::NotYet, ..row(name, "Not implemented yet.", &[], parse) }
 }
 
 struct LdapAuth {

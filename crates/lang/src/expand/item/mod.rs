@@ -17,6 +17,7 @@ mod lists;
 pub(crate) use lists::int;
 mod lookup;
 mod outside;
+mod perl;
 mod refused;
 mod run;
 mod signed;
@@ -70,6 +71,7 @@ pub static ITEMS: &[&[&ItemRow]] = &[
     lists::ROWS,
     lookup::ROWS,
     outside::ROWS,
+    perl::ROWS,
     refused::ROWS,
     run::ROWS,
     signed::ROWS,

@@ -14,7 +14,4 @@ pub(super) static ROWS: &[&ItemRow] = &[
     &refused("dlfunc", "Refused: no foreign code is loaded into this program.", |p| {
         p.fault("${dlfunc} is not available: this program loads no foreign code; use ${run} or ${readsocket}")
     }),
-    &refused("perl", "Not implemented yet.", |p| {
-        p.fault("${perl} is not implemented yet: there is no Perl interpreter in this program; use ${run} or ${readsocket}")
-    }),
 ];
