@@ -50,6 +50,65 @@ const TABLES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The names that `log_selector` takes, from the list in manual section 53.15. Each has its scenario in `log_selector/`.
+const LOG_SELECTORS: &[&str] = &[
+    "8bitmime",
+    "acl_warn_skipped",
+    "address_rewrite",
+    "all_parents",
+    "arguments",
+    "connection_reject",
+    "delay_delivery",
+    "deliver_time",
+    "delivery_size",
+    "dkim",
+    "dkim_verbose",
+    "dnslist_defer",
+    "dnssec",
+    "etrn",
+    "host_lookup_failed",
+    "ident_timeout",
+    "incoming_interface",
+    "incoming_port",
+    "lost_incoming_connection",
+    "millisec",
+    "msg_id",
+    "msg_id_created",
+    "outgoing_interface",
+    "outgoing_port",
+    "pid",
+    "pipelining",
+    "proxy",
+    "queue_run",
+    "queue_time",
+    "queue_time_exclusive",
+    "queue_time_overall",
+    "receive_time",
+    "received_recipients",
+    "received_sender",
+    "rejected_header",
+    "retry_defer",
+    "return_path_on_delivery",
+    "sender_on_delivery",
+    "sender_verify_fail",
+    "size_reject",
+    "skip_delivery",
+    "smtp_confirmation",
+    "smtp_connection",
+    "smtp_incomplete_transaction",
+    "smtp_mailauth",
+    "smtp_no_mail",
+    "smtp_protocol_error",
+    "smtp_syntax_error",
+    "subject",
+    "tls_certificate_verified",
+    "tls_cipher",
+    "tls_peerdn",
+    "tls_resumption",
+    "tls_sni",
+    "unknown_in_list",
+];
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("tidy::crate_arrows", crate_arrows),
@@ -64,6 +123,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("tidy::dependencies_come_from_one_place", one_registry),
         Trial::test("tidy::feature_pages_are_linked", feature_pages),
         Trial::test("tidy::scenarios_read", scenarios_read),
+        Trial::test("tidy::log_selectors_have_scenarios", log_selectors),
     ]
 }
 
@@ -305,4 +365,19 @@ fn forbidden_names() -> Result<(), Failed> {
 fn scenarios_read() -> Result<(), Failed> {
     let count = crate::scenario::trials().len();
     if count == 0 { Err("no scenarios".into()) } else { Ok(()) }
+}
+
+fn log_selectors() -> Result<(), Failed> {
+    let folder = place::source().join("tests/scenarios/log_selector");
+    let without = LOG_SELECTORS.iter().filter(|name| !folder.join(format!("{name}.txt")).exists());
+    let mut faults: Vec<String> =
+        without.map(|name| format!("log selector {name}: no scenario in {}", folder.display())).collect();
+    for name in LOG_SELECTORS {
+        let text = fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap_or_default();
+        let sets = [format!("+{name}"), format!("-{name}")].iter().any(|set| text.contains(set));
+        if !text.is_empty() && !sets {
+            faults.push(format!("log_selector/{name}.txt does not set the selector"));
+        }
+    }
+    all_good(faults)
 }

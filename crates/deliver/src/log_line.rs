@@ -177,6 +177,14 @@ impl Lines<'_> {
         }
     }
 
+    /// What a host said about one address, for the message log: `H=mx.ex [192.0.2.1] SMTP error …`.
+    #[must_use]
+    pub fn host_trouble(&self, host: &HostUsed, text: &str) -> String {
+        let mut line = String::new();
+        self.host(&mut line, host, false);
+        format!("{} {text}", line.trim_start())
+    }
+
     fn host(&self, line: &mut String, host: &HostUsed, success: bool) {
         let Some(address) = host.address else {
             let _ = write!(line, " H={}", host.name);
@@ -243,7 +251,8 @@ fn escaped(bytes: &[u8]) -> String {
                 out.push('\\');
                 out.push(char::from(byte));
             }
-            b'\n' => out.push_str("\\n"),
+            // As Exim has it: the line end becomes \n first, then its backslash is quoted.
+            b'\n' => out.push_str("\\\\n"),
             b'\r' => out.push_str("\\r"),
             b'\t' => out.push_str("\\t"),
             0x20..=0x7e => out.push(char::from(byte)),
@@ -261,6 +270,6 @@ mod tests {
 
     #[test]
     fn confirmations_are_one_printable_line() {
-        assert_eq!(escaped(b"250 \"ok\"\n\x01"), "250 \\\"ok\\\"\\n\\001");
+        assert_eq!(escaped(b"250 \"ok\"\n\x01"), "250 \\\"ok\\\"\\\\n\\001");
     }
 }

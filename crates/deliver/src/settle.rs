@@ -90,7 +90,7 @@ impl Settlement<'_> {
     pub fn message_line(&self, text: &str) {
         if self.delivery.config.main.message_logs {
             let now = Stamp::now().log(self.delivery.services.zone);
-            self.store.message_log(self.claim, &format!("{now} {text}"));
+            self.store.message_log(self.claim, &format!("{now} {}", text.replace('\n', "\\n")));
         }
     }
 
@@ -121,6 +121,14 @@ impl Settlement<'_> {
             .collect();
         if !delivered.is_empty() && !self.dont_deliver {
             self.record(&delivered);
+        }
+        for outcome in &run.outcomes {
+            if let Outcome::Failed(error) | Outcome::Deferred(error) = outcome
+                && error.is_about_address
+                && let Some(host) = &error.host
+            {
+                self.message_line(&self.lines.host_trouble(host, &error.text));
+            }
         }
         for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
             match outcome {

@@ -315,10 +315,10 @@ impl Step<'_, '_> {
             // What the server complains about is the address, not its parameters.
             let after = command.find("> ").and_then(|end| command.get(..=end)).unwrap_or(&command);
             let mut error = trouble::refused(&self.used, after, &reply, Codes::Rcpt);
+            error.is_about_address = true;
             if reply.is_permanent() {
                 self.set(index, Progress::Ends(Outcome::Failed(error)));
             } else {
-                error.is_about_address = true;
                 self.deferral.get_or_insert_with(|| error.clone());
                 self.set(index, Progress::Waits(Some(error)));
             }

@@ -1,7 +1,7 @@
 //! Options of the autoreply transport (manual chapter 27).
 
 use crate::config::options::OptionKind::{Bool, Int, Octal, Str};
-use crate::config::options::Status::{NoEffectYet, Works};
+use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Private options of autoreply.
@@ -17,7 +17,7 @@ pub static TRANSPORT_AUTOREPLY: &[OptionRow] = &[
     row("mode", Octal, "0600", Works, "mode of the file"),
     row("never_mail", Str, "", Works, "addresses that never get a reply"),
     row("once", Str, "", Works, "file that remembers who got a reply"),
-    row("once_file_size", Int, "0", NoEffectYet, "size of a once file that is not a database"),
+    row("once_file_size", Int, "0", Works, "size of a once file that is not a database"),
     row("once_repeat", Str, "", Works, "time after which somebody gets another reply"),
     row("reply_to", Str, "", Works, "Reply-To: of the reply"),
     row("return_message", Bool, "false", Works, "put the message into the reply"),
