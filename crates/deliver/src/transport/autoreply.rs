@@ -12,7 +12,7 @@ use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::list::{List, ListKind, Subject};
 use oxim_mail::address::{AddressSyntax, address_list};
-use oxim_spool::hints::Database;
+use oxim_spool::hints::{Database, Hints, HintsError};
 
 use super::compose;
 use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
@@ -30,6 +30,8 @@ pub(super) static AUTOREPLY: TransportKind =
 
 /// Largest file that becomes part of a reply, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// What a remembered recipient takes beside its address, in bytes: a time and an end.
+const ONCE_BYTES_EACH: usize = 5;
 /// Ids of the References: line that are passed on.
 const REFERENCES_MAX: usize = 12;
 
@@ -51,6 +53,8 @@ struct Autoreply {
     never_mail: Option<List>,
     once: Option<Template>,
     once_repeat: Option<Template>,
+    /// How much may be remembered, in bytes; 0 is everything.
+    once_bytes_max: usize,
 }
 
 fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
@@ -73,6 +77,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
         never_mail: options.string("never_mail").map(|text| List::compile(ListKind::Address, text)),
         once: options.template("once"),
         once_repeat: options.template("once_repeat"),
+        once_bytes_max: usize::try_from(options.int("once_file_size")).unwrap_or(0),
     }))
 }
 
@@ -171,7 +176,7 @@ impl Reply<'_> {
         }
         self.submit(message, recipients)?;
         if let Some(key) = memory {
-            self.remember(&key);
+            self.remember(&key, &lines.to);
         }
         self.write_log(log.as_deref(), &log_entry(&lines));
         Ok(())
@@ -293,15 +298,38 @@ impl Reply<'_> {
         Ok(seconds == 0 || age < seconds)
     }
 
-    fn remember(&self, key: &[u8]) {
-        if let Some(Err(error)) =
-            self.delivery.services.hints.get().map(|h| h.put(&Database::Misc, key, b"", Stamp::now()))
-        {
+    fn remember(&self, key: &[u8], to: &[u8]) {
+        let remembered = self.delivery.services.hints.get().map(|hints| {
+            hints.put(&Database::Misc, key, b"", Stamp::now())?;
+            let all_of_file = key.strip_suffix(to).unwrap_or(key);
+            self.forget_surplus(hints, all_of_file)
+        });
+        if let Some(Err(error)) = remembered {
             self.delivery
                 .services
                 .log()
                 .panic(format!("{} {} transport: {error}", self.batch.message.id, self.transport.name));
         }
+    }
+
+    /// `once_file_size`: the oldest recipients are forgotten when all of them would take more than that.
+    fn forget_surplus(&self, hints: &Hints, all_of_file: &[u8]) -> Result<(), HintsError> {
+        let bytes_max = self.options.once_bytes_max;
+        if bytes_max == 0 {
+            return Ok(());
+        }
+        // One more than can fit, so that a first look tells whether there are too many.
+        let mut known = hints.scan(&Database::Misc, all_of_file, bytes_max.div_ceil(ONCE_BYTES_EACH))?;
+        known.sort_by_key(|(_, hint)| std::cmp::Reverse(hint.stamp));
+        let mut used = 0_usize;
+        for (key, _) in known {
+            let length = key.len().saturating_sub(all_of_file.len()).saturating_add(ONCE_BYTES_EACH);
+            used = used.saturating_add(length);
+            if used > bytes_max {
+                hints.delete(&Database::Misc, &key)?;
+            }
+        }
+        Ok(())
     }
 
     fn read_file(&mut self, name: &[u8]) -> Result<Vec<u8>, Outcome> {
