@@ -197,6 +197,15 @@ fn what_data_holds_never_runs() {
     ] {
         sources.push(item.to_owned());
     }
+    // Every item and condition, with any number of strings.
+    for count in 1..=5 {
+        let strings = "{$item}".repeat(count);
+        let items = ITEMS.iter().copied().flatten().filter(|row| !matches!(row.name, "if"));
+        sources.extend(items.map(|row| format!("${{{}{strings}}}", row.name)));
+        let conditions = CONDITIONS.iter().copied().flatten();
+        sources.extend(conditions.clone().map(|row| format!("${{if {}{strings}{{$value}}}}", row.name)));
+        sources.extend(conditions.map(|row| format!("${{if {}{{{strings}}}{{$value}}}}", row.name)));
+    }
     for taint in [oxim_base::Taint::Clean, oxim_base::Taint::Tainted] {
         for source in &sources {
             let mut context = context();

@@ -170,6 +170,9 @@ fn first_positive(text: &Text, item: &str) -> Result<u64, ExpandError> {
     positive(text, item)
 }
 
+/// What is wrong with a constant number, if anything is.
+type Judge = fn(&Text, &str) -> Result<(), ExpandError>;
+
 /// Judges the numbers of an item while the configuration is read, as far as they stand there: a wrong one is a fault even
 /// where the item would not be evaluated.
 fn numbered(
@@ -177,7 +180,7 @@ fn numbered(
     name: &'static str,
     min: usize,
     max: usize,
-    judge: [fn(&Text, &str) -> Result<(), ExpandError>; 2],
+    judge: [Judge; 2],
     work: Work,
 ) -> Result<Box<dyn Item>, Fault> {
     let strings = parser.strings(name, min, max)?;
