@@ -233,6 +233,10 @@ pub struct Address {
     pub skips_rewriting: bool,
     /// A pipe, file or reply that cannot be delivered: the router forbids it, or has no transport for it.
     pub refusal: Option<Refusal>,
+    /// A filter threw it away: the log says so.
+    pub is_filtered_out: bool,
+    /// The command of a filter that made it: mode, reply, and what its pipe is expanded with.
+    pub made: Option<Arc<crate::filter::Made>>,
 }
 
 impl RouteHost {
@@ -295,6 +299,7 @@ impl Address {
         child.is_unseen_copy = false;
         child.dsn = DsnRequest::default();
         child.start = None;
+        child.made = None;
         child.parent = Some(Arc::clone(parent));
         child
     }

@@ -106,6 +106,8 @@ pub struct Delivery {
     pub agents: Arc<Agents>,
     /// How routers read users' files: by the agents, unless a test says otherwise.
     pub user_files: Arc<dyn UserFiles>,
+    /// Filters that were parsed before.
+    pub filters: crate::filter::cache::Cache,
     /// The retry section.
     pub retry: retry::Rules,
     /// The rewrite section.
@@ -189,6 +191,7 @@ impl Delivery {
             authenticators,
             agents,
             user_files,
+            filters: crate::filter::cache::Cache::default(),
             retry,
             rewrite,
             rewrite_settings,
@@ -224,6 +227,19 @@ impl Delivery {
     #[must_use]
     pub fn is_local_transport(&self, id: TransportId) -> bool {
         self.transport_names.get(id.0).is_some_and(|transport| transport.is_local)
+    }
+
+    /// The addresses in a list, with domains and commas between: how the log names a reply.
+    #[must_use]
+    pub fn reply_recipients(&self, list: &[u8]) -> Vec<u8> {
+        let settings = &self.settings;
+        let parsed =
+            oxim_mail::address::address_list(list).filter_map(|item| item.parse(&settings.syntax).ok());
+        let full = parsed.map(|parsed| match parsed.domain() {
+            Some(_) => parsed.address,
+            None => [parsed.address.as_slice(), b"@", &settings.qualify_recipient].concat(),
+        });
+        full.collect::<Vec<_>>().join(&b","[..])
     }
 
     /// An address that a redirection made, as the rewriting rules change it; `None` if they do not.

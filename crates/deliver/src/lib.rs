@@ -10,6 +10,7 @@ pub mod agent;
 pub mod authenticator;
 pub mod bounce;
 pub mod delivery;
+pub mod filter;
 pub mod log_line;
 pub mod plan;
 pub mod queue;

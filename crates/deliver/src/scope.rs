@@ -43,6 +43,7 @@ pub fn enter_message(context: &mut Context, message: &Message, body: &Body) {
     scope.originator_uid = message.uid;
     scope.originator_gid = message.gid;
     scope.first_delivery = message.first_delivery;
+    scope.manually_thawed = message.manual_thaw;
     scope.queue_name.clone_from(&message.queue_name);
     scope.local_scan_data.clone_from(&message.local_scan_data);
 }

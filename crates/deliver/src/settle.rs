@@ -190,12 +190,34 @@ impl Settlement<'_> {
             .and_then(|id| self.delivery.router(id))
             .map(|r| r.name.clone())
             .unwrap_or_default();
-        self.main_line(&format!("=> :blackhole: <{}> R={router}", address.text()));
+        let what = if address.is_filtered_out { "discarded" } else { ":blackhole:" };
+        self.main_line(&format!("=> {what} <{}> R={router}", address.text()));
         self.record(std::slice::from_ref(&address.unique));
         let mut tally = self.tally.lock();
         tally.delivered += 1;
         tally.successes.extend(Success::of(&address, None));
         tally.done.push(address.unique);
+    }
+
+    /// Recipients in whose place the system filter has set up other deliveries, or none.
+    pub fn ignored(&self, addresses: Vec<Address>) {
+        let unique: Vec<Vec<u8>> = addresses.into_iter().map(|address| address.unique).collect();
+        self.record(&unique);
+        self.tally.lock().done.extend(unique);
+    }
+
+    /// The message is frozen, whatever becomes of its addresses.
+    pub fn freeze(&self, reason: String) {
+        self.tally.lock().freeze = Some(reason);
+    }
+
+    /// Recipients that fail together: one line in the log, written already, stands for all.
+    pub fn failed_silently(&self, addresses: Vec<Address>, text: &str) {
+        let mut tally = self.tally.lock();
+        for address in addresses {
+            let error = DeliveryError { text: text.to_owned(), ..DeliveryError::default() };
+            tally.failed.push(Failure { address, error });
+        }
     }
 
     /// An address that can never be delivered.

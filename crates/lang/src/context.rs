@@ -301,6 +301,8 @@ pub struct Message {
     pub originator_gid: u32,
     /// Whether this is the first delivery attempt; set by the delivery.
     pub first_delivery: bool,
+    /// Whether it was frozen and then thawed by hand; set by the delivery.
+    pub manually_thawed: bool,
     /// Whether a queue runner delivers it.
     pub queue_running: bool,
     /// Whether `$recipients` may be seen here (system filter, DATA and non-SMTP ACLs).
@@ -346,6 +348,7 @@ impl Default for Message {
             originator_uid: 0,
             originator_gid: 0,
             first_delivery: false,
+            manually_thawed: false,
             queue_running: false,
             recipients_visible: false,
             queue_name: Vec::new(),
@@ -544,6 +547,8 @@ pub struct Local {
     pub sender_rate: Option<[String; 3]>,
     /// What a filter's `headers charset` command has set.
     pub headers_charset: Option<String>,
+    /// What expansions of a filter may do, while one runs.
+    pub restrictions: Option<Arc<crate::restrict::Restrictions>>,
     /// How deep evaluations are nested; kept by the evaluators.
     pub depth: usize,
 }

@@ -8,4 +8,5 @@ pub mod interfaces;
 pub mod list;
 pub mod lookup;
 pub mod regex;
+pub mod restrict;
 pub mod sender_policy;

@@ -182,6 +182,7 @@ fn is_check(mode: &Mode) -> bool {
     matches!(
         mode,
         Mode::ExpandTest { .. }
+            | Mode::FilterTest(_)
             | Mode::AddressTest
             | Mode::Verify { .. }
             | Mode::RetryTest
@@ -217,6 +218,7 @@ fn with_configuration(program: &Program) -> u8 {
         Mode::Message(command) => mode::message::run(program, command),
         Mode::PrintConfig => mode::print_config::run(program),
         Mode::ExpandTest { message } => expand_test(program, message.as_deref()),
+        Mode::FilterTest(test) => filter_test(program, test),
         Mode::AddressTest => test_addresses(program, TestMode::Route),
         Mode::Verify { as_sender: false } => test_addresses(program, TestMode::VerifyRecipient),
         Mode::Verify { as_sender: true } => test_addresses(program, TestMode::VerifySender),
@@ -255,6 +257,25 @@ fn expand_test(program: &Program, message: Option<&[u8]>) -> u8 {
         }
         mode::expand_test::LateHost::install(program, context);
         mode::expand_test::run(program, context)
+    })
+}
+
+/// `-bf`, `-bF`: as the caller, whose files they are.
+fn filter_test(program: &Program, test: &crate::args::FilterTest) -> u8 {
+    if !program.line.arguments.is_empty() {
+        eprintln!("exim: incompatible command-line options or arguments");
+        return 1;
+    }
+    if privilege::give_up().is_err() {
+        eprintln!("exim: privilege could not be given up");
+        return 1;
+    }
+    with_context(program, |context| match mode::origin::enter(program, context) {
+        Ok(()) => mode::filter_test::run(program, context, test),
+        Err(text) => {
+            eprintln!("{text}");
+            1
+        }
     })
 }
 

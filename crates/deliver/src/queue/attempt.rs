@@ -21,6 +21,7 @@ use crate::bounce::{self, Failure, Letterhead};
 use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::plan;
+use crate::queue::system_filter::{self, Filtered, Verdict};
 use crate::queue::{local_runs, one_time, remote_runs, warning};
 use crate::report_text::ReportTexts;
 use crate::retry_hints;
@@ -171,10 +172,81 @@ impl Attempt<'_> {
             Context::new(Arc::clone(&self.delivery.config), Arc::clone(&self.delivery.services));
         crate::scope::enter_message(&mut context, self.claim.message(), self.claim.body());
         context.message.queue_running = self.options.queue_running;
+        context.message.manually_thawed |= self.thawed && self.options.force_frozen;
         context
     }
 
-    fn deliver(self) -> Ended {
+    /// What the system filter has to say. Header lines that it changed are those of the message from now on.
+    fn system_filter(&mut self, context: &mut Context) -> Result<Option<Filtered>, String> {
+        let message = Arc::clone(self.claim.message());
+        if self.options.give_up {
+            return Ok(None);
+        }
+        let filtered = system_filter::run(self.delivery, context, &message)?;
+        if filtered.as_ref().is_some_and(|filtered| filtered.headers_changed) {
+            let mut changed = Message::clone(&message);
+            changed.headers = context.message.headers.clone();
+            self.store.update(&mut self.claim, &changed).map_err(|error| error.to_string())?;
+        }
+        Ok(filtered)
+    }
+
+    /// Takes the recipients' share of what the system filter decided. The result is what is left to route.
+    fn obey(
+        &self,
+        settlement: &Settlement<'_>,
+        filtered: Result<Option<Filtered>, String>,
+        recipients: Vec<Address>,
+    ) -> Vec<Address> {
+        let wait = |recipients: Vec<Address>, text: &str| {
+            for address in recipients {
+                let code = error_code::HELD;
+                let text = text.to_owned();
+                settlement.waits(address, DeliveryError { code, text, ..DeliveryError::default() });
+            }
+        };
+        let filtered = match filtered {
+            Ok(Some(filtered)) => filtered,
+            Ok(None) => return recipients,
+            Err(text) => {
+                self.main_line(&format!("Error in system filter: {text}"));
+                wait(recipients, "error in system filter");
+                return Vec::new();
+            }
+        };
+        let mut rest = filtered.addresses;
+        match filtered.verdict {
+            Verdict::GoesOn => rest.extend(recipients),
+            Verdict::Replaced => {
+                let line = if rest.is_empty() {
+                    "=> discarded (system filter)"
+                } else {
+                    "original recipients ignored (system filter)"
+                };
+                self.main_line(line);
+                settlement.ignored(recipients);
+            }
+            Verdict::Waits => {
+                self.main_line("Delivery deferred by system filter");
+                wait(recipients, "deferred by system filter");
+            }
+            Verdict::Freezes(reason) => {
+                let colon = if reason.is_empty() { "" } else { ": " };
+                settlement.freeze(format!("by the system filter{colon}{reason}"));
+                wait(recipients, "frozen by system filter");
+            }
+            Verdict::Fails(log, told) => {
+                let colon = if log.is_empty() { "" } else { ": " };
+                self.main_line(&format!("cancelled by system filter{colon}{log}"));
+                settlement.failed_silently(recipients, &told);
+            }
+        }
+        rest
+    }
+
+    fn deliver(mut self) -> Ended {
+        let mut context = self.context();
+        let filtered = self.system_filter(&mut context);
         let message = Arc::clone(self.claim.message());
         debug::line(debug::DELIVER | debug::VERBOSE, || {
             let run = if self.options.queue_running {
@@ -184,7 +256,6 @@ impl Attempt<'_> {
             };
             format!("delivering {}{run}", message.id)
         });
-        let mut context = self.context();
         let tally = Mutex::new(Tally::default());
         let selectors = self.delivery.services.log().selectors();
         let settlement = Settlement {
@@ -204,7 +275,7 @@ impl Attempt<'_> {
             dont_deliver: message.dont_deliver,
             changed: OnceLock::new(),
         };
-        let addresses = pending(&message);
+        let addresses = self.obey(&settlement, filtered, pending(&message));
         if self.options.give_up {
             give_up(&settlement, addresses);
         } else if self.is_looping(&message) {
@@ -412,10 +483,13 @@ impl Attempt<'_> {
             }
         }
         // Why a transport froze it stands in the line before.
-        let line =
-            if reason == "delivery error message" { "Frozen (delivery error message)" } else { "Frozen" };
-        self.main_line(line);
-        self.message_line(line);
+        let line = match reason {
+            "delivery error message" => "Frozen (delivery error message)".to_owned(),
+            reason if reason.starts_with("by the system filter") => format!("Frozen {reason}"),
+            _ => "Frozen".to_owned(),
+        };
+        self.main_line(&line);
+        self.message_line(&line);
     }
 
     /// A report that is worth a line in the log if it cannot be sent, but no second try.

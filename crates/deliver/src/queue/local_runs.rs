@@ -101,6 +101,10 @@ pub(super) fn enter(context: &mut Context, transport: &Transport, first: &Addres
     context.delivery.router_name = None;
     context.delivery.address_file = None;
     context.delivery.address_pipe = None;
+    if let Some(made) = &first.made {
+        context.local.captures.clone_from(&made.captures);
+        context.address.this_address.clone_from(&made.this_address);
+    }
     match first.kind {
         crate::address::AddressKind::File | crate::address::AddressKind::Directory => {
             context.delivery.address_file = Some(oxim_base::Text::tainted(first.address.clone()));
@@ -113,6 +117,8 @@ pub(super) fn enter(context: &mut Context, transport: &Transport, first: &Addres
 }
 
 pub(super) fn leave(context: &mut Context) {
+    context.local.captures.clear();
+    context.address.this_address = None;
     context.delivery = oxim_lang::context::DeliveryScope::default();
 }
 

@@ -9,6 +9,7 @@ pub mod run;
 pub mod scheduler;
 mod shadow;
 mod slots;
+mod system_filter;
 mod warning;
 
 pub use attempt::{AttemptOptions, Ended, attempt};

@@ -302,7 +302,11 @@ pub(super) fn syntax_notice(letterhead: &Letterhead, message: &Message, notice: 
         let _ = writeln!(out, "{}\n", String::from_utf8_lossy(text));
     }
     for error in &notice.errors {
-        let _ = writeln!(out, "{}: {}", error.item, error.message);
+        let _ = if error.item.is_empty() {
+            writeln!(out, "  {}", error.message)
+        } else {
+            writeln!(out, "{}: {}", error.item, error.message)
+        };
     }
     Submission {
         sender: Vec::new(),

@@ -158,6 +158,8 @@ pub enum Verdict {
     Redirect(Vec<Address>),
     /// It is thrown away (`:blackhole:`).
     Discard,
+    /// It is thrown away by a filter.
+    FilteredOut,
     /// It is the same address in another domain: routed anew (`self = reroute`, widening).
     Reroute {
         /// The new domain.
@@ -191,6 +193,8 @@ pub struct Run<'a> {
     pub router_home: Option<Text>,
     /// What the worklist collects beside addresses.
     pub notices: &'a mut worklist::Notices,
+    /// Addresses that a filter makes without taking the address in hand.
+    pub beside: &'a mut Vec<Address>,
 }
 
 impl Run<'_> {

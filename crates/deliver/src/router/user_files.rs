@@ -2,7 +2,13 @@
 //!
 //! A process that is root never opens them itself: an agent that has become the user does. Manual section 22.2.
 
-use crate::agent::job::{FileExists, FileRead, ReadFileJob};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::agent::job::{
+    CreateWhere, Directories, FileExists, FileRead, Framing, Locking, MailboxJob, Quota, ReadFileJob,
+};
 use crate::agent::{Agents, Identity, Job, JobResult};
 use crate::transport::error_code;
 
@@ -13,6 +19,12 @@ pub trait UserFiles: Send + Sync {
 
     /// Whether a path exists.
     fn exists(&self, user: Option<&Identity>, path: &[u8]) -> FileExists;
+
+    /// Adds a text to a file, which is made with this mode if it is not there.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn append(&self, user: Option<&Identity>, path: &[u8], mode: u32, text: &[u8]) -> Result<(), String>;
 }
 
 impl UserFiles for Agents {
@@ -44,6 +56,58 @@ impl UserFiles for Agents {
             | JobResult::Lmtp(_)
             | JobResult::File(_) => FileExists::Error(0),
         }
+    }
+
+    fn append(&self, user: Option<&Identity>, path: &[u8], mode: u32, text: &[u8]) -> Result<(), String> {
+        let here = Identity::current();
+        let job = Job::Mailbox(append_job(path, mode, text));
+        match self.perform(user.unwrap_or(&here), &job, &mut &*text) {
+            JobResult::Deferred(trouble) | JobResult::Failed(trouble) if trouble.code > 0 => {
+                Err(Errno::from_raw(trouble.code).desc().to_owned())
+            }
+            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => Err(trouble.text),
+            JobResult::Delivered { .. }
+            | JobResult::OtherTransport(_)
+            | JobResult::Exited { .. }
+            | JobResult::Lmtp(_)
+            | JobResult::File(_)
+            | JobResult::Exists(_) => Ok(()),
+        }
+    }
+}
+
+/// A job that adds a text to a file as it is.
+fn append_job(path: &[u8], mode: u32, text: &[u8]) -> MailboxJob {
+    MailboxJob {
+        path: path.to_vec(),
+        framing: Framing::default(),
+        mbx_format: false,
+        locking: Locking {
+            lockfile: false,
+            fcntl: true,
+            flock: false,
+            mbx: false,
+            lockfile_mode: 0o600,
+            lockfile_timeout: Duration::ZERO,
+            retries: 3,
+            interval: Duration::from_millis(100),
+            fcntl_timeout: Duration::ZERO,
+            flock_timeout: Duration::ZERO,
+            host_name: Vec::new(),
+        },
+        mode,
+        mode_forced: false,
+        mode_fail_narrower: false,
+        check_owner: false,
+        check_group: false,
+        must_exist: false,
+        allow_fifo: false,
+        allow_symlink: true,
+        directories: Directories { create: false, mode: 0o700, allowed: CreateWhere::Anywhere },
+        formats: Vec::new(),
+        transport: String::new(),
+        quota: Quota::default(),
+        message_bytes: u64::try_from(text.len()).unwrap_or(0),
     }
 }
 

@@ -36,11 +36,13 @@ pub struct Walked {
     pub step: Step,
     /// The copy, with the router it goes on at.
     pub unseen_copy: Option<Address>,
+    /// Addresses that filters made beside the decision: `unseen` deliveries, and those before a `fail`.
+    pub beside: Vec<Address>,
 }
 
 impl From<Step> for Walked {
     fn from(step: Step) -> Self {
-        Walked { step, unseen_copy: None }
+        Walked { step, unseen_copy: None, beside: Vec::new() }
     }
 }
 
@@ -60,6 +62,8 @@ struct Walk<'a> {
     context: &'a mut Context,
     purpose: Purpose,
     notices: &'a mut Notices,
+    /// What filters made beside a decision.
+    beside: Vec<Address>,
     /// What the last router that declined had to say.
     declined: Option<Declined>,
 }
@@ -77,10 +81,10 @@ pub fn walk(
     let outer_path = context.delivery.return_path.take();
     let outer_mode = std::mem::replace(&mut context.delivery.verify_mode, purpose.verify_mode());
     let outer_captures = std::mem::take(&mut context.local.captures);
-    let mut walk = Walk { delivery, context, purpose, notices, declined: None };
+    let mut walk = Walk { delivery, context, purpose, notices, beside: Vec::new(), declined: None };
     let mut place = address.start.take().map_or(0, |id| id.0);
     let mut last = None;
-    let walked = loop {
+    let mut walked = loop {
         let Some(router) = delivery.routers.get(place) else {
             break walk.unrouteable(address, last);
         };
@@ -91,6 +95,7 @@ pub fn walk(
             Next::Decided(walked) => break *walked,
         }
     };
+    walked.beside = std::mem::take(&mut walk.beside);
     context.local.captures = outer_captures;
     context.delivery.router_name = outer_name;
     context.delivery.return_path = outer_path;
@@ -132,6 +137,7 @@ impl Walk<'_> {
             local_user: None,
             router_home: None,
             notices: self.notices,
+            beside: &mut self.beside,
         };
         let outcome = precondition::test(&mut run, &mut work);
         // What a list matched stays with the address, even if a later precondition is not met.
@@ -184,6 +190,11 @@ impl Walk<'_> {
             Verdict::Defer(problem) => return self.defer(router, &work, problem),
             Verdict::Fail(problem) => Step::Fail(work, problem),
             Verdict::Discard => Step::Discard(work),
+            Verdict::FilteredOut => {
+                let mut work = work;
+                work.is_filtered_out = true;
+                Step::Discard(work)
+            }
             Verdict::Deliver => Step::Deliver(work),
             Verdict::Redirect(children) => Step::Children(children, None),
             Verdict::Reroute { domain, rewrite_headers } => reroute(work, domain, rewrite_headers),
@@ -234,7 +245,7 @@ impl Walk<'_> {
             // Not even this failure stops the copy.
             Step::Children(..) | Step::Discard(_) | Step::Fail(..) | Step::Defer(..) => step,
         };
-        Next::Decided(Box::new(Walked { step, unseen_copy: Some(copy) }))
+        Next::Decided(Box::new(Walked { step, unseen_copy: Some(copy), beside: Vec::new() }))
     }
 
     fn defer(&self, router: &Router, address: &Address, mut problem: Problem) -> Next {

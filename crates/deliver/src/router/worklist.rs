@@ -188,6 +188,7 @@ impl Worklist<'_> {
         if let Some(copy) = walked.unseen_copy {
             self.add(copy);
         }
+        self.add_children(context, walked.beside);
         match walked.step {
             Step::Deliver(address) => {
                 self.remember_domain(&address);
@@ -252,6 +253,9 @@ impl Worklist<'_> {
             rewritten.is_hidden_in_bounces = child.is_hidden_in_bounces;
             rewritten.is_one_time = child.is_one_time;
             rewritten.start = child.start;
+            rewritten.made.clone_from(&child.made);
+            rewritten.ignores_errors = child.ignores_errors;
+            rewritten.propagated = child.propagated.clone();
             *child = rewritten;
         }
     }
@@ -270,7 +274,11 @@ impl Worklist<'_> {
                     AddressKind::Reply => "autoreply",
                     AddressKind::File | AddressKind::Directory | AddressKind::Mail => "file",
                 };
-                let problem = Problem::new(error_code::UNKNOWN, format!("delivery to {what} forbidden"));
+                let text = match address.kind {
+                    AddressKind::Reply => "autoreply forbidden".to_owned(),
+                    _ => format!("delivery to {what} forbidden"),
+                };
+                let problem = Problem::new(error_code::UNKNOWN, text);
                 self.routed.decided.push(Decided::Failed(address, problem));
             }
             Some(Refusal::Setup(text)) => {

@@ -364,14 +364,15 @@ impl Appendfile {
         let directories = Directories { create: self.create_directory, mode: self.directory_mode, allowed };
         let host_name = delivery.config.main.primary_hostname.clone().into_bytes();
         let message_bytes = local::written_bytes(composed, &framing);
+        let saved_mode = batch.addresses.first().and_then(|a| a.made.as_ref()).and_then(|made| made.mode());
         match target {
             Target::File(path) => Ok(Job::Mailbox(MailboxJob {
                 path,
                 framing,
                 mbx_format: self.format == Format::Mbx,
                 locking: Locking { host_name, ..self.locking.clone() },
-                mode: self.mode,
-                mode_forced: false,
+                mode: saved_mode.unwrap_or(self.mode),
+                mode_forced: saved_mode.is_some(),
                 mode_fail_narrower: self.mode_fail_narrower,
                 check_owner: self.check_owner,
                 check_group: self.check_group,

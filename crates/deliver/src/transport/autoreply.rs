@@ -16,12 +16,13 @@ use oxim_spool::hints::{Database, Hints, HintsError};
 
 use super::compose;
 use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
-use crate::address::AddressKind;
 use crate::agent::JobResult;
 use crate::agent::job::{
     CreateWhere, Directories, FileRead, Framing, Job, Locking, MailboxJob, Quota, ReadFileJob,
 };
 use crate::delivery::Delivery;
+use crate::filter;
+use crate::filter::rights::with_rights_of;
 use crate::submission::Submission;
 
 /// The row.
@@ -136,9 +137,25 @@ impl Reply<'_> {
         Err(Outcome::Failed(DeliveryError { text, ..DeliveryError::default() }))
     }
 
-    fn run(&mut self) -> Result<(), Outcome> {
+    /// What a filter said, if it made this reply.
+    fn of_filter(&self) -> Option<filter::Reply> {
+        self.batch.addresses.first()?.made.as_ref()?.reply().cloned()
+    }
+
+    fn lines(&mut self) -> Result<Lines, Outcome> {
         let options = self.options;
-        let mut lines = Lines {
+        if let Some(reply) = self.of_filter() {
+            return Ok(Lines {
+                from: reply.from,
+                reply_to: reply.reply_to,
+                to: reply.to,
+                cc: reply.cc,
+                bcc: reply.bcc,
+                subject: reply.subject,
+                headers: reply.headers,
+            });
+        }
+        Ok(Lines {
             from: self.header_text(options.from.as_ref(), false)?,
             reply_to: self.header_text(options.reply_to.as_ref(), false)?,
             to: self.header_text(options.to.as_ref(), false)?,
@@ -146,10 +163,21 @@ impl Reply<'_> {
             bcc: self.header_text(options.bcc.as_ref(), false)?,
             subject: self.header_text(options.subject.as_ref(), false)?,
             headers: self.header_text(options.headers.as_ref(), true)?,
+        })
+    }
+
+    fn run(&mut self) -> Result<(), Outcome> {
+        let options = self.options;
+        let mut lines = self.lines()?;
+        let made = self.of_filter();
+        let (text, file, log) = match &made {
+            Some(reply) => (reply.text.clone(), self.absolute(&reply.file), self.absolute(&reply.log)),
+            None => (
+                self.expanded(options.text.as_ref())?,
+                self.file_name(options.file.as_ref())?,
+                self.file_name(options.log.as_ref())?,
+            ),
         };
-        let text = self.expanded(options.text.as_ref())?;
-        let file = self.file_name(options.file.as_ref())?;
-        let log = self.file_name(options.log.as_ref())?;
         for field in [&mut lines.to, &mut lines.cc, &mut lines.bcc] {
             *field = self.without_never_mail(field)?;
         }
@@ -171,7 +199,7 @@ impl Reply<'_> {
             let contents = self.read_file(&file)?;
             push_whole_lines(&contents, &mut message);
         }
-        if options.return_message {
+        if made.as_ref().map_or(options.return_message, |reply| reply.returns_message) {
             self.push_original(&mut message)?;
         }
         self.submit(message, recipients)?;
@@ -180,6 +208,15 @@ impl Reply<'_> {
         }
         self.write_log(log.as_deref(), &log_entry(&lines));
         Ok(())
+    }
+
+    /// A file that a filter names: below the home directory if its path is relative.
+    fn absolute(&self, name: &[u8]) -> Option<Vec<u8>> {
+        if name.is_empty() || name.starts_with(b"/") {
+            return Some(name.to_vec()).filter(|name| !name.is_empty());
+        }
+        let home = self.context.address.home.as_ref().map(|home| home.as_bytes().to_vec());
+        Some([home.unwrap_or_default().as_slice(), b"/", name].concat())
     }
 
     fn file_name(&mut self, template: Option<&Template>) -> Result<Option<Vec<u8>>, Outcome> {
@@ -267,11 +304,17 @@ impl Reply<'_> {
 
     /// The key under which a recipient's last reply is remembered; `None` without `once`.
     fn once_key(&mut self, to: &[u8]) -> Result<Option<Vec<u8>>, Outcome> {
-        let file = self.file_name(self.options.once.as_ref())?;
+        let file = match self.of_filter() {
+            Some(reply) => self.absolute(&reply.once),
+            None => self.file_name(self.options.once.as_ref())?,
+        };
         Ok(file.map(|file| [b"autoreply ", file.as_slice(), b" ", to].concat()))
     }
 
     fn was_sent(&mut self, key: &[u8]) -> Result<bool, Outcome> {
+        if let Some(reply) = self.of_filter() {
+            return self.was_sent_within(key, reply.once_repeat);
+        }
         let repeat = self.expanded(self.options.once_repeat.as_ref())?;
         let repeat = String::from_utf8_lossy(&repeat).trim().to_owned();
         let defer = |text: String| Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text));
@@ -285,6 +328,12 @@ impl Reply<'_> {
                 ))
             })?
         };
+        self.was_sent_within(key, seconds)
+    }
+
+    /// Whether a reply went there in this time, or at any time if it is 0.
+    fn was_sent_within(&self, key: &[u8], seconds: u64) -> Result<bool, Outcome> {
+        let defer = |text: String| Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text));
         // Without a memory a reply could go to the same person for ever: it waits.
         let hints = self
             .delivery
@@ -336,7 +385,7 @@ impl Reply<'_> {
         let job = Job::ReadFile(ReadFileJob { path: name.to_vec(), bytes_max: FILE_BYTES_MAX });
         let (code, text) =
             match self.delivery.agents.perform(&self.batch.identity, &job, &mut std::io::empty()) {
-                JobResult::File(FileRead::Contents { data, .. }) if !self.options.file_expand => {
+                JobResult::File(FileRead::Contents { data, .. }) if !self.expands_file() => {
                     return Ok(data);
                 }
                 JobResult::File(FileRead::Contents { data, .. }) => return self.expand_lines(&data),
@@ -361,11 +410,33 @@ impl Reply<'_> {
         Err(Outcome::Deferred(DeliveryError::new(code, text)))
     }
 
+    fn expands_file(&self) -> bool {
+        self.of_filter().map_or(self.options.file_expand, |reply| reply.expands_file)
+    }
+
     /// Each line is expanded for itself, as Exim does.
     fn expand_lines(&mut self, data: &[u8]) -> Result<Vec<u8>, Outcome> {
         let mut out = Vec::with_capacity(data.len());
         for line in data.split_inclusive(|byte| *byte == b'\n') {
-            let text = self.expanded(Some(&Template::compile_bytes(line)))?;
+            let template = Template::compile_bytes(line);
+            let made = self.batch.addresses.first().and_then(|address| address.made.clone());
+            let text = match made {
+                None => self.expanded(Some(&template))?,
+                Some(made) => {
+                    let expanded = with_rights_of(
+                        &made,
+                        self.context,
+                        &self.batch.identity,
+                        &self.delivery.user_files,
+                        |context| template.expand(context),
+                    );
+                    let failed = |error| {
+                        let text = format!("Failed to expand line of file: {error}");
+                        Outcome::Deferred(DeliveryError::new(error_code::EXPANSION_FAILED, text))
+                    };
+                    expanded.map_err(failed)?.into_bytes()
+                }
+            };
             out.extend_from_slice(&text);
         }
         Ok(out)
@@ -529,10 +600,6 @@ impl Driver for Autoreply {
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Run {
-        if batch.addresses.first().is_some_and(|address| address.kind == AddressKind::Reply) {
-            let text = "replies of filter files are not implemented yet";
-            return Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text)));
-        }
         let mut reply = Reply { options: self, transport, delivery, context, batch };
         match reply.run() {
             Ok(()) => Run::all(batch, &Outcome::Delivered(Delivered::default())),

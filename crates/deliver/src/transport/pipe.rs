@@ -17,6 +17,7 @@ use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, Tr
 use crate::address::AddressKind;
 use crate::agent::job::{CommandJob, CommandStatus, Job, JobResult};
 use crate::delivery::Delivery;
+use crate::filter::rights::with_rights_of;
 
 /// The row.
 pub static PIPE: TransportKind =
@@ -219,21 +220,43 @@ impl Pipe {
     fn argv(
         &self,
         transport: &Transport,
+        delivery: &Delivery,
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Result<Vec<Text>, DeliveryError> {
         let redirected = Self::redirected(batch);
+        if self.use_shell && batch.addresses.first().is_some_and(|a| a.made.is_some()) {
+            return Err(Self::error(
+                "a command of a filter with \"use_shell\" is not implemented yet".to_owned(),
+            ));
+        }
         if self.use_shell {
             return self.shell_argv(transport, context, redirected);
         }
         match (redirected, &self.command) {
             (Some(line), command) if !self.force_command || command.is_none() => {
-                // The text of a forward file is a command, not a template.
+                // The text of a forward file is a command, not a template; that of a filter is one.
+                let made = batch.addresses.first().and_then(|a| a.made.clone());
                 let words = split_command(&line)
                     .map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
                 let mut out = Vec::new();
                 for word in words {
-                    push_word(&word, batch, transport, &mut out, || Ok(Text::clean(word.clone())))?;
+                    push_word(&word, batch, transport, &mut out, || match &made {
+                        None => Ok(Text::clean(word.clone())),
+                        Some(made) => with_rights_of(
+                            made,
+                            context,
+                            &batch.identity,
+                            &delivery.user_files,
+                            |context| Template::compile(&word).expand(context),
+                        )
+                        .map_err(|e| {
+                            Self::error(format!(
+                                "Expansion of \"{word}\" from command \"{line}\" in {} transport failed: {e}",
+                                transport.name
+                            ))
+                        }),
+                    })?;
                 }
                 Ok(out)
             }
@@ -396,7 +419,7 @@ impl Pipe {
         batch: &Batch<'_>,
         composed: &Composed,
     ) -> Result<CommandJob, Refusal> {
-        let argv = self.argv(transport, context, batch)?;
+        let argv = self.argv(transport, delivery, context, batch)?;
         let Some((first, arguments)) = argv.split_first() else {
             return Err(Self::error(format!("no command specified for {} transport", transport.name)).into());
         };

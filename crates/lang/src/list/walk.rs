@@ -214,6 +214,7 @@ impl Walk<'_> {
 
     /// The lines of a file are items of this list: one that decides, decides; the file's end does not.
     fn file(&self, context: &mut Context, item: &Item, state: &mut State) -> Result<Step, Defer> {
+        crate::restrict::need_own_rights(context, "a list in a file").map_err(Defer)?;
         let lines = file::read(self.kind(), &item.text)?;
         let walk = Walk {
             items: &lines,

@@ -37,6 +37,7 @@ use oxim_base::debug;
 use oxim_base::{Taint, Text};
 
 use crate::context::Context;
+use crate::restrict;
 use service::results;
 
 pub use ldap::authenticate as ldap_authenticate;
@@ -408,6 +409,9 @@ pub fn find(
     source: &Text,
 ) -> Result<Option<Found>, LookupError> {
     let name = lookup.kind.name;
+    if key.is_some() || matches!(name, "sqlite" | "readsock") {
+        restrict::need_own_rights(context, "a lookup in a file").map_err(LookupError::Failed)?;
+    }
     let found = match (&lookup.kind.style, key) {
         (Style::KeyedFile(open), Some(key)) => find_in_file(context, lookup, *open, key, source),
         (Style::Query(run), None) => {

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 pub(crate) use message::{MessageAction, MessageCommand};
-pub(crate) use mode::Mode;
+pub(crate) use mode::{FilterTest, Mode};
 pub(crate) use origin::{DeliveryMode, ErrorReport, Origin, Sending};
 pub(crate) use queue::{Listing, QueueRun, Selection};
 

@@ -39,6 +39,8 @@ pub(crate) enum Mode {
         /// A file with a message that the strings may refer to (`-bem`).
         message: Option<Vec<u8>>,
     },
+    /// Test filters.
+    FilterTest(Box<FilterTest>),
     /// Rewrite addresses.
     RewriteTest,
     /// Find retry rules.
@@ -70,6 +72,23 @@ pub(crate) enum Mode {
     Usage,
     /// Become a delivery agent.
     DeliveryAgent,
+}
+
+/// `-bf`, `-bF` and what belongs to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FilterTest {
+    /// `-bF`: the system filter.
+    pub system: Option<Vec<u8>>,
+    /// `-bf`: the user's filter.
+    pub user: Option<Vec<u8>>,
+    /// `-bfd`: domain of the recipient.
+    pub domain: Option<Vec<u8>>,
+    /// `-bfl`: local part of the recipient, without affixes.
+    pub local_part: Option<Vec<u8>>,
+    /// `-bfp`: its prefix.
+    pub prefix: Option<Vec<u8>>,
+    /// `-bfs`: its suffix.
+    pub suffix: Option<Vec<u8>>,
 }
 
 impl Default for Mode {
@@ -112,6 +131,32 @@ pub(super) fn set(line: &mut CommandLine, mode: Mode) -> Result<(), ArgumentErro
     Ok(())
 }
 
+/// `-bf` and kin: several of them make one test.
+fn filter_test(
+    line: &mut CommandLine,
+    cursor: &mut Cursor,
+    word: &[u8],
+    rest: &[u8],
+) -> Result<(), ArgumentError> {
+    let mut test = match &line.mode {
+        Mode::FilterTest(test) => (**test).clone(),
+        _ => FilterTest::default(),
+    };
+    match rest {
+        b"F" => test.system = Some(cursor.expected("file name", word)?),
+        b"f" => test.user = Some(cursor.expected("file name", word)?),
+        b"fd" => test.domain = Some(cursor.expected("string", word)?),
+        b"fl" => test.local_part = Some(cursor.expected("string", word)?),
+        b"fp" => test.prefix = Some(cursor.expected("string", word)?),
+        _ => test.suffix = Some(cursor.expected("string", word)?),
+    }
+    if matches!(line.mode, Mode::FilterTest(_)) {
+        line.mode = Mode::FilterTest(Box::new(test));
+        return Ok(());
+    }
+    set(line, Mode::FilterTest(Box::new(test)))
+}
+
 pub(super) fn option(
     line: &mut CommandLine,
     cursor: &mut Cursor,
@@ -152,8 +197,9 @@ pub(super) fn option(
         b"V" => set(line, Mode::Version),
         b"v" => set(line, Mode::Verify { as_sender: false }),
         b"vs" => set(line, Mode::Verify { as_sender: true }),
-        // Malware scanning and filters come with their features.
-        b"F" | b"f" | b"fd" | b"fl" | b"fp" | b"fs" | b"malware" => Err(ArgumentError::not_yet(word)),
+        b"F" | b"f" | b"fd" | b"fl" | b"fp" | b"fs" => filter_test(line, cursor, word, rest),
+        // Malware scanning comes with its feature.
+        b"malware" => Err(ArgumentError::not_yet(word)),
         _ if rest.starts_with(b"I:") => {
             set(line, Mode::Information(rest.get(2..).unwrap_or_default().to_vec()))
         }

@@ -29,10 +29,7 @@ pub(crate) fn run(word: &[u8]) -> u8 {
     match word.to_ascii_lowercase().as_slice() {
         b"help" => println!("{HELP}"),
         b"dscp" => DSCP.iter().for_each(|name| println!("{name}")),
-        b"sieve" => {
-            eprintln!("exim: Sieve filters are not implemented yet, so there are no extensions to list");
-            return 1;
-        }
+        b"sieve" => oxim_deliver::filter::sieve::EXTENSIONS.iter().for_each(|name| println!("{name}")),
         _ => {
             eprintln!("{HELP}");
             return 1;

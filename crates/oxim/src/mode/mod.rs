@@ -3,6 +3,7 @@
 pub(crate) mod address_test;
 pub(crate) mod check;
 pub(crate) mod expand_test;
+pub(crate) mod filter_test;
 pub(crate) mod information;
 pub(crate) mod list_queue;
 pub(crate) mod message;

@@ -1,7 +1,8 @@
 //! The `redirect` router: aliases, `.forward` files, and what else replaces an address by others. Manual chapter 22.
 //!
-//! Filter files are recognized and refused: the address waits until the postmaster has dealt with it.
+//! Data that begins with `# Exim filter` or `# Sieve filter` is run as a filter (`filter`).
 
+mod filter;
 pub mod list;
 pub mod source;
 
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::address::{Address, AddressKind, Refusal};
 use crate::agent::Identity;
+use crate::filter::Kind;
 use list::{Allowed, Content, Item, SyntaxError};
 use source::{Checks, Source};
 
@@ -31,7 +33,7 @@ pub static REDIRECT: RouterKind = RouterKind {
 struct Redirect {
     source: Source,
     allowed: Allowed,
-    allow_filter: bool,
+    filter: filter::FilterOptions,
     check_ancestor: bool,
     forbid_file: bool,
     forbid_pipe: bool,
@@ -93,7 +95,7 @@ fn build(build: &Build<'_>) -> Result<Box<dyn RouterDriver>, ConfigError> {
             include: !options.bool("forbid_include"),
             skip_syntax_errors: options.bool("skip_syntax_errors"),
         },
-        allow_filter,
+        filter: filter::FilterOptions::read(options, one_time),
         check_ancestor: options.bool("check_ancestor"),
         forbid_file: one_time || options.bool("forbid_file"),
         forbid_pipe: one_time || options.bool("forbid_pipe"),
@@ -118,20 +120,6 @@ impl RouterDriver for Redirect {
     }
 }
 
-/// Which kind of filter data begins with its mark, if any.
-fn filter_kind(data: &[u8]) -> Option<&'static str> {
-    let first = data.trim_ascii_start();
-    let rest = first.strip_prefix(b"#")?.trim_ascii_start();
-    let starts = |word: &[u8]| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
-    if starts(b"exim filter") {
-        Some("Exim")
-    } else if starts(b"sieve filter") {
-        Some("Sieve")
-    } else {
-        None
-    }
-}
-
 impl Redirect {
     fn try_route(&self, run: &mut Run<'_>, address: &mut Address) -> Result<Verdict, Problem> {
         prepare::propagate(run, address)?;
@@ -140,13 +128,8 @@ impl Redirect {
         let Some(data) = source::read(&self.source, run, user.as_ref())? else {
             return Ok(Verdict::Decline(None));
         };
-        if let Some(kind) = filter_kind(data.as_bytes()) {
-            let text = if self.allow_filter {
-                format!("error in filter data: {kind} filter files are not implemented yet")
-            } else {
-                "error in filter data: filtering not enabled".to_owned()
-            };
-            return Err(Problem::new(error_code::BAD_REDIRECT, text));
+        if let Some(kind) = Kind::of(data.as_bytes()) {
+            return self.filter(run, address, kind, data.as_bytes());
         }
         let parsed = {
             let settings = run.delivery.settings.syntax;
@@ -191,9 +174,8 @@ impl Redirect {
             return;
         }
         for error in errors {
-            let line =
-                format!("{} router: skipped error: {} in \"{}\"", run.router.name, error.message, error.item);
-            run.log(&line);
+            let item = if error.item.is_empty() { String::new() } else { format!(" in \"{}\"", error.item) };
+            run.log(&format!("{} router: skipped error: {}{item}", run.router.name, error.message));
         }
         let Some(to) = &self.syntax_errors_to else { return };
         if run.purpose != Purpose::Deliver {
@@ -217,6 +199,15 @@ impl Redirect {
         });
     }
 
+    /// The address as the parent of what it is redirected to.
+    fn parent(&self, run: &Run<'_>, address: &mut Address) -> Arc<Address> {
+        address.router = Some(run.router.id);
+        address.local_user.clone_from(&run.local_user);
+        address.router_home.clone_from(&run.router_home);
+        address.is_unlogged = run.router.generic.disable_logging;
+        Arc::new(address.clone())
+    }
+
     fn children(
         &self,
         run: &mut Run<'_>,
@@ -224,13 +215,7 @@ impl Redirect {
         items: Vec<Item>,
     ) -> Result<Verdict, Problem> {
         let mut qualify_domain = None;
-        let parent = {
-            address.router = Some(run.router.id);
-            address.local_user.clone_from(&run.local_user);
-            address.router_home.clone_from(&run.router_home);
-            address.is_unlogged = run.router.generic.disable_logging;
-            Arc::new(address.clone())
-        };
+        let parent = self.parent(run, address);
         let mut children = Vec::with_capacity(items.len());
         for item in items {
             let child = match item {
@@ -293,7 +278,8 @@ impl Redirect {
         let (option, template, forbidden) = match kind {
             AddressKind::Pipe => ("pipe_transport", &self.pipe_transport, self.forbid_pipe),
             AddressKind::Directory => ("directory_transport", &self.directory_transport, self.forbid_file),
-            AddressKind::File | AddressKind::Reply | AddressKind::Mail => {
+            AddressKind::Reply => ("reply_transport", &self.filter.reply_transport, self.filter.forbid_reply),
+            AddressKind::File | AddressKind::Mail => {
                 ("file_transport", &self.file_transport, self.forbid_file)
             }
         };
@@ -345,15 +331,6 @@ fn join(local_part: &[u8], domain: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn filters_are_told_by_their_first_line() {
-        assert_eq!(filter_kind(b"# Exim filter\nsave x"), Some("Exim"));
-        assert_eq!(filter_kind(b"#Exim filter <<== do not edit"), Some("Exim"));
-        assert_eq!(filter_kind(b"#   Sieve filter\nkeep;"), Some("Sieve"));
-        assert_eq!(filter_kind(b"# a comment\nbob"), None);
-        assert_eq!(filter_kind(b"bob"), None);
-    }
 
     #[test]
     fn unqualified_names_get_a_domain() {

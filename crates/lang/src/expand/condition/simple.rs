@@ -13,6 +13,7 @@ use crate::expand::operator::ip;
 use crate::expand::variable::{HeaderReference, VariableReference, hint};
 use crate::expand::{Body, ExpandError, Fault, Parser, elements};
 use crate::regex::Regex;
+use crate::restrict;
 
 pub(super) static ROWS: &[&ConditionRow] = &[
     &row(
@@ -45,9 +46,7 @@ pub(super) static ROWS: &[&ConditionRow] = &[
     ),
     &ConditionRow {
         may_block: true,
-        ..row("exists", "The file exists.", &[("${if exists{/}{y}{n}}", "y")], |p| {
-            one(p, "exists", |_, s| Ok(std::fs::metadata(OsStr::from_bytes(s.as_bytes())).is_ok()))
-        })
+        ..row("exists", "The file exists.", &[("${if exists{/}{y}{n}}", "y")], |p| one(p, "exists", exists))
     },
     &row(
         "first_delivery",
@@ -117,6 +116,14 @@ impl Condition for One {
     fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
         let string = self.string.expand(context)?;
         (self.test)(context, &string)
+    }
+}
+
+fn exists(context: &mut Context, path: &Text) -> Result<bool, ExpandError> {
+    restrict::check(context, |f| f.existstest, "File existence tests are not permitted")?;
+    match restrict::user(context) {
+        Some(user) => Ok(user.exists(path.as_bytes())),
+        None => Ok(std::fs::metadata(OsStr::from_bytes(path.as_bytes())).is_ok()),
     }
 }
 

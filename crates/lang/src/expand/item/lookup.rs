@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::expand::yes_no::Branches;
 use crate::expand::{Body, ExpandError, Fault, Parser};
 use crate::lookup::{self, LookupError, LookupType};
+use crate::restrict;
 
 pub(super) static ROWS: &[&ItemRow] = &[&ItemRow {
     may_block: true,
@@ -60,6 +61,7 @@ fn lookup_item(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
 
 impl Item for Lookup {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        restrict::check(context, |f| f.lookup, "lookup expansions are not permitted")?;
         let key = match &self.key {
             Some(body) => Some(body.expand(context)?),
             None => None,

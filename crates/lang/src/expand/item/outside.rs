@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::expand::condition::acl;
 use crate::expand::{Body, ExpandError, Fault, elements, system_error};
 use crate::host::AclOutcome;
+use crate::restrict;
 
 pub(super) static ROWS: &[&ItemRow] = &[
     &ItemRow {
@@ -31,8 +32,8 @@ pub(super) static ROWS: &[&ItemRow] = &[
             "The contents of a file; newlines become the second string if there is one.",
             &[("${readfile{/dev/null}}", "")],
             |p| {
-                super::strings::fixed(p, "readfile", 1, 2, |_, texts| match texts {
-                    [path, rest @ ..] => read_file(path, rest.first()),
+                super::strings::fixed(p, "readfile", 1, 2, |context, texts| match texts {
+                    [path, rest @ ..] => read_file(context, path, rest.first()),
                     [] => Ok(Text::new()),
                 })
             },
@@ -74,13 +75,19 @@ impl Item for Acl {
     }
 }
 
-fn read_file(path: &Text, newline: Option<&Text>) -> Result<Text, ExpandError> {
+fn read_file(context: &Context, path: &Text, newline: Option<&Text>) -> Result<Text, ExpandError> {
+    restrict::check(context, |f| f.readfile, "file insertions are not permitted")?;
     if path.is_foreign() {
         return Err(ExpandError::Failed(format!("Tainted filename '{path}'")));
     }
     let failed = |error: &std::io::Error| {
         ExpandError::Failed(format!("failed to open {path}: {}", system_error(error)))
     };
+    if let Some(user) = restrict::user(context) {
+        let read = user.read(path.as_bytes());
+        let bytes = read.map_err(|e| ExpandError::Failed(format!("failed to open {path}: {e}")))?;
+        return Ok(with_newlines(&bytes, newline));
+    }
     let mut file = std::fs::File::open(OsStr::from_bytes(path.as_bytes())).map_err(|e| failed(&e))?;
     let bytes = read_all(&mut file).map_err(|e| failed(&e))?;
     Ok(with_newlines(&bytes, newline))
@@ -110,6 +117,7 @@ struct ReadSocket {
 
 impl Item for ReadSocket {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        restrict::check(context, |f| f.readsocket, "socket insertions are not permitted")?;
         let mut texts = Vec::new();
         for body in self.strings.iter().take(4) {
             texts.push(body.expand(context)?);
@@ -117,6 +125,10 @@ impl Item for ReadSocket {
         let [name, request, rest @ ..] = texts.as_slice() else { return Ok(()) };
         if name.is_foreign() {
             return Err(ExpandError::Failed(format!("Tainted socket name '{name}'")));
+        }
+        if !name.as_bytes().starts_with(b"inet:") {
+            restrict::need_own_rights(context, "${readsocket of a Unix-domain socket")
+                .map_err(ExpandError::Failed)?;
         }
         let answer = SocketOptions::read(rest.first())
             .and_then(|options| converse(name, request.as_bytes(), &options));

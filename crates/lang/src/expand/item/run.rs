@@ -20,6 +20,7 @@ use super::{Item, ItemRow, row};
 use crate::context::Context;
 use crate::expand::yes_no::Branches;
 use crate::expand::{Body, ExpandError, Fault, Parser};
+use crate::restrict;
 
 /// How long a command may run. Exim's figure.
 const RUN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -197,6 +198,8 @@ impl CommandText {
 
 impl Item for Run {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        restrict::check(context, |f| f.run, "running a command is not permitted")?;
+        restrict::need_own_rights(context, "${run}").map_err(ExpandError::Failed)?;
         let words = self.command.expand(context)?;
         let program = words.first().cloned().unwrap_or_default();
         let foreign_arguments =

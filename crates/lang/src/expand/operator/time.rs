@@ -8,7 +8,9 @@ use oxim_base::{Text, clock};
 
 use super::{OperatorRow, operator};
 use crate::expand::item::int;
+use crate::context::Context;
 use crate::expand::{ExpandError, integer};
+use crate::restrict;
 
 pub(super) static ROWS: &[&OperatorRow] = &[
     &operator(
@@ -23,7 +25,7 @@ pub(super) static ROWS: &[&OperatorRow] = &[
             "stat",
             "What stat() tells about a file, as names and values.",
             &[("${extract{smode}{${stat:/}}{${substr{0}{1}{$value}}}}", "d")],
-            |_, _, s| stat(&s),
+            |context, _, s| stat(context, &s),
         )
     },
     &operator(
@@ -96,7 +98,9 @@ fn random(text: &Text) -> Result<Text, ExpandError> {
     Ok(text.derive(u64::from_ne_bytes(bytes).checked_rem(bound).unwrap_or(0).to_string()))
 }
 
-fn stat(path: &Text) -> Result<Text, ExpandError> {
+fn stat(context: &Context, path: &Text) -> Result<Text, ExpandError> {
+    restrict::check(context, |f| f.existstest, "Use of the stat() expansion is not permitted")?;
+    restrict::need_own_rights(context, "${stat:...}").map_err(ExpandError::Failed)?;
     let meta = std::fs::metadata(OsStr::from_bytes(path.as_bytes())).map_err(|error| {
         ExpandError::Failed(format!("stat({path}) failed: {}", crate::expand::system_error(&error)))
     })?;
