@@ -51,7 +51,11 @@ impl Lines<'_> {
             "->"
         };
         // A remote delivery is told with the whole address, whatever the router says.
-        let shown = if done.host.is_some() { self.full_address(address) } else { self.address_text(address) };
+        let shown = match &done.path {
+            Some(path) => self.address_text(&Address { address: path.clone(), ..address.clone() }),
+            None if done.host.is_some() => self.full_address(address),
+            None => self.address_text(address),
+        };
         let mut line = format!("{mark} {shown}");
         if self.has(Selector::SenderOnDelivery) {
             let _ = write!(line, " F=<{}>", lossy(self.sender));

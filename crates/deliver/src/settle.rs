@@ -206,6 +206,11 @@ impl Settlement<'_> {
         self.tally.lock().done.extend(unique);
     }
 
+    /// A recipient that waits because the whole message does: a line about that stands in the log already.
+    pub fn keeps(&self, address: Address, error: DeliveryError) {
+        self.tally.lock().deferred.push(Deferral { address, error });
+    }
+
     /// The message is frozen, whatever becomes of its addresses.
     pub fn freeze(&self, reason: String) {
         self.tally.lock().freeze = Some(reason);

@@ -202,21 +202,24 @@ impl Attempt<'_> {
             for address in recipients {
                 let code = error_code::HELD;
                 let text = text.to_owned();
-                settlement.waits(address, DeliveryError { code, text, ..DeliveryError::default() });
+                settlement.keeps(address, DeliveryError { code, text, ..DeliveryError::default() });
             }
         };
         let filtered = match filtered {
             Ok(Some(filtered)) => filtered,
             Ok(None) => return recipients,
             Err(text) => {
-                self.main_line(&format!("Error in system filter: {text}"));
+                let line = format!("{} Error in system filter: {text}", self.claim.id());
+                self.delivery.services.log().both(line);
                 wait(recipients, "error in system filter");
                 return Vec::new();
             }
         };
         let mut rest = filtered.addresses;
         match filtered.verdict {
-            Verdict::GoesOn => rest.extend(recipients),
+            Verdict::GoesOn => {
+                rest.splice(0..0, recipients);
+            }
             Verdict::Replaced => {
                 let line = if rest.is_empty() {
                     "=> discarded (system filter)"
@@ -228,6 +231,8 @@ impl Attempt<'_> {
             }
             Verdict::Waits => {
                 self.main_line("Delivery deferred by system filter");
+                // Exim sets up nothing either, whatever the manual says: it comes with the next run of the filter.
+                rest.clear();
                 wait(recipients, "deferred by system filter");
             }
             Verdict::Freezes(reason) => {
@@ -521,6 +526,9 @@ impl Attempt<'_> {
             let (now, later): (Vec<Failure>, Vec<Failure>) =
                 rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
             rest = later;
+            for failure in now.iter().filter(|failure| failure.address.ignores_errors) {
+                self.error_ignored(&failure.address);
+            }
             for failure in now.iter().filter(|f| !f.address.dsn.wants_failure()) {
                 let address = failure.address.text();
                 self.main_line(&format!(
@@ -555,6 +563,15 @@ impl Attempt<'_> {
             }
         }
         done
+    }
+
+    /// The log says that nobody is told of a failure under `noerror`.
+    fn error_ignored(&self, address: &Address) {
+        let top = match address.parent {
+            Some(_) => format!(" <{}>", address.top().text()),
+            None => String::new(),
+        };
+        self.main_line(&format!("{}{top}: error ignored", address.text()));
     }
 
     fn send_bounce(

@@ -107,13 +107,22 @@ pub(super) fn enter(context: &mut Context, transport: &Transport, first: &Addres
     }
     match first.kind {
         crate::address::AddressKind::File | crate::address::AddressKind::Directory => {
-            context.delivery.address_file = Some(oxim_base::Text::tainted(first.address.clone()));
+            context.delivery.address_file = Some(saved_path(first));
         }
         crate::address::AddressKind::Pipe => {
             context.delivery.address_pipe = Some(oxim_base::Text::tainted(first.address.clone()))
         }
         crate::address::AddressKind::Mail | crate::address::AddressKind::Reply => {}
     }
+}
+
+/// The path of a file that a redirection or a filter names; as foreign as the filter has made it.
+pub(crate) fn saved_path(address: &Address) -> oxim_base::Text {
+    let taint = match address.made.as_ref().map(|made| &made.deed) {
+        Some(crate::filter::Deed::Save { path, .. }) => path.taint(),
+        _ => oxim_base::text::Taint::Clean,
+    };
+    oxim_base::Text::with_taint(address.address.clone(), taint)
 }
 
 pub(super) fn leave(context: &mut Context) {

@@ -13,4 +13,4 @@ mod system_filter;
 mod warning;
 
 pub use attempt::{AttemptOptions, Ended, attempt};
-pub(crate) use local_runs::BYPASSED;
+pub(crate) use local_runs::{BYPASSED, saved_path};

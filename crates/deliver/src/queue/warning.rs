@@ -301,12 +301,19 @@ pub(super) fn syntax_notice(letterhead: &Letterhead, message: &Message, notice: 
     if let Some(text) = &notice.text {
         let _ = writeln!(out, "{}\n", String::from_utf8_lossy(text));
     }
+    let is_filter = notice.errors.iter().any(|error| error.item.is_empty());
+    if is_filter {
+        let _ = writeln!(out, "The {} router encountered the following error(s):\n", notice.router);
+    }
     for error in &notice.errors {
         let _ = if error.item.is_empty() {
             writeln!(out, "  {}", error.message)
         } else {
             writeln!(out, "{}: {}", error.item, error.message)
         };
+    }
+    if is_filter {
+        let _ = writeln!(out, "\nNo valid addresses were generated.");
     }
     Submission {
         sender: Vec::new(),

@@ -185,10 +185,19 @@ impl Worklist<'_> {
             return;
         }
         let walked = walk(self.delivery, context, address, self.request.purpose, &mut self.routed.notices);
+        if !walked.beside.is_empty() {
+            // What a filter made beside its decision is decided first.
+            let waiting = self.queue.len();
+            self.add_children(context, walked.beside);
+            while self.queue.len() > waiting
+                && let Some(child) = self.queue.pop_front()
+            {
+                self.one(context, child);
+            }
+        }
         if let Some(copy) = walked.unseen_copy {
             self.add(copy);
         }
-        self.add_children(context, walked.beside);
         match walked.step {
             Step::Deliver(address) => {
                 self.remember_domain(&address);

@@ -250,6 +250,17 @@ impl Appendfile {
         })
     }
 
+    /// The file that was written for a redirection, where the options made another path of the one it names.
+    fn path_for_log(&self, batch: &Batch<'_>, job: &Job) -> Option<Vec<u8>> {
+        let first = batch.addresses.first()?;
+        match job {
+            Job::Mailbox(job) if first.kind == AddressKind::File && self.file.is_some() => {
+                Some(job.path.clone())
+            }
+            _ => None,
+        }
+    }
+
     fn target(
         &self,
         transport: &Transport,
@@ -258,10 +269,17 @@ impl Appendfile {
         allowed: &CreateWhere,
     ) -> Result<Target, DeliveryError> {
         let (path, is_directory) = match batch.addresses.first() {
-            Some(a) if matches!(a.kind, AddressKind::File | AddressKind::Directory) => (
-                Text::clean(a.address.clone()),
-                a.address.ends_with(b"/") || matches!(self.format, Format::Maildir | Format::Mailstore),
-            ),
+            // The options may make another path of `$address_file`.
+            Some(a)
+                if matches!(a.kind, AddressKind::File | AddressKind::Directory)
+                    && self.file.is_none()
+                    && self.directory.is_none() =>
+            {
+                (
+                    crate::queue::saved_path(a),
+                    a.address.ends_with(b"/") || matches!(self.format, Format::Maildir | Format::Mailstore),
+                )
+            }
             _ => match (&self.file, &self.directory) {
                 (Some(file), _) => (path_of(transport, context, file)?, false),
                 (None, Some(directory)) => (path_of(transport, context, directory)?, true),
@@ -512,7 +530,8 @@ impl Driver for Appendfile {
         match local::perform(delivery, transport, context, batch, &job, &composed) {
             JobResult::Delivered { quota_warning, bytes } => {
                 let quota_warning = if quota_warning { self.warning(transport, context) } else { None };
-                let done = Delivered { quota_warning, bytes: Some(bytes), ..Delivered::default() };
+                let path = self.path_for_log(batch, &job);
+                let done = Delivered { quota_warning, path, bytes: Some(bytes), ..Delivered::default() };
                 Run::all(batch, &Outcome::Delivered(done))
             }
             JobResult::OtherTransport(name) => {

@@ -297,7 +297,10 @@ impl Reply<'_> {
             line("In-Reply-To", id);
         }
         line("References", &references(value(b"References").or_else(|| value(b"In-Reply-To")), id));
-        line("Auto-Submitted", b"auto-replied");
+        // A notification of a Sieve script has its own line.
+        if !lines.headers.starts_with(b"Auto-Submitted:") {
+            line("Auto-Submitted", b"auto-replied");
+        }
         push_whole_lines(&lines.headers, &mut out);
         out
     }

@@ -128,6 +128,8 @@ pub struct Delivered {
     pub shadow: Option<String>,
     /// The `quota_warn_threshold` was passed: the warning message, if one is to be sent.
     pub quota_warning: Option<Vec<u8>>,
+    /// The file that was written, if options made another path of the one that a redirection named.
+    pub path: Option<Vec<u8>>,
 }
 
 /// The server that a remote delivery talked to.

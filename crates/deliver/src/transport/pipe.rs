@@ -9,7 +9,7 @@ use oxim_base::Text;
 use oxim_lang::config::rows;
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::Context;
-use oxim_lang::expand::Template;
+use oxim_lang::expand::{ExpandError, Template};
 
 use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with};
@@ -200,6 +200,19 @@ fn escaped(letters: &mut std::str::Chars<'_>) -> char {
     }
 }
 
+/// Expands a word of a filter's command. What the message matched must not name the program.
+fn expand_word(context: &mut Context, word: &str, is_program: bool) -> Result<Text, ExpandError> {
+    let template = Template::compile(word);
+    if !is_program {
+        return template.expand(context);
+    }
+    let foreign = context.local.captures.iter().map(|text| Text::tainted(text.as_bytes())).collect();
+    let captures = std::mem::replace(&mut context.local.captures, foreign);
+    let result = template.expand(context);
+    context.local.captures = captures;
+    result
+}
+
 impl Pipe {
     /// The configuration is at fault.
     fn fault(text: String) -> DeliveryError {
@@ -240,7 +253,8 @@ impl Pipe {
                 let words = split_command(&line)
                     .map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
                 let mut out = Vec::new();
-                for word in words {
+                for (index, word) in words.into_iter().enumerate() {
+                    let is_program = index == 0;
                     push_word(&word, batch, transport, &mut out, || match &made {
                         None => Ok(Text::clean(word.clone())),
                         Some(made) => with_rights_of(
@@ -248,7 +262,7 @@ impl Pipe {
                             context,
                             &batch.identity,
                             &delivery.user_files,
-                            |context| Template::compile(&word).expand(context),
+                            |context| expand_word(context, &word, is_program),
                         )
                         .map_err(|e| {
                             Self::error(format!(

@@ -153,7 +153,6 @@ fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> 
     message.size = i64::try_from(size).unwrap_or(i64::MAX);
     message.received = Stamp::now();
     message.first_delivery = true;
-    message.manually_thawed = true;
     message.headers = headers;
     message.body = Some(Body::Memory(body.into()));
     Ok(())
@@ -200,7 +199,6 @@ fn system_filter(
     let rules = exim::Rules {
         is_system: true,
         is_test: true,
-        manually_thawed: true,
         syntax: settings.syntax,
         qualify_domain: settings.qualify_recipient,
         ..exim::Rules::default()
@@ -230,7 +228,6 @@ fn user_filter(
             let rules = exim::Rules {
                 is_test: true,
                 own,
-                manually_thawed: true,
                 syntax: settings.syntax,
                 qualify_domain: settings.qualify_recipient,
                 ..exim::Rules::default()

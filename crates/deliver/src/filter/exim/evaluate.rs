@@ -452,7 +452,10 @@ impl Evaluation<'_> {
         })?;
         match compiled.captures(subject) {
             Ok(Some(captures)) => {
-                self.context.local.captures = captures;
+                // As in Exim they count as the user's own words, so that `save $home/mail/$1` works: it is done with
+                // the user's rights. The name of a command is still not taken from them (`transport::pipe`).
+                let own = captures.into_iter().map(|text| Text::clean(text.into_bytes()));
+                self.context.local.captures = own.collect();
                 Ok(true)
             }
             Ok(None) => Ok(false),

@@ -190,12 +190,10 @@ fn judge(lexer: &mut Lexer<'_>, judgement: Judgement) -> Parsed<Command> {
         text = lexer.item(false)?;
     } else {
         let mark = lexer.mark();
-        let line = lexer.line;
         if lexer.word(false)? == b"text" {
             text = lexer.item(false)?;
         } else {
             lexer.back_to(mark);
-            lexer.line = line;
         }
     }
     Ok(Command::Judge { judgement, text: Template::compile_bytes(&text) })

@@ -56,7 +56,11 @@ impl Script {
     pub fn evaluate(&self, context: &Context, rules: &Rules) -> Outcome {
         let mut run = Run { rules, context, made: Vec::new(), keeps: true };
         let mut outcome = Outcome { is_significant: true, ..Outcome::default() };
-        let halted = run.block(&self.block);
+        let halted = match self.enotify_line {
+            Some(line) => run.need_enotify(line).map_err(Halt::Fault),
+            None => Ok(()),
+        };
+        let halted = halted.and_then(|()| run.block(&self.block));
         let mut shown = String::new();
         match halted {
             Err(Halt::Fault(fault)) => {
@@ -211,18 +215,21 @@ impl Run<'_> {
             }
             Test::Address(how, fields, keys) => {
                 let values = fields.iter().flat_map(|name| self.addresses(name));
-                let parts = values.filter_map(|address| self.part(how.part, &address));
+                let parts = values.filter_map(|address| part_of(how.part, &address));
                 self.any(how, parts, keys)?
             }
             Test::Envelope(how, parts, keys) => {
-                let values = parts.iter().map(|part| {
+                let values = parts.iter().filter_map(|part| {
                     if part.eq_ignore_ascii_case(b"from") {
-                        self.context.message.sender.clone()
-                    } else {
-                        self.rules.recipient.clone()
+                        return part_of(how.part, &self.context.message.sender);
+                    }
+                    match how.part {
+                        Part::User if self.rules.user.is_some() => self.rules.user.clone(),
+                        Part::Detail => self.rules.detail.clone(),
+                        part => part_of(part, &self.rules.recipient),
                     }
                 });
-                self.any(how, values.filter_map(|address| self.part(how.part, &address)), keys)?
+                self.any(how, values, keys)?
             }
             Test::Exists(fields) => fields.iter().all(|name| self.context.message.headers.contains(name)),
             Test::Size(over, limit) => {
@@ -270,20 +277,19 @@ impl Run<'_> {
         }
         found
     }
+}
 
-    fn part(&self, part: Part, address: &[u8]) -> Option<Vec<u8>> {
-        let start = crate::address::domain_start(address);
-        let local_part = || match start {
+/// A part of an address. Only of the recipient of the envelope is it known how it is divided further (RFC 5233).
+fn part_of(part: Part, address: &[u8]) -> Option<Vec<u8>> {
+    let start = crate::address::domain_start(address);
+    match part {
+        Part::All => Some(address.to_vec()),
+        Part::Domain => Some(start.and_then(|start| address.get(start..)).unwrap_or_default().to_vec()),
+        Part::LocalPart | Part::User => Some(match start {
             Some(start) => address.get(..start.saturating_sub(1)).unwrap_or_default().to_vec(),
             None => address.to_vec(),
-        };
-        match part {
-            Part::All => Some(address.to_vec()),
-            Part::LocalPart => Some(local_part()),
-            Part::Domain => Some(start.and_then(|start| address.get(start..)).unwrap_or_default().to_vec()),
-            Part::User => Some(self.rules.user.clone().unwrap_or_else(local_part)),
-            Part::Detail => self.rules.detail.clone(),
-        }
+        }),
+        Part::Detail => None,
     }
 }
 

@@ -40,12 +40,15 @@ pub struct Fault {
 #[derive(Debug)]
 pub struct Script {
     block: tree::Block,
+    /// Where enotify is required: that is a fault where it is not enabled.
+    enotify_line: Option<usize>,
 }
 
 impl Script {
     /// Parses a script, up to its first fault.
     #[must_use]
     pub fn parse(data: &[u8]) -> Script {
-        Script { block: parse::script(data) }
+        let (block, enotify_line) = parse::script(data);
+        Script { block, enotify_line }
     }
 }

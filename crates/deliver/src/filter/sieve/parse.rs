@@ -31,6 +31,7 @@ const ADDRESS_FIELDS: [&[u8]; 13] = [
 struct Required {
     copy: bool,
     enotify: bool,
+    enotify_line: Option<usize>,
     envelope: bool,
     fileinto: bool,
     numeric: bool,
@@ -44,18 +45,18 @@ struct Parser<'a> {
 }
 
 /// A script up to its first fault.
-pub(super) fn script(data: &[u8]) -> Block {
+pub(super) fn script(data: &[u8]) -> (Block, Option<usize>) {
     let mut parser = Parser { lexer: Lexer::new(data), required: Required::default() };
     let mut block = Block::default();
     if let Err(fault) = parser.requires() {
         block.fault = Some(fault);
-        return block;
+        return (block, parser.required.enotify_line);
     }
     let mut block = parser.commands(0);
     if block.first_fault().is_none() && !parser.lexer.is_at_end() {
         block.fault = Some(Fault { message: "syntax error".to_owned(), line: parser.lexer.line() });
     }
-    block
+    (block, parser.required.enotify_line)
 }
 
 impl Parser<'_> {
@@ -69,7 +70,10 @@ impl Parser<'_> {
                 match name.to_ascii_lowercase().as_slice() {
                     b"copy" => required.copy = true,
                     b"encoded-character" => self.lexer.decodes = true,
-                    b"enotify" => required.enotify = true,
+                    b"enotify" => {
+                        required.enotify = true;
+                        required.enotify_line.get_or_insert(self.lexer.line());
+                    }
                     b"envelope" => required.envelope = true,
                     b"fileinto" => required.fileinto = true,
                     b"subaddress" => required.subaddress = true,

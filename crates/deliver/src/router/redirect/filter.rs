@@ -183,6 +183,8 @@ impl Redirect {
             End::Error(text) => Err(faulty(&text)),
             End::Defer(text) => Ok(Verdict::Defer(self.told(text))),
             End::Freeze(text) => {
+                let mut children = self.deeds(run, address, outcome.made)?;
+                run.beside.append(&mut children);
                 Ok(Verdict::Defer(Problem { freeze: true, is_for_client: false, ..self.told(text) }))
             }
             End::Fail(text) => {
@@ -264,7 +266,12 @@ impl Redirect {
             }
             children.push(child);
         }
-        Ok(children)
+        // Exim's order: what needs no routing first, then addresses from the last on.
+        let (mut ordered, mut addresses): (Vec<Address>, Vec<Address>) =
+            children.into_iter().partition(|child| child.kind != AddressKind::Mail);
+        addresses.reverse();
+        ordered.append(&mut addresses);
+        Ok(ordered)
     }
 }
 
