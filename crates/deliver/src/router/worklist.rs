@@ -113,11 +113,16 @@ struct DomainRoute {
     errors_to: Option<Vec<u8>>,
 }
 
+/// How deep addresses that filters make beside their decisions are followed at once.
+const BESIDE_DEPTH_MAX: usize = 8;
+
 struct Worklist<'a> {
     delivery: &'a Delivery,
     request: &'a RouteRequest<'a>,
     queue: VecDeque<Address>,
     next_round: VecDeque<Address>,
+    /// How many filters' addresses are being decided beside others.
+    depth: usize,
     seen: HashSet<Vec<u8>>,
     made: HashMap<usize, usize>,
     by_domain: HashMap<Vec<u8>, DomainRoute>,
@@ -139,6 +144,7 @@ impl Delivery {
             request,
             queue: addresses.into(),
             next_round: VecDeque::new(),
+            depth: 0,
             seen: HashSet::new(),
             made: HashMap::new(),
             by_domain: HashMap::new(),
@@ -186,14 +192,7 @@ impl Worklist<'_> {
         }
         let walked = walk(self.delivery, context, address, self.request.purpose, &mut self.routed.notices);
         if !walked.beside.is_empty() {
-            // What a filter made beside its decision is decided first.
-            let waiting = self.queue.len();
-            self.add_children(context, walked.beside);
-            while self.queue.len() > waiting
-                && let Some(child) = self.queue.pop_front()
-            {
-                self.one(context, child);
-            }
+            self.beside(context, walked.beside);
         }
         if let Some(copy) = walked.unseen_copy {
             self.add(copy);
@@ -216,6 +215,20 @@ impl Worklist<'_> {
                 self.add_children(context, children);
             }
         }
+    }
+
+    /// What a filter made beside its decision is decided before it. Where such filters follow each other far, their
+    /// addresses wait for the next round, so that the stack is not used up.
+    fn beside(&mut self, context: &mut Context, children: Vec<Address>) {
+        let (addresses, special): (Vec<_>, Vec<_>) =
+            children.into_iter().partition(|child| child.kind == AddressKind::Mail);
+        let goes_on = self.depth < BESIDE_DEPTH_MAX;
+        self.depth = self.depth.saturating_add(1);
+        for mut child in special.into_iter().chain(addresses.into_iter().rev()) {
+            self.rewrite(context, &mut child);
+            if goes_on { self.one(context, child) } else { self.add(child) }
+        }
+        self.depth = self.depth.saturating_sub(1);
     }
 
     /// A redirection ends what RFC 3461 asks for the parent: that is reported now. The same address in another domain is none.

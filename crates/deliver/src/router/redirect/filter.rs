@@ -266,12 +266,7 @@ impl Redirect {
             }
             children.push(child);
         }
-        // Exim's order: what needs no routing first, then addresses from the last on.
-        let (mut ordered, mut addresses): (Vec<Address>, Vec<Address>) =
-            children.into_iter().partition(|child| child.kind != AddressKind::Mail);
-        addresses.reverse();
-        ordered.append(&mut addresses);
-        Ok(ordered)
+        Ok(children)
     }
 }
 

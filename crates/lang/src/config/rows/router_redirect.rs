@@ -1,7 +1,7 @@
 //! Options of the redirect router (manual chapter 22).
 
 use crate::config::options::OptionKind::{Bool, GidList, Octal, Str, UidList};
-use crate::config::options::Status::{NotYet, Works};
+use crate::config::options::Status::{NoEffectYet, NotYet, Works};
 use crate::config::options::{OptionRow, row};
 
 /// Private options of redirect.
@@ -21,11 +21,11 @@ pub static ROUTER_REDIRECT: &[OptionRow] = &[
     row("forbid_blackhole", Bool, "false", Works, "forbid :blackhole:"),
     row("forbid_exim_filter", Bool, "false", Works, "forbid Exim filters"),
     row("forbid_file", Bool, "false", Works, "forbid files"),
-    row("forbid_filter_dlfunc", Bool, "false", Works, "forbid ${dlfunc in filters"),
+    row("forbid_filter_dlfunc", Bool, "false", NoEffectYet, "forbid ${dlfunc in filters"),
     row("forbid_filter_existstest", Bool, "false", Works, "forbid exists tests in filters"),
     row("forbid_filter_logwrite", Bool, "false", Works, "forbid logwrite in filters"),
     row("forbid_filter_lookup", Bool, "false", Works, "forbid lookups in filters"),
-    row("forbid_filter_perl", Bool, "false", Works, "forbid ${perl in filters"),
+    row("forbid_filter_perl", Bool, "false", NoEffectYet, "forbid ${perl in filters"),
     row("forbid_filter_readfile", Bool, "false", Works, "forbid ${readfile in filters"),
     row("forbid_filter_readsocket", Bool, "false", Works, "forbid ${readsocket in filters"),
     row("forbid_filter_reply", Bool, "false", Works, "forbid replies in filters"),

@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use oxim_base::{Text, clock};
 
 use super::{OperatorRow, operator};
-use crate::expand::item::int;
 use crate::context::Context;
+use crate::expand::item::int;
 use crate::expand::{ExpandError, integer};
 use crate::restrict;
 
