@@ -16,6 +16,8 @@ pub struct Forbidden {
     pub existstest: bool,
     /// `${lookup`.
     pub lookup: bool,
+    /// `${perl`.
+    pub perl: bool,
     /// `${readfile`.
     pub readfile: bool,
     /// `${readsocket`.

@@ -47,6 +47,7 @@ impl FilterOptions {
             forbidden: Forbidden {
                 existstest: options.bool("forbid_filter_existstest"),
                 lookup: options.bool("forbid_filter_lookup"),
+                perl: options.bool("forbid_filter_perl"),
                 readfile: options.bool("forbid_filter_readfile"),
                 readsocket: options.bool("forbid_filter_readsocket"),
                 run: options.bool("forbid_filter_run"),

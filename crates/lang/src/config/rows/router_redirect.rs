@@ -25,7 +25,7 @@ pub static ROUTER_REDIRECT: &[OptionRow] = &[
     row("forbid_filter_existstest", Bool, "false", Works, "forbid exists tests in filters"),
     row("forbid_filter_logwrite", Bool, "false", Works, "forbid logwrite in filters"),
     row("forbid_filter_lookup", Bool, "false", Works, "forbid lookups in filters"),
-    row("forbid_filter_perl", Bool, "false", NoEffectYet, "forbid ${perl in filters"),
+    row("forbid_filter_perl", Bool, "false", Works, "forbid ${perl in filters"),
     row("forbid_filter_readfile", Bool, "false", Works, "forbid ${readfile in filters"),
     row("forbid_filter_readsocket", Bool, "false", Works, "forbid ${readsocket in filters"),
     row("forbid_filter_reply", Bool, "false", Works, "forbid replies in filters"),

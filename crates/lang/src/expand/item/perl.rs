@@ -18,6 +18,7 @@ use oxim_base::{Text, debug};
 use super::{Item, ItemRow, row};
 use crate::context::Context;
 use crate::expand::{Body, ExpandError, Template, tree};
+use crate::restrict;
 
 /// What the child runs.
 const DRIVER: &str = include_str!("perl.pl");
@@ -59,6 +60,8 @@ thread_local! {
 
 impl Item for Perl {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
+        restrict::check(context, |f| f.perl, "Perl calls are not permitted")?;
+        restrict::need_own_rights(context, "${perl}").map_err(ExpandError::Failed)?;
         let texts: Result<Vec<Text>, ExpandError> = self.strings.iter().map(|s| s.expand(context)).collect();
         let texts = texts?;
         let name = texts.first().cloned().unwrap_or_default();
