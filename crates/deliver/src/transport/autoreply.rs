@@ -32,7 +32,7 @@ pub(super) static AUTOREPLY: TransportKind =
 /// Largest file that becomes part of a reply, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// What a remembered recipient takes beside its address, in bytes: a time and an end.
-const ONCE_BYTES_EACH: usize = 5;
+const ONCE_BYTES_EACH: usize = 9;
 /// Ids of the References: line that are passed on.
 const REFERENCES_MAX: usize = 12;
 
