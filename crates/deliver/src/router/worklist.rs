@@ -291,16 +291,14 @@ impl Worklist<'_> {
         match &address.refusal {
             None => self.deliver(address),
             Some(Refusal::Forbidden { .. }) => {
-                let what = match address.kind {
-                    AddressKind::Pipe => "pipe",
-                    AddressKind::Reply => "autoreply",
-                    AddressKind::File | AddressKind::Directory | AddressKind::Mail => "file",
-                };
                 let text = match address.kind {
-                    AddressKind::Reply => "autoreply forbidden".to_owned(),
-                    _ => format!("delivery to {what} forbidden"),
+                    AddressKind::Pipe => "delivery to pipe forbidden",
+                    AddressKind::Reply => "autoreply forbidden",
+                    AddressKind::File | AddressKind::Directory | AddressKind::Mail => {
+                        "delivery to file forbidden"
+                    }
                 };
-                let problem = Problem::new(error_code::UNKNOWN, text);
+                let problem = Problem::new(error_code::UNKNOWN, text.to_owned());
                 self.routed.decided.push(Decided::Failed(address, problem));
             }
             Some(Refusal::Setup(text)) => {

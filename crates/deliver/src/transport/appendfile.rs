@@ -253,12 +253,8 @@ impl Appendfile {
     /// The file that was written for a redirection, where the options made another path of the one it names.
     fn path_for_log(&self, batch: &Batch<'_>, job: &Job) -> Option<Vec<u8>> {
         let first = batch.addresses.first()?;
-        match job {
-            Job::Mailbox(job) if first.kind == AddressKind::File && self.file.is_some() => {
-                Some(job.path.clone())
-            }
-            _ => None,
-        }
+        let Job::Mailbox(job) = job else { return None };
+        (first.kind == AddressKind::File && self.file.is_some()).then(|| job.path.clone())
     }
 
     fn target(

@@ -539,10 +539,10 @@ mod tests {
         };
         let outcome = program.evaluate(&mut context, &rules);
         let mut text = String::from_utf8(outcome.shown).unwrap();
-        match outcome.end {
-            End::Error(error) => text.push_str(&format!("error: {error}\n")),
-            End::Normal if outcome.is_significant => text.push_str("significant\n"),
-            _ => {}
+        if let End::Error(error) = &outcome.end {
+            text.push_str(&format!("error: {error}\n"));
+        } else if matches!(outcome.end, End::Normal) && outcome.is_significant {
+            text.push_str("significant\n");
         }
         text
     }

@@ -37,7 +37,7 @@ pub(super) fn program(lexer: &mut Lexer<'_>) -> Parsed<Vec<Step>> {
     let (steps, stop) = commands(lexer, 0)?;
     match stop {
         Stop::End => Ok(steps),
-        other => Err(SyntaxFault(format!(
+        other @ (Stop::Endif | Stop::Else | Stop::Elif) => Err(SyntaxFault(format!(
             "unexpected \"{}\" command near line {} of filter file",
             other.word(),
             lexer.line
@@ -266,7 +266,7 @@ fn conditional(lexer: &mut Lexer<'_>, depth: usize) -> Parsed<Command> {
                 otherwise = steps;
                 expect_endif(lexer, stop)?;
             }
-            other => expect_endif(lexer, other)?,
+            other @ (Stop::End | Stop::Endif) => expect_endif(lexer, other)?,
         }
         return Ok(Command::If { branches, otherwise });
     }

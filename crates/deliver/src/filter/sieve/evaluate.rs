@@ -226,7 +226,9 @@ impl Run<'_> {
                     match how.part {
                         Part::User if self.rules.user.is_some() => self.rules.user.clone(),
                         Part::Detail => self.rules.detail.clone(),
-                        part => part_of(part, &self.rules.recipient),
+                        part @ (Part::All | Part::LocalPart | Part::Domain | Part::User) => {
+                            part_of(part, &self.rules.recipient)
+                        }
                     }
                 });
                 self.any(how, values, keys)?

@@ -240,7 +240,7 @@ impl Parser<'_> {
             return Ok(Some(Test::Any(self.tests(inner)?)));
         }
         if self.lexer.word("exists")? {
-            let fields = self.fields("header string list expected", |name| is_field(name))?;
+            let fields = self.fields("header string list expected", is_field)?;
             return Ok(Some(Test::Exists(fields)));
         }
         if self.lexer.word("false")? {
@@ -251,7 +251,7 @@ impl Parser<'_> {
         }
         if self.lexer.word("header")? {
             let how = self.how(false)?;
-            let fields = self.fields("header string list expected", |name| is_field(name))?;
+            let fields = self.fields("header string list expected", is_field)?;
             let keys = self.keys()?;
             return Ok(Some(Test::Header(self.at_end(how), fields, keys)));
         }
@@ -493,13 +493,11 @@ impl Parser<'_> {
 }
 
 fn faulty(commands: &[Command]) -> bool {
-    commands.iter().any(|command| match command {
-        Command::If { branches, otherwise, fault } => {
-            fault.is_some()
-                || branches.iter().any(|(_, block)| block.first_fault().is_some())
-                || otherwise.as_ref().is_some_and(|block| block.first_fault().is_some())
-        }
-        _ => false,
+    commands.iter().any(|command| {
+        let Command::If { branches, otherwise, fault } = command else { return false };
+        fault.is_some()
+            || branches.iter().any(|(_, block)| block.first_fault().is_some())
+            || otherwise.as_ref().is_some_and(|block| block.first_fault().is_some())
     })
 }
 

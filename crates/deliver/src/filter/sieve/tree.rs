@@ -171,13 +171,13 @@ impl Block {
     /// The fault in this block, or in what stands in it.
     #[must_use]
     pub fn first_fault(&self) -> Option<&Fault> {
-        let inside = self.commands.last().and_then(|command| match command {
-            Command::If { branches, otherwise, fault } => branches
+        let inside = self.commands.last().and_then(|command| {
+            let Command::If { branches, otherwise, fault } = command else { return None };
+            branches
                 .iter()
                 .find_map(|(_, block)| block.first_fault())
                 .or_else(|| otherwise.as_ref().and_then(Block::first_fault))
-                .or(fault.as_ref()),
-            _ => None,
+                .or(fault.as_ref())
         });
         inside.or(self.fault.as_ref())
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use md5::{Digest, Md5};
 use oxim_lang::context::Context;
 use oxim_mail::rfc2047::{Undecodable, decode};
 
@@ -58,14 +59,26 @@ pub(super) fn subject_of(context: &Context) -> Vec<u8> {
 
 /// Responses with the same handle, or the same contents, are remembered together.
 fn memory(vacation: &Vacation, rules: &Rules) -> Vec<u8> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
+    let mut digest = Md5::new();
+    // A length before each part, lest two parts that are divided otherwise count as the same.
+    let mut add = |part: &[u8]| {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part);
+    };
     match &vacation.handle {
-        Some(handle) => handle.hash(&mut hasher),
-        None => (&vacation.subject, &vacation.from, vacation.mime, &vacation.reason).hash(&mut hasher),
+        Some(handle) => add(handle),
+        None => {
+            add(vacation.subject.as_deref().unwrap_or_default());
+            add(vacation.from.as_deref().unwrap_or_default());
+            add(if vacation.mime { b"mime" } else { b"" });
+            add(&vacation.reason);
+        }
     }
     let mut name = rules.vacation_directory.clone().unwrap_or_default();
-    name.extend_from_slice(format!("/{:016X}", hasher.finish()).as_bytes());
+    name.push(b'/');
+    for byte in digest.finalize() {
+        name.extend_from_slice(format!("{byte:02X}").as_bytes());
+    }
     name
 }
 

@@ -42,6 +42,8 @@ struct LdapAuth {
 
 impl Condition for LdapAuth {
     fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
+        crate::restrict::need_own_rights(context, "the condition \"ldapauth\"")
+            .map_err(ExpandError::Failed)?;
         let mut query = Text::new();
         for body in &self.strings {
             body.append(context, &mut query)?;

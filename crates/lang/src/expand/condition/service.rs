@@ -72,6 +72,7 @@ fn one(parser: &mut Parser<'_>, name: &'static str, ask: Ask) -> Result<Box<dyn 
 
 impl Condition for One {
     fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
+        need_own_rights(context, self.name)?;
         let string = self.string.expand(context)?;
         (self.ask)(&string).map_err(|reason| ExpandError::Failed(format!("{}: {reason}", self.name)))
     }
@@ -79,6 +80,12 @@ impl Condition for One {
 
 struct Saslauthd {
     strings: Vec<Body>,
+}
+
+/// A filter of a user must not try passwords with the rights of this process.
+fn need_own_rights(context: &Context, name: &str) -> Result<(), ExpandError> {
+    let what = format!("the condition \"{name}\"");
+    crate::restrict::need_own_rights(context, &what).map_err(ExpandError::Failed)
 }
 
 /// Two to four strings in braces of their own.
@@ -98,6 +105,7 @@ fn grouped(parser: &mut Parser<'_>) -> Result<Vec<Body>, Fault> {
 
 impl Condition for Saslauthd {
     fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
+        need_own_rights(context, "saslauthd")?;
         let mut texts = Vec::new();
         for body in &self.strings {
             texts.push(body.expand(context)?.into_bytes());
