@@ -378,7 +378,7 @@ mod tests {
             refusal("accept set acl_m_a-b = 3"),
             "invalid character \"-\" in variable name in ACL modifier \"set acl_m_a-b = 3\""
         );
-        assert_eq!(refusal("warn ratelimit = 1 / 1h"), "ACL condition \"ratelimit\" is not implemented yet");
+        assert_eq!(refusal("warn bmi_optin = *"), "ACL condition \"bmi_optin\" is not implemented yet");
         assert_eq!(refusal("warn udpsend = a : 1 : b"), "ACL modifier \"udpsend\" is not implemented yet");
     }
 

@@ -3,6 +3,8 @@
 //! Two groups by lifetime: the connection, and the message in hand, which MAIL, RSET, HELO and the end of a message reset.
 //! Manual sections 44.22, 44.24 and 44.25.
 
+use std::collections::BTreeMap;
+
 use oxim_base::Text;
 use oxim_mail::header::Position;
 
@@ -21,6 +23,8 @@ pub struct ConnectionControls {
     pub no_delay_flush: bool,
     /// `no_callout_flush`.
     pub no_callout_flush: bool,
+    /// What `ratelimit` has measured of the connection, by key.
+    pub rates: BTreeMap<Vec<u8>, f64>,
 }
 
 /// `control = freeze`.
@@ -95,6 +99,8 @@ pub struct MessageControls {
     pub headers_removed: Vec<Vec<u8>>,
     /// Warnings already logged for this message, so that each is logged once.
     pub warnings_logged: Vec<String>,
+    /// What `ratelimit` has measured of the message, by key.
+    pub rates: BTreeMap<Vec<u8>, f64>,
     /// What has been found out about senders.
     pub(crate) sender_verification: crate::verify::SenderVerification,
 }

@@ -7,7 +7,9 @@ pub(crate) mod encrypted;
 pub(crate) mod expression;
 pub(crate) mod hosts;
 pub(crate) mod local_parts;
+pub(crate) mod ratelimit;
 pub(crate) mod recipients;
+pub(crate) mod seen;
 pub(crate) mod sender_domains;
 pub(crate) mod senders;
 pub(crate) mod spf;
@@ -49,10 +51,10 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &local_parts::ROW,
     &not_yet("malware", "A virus scanner has found something."),
     &not_yet("mime_regex", "The MIME part matches a regular expression."),
-    &not_yet("ratelimit", "The client sends faster than the limit."),
+    &ratelimit::ROW,
     &recipients::ROW,
     &not_yet("regex", "The message matches a regular expression."),
-    &not_yet("seen", "The key has been seen before."),
+    &seen::ROW,
     &sender_domains::ROW,
     &senders::ROW,
     &not_yet("spam", "SpamAssassin or Rspamd calls the message spam."),
