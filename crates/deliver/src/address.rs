@@ -46,6 +46,8 @@ pub struct Propagated {
     pub local_part_data: Option<Text>,
     /// Where bounces go instead of the envelope sender; empty: nowhere. An address without angle brackets.
     pub errors_to: Option<Vec<u8>>,
+    /// The envelope sender with which the message goes on, if SRS has made one (the router option `srs`).
+    pub srs_sender: Option<Vec<u8>>,
     /// Header lines that the transport adds; each whole, with its line end(s), in the order of adding.
     pub headers_add: Vec<Text>,
     /// Names of header lines that the transport leaves out; one that ends in `*` stands for all with that beginning.

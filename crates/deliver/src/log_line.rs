@@ -63,6 +63,9 @@ impl Lines<'_> {
         if self.has(Selector::ReturnPathOnDelivery) {
             let _ = write!(line, " P=<{}>", lossy(return_path));
         }
+        if let Some(sender) = &address.propagated.srs_sender {
+            let _ = write!(line, " SRS=<{}>", lossy(sender));
+        }
         if !self.queue_name.is_empty() {
             let _ = write!(line, " Q={}", lossy(self.queue_name));
         }

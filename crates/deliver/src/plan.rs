@@ -81,6 +81,7 @@ fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
         && same_hosts(&a.hosts, &b.hosts)
         && a.fallback_hosts == b.fallback_hosts
         && a.propagated.errors_to == b.propagated.errors_to
+        && a.propagated.srs_sender == b.propagated.srs_sender
         && a.propagated.headers_add == b.propagated.headers_add
         && a.propagated.headers_remove == b.propagated.headers_remove
         && a.run_as == b.run_as

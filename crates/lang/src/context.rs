@@ -393,6 +393,19 @@ impl Message {
     }
 }
 
+/// `$srs_db_address`, `$srs_db_key`, `$srs_orig_recipient`, `$srs_orig_sender`.
+#[derive(Clone, Debug, Default)]
+pub struct SrsFacts {
+    /// The sender that is put into the database.
+    pub db_address: Option<Text>,
+    /// Its key.
+    pub db_key: Option<Text>,
+    /// The SRS address to which a bounce came.
+    pub orig_recipient: Option<Text>,
+    /// The sender before it was rewritten.
+    pub orig_sender: Option<Text>,
+}
+
 /// A connection through a proxy (`hosts_proxy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProxySession {
@@ -459,6 +472,8 @@ pub struct AddressScope {
     pub this_address: Option<Text>,
     /// `$srs_recipient`.
     pub srs_recipient: Option<Text>,
+    /// What the older SRS options work with.
+    pub srs: SrsFacts,
 }
 
 /// What the running router or transport has set.

@@ -188,7 +188,8 @@ fn failed_expansion(transport: &Transport, option: &str, error: &ExpandError) ->
     crate::transport::compose::expansion_error(transport, option, error)
 }
 
-/// The envelope sender of this delivery: `return_path` of the transport, else `errors_to`, else the sender.
+/// The envelope sender of this delivery: `return_path` of the transport, else what SRS made, else `errors_to`, else the
+/// sender.
 pub(super) fn return_path(
     context: &mut Context,
     transport: &Transport,
@@ -197,7 +198,7 @@ pub(super) fn return_path(
 ) -> Result<Vec<u8>, DeliveryError> {
     let routed = addresses
         .first()
-        .and_then(|a| a.propagated.errors_to.clone())
+        .and_then(|a| a.propagated.srs_sender.clone().or_else(|| a.propagated.errors_to.clone()))
         .unwrap_or_else(|| claim.message().sender.clone());
     context.delivery.return_path = Some(routed.clone());
     let Some(template) = &transport.generic.return_path else { return Ok(routed) };

@@ -203,7 +203,8 @@ fn condition(run: &mut Run<'_>) -> Result<Skip, Problem> {
     }
 }
 
-fn is_true(text: &[u8]) -> bool {
+/// Router options take everything for true but a few words.
+pub(super) fn is_true(text: &[u8]) -> bool {
     !matches!(text.trim_ascii().to_ascii_lowercase().as_slice(), b"" | b"0" | b"no" | b"false")
 }
 

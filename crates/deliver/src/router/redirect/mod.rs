@@ -5,6 +5,7 @@
 mod filter;
 pub mod list;
 pub mod source;
+mod srs;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ struct Redirect {
     qualify_domain: Option<Template>,
     qualify_preserve_domain: bool,
     rewrite: bool,
+    srs: Option<srs::Srs>,
     pipe_transport: Option<Template>,
     file_transport: Option<Template>,
     directory_transport: Option<Template>,
@@ -106,6 +108,7 @@ fn build(build: &Build<'_>) -> Result<Box<dyn RouterDriver>, ConfigError> {
         qualify_domain: options.template("qualify_domain"),
         qualify_preserve_domain: options.bool("qualify_preserve_domain"),
         rewrite: options.bool("rewrite"),
+        srs: srs::Srs::read(options),
         pipe_transport: options.template("pipe_transport"),
         file_transport: options.template("file_transport"),
         directory_transport: options.template("directory_transport"),
@@ -124,6 +127,11 @@ impl Redirect {
     fn try_route(&self, run: &mut Run<'_>, address: &mut Address) -> Result<Verdict, Problem> {
         prepare::propagate(run, address)?;
         address.run_as = prepare::run_as(run)?;
+        if let Some(srs) = &self.srs
+            && let Some(verdict) = srs.apply(run, address)?
+        {
+            return Ok(verdict);
+        }
         let user = identity(run, address);
         let Some(data) = source::read(&self.source, run, user.as_ref())? else {
             return Ok(Verdict::Decline(None));

@@ -1,7 +1,7 @@
 //! Options of the redirect router (manual chapter 22).
 
 use crate::config::options::OptionKind::{Bool, GidList, Octal, Str, UidList};
-use crate::config::options::Status::{NoEffectYet, NotYet, Works};
+use crate::config::options::Status::{NoEffectYet, Works};
 use crate::config::options::{OptionRow, row};
 
 /// Private options of redirect.
@@ -54,11 +54,11 @@ pub static ROUTER_REDIRECT: &[OptionRow] = &[
     row("sieve_useraddress", Str, "", Works, "what :user gives"),
     row("sieve_vacation_directory", Str, "", Works, "where vacation remembers"),
     row("skip_syntax_errors", Bool, "false", Works, "leave out what is wrong in the list"),
-    row("srs", Str, "", NotYet, "older SRS: forward, reverse or reverseandforward"),
-    row("srs_alias", Str, "", NotYet, "domain of the SRS address"),
-    row("srs_condition", Str, "", NotYet, "whether SRS is done"),
-    row("srs_dbinsert", Str, "", NotYet, "stores an address in a database"),
-    row("srs_dbselect", Str, "", NotYet, "finds an address in a database"),
+    row("srs", Str, "", Works, "older SRS: forward, reverse or reverseandforward"),
+    row("srs_alias", Str, "", Works, "domain of the SRS address"),
+    row("srs_condition", Str, "", Works, "whether SRS is done"),
+    row("srs_dbinsert", Str, "", Works, "stores an address in a database"),
+    row("srs_dbselect", Str, "", Works, "finds an address in a database"),
     row("syntax_errors_text", Str, "", Works, "text sent about what is wrong in the list"),
     row("syntax_errors_to", Str, "", Works, "who is told what is wrong in the list"),
 ];

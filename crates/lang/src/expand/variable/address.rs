@@ -133,6 +133,19 @@ pub(super) static ROWS: &[VariableRow] = &[
         "The local part of the address that this one was made from.",
         |c, _| Value::Text(&c.address.parent_local_part),
     ),
+    row("srs_db_address", Address, Tainted, "The sender that `srs_dbinsert` is to remember.", |c, _| {
+        optional(&c.address.srs.db_address)
+    }),
+    row("srs_db_key", Address, Tainted, "The key of a sender in the database of SRS.", |c, _| {
+        optional(&c.address.srs.db_key)
+    }),
+    row("srs_orig_recipient", Address, Tainted, "The SRS address that is being reversed.", |c, _| {
+        optional(&c.address.srs.orig_recipient)
+    }),
+    row("srs_orig_sender", Address, Tainted, "The sender before SRS has rewritten it.", |c, _| {
+        optional(&c.address.srs.orig_sender)
+    }),
+    row("srs_status", Address, Clean, "Always empty, as in the versions that had it.", |_, _| Value::Empty),
     row("srs_recipient", Address, Tainted, "The sender that `inbound_srs` has found.", |c, _| {
         optional(&c.address.srs_recipient)
     }),
