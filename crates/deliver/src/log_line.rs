@@ -220,6 +220,9 @@ impl Lines<'_> {
         if success && host.is_pipelined && self.has(Selector::Pipelining) {
             line.push_str(" L");
         }
+        if success && host.is_prdr {
+            line.push_str(" PRDR");
+        }
         if success && host.is_chunked {
             line.push_str(" K");
         }

@@ -313,6 +313,8 @@ pub struct Message {
     pub headers_added: Vec<Text>,
     /// `$message_smtputf8`.
     pub smtputf8: bool,
+    /// `$prdr_requested`.
+    pub prdr_requested: bool,
     /// What the last `spf` condition found.
     pub spf: Option<Box<crate::sender_policy::SpfFacts>>,
     /// `$local_scan_data`.
@@ -354,6 +356,7 @@ impl Default for Message {
             queue_name: Vec::new(),
             headers_added: Vec::new(),
             smtputf8: false,
+            prdr_requested: false,
             spf: None,
             local_scan_data: None,
             system_counters: [0; 10],

@@ -19,6 +19,7 @@ use crate::body::{BodyFault, Received, Refused};
 use crate::command::set_end_reason;
 use crate::fixup::{self, Origin};
 use crate::log_line;
+use crate::prdr;
 use crate::reception::Reception;
 use crate::refusal;
 use crate::reply::Reply;
@@ -38,10 +39,17 @@ pub struct Ready {
 }
 
 /// What is carried from the fix-ups past the ACL.
-struct Pending {
+pub(crate) struct Pending {
     received: Received,
     origin: Origin,
     id_created: bool,
+}
+
+impl Pending {
+    /// The id of the message.
+    pub(crate) fn id(&self) -> MessageId {
+        self.received.id
+    }
 }
 
 /// A message that arrived but is refused: the reply, and the line about it.
@@ -131,6 +139,16 @@ pub fn examine(reception: &Arc<Reception>, talk: &mut Talk, received: Received) 
         let outcome = Outcome::plain(Verdict::Accept);
         return after_acl(reception, talk, pending, &outcome);
     }
+    if prdr::is_due(reception, talk) {
+        return prdr::begin(talk, pending);
+    }
+    talk.transaction.prdr = false;
+    talk.scene.context.message.prdr_requested = false;
+    ask_data_acl(pending)
+}
+
+/// Asks the DATA ACL about the message as a whole.
+pub(crate) fn ask_data_acl(pending: Pending) -> Progress {
     let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
         after_acl(reception, talk, pending, &outcome)
     };
@@ -318,6 +336,7 @@ fn final_reply(reception: &Reception, talk: &Talk, id: MessageId, outcome: &Outc
         Some(Fake::Defer(text)) => Reply::new(450, text.as_bytes()),
         Some(Fake::Reject(text)) => Reply::new(550, text.as_bytes()),
         None if outcome.user_message.is_some() => refusal::accepted(reception, 250, "", outcome),
+        None if talk.transaction.prdr => prdr::accepted(talk, id),
         None => match talk.transaction.last_chunk {
             Some(chunk) => {
                 Reply::new(250, format!(" {} byte chunk, total {}\nOK id={id}", chunk.size, chunk.total))

@@ -74,6 +74,9 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
     }
     out.push_str(&log_line::tls(reception, talk));
     out.push_str(&log_line::authentication(reception, talk));
+    if talk.transaction.prdr {
+        out.push_str(" PRDR");
+    }
     if wants.proxy
         && let Some(proxy) = connection.proxy.and_then(|session| session.proxy)
     {

@@ -32,6 +32,7 @@ pub mod local;
 pub mod log_line;
 pub mod logs;
 pub mod originator;
+mod prdr;
 mod proxy;
 pub mod rate_limit;
 pub mod reception;

@@ -22,6 +22,12 @@ pub fn accepted(reception: &Reception, code: u16, default: &'static str, outcome
     }
 }
 
+/// A reply in the words of an ACL.
+#[must_use]
+pub fn worded(reception: &Reception, code: u16, text: &Text) -> Reply {
+    with_code(reception, code, text)
+}
+
 /// A text with its own code, if its first digit is right; a wrong one is dropped, with a panic log line.
 fn with_code(reception: &Reception, code: u16, text: &Text) -> Reply {
     let bytes = text.as_bytes();

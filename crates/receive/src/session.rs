@@ -238,6 +238,14 @@ impl Session {
                     self.pause(pause).await;
                     *next
                 }
+                Progress::Say(reply, next) => {
+                    reply.write(self.channel.output());
+                    // What comes next may take its time, and the client's clock runs from reply to reply.
+                    if self.reception.acls.may_block(Phase::Prdr) {
+                        self.channel.flush(self.timeout()).await;
+                    }
+                    *next
+                }
                 Progress::Acl(phase, then) => match self.run_acl(phase, then).await {
                     Some(next) => next,
                     None => return Flow::Close(Some(internal_error())),

@@ -253,6 +253,8 @@ pub struct Settings {
     pub enforce_sync: bool,
     /// `accept_8bitmime`.
     pub accept_8bitmime: bool,
+    /// `prdr_enable`.
+    pub prdr: bool,
     /// `ignore_fromline_local`.
     pub ignore_fromline_local: bool,
     /// `uucp_from_pattern`.
@@ -316,6 +318,7 @@ impl Settings {
             helo_allow_chars: text("helo_allow_chars").into_bytes(),
             enforce_sync: options.bool("smtp_enforce_sync"),
             accept_8bitmime: options.bool("accept_8bitmime"),
+            prdr: options.bool("prdr_enable"),
             ignore_fromline_local: options.bool("ignore_fromline_local"),
             uucp_from_pattern: text("uucp_from_pattern"),
             uucp_from_sender: template("uucp_from_sender"),

@@ -31,6 +31,8 @@ pub enum Progress {
     Authenticate(Box<crate::command::auth::Exchange>),
     /// Make the message durable, then go on.
     Commit(Box<crate::acceptance::Ready>),
+    /// Send one of several replies, then go on.
+    Say(Reply, Box<Progress>),
     /// Wait, then go on.
     Pause(Duration, Box<Progress>),
     /// Send the reply, if any, and close.
@@ -143,7 +145,7 @@ pub struct Transaction {
     pub dsn_ret: Option<oxim_mail::dsn::Return>,
     /// ENVID, in xtext.
     pub dsn_envid: Option<Vec<u8>>,
-    /// PRDR was asked for.
+    /// PRDR was asked for; once the data has come: and is done.
     pub prdr: bool,
     /// SMTPUTF8 was given.
     pub smtputf8: bool,

@@ -42,14 +42,6 @@ pub(super) const KNOWN: &[Difference] = &[
     // -bP
     row("options::*", "main queue_fast_ramp", "the default of 4.97"),
     row("options::*", "main remote_max_parallel", "the default of 4.97"),
-    row("options::example", "main acl_smtp_data_prdr", NOT_YET),
-    row("options::example", "main prdr_enable", NOT_YET),
-    row("options::example", "text config - acl_smtp_data_prdr = acl_check_prdr", NOT_YET),
-    row("options::example", "text config - prdr_enable = true", NOT_YET),
-    row("options::example", "text config - acl_check_prdr:", NOT_YET),
-    row("options::example", "text config - warn set acl_m_did_prdr = y", NOT_YET),
-    row("options::example", "text config - accept", NOT_YET),
-    row("options::example", "text config - ", NOT_YET),
     row("options::example", "main tls_require_ciphers", OPENSSL),
     row("options::example", "transports smarthost_smtp transport tls_require_ciphers", OPENSSL),
     row("options::example", "text config + tls_require_ciphers = ECDSA:RSA:!COMPLEMENTOFDEFAULT", OPENSSL),
@@ -68,7 +60,6 @@ pub(super) const KNOWN: &[Difference] = &[
         "a label of more than 63 bytes can never exist: the address fails at once, it does not wait",
     ),
     // A daemon and its mail
-    row("message::*", "text 1 dialogue - < 250-PRDR", NOT_YET),
     row("message::example", "text 1 dialogue - < 250-SMTPUTF8", NOT_YET),
     row("dialogue::*", "text *commands 0 - 250-PRDR", NOT_YET),
     row("dialogue::example", "text *commands 0 - 250-SMTPUTF8", NOT_YET),

@@ -153,6 +153,8 @@ pub struct HostUsed {
     pub auth_sender: Option<Vec<u8>>,
     /// MAIL, RCPT and DATA went out together.
     pub is_pipelined: bool,
+    /// The server answered for each recipient (PRDR).
+    pub is_prdr: bool,
     /// The message went by BDAT.
     pub is_chunked: bool,
     /// The connection was opened for an earlier message.

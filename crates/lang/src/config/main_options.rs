@@ -9,6 +9,7 @@ use crate::config::options::{OptionRow, row};
 /// The main options, in alphabetical order.
 pub static MAIN: &[OptionRow] = &[
     row("accept_8bitmime", Bool, "true", Works, "offer 8BITMIME"),
+    row("acl_data_smtp_prdr", Alias("acl_smtp_data_prdr"), "", Works, "older name of acl_smtp_data_prdr"),
     row(
         "acl_not_smtp",
         Str,
@@ -38,7 +39,7 @@ pub static MAIN: &[OptionRow] = &[
         "acl_smtp_data_prdr",
         Str,
         "accept",
-        NotYet,
+        Works,
         "ACL after the message data, for each recipient, under PRDR",
     ),
     row("acl_smtp_dkim", Str, "", NotYet, "ACL for each DKIM signer"),
@@ -301,7 +302,7 @@ pub static MAIN: &[OptionRow] = &[
     row("pid_file_path", Str, "/run/exim4/exim.pid", Works, "where the daemon writes its process id"),
     row("pipelining_advertise_hosts", Str, "*", Works, "clients to whom PIPELINING is offered"),
     row("pipelining_connect_advertise_hosts", Str, "*", Works, "clients to whom early pipelining is offered"),
-    row("prdr_enable", Bool, "false", NoEffectYet, "offer PRDR"),
+    row("prdr_enable", Bool, "false", Works, "offer PRDR"),
     row(
         "preserve_message_logs",
         Bool,

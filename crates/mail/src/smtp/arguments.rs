@@ -170,8 +170,9 @@ impl MailArguments {
                 return Err(ArgumentError::PeerTwice("ENVID"));
             }
             self.envid = Some(text.to_vec());
-        } else if parameter.is("PRDR") && offered.prdr {
-            self.prdr = true;
+        } else if parameter.is("PRDR") {
+            // A server that does not offer it must answer once only; it says nothing about the word.
+            self.prdr = offered.prdr;
         } else if parameter.is("SMTPUTF8") && offered.smtputf8 && parameter.value.is_none() {
             self.smtputf8 = true;
         } else {

@@ -209,5 +209,9 @@ fn offer(reception: &Arc<Reception>, talk: &mut Talk, text: &mut Vec<u8>) {
         talk.offers.tls = true;
         line("STARTTLS");
     }
+    if settings.prdr {
+        talk.offers.parameters.prdr = true;
+        line("PRDR");
+    }
     line("HELP");
 }

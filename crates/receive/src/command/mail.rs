@@ -91,6 +91,7 @@ fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments
     };
     let message = &mut talk.scene.context.message;
     message.smtputf8 = arguments.smtputf8;
+    message.prdr_requested = arguments.prdr;
     message.size = arguments.size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
     talk.scene.context.message.sender = sender;
     believe_caller(talk);
@@ -242,6 +243,9 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome) -> 
     if talk.transaction.discard_all {
         talk.transaction.discard_reason = outcome.discard_reason();
     }
-    let default = if talk.transaction.prdr { "OK, PRDR Requested" } else { "OK" };
-    Progress::Reply(refusal::accepted(reception, 250, default, outcome))
+    let mut reply = refusal::accepted(reception, 250, "OK", outcome);
+    if talk.transaction.prdr {
+        reply.text.to_mut().extend_from_slice(b", PRDR Requested");
+    }
+    Progress::Reply(reply)
 }

@@ -11,7 +11,7 @@ mod hello;
 mod help;
 mod mail;
 mod quit;
-mod rcpt;
+pub(crate) mod rcpt;
 mod rset;
 mod starttls;
 mod vrfy;

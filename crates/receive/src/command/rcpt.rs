@@ -140,7 +140,7 @@ fn ask(reception: &Arc<Reception>, talk: &mut Talk, recipient: Recipient) -> Pro
 }
 
 /// Sets `$local_part` and `$domain` from an envelope address, in lower case, and the subject of `verify = recipient`.
-pub(super) fn set_address(talk: &mut Talk, address: &[u8]) {
+pub(crate) fn set_address(talk: &mut Talk, address: &[u8]) {
     let (local_part, domain) = address::split_at_domain(address);
     let mut local_part = address::unquote_local_part(local_part);
     local_part.make_ascii_lowercase();

@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub(super) authenticator: Option<String>,
     pub(super) is_pipelined: bool,
     pub(super) is_chunked: bool,
+    /// The server can answer for each recipient, and may.
+    pub(super) is_prdr: bool,
     /// It carried a message before this one.
     pub(super) is_continued: bool,
     /// Messages that it has carried.
@@ -183,6 +185,7 @@ impl Work<'_> {
             authenticator: None,
             is_pipelined: false,
             is_chunked: false,
+            is_prdr: false,
             is_continued: false,
             messages: 0,
             may_be_kept: true,
@@ -194,6 +197,10 @@ impl Work<'_> {
                     session.connection.extensions().pipelining && !self.is_in(avoids, target);
                 let tries = self.smtp.try_chunking.as_ref();
                 session.is_chunked = session.connection.extensions().chunking && self.is_in(tries, target);
+                let tries = self.smtp.try_prdr.as_ref();
+                session.is_prdr = session.connection.extensions().prdr
+                    && self.smtp.protocol != Protocol::Lmtp
+                    && self.is_in(tries, target);
                 Ok(session)
             }
             Err(opening) => {

@@ -3,6 +3,7 @@
 //! With PIPELINING the whole envelope leaves in one write; with CHUNKING too the message goes with it.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use oxim_mail::dsn::xtext_encode;
 use oxim_mail::smtp::dot::Sender;
@@ -48,6 +49,8 @@ struct Envelope {
     /// The message as one chunk.
     chunk: Option<Vec<u8>>,
     auth_sender: Option<Vec<u8>>,
+    /// An answer for each recipient was asked for.
+    is_prdr: bool,
 }
 
 impl Work<'_> {
@@ -95,6 +98,10 @@ impl Work<'_> {
             let size = size.saturating_add(u64::try_from(self.smtp.size_addition).unwrap_or(0));
             mail.push_str(&format!(" SIZE={size}"));
         }
+        let is_prdr = session.is_prdr && recipients.len() > 1;
+        if is_prdr {
+            mail.push_str(" PRDR");
+        }
         if extensions.smtputf8 && message.smtputf8 {
             mail.push_str(" SMTPUTF8");
         }
@@ -131,7 +138,7 @@ impl Work<'_> {
             }
             _ => None,
         };
-        Ok(Envelope { mail, recipients: commands, chunk, auth_sender })
+        Ok(Envelope { mail, recipients: commands, chunk, auth_sender, is_prdr })
     }
 
     fn is_last_hop(&self, recipients: &[usize]) -> bool {
@@ -424,16 +431,62 @@ impl Step<'_, '_> {
 
     fn read_end(&mut self) -> Result<(), Passed> {
         let limit = self.work.smtp.timeouts.end;
-        let reply =
-            self.session.connection.read_reply(limit).map_err(|e| self.broken(at_end(e), About::Message))?;
+        let reply = self.read_at_end(limit)?;
+        if self.envelope.is_prdr && reply.is_intermediate() {
+            return self.read_prdr(limit);
+        }
+        self.whole_answer(&reply)?;
+        for index in std::mem::take(&mut self.accepted) {
+            self.delivered(index, &reply);
+        }
+        Ok(())
+    }
+
+    fn read_at_end(&mut self, limit: Duration) -> Result<Reply, Passed> {
+        self.session.connection.read_reply(limit).map_err(|e| self.broken(at_end(e), About::Message))
+    }
+
+    /// Judges the answer to the message as a whole.
+    fn whole_answer(&mut self, reply: &Reply) -> Result<(), Passed> {
         if !reply.is_success() {
             // Exim calls it pipelined if it went with the envelope.
             let pipelined = if self.session.is_chunked { self.pipelined() } else { "" };
-            let error = trouble::refused(&self.used, &format!("{pipelined}end of data"), &reply, Codes::Data);
-            return Err(self.refused(error, &reply));
+            let error = trouble::refused(&self.used, &format!("{pipelined}end of data"), reply, Codes::Data);
+            return Err(self.refused(error, reply));
         }
-        for index in std::mem::take(&mut self.accepted) {
-            self.delivered(index, &reply);
+        Ok(())
+    }
+
+    /// PRDR: an answer for each recipient that was accepted, then one for the message. A refused message is nobody's.
+    fn read_prdr(&mut self, limit: Duration) -> Result<(), Passed> {
+        let accepted = std::mem::take(&mut self.accepted);
+        let mut answers = Vec::with_capacity(accepted.len());
+        for &index in &accepted {
+            // None of these is final before the last reply has come: a connection that breaks leaves all of them waiting.
+            let reply = self.session.connection.read_reply(limit);
+            answers.push((index, reply.map_err(|e| self.broken(at_end(e), About::Message))?));
+        }
+        let whole = self.read_at_end(limit)?;
+        if !whole.is_success() {
+            for (index, reply) in answers {
+                if reply.is_success() || whole.is_permanent() {
+                    self.accepted.push(index);
+                } else {
+                    self.refused_one("PRDR", index, &reply);
+                }
+            }
+            if self.accepted.is_empty() {
+                return Ok(());
+            }
+            return self.whole_answer(&whole);
+        }
+        self.used.is_prdr = true;
+        for (index, reply) in answers {
+            if reply.is_success() {
+                self.delivered_as(index, [reply.to_text(), whole.to_text()].join(&b"\\n"[..]));
+            } else {
+                self.refused_one("PRDR", index, &reply);
+            }
         }
         Ok(())
     }
@@ -451,23 +504,32 @@ impl Step<'_, '_> {
                 self.delivered(index, &reply);
                 continue;
             }
-            let mut error = trouble::refused(&self.used, "", &reply, Codes::Other);
-            let after = self.last_chunk_bytes.map_or("DATA".to_owned(), |bytes| format!("BDAT {bytes} LAST"));
-            error.text = format!("LMTP error after {after}: {reply}");
-            if reply.is_permanent() {
-                self.set(index, Progress::Ends(Outcome::Failed(error)));
-            } else {
-                error.is_about_address = true;
-                self.set(index, Progress::Waits(Some(error)));
-            }
+            self.refused_one("LMTP", index, &reply);
         }
         Ok(())
     }
 
+    /// The message was refused for one recipient.
+    fn refused_one(&mut self, protocol: &str, index: usize, reply: &Reply) {
+        let mut error = trouble::refused(&self.used, "", reply, Codes::Other);
+        let after = self.last_chunk_bytes.map_or("DATA".to_owned(), |bytes| format!("BDAT {bytes} LAST"));
+        error.text = format!("{protocol} error after {after}: {reply}");
+        if reply.is_permanent() {
+            self.set(index, Progress::Ends(Outcome::Failed(error)));
+        } else {
+            error.is_about_address = true;
+            self.set(index, Progress::Waits(Some(error)));
+        }
+    }
+
     fn delivered(&mut self, index: usize, reply: &Reply) {
+        self.delivered_as(index, reply.to_text());
+    }
+
+    fn delivered_as(&mut self, index: usize, confirmation: Vec<u8>) {
         let last_hop = self.work.batch.addresses.get(index).is_some_and(|address| address.dsn.last_hop);
         let delivered = Delivered {
-            confirmation: Some(reply.to_text()),
+            confirmation: Some(confirmation),
             host: Some(Box::new(self.used.clone())),
             is_dsn_relayed: self.session.connection.extensions().dsn && !last_hop,
             ..Delivered::default()

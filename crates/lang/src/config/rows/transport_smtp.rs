@@ -71,7 +71,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
     row("hosts_try_chunking", Str, "*", Works, "hosts that get BDAT"),
     row("hosts_try_dane", Str, "*", NotYet, "hosts checked for DANE"),
     row("hosts_try_fastopen", Str, "*", NoEffectYet, "hosts that get TCP fast open"),
-    row("hosts_try_prdr", Str, "*", NotYet, "hosts that get PRDR"),
+    row("hosts_try_prdr", Str, "*", Works, "hosts that get PRDR"),
     row("hosts_verify_avoid_tls", Str, "", NotYet, "hosts that get no TLS in callouts"),
     row("interface", Str, "", Works, "our address"),
     row("keepalive", Bool, "true", Works, "set keepalive"),

@@ -80,6 +80,13 @@ pub(super) static ROWS: &[VariableRow] = &[
         Value::Number(i64::from(c.message.originator_uid))
     }),
     row(
+        "prdr_requested",
+        Message,
+        Clean,
+        "Whether the client wants an answer for each recipient.",
+        |c, _| Value::Bytes(if c.message.prdr_requested { b"yes" } else { b"no" }),
+    ),
+    row(
         "queue_name",
         Message,
         Clean,

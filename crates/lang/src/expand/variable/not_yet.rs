@@ -32,7 +32,6 @@ pub(super) static ROWS: &[VariableRow] = &[
     family("event_"),
     not_yet("malware_name"),
     family("mime_"),
-    not_yet("prdr_requested"),
     family("spam_"),
     not_yet("tls_out_dane"),
     not_yet("tls_out_tlsa_usage"),
