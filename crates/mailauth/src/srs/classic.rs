@@ -53,10 +53,14 @@ pub enum Way {
 }
 
 impl Scheme {
-    /// The sender, rewritten to an address at `domain`; `day` counts from 1970. None if the sender has no domain.
+    /// The sender, rewritten to an address at `domain`; `day` counts from 1970. None if the sender has no domain, or one that
+    /// cannot be told apart again.
     #[must_use]
     pub fn forward(&self, sender: &[u8], domain: &[u8], day: i64) -> Option<Vec<u8>> {
         let (local_part, sender_domain) = split(sender)?;
+        if sender_domain.contains(&b'=') {
+            return None;
+        }
         let (mark, rest) = match tag(local_part) {
             // The first forwarder's own part stays as it is, with its separator.
             Some((0, rest)) => (1, [sender_domain, b"=", rest].concat()),
