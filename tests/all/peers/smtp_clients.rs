@@ -8,6 +8,9 @@ use super::oxim::{Oxim, assert_whole, difficult_message, local_transport, main_o
 fn configuration(ground: &Ground) -> String {
     let (main, maildir) = (main_options(ground), local_transport(ground));
     let plain = "  driver = plaintext\n  server_advertise_condition = true\n";
+    // Not offered to all, so that the other trials choose as they would without it.
+    let scram = "  driver = gsasl\n  server_advertise_condition = ${if eq{$sender_helo_name}{scram.test}}\n\
+                 \x20 server_password = ${if eq{$auth1}{alice}{wonder}}\n  server_set_id = $auth1\n";
     format!(
         "{main}tls_advertise_hosts = *\ntls_certificate = /mnt/tls/server.pem\ntls_privatekey = /mnt/tls/server.key\n\
          log_selector = +tls_cipher +received_recipients +pipelining\nacl_smtp_rcpt = rcpt\n\
@@ -17,7 +20,8 @@ fn configuration(ground: &Ground) -> String {
          begin retry\n* * F,1h,1m\nbegin authenticators\n\
          plain:\n{plain}  public_name = PLAIN\n  server_prompts = :\n  server_condition = ${{if and{{{{eq{{$auth2}}{{alice}}}}{{eq{{$auth3}}{{wonder}}}}}}}}\n  server_set_id = $auth2\n\
          login:\n{plain}  public_name = LOGIN\n  server_prompts = <| Username: | Password:\n  server_condition = ${{if and{{{{eq{{$auth1}}{{alice}}}}{{eq{{$auth2}}{{wonder}}}}}}}}\n  server_set_id = $auth1\n\
-         cram:\n  driver = cram_md5\n  public_name = CRAM-MD5\n  server_secret = ${{if eq{{$auth1}}{{alice}}{{wonder}}fail}}\n  server_set_id = $auth1\n"
+         cram:\n  driver = cram_md5\n  public_name = CRAM-MD5\n  server_secret = ${{if eq{{$auth1}}{{alice}}{{wonder}}fail}}\n  server_set_id = $auth1\n\
+         scram1:\n{scram}  public_name = SCRAM-SHA-1\nscram256:\n{scram}  public_name = SCRAM-SHA-256\n"
     )
 }
 
@@ -291,6 +295,15 @@ pub(super) fn msmtp(ground: &Ground) {
         account("plain", &format!("host mta.test.ex; {tls}; {user}; auth plain")),
         account("login", "host 127.0.0.1; auth login; user alice; password wonder"),
         account("cram", "host 127.0.0.1; auth cram-md5; user alice; password wonder"),
+        account("scram1", "host 127.0.0.1; domain scram.test; auth scram-sha-1; user alice; password wonder"),
+        account(
+            "scram256",
+            &format!("host mta.test.ex; {tls}; domain scram.test; {user}; auth scram-sha-256"),
+        ),
+        account(
+            "scramguess",
+            "host 127.0.0.1; domain scram.test; auth scram-sha-256; user alice; password x",
+        ),
         account("guess", &format!("host mta.test.ex; {tls}; auth plain; user alice; password guess")),
         account("untrusted", "host mta.test.ex; tls on; tls_trust_file /mnt/tls/other.pem"),
     ];
@@ -308,6 +321,8 @@ pub(super) fn msmtp(ground: &Ground) {
         ("plain", &["P=esmtpsa ", "A=plain:alice"]),
         ("login", &["P=esmtpa ", "A=login:alice"]),
         ("cram", &["P=esmtpa ", "A=cram:alice"]),
+        ("scram1", &["P=esmtpa ", "A=scram1:alice"]),
+        ("scram256", &["P=esmtpsa ", "A=scram256:alice"]),
     ];
     for (name, parts) in trials {
         let sent = difficult_message(&format!("msmtp {name}"));
@@ -316,6 +331,7 @@ pub(super) fn msmtp(ground: &Ground) {
     }
     let message = difficult_message("refused");
     send("guess", "alice@test.ex", &message).bad("535 Incorrect authentication data");
+    send("scramguess", "alice@test.ex", &message).bad("535 Incorrect authentication data");
     send("clear", "nobody@test.ex", &message).bad("550 nobody lives here");
     send("untrusted", "alice@test.ex", &message).bad("TLS certificate verification failed");
     assert_eq!(oxim.log().matches(" <= ").count(), trials.len());

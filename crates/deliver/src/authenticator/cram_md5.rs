@@ -10,7 +10,7 @@ use oxim_lang::expand::{ExpandError, Template};
 
 use super::{
     AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, decode_challenge, encode,
-    judge, set_variables, stars,
+    is_equal, judge, set_variables, stars,
 };
 
 /// The row.
@@ -42,9 +42,7 @@ fn digest(secret: &[u8], challenge: &[u8]) -> Option<String> {
 /// Whether a digest in hexadecimal is the right one; takes the same time wherever they differ.
 fn is_right(secret: &[u8], challenge: &[u8], given: &[u8]) -> bool {
     let Some(expected) = digest(secret, challenge) else { return false };
-    let given = given.to_ascii_lowercase();
-    let difference = expected.bytes().zip(given.iter()).fold(0, |sum, (a, b)| sum | (a ^ b));
-    given.len() == expected.len() && difference == 0
+    is_equal(expected.as_bytes(), &given.to_ascii_lowercase())
 }
 
 fn new_challenge(context: &Context) -> Vec<u8> {

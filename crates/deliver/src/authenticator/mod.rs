@@ -6,8 +6,12 @@
 //! What clients send is never shown: no log line, error or debug text here holds it.
 
 pub mod cram_md5;
+pub mod dovecot;
+pub mod external;
+pub mod gsasl;
 pub mod plaintext;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -28,7 +32,8 @@ pub struct AuthenticatorKind {
 }
 
 /// All authenticator drivers that are built.
-pub static AUTHENTICATORS: &[&AuthenticatorKind] = &[&cram_md5::CRAM_MD5, &plaintext::PLAINTEXT];
+pub static AUTHENTICATORS: &[&AuthenticatorKind] =
+    &[&cram_md5::CRAM_MD5, &dovecot::DOVECOT, &external::EXTERNAL, &gsasl::GSASL, &plaintext::PLAINTEXT];
 
 /// What the server says after a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub struct DialogueState {
     pub challenge: Vec<u8>,
     /// How many steps were made.
     pub steps: usize,
+    /// What else the driver needs at the next step.
+    pub memory: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// What a mechanism finds, before `server_condition` and `server_set_id`.
@@ -118,6 +125,11 @@ pub trait Driver: Send + Sync {
 
     /// Whether client options are set.
     fn is_client(&self) -> bool;
+
+    /// Whether it can work on this connection as server; what cannot is not offered.
+    fn is_possible(&self, _: &Context) -> bool {
+        true
+    }
 
     /// One step as server. `input` is `None` if the AUTH command brought nothing.
     fn serve(&self, state: &mut DialogueState, context: &mut Context, input: Option<&[u8]>) -> Finding;
@@ -223,7 +235,7 @@ impl Authenticator {
     /// # Errors
     /// The expansion failed, and neither by wish nor for want of a lookup's answer.
     pub fn is_advertised(&self, context: &mut Context) -> Result<bool, String> {
-        if !self.is_server() {
+        if !self.is_server() || !self.driver.is_possible(context) {
             return Ok(false);
         }
         let Some(template) = &self.advertise_condition else { return Ok(true) };
@@ -249,10 +261,7 @@ impl Authenticator {
     pub fn is_for_client(&self, context: &mut Context) -> Result<bool, String> {
         let Some(template) = &self.client_condition else { return Ok(true) };
         match template.expand(context) {
-            Ok(text) => Ok(!matches!(
-                text.trimmed().to_string_lossy().to_ascii_lowercase().as_str(),
-                "0" | "no" | "false"
-            )),
+            Ok(text) => Ok(is_true_enough(&text)),
             Err(ExpandError::Forced(_)) => Ok(false),
             Err(error) => Err(format!("failed to expand client_condition in {}: {error}", self.name)),
         }
@@ -348,6 +357,12 @@ impl Authenticator {
 pub(crate) fn set_variables(context: &mut Context, values: &[Text]) {
     context.connection.auth_vars = values.to_vec();
     context.local.captures = std::iter::once(Text::new()).chain(values.iter().cloned()).collect();
+}
+
+/// Whether two secrets are equal; takes the same time wherever they differ.
+pub(crate) fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    let difference = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
+    a.len() == b.len() && std::hint::black_box(difference) == 0
 }
 
 fn is_true_enough(text: &Text) -> bool {

@@ -34,6 +34,8 @@ impl Work<'_> {
         if offered.is_empty() {
             return without(is_required, "server did not advertise AUTH support");
         }
+        // For `client_condition`, and to bind the exchange to the channel.
+        self.context.delivery.tls = session.tls.as_deref().cloned();
         let candidates: Vec<Arc<Authenticator>> = self
             .delivery
             .authenticators
