@@ -50,7 +50,9 @@ struct Link {
 impl Link {
     /// Connects, greets, and sees whether the mechanism is there.
     fn open(socket: &str, mechanism: &str) -> Result<Link, String> {
-        let failed = |error: std::io::Error| format!("dovecot socket {socket}: {error}");
+        let failed = |error: std::io::Error| {
+            format!("unable to connect to UNIX socket ({socket}): {}", oxim_net::socket::error_text(&error))
+        };
         let stream = UnixStream::connect(socket).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
@@ -69,7 +71,9 @@ impl Link {
                     has_mechanism |= name.eq_ignore_ascii_case(mechanism.as_bytes());
                 }
                 Some(b"DONE") if has_mechanism => return Ok(link),
-                Some(b"DONE") => return Err(format!("dovecot has no mechanism {mechanism}")),
+                Some(b"DONE") => {
+                    return Err(format!("Dovecot did not advertise mechanism \"{mechanism}\" to us"));
+                }
                 Some(_) | None => {}
             }
         }
@@ -311,7 +315,7 @@ mod tests {
             ("FAIL\t1\tuser=tim\n", "PLAIN", Step::Refused { id: Some(b"tim".to_vec()) }),
             ("FAIL\t1\ttemp\treason=down\n", "PLAIN", Step::Defer("down".to_owned())),
             ("OK\t9\n", "PLAIN", Step::Defer("dovecot answers what was not asked".to_owned())),
-            ("", "NTLM", Step::Defer("dovecot has no mechanism NTLM".to_owned())),
+            ("", "NTLM", Step::Defer("Dovecot did not advertise mechanism \"NTLM\" to us".to_owned())),
         ] {
             let lines: &'static [&'static str] = Box::leak(Box::new([line]));
             let (folder, server) = play(lines);

@@ -86,7 +86,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, ConfigError> {
 /// What the server remembers between the client's messages.
 enum Memory {
     /// Its challenge is out.
-    Challenged { first: ClientFirst, server_first: ServerFirst, keys: Keys, bound: Vec<u8> },
+    Challenged { first: Box<ClientFirst>, server_first: ServerFirst, keys: Keys, bound: Vec<u8> },
     /// Its own proof is out: the client has only to say that it has it.
     Proved,
 }
@@ -167,7 +167,8 @@ impl Gsasl {
             }
         };
         let challenge = server_first.write();
-        state.memory = Some(Box::new(Memory::Challenged { first, server_first, keys, bound }));
+        state.memory =
+            Some(Box::new(Memory::Challenged { first: Box::new(first), server_first, keys, bound }));
         Ok(Finding::Ask(challenge))
     }
 
@@ -403,7 +404,7 @@ mod tests {
             self.last = Some(step.clone());
             Ok(match step {
                 Step::Challenge(text) if self.spoiled && text.starts_with(b"v=") => Reply::new(334, "dj1B"),
-                Step::Challenge(text) => Reply::new(334, &STANDARD.encode(text)),
+                Step::Challenge(text) => Reply::new(334, STANDARD.encode(text)),
                 Step::Accepted { .. } => Reply::new(235, "ok"),
                 Step::Refused { .. } => Reply::new(535, "no"),
                 Step::Defer(_) => Reply::new(435, "later"),
