@@ -37,6 +37,8 @@ pub const SMTP_REPLY_LINE_BYTES_MAX: usize = 4_096;
 pub const SMTP_REPLY_BYTES_MAX: usize = 64 * 1024;
 /// Bodies up to this size, in bytes, stay in memory and in the journal; larger ones get a file of their own.
 pub const JOURNAL_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Longest answer of dccifd, in bytes: two short lines and a header line.
+pub const DCC_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Output taken from a child process run by an expansion, in bytes.
 pub const CHILD_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest file that a lookup or a list item reads, in bytes.

@@ -315,6 +315,8 @@ pub struct Message {
     pub smtputf8: bool,
     /// `$prdr_requested`.
     pub prdr_requested: bool,
+    /// What DCC says of it.
+    pub dcc: Option<Box<DccFacts>>,
     /// What the last `spf` condition found.
     pub spf: Option<Box<crate::sender_policy::SpfFacts>>,
     /// `$local_scan_data`.
@@ -357,6 +359,7 @@ impl Default for Message {
             headers_added: Vec::new(),
             smtputf8: false,
             prdr_requested: false,
+            dcc: None,
             spf: None,
             local_scan_data: None,
             system_counters: [0; 10],
@@ -407,6 +410,15 @@ pub struct SrsFacts {
     pub orig_recipient: Option<Text>,
     /// The sender before it was rewritten.
     pub orig_sender: Option<Text>,
+}
+
+/// What the `dcc` condition has found out about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DccFacts {
+    /// `$dcc_result`: `A`, `R`, `G` or `T`.
+    pub result: &'static str,
+    /// `$dcc_header`: a header line with its newline, or empty.
+    pub header: Vec<u8>,
 }
 
 /// A connection through a proxy (`hosts_proxy`).

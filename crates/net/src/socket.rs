@@ -126,6 +126,14 @@ impl Socket {
         self.began = Instant::now();
     }
 
+    /// Says that nothing more will be written.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn end_output(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(std::net::Shutdown::Write)
+    }
+
     /// The address of the other end, if it has one.
     #[must_use]
     pub fn peer_address(&self) -> Option<SocketAddr> {

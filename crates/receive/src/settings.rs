@@ -11,6 +11,7 @@ use oxim_lang::list::{List, ListKind};
 use oxim_mail::address::AddressSyntax;
 use oxim_net::dns::HostLookupMethod;
 
+use crate::dcc::DccOptions;
 use crate::host_rule::HostRule;
 use crate::rate_limit::RateLimit;
 
@@ -253,6 +254,8 @@ pub struct Settings {
     pub enforce_sync: bool,
     /// `accept_8bitmime`.
     pub accept_8bitmime: bool,
+    /// DCC.
+    pub dcc: DccOptions,
     /// `prdr_enable`.
     pub prdr: bool,
     /// `ignore_fromline_local`.
@@ -318,6 +321,12 @@ impl Settings {
             helo_allow_chars: text("helo_allow_chars").into_bytes(),
             enforce_sync: options.bool("smtp_enforce_sync"),
             accept_8bitmime: options.bool("accept_8bitmime"),
+            dcc: DccOptions {
+                address: text("dccifd_address"),
+                words: text("dccifd_options"),
+                timeout: options.time("dccifd_timeout"),
+                direct_add_header: options.bool("dcc_direct_add_header"),
+            },
             prdr: options.bool("prdr_enable"),
             ignore_fromline_local: options.bool("ignore_fromline_local"),
             uucp_from_pattern: text("uucp_from_pattern"),

@@ -138,9 +138,10 @@ pub static MAIN: &[OptionRow] = &[
     row("daemon_smtp_ports", Str, "smtp", Works, "ports the daemon listens on"),
     row("daemon_startup_retries", Int, "9", Works, "how often binding to a port is tried again"),
     row("daemon_startup_sleep", Time, "30s", Works, "wait between two tries to bind"),
-    row("dccifd_address", Str, "/usr/local/dcc/var/dccifd", NotYet, "where dccifd listens"),
-    row("dccifd_options", Str, "header", NotYet, "words given to dccifd"),
-    row("dccifd_timeout", Time, "30s", NotYet, "time allowed for an answer of dccifd"),
+    row("dcc_direct_add_header", Bool, "false", Works, "add the header line of DCC at once"),
+    row("dccifd_address", Str, "/usr/local/dcc/var/dccifd", Works, "where dccifd listens"),
+    row("dccifd_options", Str, "header", Works, "words given to dccifd"),
+    row("dccifd_timeout", Time, "30s", Works, "time allowed for an answer of dccifd"),
     row("debug_store", Bool, "false", NoEffectYet, "memory checks of the program"),
     row("delay_warning", TimeList, "1d", Works, "times after which the sender is told of a delay"),
     row(

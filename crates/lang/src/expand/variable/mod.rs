@@ -14,6 +14,7 @@ use crate::context::Context;
 
 mod address;
 mod connection;
+mod dcc;
 mod evaluation;
 mod message;
 mod not_yet;
@@ -107,6 +108,7 @@ impl VariableRow {
 pub static VARIABLES: &[&[VariableRow]] = &[
     address::ROWS,
     connection::ROWS,
+    dcc::ROWS,
     evaluation::ROWS,
     message::ROWS,
     not_yet::ROWS,

@@ -1,6 +1,7 @@
 //! The table of ACL conditions (manual section 44.26). Each is a file here; those not built are refused by name.
 
 pub(crate) mod authenticated;
+pub(crate) mod dcc;
 pub(crate) mod dnslists;
 pub(crate) mod domains;
 pub(crate) mod encrypted;
@@ -39,7 +40,7 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &authenticated::ROW,
     &not_yet("bmi_optin", "The recipient has opted in to Brightmail rules."),
     &expression::ROW,
-    &not_yet("dcc", "The message is bulk, says DCC."),
+    &dcc::ROW,
     &not_yet("decode", "The MIME part has been decoded into a file."),
     &not_yet("dkim_signers", "The signer is in the list."),
     &not_yet("dkim_status", "The signature verified as the list says."),

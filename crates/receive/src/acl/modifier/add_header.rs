@@ -62,6 +62,11 @@ pub(crate) fn add(run: &mut Run<'_>, text: &Text) {
     }
 }
 
+/// The header lines of a text, whole and well formed; what is no header line becomes `X-ACL-Warn:`.
+pub(crate) fn header_lines(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    lines(text).into_iter().map(|line| header(line).text)
+}
+
 /// The header lines in a text, each with its folded lines but without the last newline.
 fn lines(text: &[u8]) -> Vec<&[u8]> {
     let is_newline = |byte: &u8| *byte == b'\n';
