@@ -90,7 +90,7 @@ impl DsnRequest {
 }
 
 /// The AD bit of the answers that named a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostDnssec {
     /// Nothing was looked up in the DNS, or DNSSEC was not asked for.
     #[default]

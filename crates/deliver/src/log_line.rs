@@ -233,7 +233,12 @@ impl Lines<'_> {
             let _ = write!(line, " X={}", tls.cipher_field());
         }
         if self.has(Selector::TlsCertificateVerified) {
-            let _ = write!(line, " CV={}", if tls.verified { "yes" } else { "no" });
+            let how = match (tls.dane, tls.verified) {
+                (true, _) => "dane",
+                (false, true) => "yes",
+                (false, false) => "no",
+            };
+            let _ = write!(line, " CV={how}");
         }
         if let Some(name) = tls.peer_dn.as_ref().filter(|_| self.has(Selector::TlsPeerdn)) {
             let _ = write!(line, " DN=\"{name}\"");

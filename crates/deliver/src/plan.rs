@@ -59,10 +59,11 @@ fn addresses_max(transport: &Transport, address: &Address) -> usize {
 }
 
 /// Whether two routes lead to the same hosts. Hosts of one MX preference are shuffled for each address: their order says nothing.
+/// A host that one lookup secured and another did not is not the same: DANE may be for the one only.
 fn same_hosts(a: &[RouteHost], b: &[RouteHost]) -> bool {
     let of = |hosts: &[RouteHost]| {
         let mut all: Vec<_> =
-            hosts.iter().map(|h| (h.mx, h.name.clone(), h.address, h.port, h.group)).collect();
+            hosts.iter().map(|h| (h.mx, h.name.clone(), h.address, h.port, h.group, h.dnssec)).collect();
         if hosts.iter().all(|host| host.mx.is_some()) {
             all.sort();
         }

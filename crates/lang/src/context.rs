@@ -509,7 +509,9 @@ pub struct DeliveryScope {
     /// Our own end of an outgoing connection: `$sending_ip_address`, `$sending_port`.
     pub sending: Option<SocketAddr>,
     /// What is known of the TLS session with that host.
-    pub tls: Option<TlsFacts>,
+    pub tls: Option<Arc<TlsFacts>>,
+    /// `$tls_out_tlsa_usage`: the usages of the host's TLSA records as bits.
+    pub tlsa_usage: u8,
     /// `$return_path`; None before routing: then it is the sender.
     pub return_path: Option<Vec<u8>>,
     /// `$address_file`.

@@ -73,6 +73,7 @@ fn own_subcommand(words: &[OsString]) -> Option<u8> {
     let rest: Vec<Vec<u8>> = rest.iter().map(|w| w.as_bytes().to_vec()).collect();
     match (base, first.as_bytes()) {
         (b"oxim", b"check") => Some(mode::check::run(&rest)),
+        (b"oxim", b"tlsa") => Some(mode::tlsa::run(&rest)),
         _ => None,
     }
 }

@@ -56,6 +56,8 @@ pub const BAD_REPLY: i32 = -19;
 pub const HELO_EXPANSION: i32 = -27;
 /// A host could not be looked up.
 pub const HOST_LOOKUP: i32 = -32;
+/// DANE was due and could not be had.
+pub const DANE: i32 = -36;
 /// No TLS session could be had.
 pub const TLS_FAILED: i32 = -37;
 /// TLS was required and not offered, or refused.

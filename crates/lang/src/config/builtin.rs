@@ -9,7 +9,7 @@ use super::main_options::MAIN;
 use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
 
 /// Facilities that are there, as the words after `_HAVE_`. One line each, added with the feature.
-static FACILITIES: &[&str] = &["DCC", "DNSSEC", "ICONV", "IPV6", "OPENSSL", "PRDR", "TLS", "TLS1_3"];
+static FACILITIES: &[&str] = &["DANE", "DCC", "DNSSEC", "ICONV", "IPV6", "OPENSSL", "PRDR", "TLS", "TLS1_3"];
 
 /// Names that `log_selector` takes.
 pub static LOG_SELECTORS: &[&str] = &[

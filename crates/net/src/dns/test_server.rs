@@ -2,7 +2,7 @@
 //!
 //! Lines are `name TYPE value`. `SERVFAIL`, `REFUSED` and `TIMEOUT` in place of the type are what the server does for that
 //! name; `TRUNCATE` makes its UDP answers empty with the TC bit; `NOCHASE` leaves its alias to the client. An AD bit is set
-//! for names in zones that a line `zone SECURE` names, if the client sent the DO bit. `zone AUTHORITY` makes positive answers
+//! for names in zones that a line `zone SECURE` names, if the client sent the DO bit; `name INSECURE` is an exception. `zone AUTHORITY` makes positive answers
 //! from that zone authoritative.
 
 use std::collections::HashMap;
@@ -29,6 +29,7 @@ struct Zone {
     records: HashMap<String, Vec<(RecordType, RData)>>,
     behaviours: HashMap<String, String>,
     secure: Vec<String>,
+    insecure: Vec<String>,
     authority: Vec<String>,
 }
 
@@ -97,6 +98,7 @@ fn read_zone(text: &str) -> Zone {
         let value = parts.next().unwrap_or_default();
         match kind {
             "SECURE" => zone.secure.push(name),
+            "INSECURE" => zone.insecure.push(name),
             "AUTHORITY" => zone.authority.push(name),
             "SERVFAIL" | "REFUSED" | "TIMEOUT" | "TRUNCATE" | "NOCHASE" => {
                 zone.behaviours.insert(name, kind.to_owned());
@@ -143,8 +145,9 @@ impl Zone {
         response.metadata.recursion_available = true;
         let mut name = question.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
         let wants_ad = query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
-        response.metadata.authentic_data =
-            wants_ad && self.secure.iter().any(|zone| name.ends_with(zone.as_str()));
+        response.metadata.authentic_data = wants_ad
+            && !self.insecure.contains(&name)
+            && self.secure.iter().any(|zone| name.ends_with(zone.as_str()));
         response.queries.push(question.clone());
         let behaviour = self.behaviours.get(&name).map(String::as_str);
         match behaviour {

@@ -22,7 +22,10 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::certificate::Certificate;
 use super::file_cache::FileCache;
 use super::trust::{Side, Trust};
-use super::{CaSource, KeyPair, TlsError, TlsFacts, Verify, Versions, ciphers, config_error, pem, signature};
+use super::{
+    CaSource, KeyPair, TlsError, TlsFacts, Verify, Versions, ciphers, config_error, dane, pem, signature,
+};
+use crate::dns::Tlsa;
 
 /// How to be a TLS client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -31,6 +34,8 @@ pub struct ClientPolicy {
     pub verify: Verify,
     /// The certificate must be for one of these hosts; empty means that names are not looked at.
     pub names: Vec<String>,
+    /// Usable TLSA records of the host. With any, they alone decide; the names count for those of DANE-TA only.
+    pub tlsa: Vec<Tlsa>,
     /// What is trusted.
     pub ca: CaSource,
     /// A file or directory of revocation lists.
@@ -113,7 +118,7 @@ pub fn connect<S: Read + Write>(
     sni: Option<&str>,
     policy: &ClientPolicy,
 ) -> Result<(ClientStream<S>, TlsFacts), TlsError> {
-    let key = ClientPolicy { names: Vec::new(), ..policy.clone() };
+    let key = ClientPolicy { names: Vec::new(), tlsa: Vec::new(), ..policy.clone() };
     let files: Vec<&Path> = policy
         .certificate
         .iter()
@@ -161,7 +166,10 @@ fn facts_of(
     drop(kept);
     if policy.verify != Verify::None {
         match judge(&facts.peer_chain, policy) {
-            Ok(()) => facts.verified = true,
+            Ok(()) => {
+                facts.verified = true;
+                facts.dane = !policy.tlsa.is_empty();
+            }
             Err(reason) => facts.verify_failure = Some(reason),
         }
     }
@@ -170,6 +178,12 @@ fn facts_of(
 
 /// Chain first, then names, as Exim reports them.
 fn judge(chain: &[CertificateDer<'_>], policy: &ClientPolicy) -> Result<(), String> {
+    if !policy.tlsa.is_empty() {
+        let rules = dane::Rules { names: &policy.names, ..dane::Rules::default() };
+        return dane::judge(chain, &policy.tlsa, &rules, UnixTime::now())
+            .map(|_fit| ())
+            .map_err(|misfit| misfit.to_string());
+    }
     let trust = Trust::of(&policy.ca, policy.crl.as_deref()).map_err(|error| error.to_string())?;
     trust.judge(chain, Side::Server)?;
     if policy.names.is_empty() {

@@ -27,6 +27,8 @@ pub struct TlsFacts {
     pub verified: bool,
     /// Why not, in OpenSSL's words; unset if it was not judged.
     pub verify_failure: Option<String>,
+    /// It was found good by TLSA records (`CV=dane`, `$tls_out_dane`).
+    pub dane: bool,
     /// The name that the client asked for (`SNI=`, `$tls_in_sni`).
     pub sni: Option<String>,
     /// The application protocol that was agreed on.

@@ -3,6 +3,7 @@
 //! - [`server`]: async, for the session; certificates and keys are parsed once per change of their files.
 //! - [`client`]: blocking, for code on worker threads (deliveries, callouts, lookups).
 //! - [`certificate`]: what a certificate says, and whether it is for a host.
+//! - [`dane`]: whether certificates fit the TLSA records of a host.
 //! - [`ciphers`]: what a `tls_require_ciphers` string leaves.
 //!
 //! A handshake does not fail over a certificate: the peer's chain is recorded, and judged when the handshake is over,
@@ -14,6 +15,7 @@
 pub mod certificate;
 pub mod ciphers;
 pub mod client;
+pub mod dane;
 mod facts;
 mod file_cache;
 mod pem;
@@ -27,6 +29,7 @@ use std::fmt;
 use std::io;
 
 pub use facts::TlsFacts;
+pub use pem::certificates as certificates_of_file;
 pub use trust::CaSource;
 
 /// How much the peer's certificate matters.

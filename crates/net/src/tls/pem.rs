@@ -7,8 +7,11 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 
 use super::TlsError;
 
-/// All certificates of a file, in order.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// All certificates of a PEM file, in order.
+///
+/// # Errors
+/// It cannot be read, holds none, or one that is damaged.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
     let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match list {

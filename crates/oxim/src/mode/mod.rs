@@ -15,4 +15,5 @@ pub(crate) mod queue_run;
 pub(crate) mod receive;
 pub(crate) mod retry_test;
 pub(crate) mod rewrite_test;
+pub(crate) mod tlsa;
 pub(crate) mod version;

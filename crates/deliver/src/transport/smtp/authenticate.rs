@@ -35,7 +35,7 @@ impl Work<'_> {
             return without(is_required, "server did not advertise AUTH support");
         }
         // For `client_condition`, and to bind the exchange to the channel.
-        self.context.delivery.tls = session.tls.as_deref().cloned();
+        self.context.delivery.tls.clone_from(&session.tls);
         let candidates: Vec<Arc<Authenticator>> = self
             .delivery
             .authenticators

@@ -1,12 +1,14 @@
-//! TLS of the smtp transport (manual section 43.9 and the `tls_` options of chapter 30).
+//! TLS of the smtp transport, DANE included (manual section 43.9 and the `tls_` options of chapter 30).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use oxim_net::dns::Tlsa;
 use oxim_net::smtp_client::{SmtpError, StartTls};
 use oxim_net::tls::client::ClientPolicy;
-use oxim_net::tls::{CaSource, KeyPair, Verify};
+use oxim_net::tls::{CaSource, KeyPair, TlsFacts, Verify};
 
+use super::dane::Dane;
 use super::session::{Opening, Session, lost};
 use super::trouble::{self, About, Codes, Trouble};
 use super::{Target, Work};
@@ -17,14 +19,57 @@ use crate::transport::{DeliveryError, error_code};
 pub(super) struct TlsWishes {
     pub(super) policy: ClientPolicy,
     pub(super) sni: Option<String>,
+    /// No delivery without TLS, whatever the options say: the host has TLSA records.
+    pub(super) is_mandatory: bool,
+    /// A line for the log when a connection is opened.
+    pub(super) note: Option<String>,
 }
 
 impl Work<'_> {
-    /// Expands the TLS options for a host.
+    /// What DANE and the TLS options ask for with a host.
     pub(super) fn tls_wishes(&mut self, target: &Target) -> Result<TlsWishes, DeliveryError> {
+        match self.dane(target)? {
+            Dane::Off { note } => Ok(TlsWishes { note, ..self.wishes_of_options(target)? }),
+            Dane::Unusable => Ok(TlsWishes { is_mandatory: true, ..self.wishes_of_options(target)? }),
+            Dane::Verified { base, records } => self.wishes_of_dane(target, base, records),
+        }
+    }
+
+    fn own_certificate(&mut self) -> Result<Option<KeyPair>, DeliveryError> {
         let tls = &self.smtp.tls;
         let certificate = self.optional(tls.certificate.as_ref(), "tls_certificate")?;
-        let key = self.optional(tls.private_key.as_ref(), "tls_privatekey")?;
+        let key = self.optional(tls.private_key.as_ref(), "tls_privatekey")?.map(PathBuf::from);
+        Ok(certificate.map(|certificate| KeyPair { certificate: certificate.into(), key }))
+    }
+
+    /// The options that are about certificates and names have no say here (RFC 7672 sections 2.2 and 8.1).
+    fn wishes_of_dane(
+        &mut self,
+        target: &Target,
+        base: String,
+        records: Vec<Tlsa>,
+    ) -> Result<TlsWishes, DeliveryError> {
+        let tls = &self.smtp.tls;
+        let ciphers = match self.optional(tls.dane_ciphers.as_ref(), "dane_require_tls_ciphers")? {
+            Some(ciphers) => Some(ciphers),
+            None => self.optional(tls.ciphers.as_ref(), "tls_require_ciphers")?,
+        };
+        let mut names = vec![base.clone()];
+        names.extend(self.next_hop(target).filter(|domain| !domain.eq_ignore_ascii_case(&base)));
+        let policy = ClientPolicy {
+            verify: Verify::Require,
+            names,
+            tlsa: records,
+            certificate: self.own_certificate()?,
+            ciphers,
+            ..ClientPolicy::default()
+        };
+        Ok(TlsWishes { policy, sni: Some(base), is_mandatory: true, note: None })
+    }
+
+    fn wishes_of_options(&mut self, target: &Target) -> Result<TlsWishes, DeliveryError> {
+        let tls = &self.smtp.tls;
+        let certificate = self.own_certificate()?;
         let authorities = self.optional(tls.verify_certificates.as_ref(), "tls_verify_certificates")?;
         let ciphers = self.optional(tls.ciphers.as_ref(), "tls_require_ciphers")?;
         let sni = self.optional(tls.sni.as_ref(), "tls_sni")?;
@@ -44,12 +89,11 @@ impl Work<'_> {
                 None | Some("system") => CaSource::System,
                 Some(path) => CaSource::Path(PathBuf::from(path)),
             },
-            certificate: certificate
-                .map(|certificate| KeyPair { certificate: certificate.into(), key: key.map(PathBuf::from) }),
+            certificate,
             ciphers,
             ..ClientPolicy::default()
         };
-        Ok(TlsWishes { policy, sni })
+        Ok(TlsWishes { policy, sni, ..TlsWishes::default() })
     }
 
     /// TLS before the greeting.
@@ -57,13 +101,38 @@ impl Work<'_> {
         let wishes = session.wishes.tls.clone();
         let limit = self.limits.command;
         let facts = session.connection.tls_on_connect(wishes.sni.as_deref(), &wishes.policy, limit);
-        session.tls = Some(Arc::new(facts.map_err(|error| lost(session, target, error))?));
+        let facts = facts.map_err(|error| {
+            self.tell_of_dane(session, target, &error);
+            lost(session, target, error)
+        })?;
+        self.encrypted(session, facts);
         Ok(())
+    }
+
+    fn encrypted(&mut self, session: &mut Session, facts: TlsFacts) {
+        let facts = Arc::new(facts);
+        self.context.delivery.tls = Some(Arc::clone(&facts));
+        session.tls = Some(facts);
+    }
+
+    /// The main log's line about a handshake that failed under DANE.
+    fn tell_of_dane(&self, session: &Session, target: &Target, error: &SmtpError) {
+        if let SmtpError::Tls(error) = error
+            && !session.wishes.tls.policy.tlsa.is_empty()
+        {
+            let text = trouble::tls_text(error);
+            let text = text.strip_prefix("TLS session: ").unwrap_or(&text);
+            self.log(&format!(
+                "DANE attempt failed; TLS connection to {} [{}]: {text}",
+                target.name, target.address
+            ));
+        }
     }
 
     /// STARTTLS where it is offered and wanted, and what follows from a failure.
     pub(super) fn start_tls(&mut self, session: &mut Session, target: &Target) -> Result<(), Opening> {
-        let is_required = self.is_in(self.smtp.tls.require.as_ref(), target);
+        let is_required =
+            session.wishes.tls.is_mandatory || self.is_in(self.smtp.tls.require.as_ref(), target);
         if !session.connection.extensions().starttls {
             return if is_required {
                 Err(required(
@@ -82,7 +151,7 @@ impl Work<'_> {
         let limit = self.limits.command;
         match session.connection.starttls(wishes.sni.as_deref(), &wishes.policy, limit) {
             Ok(StartTls::Started(facts)) => {
-                session.tls = Some(Arc::new(*facts));
+                self.encrypted(session, *facts);
                 self.hello(session, target)
             }
             Ok(StartTls::Refused(_)) if is_required => Err(required(
@@ -99,6 +168,7 @@ impl Work<'_> {
                 Err(Opening::InTheClear(trouble::tls_text(&error)))
             }
             Err(error) => {
+                self.tell_of_dane(session, target, &error);
                 Err(Opening::Trouble(trouble::broken(target, &session.used(target), error, About::Host)))
             }
         }

@@ -8,7 +8,7 @@ use oxim_lang::list::{List, Subject};
 use oxim_net::dns::{Family, Lookup};
 
 use super::{Target, Work};
-use crate::address::RouteHost;
+use crate::address::{HostDnssec, RouteHost};
 use crate::router::{host_item, self_action};
 use crate::transport::{DeliveryError, error_code};
 
@@ -95,10 +95,10 @@ impl Work<'_> {
         let mut targets = Vec::with_capacity(hosts.len());
         let mut absent = None;
         for host in hosts {
-            let addresses = match host.address {
-                Some(address) => vec![address],
+            let (host, addresses) = match host.address {
+                Some(address) => (host, vec![address]),
                 None => match self.look_up(&host)? {
-                    Some(addresses) => addresses,
+                    Some(found) => found,
                     None => {
                         absent.get_or_insert(host.name);
                         continue;
@@ -133,8 +133,8 @@ impl Work<'_> {
         })
     }
 
-    /// The addresses of a host; `None` if it has none.
-    fn look_up(&mut self, host: &RouteHost) -> Result<Option<Vec<IpAddr>>, DeliveryError> {
+    /// The addresses of a host, and the host as it is known then; `None` if it has none.
+    fn look_up(&mut self, host: &RouteHost) -> Result<Option<(RouteHost, Vec<IpAddr>)>, DeliveryError> {
         let Some(surroundings) = self.delivery.services.surroundings.get().cloned() else {
             return Err(unknown_host(&host.name));
         };
@@ -154,7 +154,11 @@ impl Work<'_> {
         }
         match answer {
             Lookup::Found(answer) if requires && !answer.secure => Err(unknown_host(&host.name)),
-            Lookup::Found(answer) => Ok(Some(answer.records)),
+            Lookup::Found(answer) if answer.secure => {
+                let host = RouteHost { dnssec: HostDnssec::Yes, ..host.clone() };
+                Ok(Some((host.named_after(&answer.owner), answer.records)))
+            }
+            Lookup::Found(answer) => Ok(Some((host.clone(), answer.records))),
             Lookup::NotThere(_) => Ok(None),
             Lookup::AskAgain(_) => Err(unknown_host(&host.name)),
         }

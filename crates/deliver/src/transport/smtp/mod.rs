@@ -10,6 +10,7 @@
 
 mod authenticate;
 mod callout;
+mod dane;
 mod encrypt;
 mod hosts;
 mod options;
@@ -58,6 +59,8 @@ struct Target {
     port: u16,
     mx: Option<u16>,
     is_secure: bool,
+    /// The name whose CNAME led to `name`.
+    alias: Option<String>,
 }
 
 /// How far an address has come.
@@ -292,6 +295,8 @@ impl Work<'_> {
         scope.host_address = Some(target.address);
         scope.host_port = target.port;
         scope.sending = None;
+        scope.tls = None;
+        scope.tlsa_usage = 0;
     }
 
     /// Whether the host is in a list. A list that cannot be evaluated does not hold it; the log says so.
@@ -425,6 +430,7 @@ impl Work<'_> {
         self.context.delivery.sending = found.local;
         let wishes = self.wishes(target, found.local).ok();
         if wishes.as_ref() == Some(&found.wishes) {
+            self.context.delivery.tls.clone_from(&found.tls);
             found.is_continued = true;
             return Some(found);
         }
@@ -478,6 +484,7 @@ impl Target {
             port: host.port.unwrap_or(port),
             mx: host.mx,
             is_secure: host.dnssec == crate::address::HostDnssec::Yes,
+            alias: host.certificate_name.clone(),
         }
     }
 }

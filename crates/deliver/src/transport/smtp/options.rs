@@ -34,6 +34,9 @@ pub(super) struct TlsOptions {
     pub(super) verify_certificates: Option<Template>,
     pub(super) ciphers: Option<Template>,
     pub(super) sni: Option<Template>,
+    pub(super) try_dane: Option<List>,
+    pub(super) require_dane: Option<List>,
+    pub(super) dane_ciphers: Option<Template>,
 }
 
 /// How long each step may take.
@@ -171,6 +174,9 @@ impl Smtp {
                 verify_certificates: options.template("tls_verify_certificates"),
                 ciphers: options.template("tls_require_ciphers"),
                 sni: options.template("tls_sni"),
+                try_dane: hosts("hosts_try_dane"),
+                require_dane: hosts("hosts_require_dane"),
+                dane_ciphers: options.template("dane_require_tls_ciphers"),
             },
         })
     }

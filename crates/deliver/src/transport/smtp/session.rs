@@ -136,7 +136,13 @@ impl Work<'_> {
     pub(super) fn open(&mut self, target: &Target) -> Result<Session, Trouble> {
         let silent = |error| Trouble { about: About::Configuration, ..Trouble::quiet(error) };
         let interface = self.interface(target).map_err(silent)?;
-        let tls = self.tls_wishes(target).map_err(silent)?;
+        let tls = self.tls_wishes(target).map_err(|error| match error.code {
+            error_code::DANE => Trouble::host(error),
+            _ => silent(error),
+        })?;
+        if let Some(note) = &tls.note {
+            self.log(note);
+        }
         match self.open_once(target, interface, &tls, true) {
             Err(Opening::InTheClear(text)) => {
                 // The connection is in an unknown state: another one, without TLS.

@@ -32,7 +32,5 @@ pub(super) static ROWS: &[VariableRow] = &[
     not_yet("malware_name"),
     family("mime_"),
     family("spam_"),
-    not_yet("tls_out_dane"),
-    not_yet("tls_out_tlsa_usage"),
     family("tpda_"),
 ];

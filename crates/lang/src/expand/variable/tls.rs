@@ -27,7 +27,7 @@ fn incoming(context: &Context) -> Facts<'_> {
 }
 
 fn outgoing(context: &Context) -> Facts<'_> {
-    context.delivery.tls.as_ref().map_or(Facts::None, Facts::Session)
+    context.delivery.tls.as_deref().map_or(Facts::None, Facts::Session)
 }
 
 /// The old names mean the outgoing side while a transport runs, else the incoming one.
@@ -176,6 +176,17 @@ pub(super) static ROWS: &[VariableRow] = &[
     ),
     row("tls_out_cipher", Delivery, Clean, "Version, cipher and strength.", |c, _| cipher(outgoing(c))),
     row("tls_out_cipher_std", Delivery, Clean, "The cipher by its RFC name.", |c, _| cipher_std(outgoing(c))),
+    row("tls_out_dane", Delivery, Clean, "`yes` if the server was verified by DANE, else `no`.", |c, _| {
+        let is_dane = c.delivery.tls.as_ref().is_some_and(|facts| facts.dane);
+        Value::Bytes(if is_dane { b"yes" } else { b"no" })
+    }),
+    row(
+        "tls_out_tlsa_usage",
+        Delivery,
+        Clean,
+        "Usages of the server's TLSA records: bit n is usage n, 0 without DANE.",
+        |c, _| Value::Number(i64::from(c.delivery.tlsa_usage)),
+    ),
     row("tls_out_ocsp", Delivery, Clean, "Always 0: no proof was asked for.", |_, _| proof()),
     row("tls_out_ourcert", Delivery, Clean, "The certificate that the server was shown.", |c, _| {
         own_certificate(outgoing(c))
