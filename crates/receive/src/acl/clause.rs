@@ -98,6 +98,11 @@ pub(crate) trait Modifier: fmt::Debug + Send + Sync {
     /// # Errors
     /// The text for the log; the ACL ends as faulty.
     fn apply(&self, run: &mut Run<'_>, argument: &Text) -> Result<(), String>;
+
+    /// Whether acting may wait for files, DNS or other hosts, beyond the expansion of the argument.
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 /// Compiles the argument of a condition. The error refuses the configuration.
@@ -126,8 +131,6 @@ pub(crate) enum Kind {
     Endpass,
     /// A condition that is not built.
     ConditionNotYet,
-    /// A modifier that is not built.
-    ModifierNotYet,
 }
 
 /// A condition or modifier.

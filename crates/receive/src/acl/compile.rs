@@ -253,7 +253,6 @@ fn compile_action(row: &'static ClauseRow, argument: &Argument<'_>) -> Result<Ac
         Kind::ConditionNotYet => {
             return Err(format!("ACL condition \"{}\" is not implemented yet", row.name));
         }
-        Kind::ModifierNotYet => return Err(format!("ACL modifier \"{}\" is not implemented yet", row.name)),
     })
 }
 
@@ -311,8 +310,8 @@ impl Clause {
                 let words = || std::iter::once(&call.name).chain(&call.arguments);
                 return call.name.constant().is_none() || words().any(Template::may_block);
             }
-            Action::Apply(_)
-            | Action::Delay
+            Action::Apply(modifier) => modifier.may_block(),
+            Action::Delay
             | Action::Message
             | Action::LogMessage
             | Action::LogRejectTarget
@@ -379,7 +378,6 @@ mod tests {
             "invalid character \"-\" in variable name in ACL modifier \"set acl_m_a-b = 3\""
         );
         assert_eq!(refusal("warn bmi_optin = *"), "ACL condition \"bmi_optin\" is not implemented yet");
-        assert_eq!(refusal("warn udpsend = a : 1 : b"), "ACL modifier \"udpsend\" is not implemented yet");
     }
 
     #[test]

@@ -134,3 +134,17 @@ fn an_acl_that_calls_itself_comes_to_an_end() {
     assert_eq!(outcome.verdict, Verdict::Defer);
     assert_eq!(text(outcome.log_message.as_ref()), "ACL nested too deep: possible loop");
 }
+
+#[test]
+fn a_packet_is_sent() {
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let place =
+        acl(&format!("  accept udpsend = <; 127.0.0.1 ; {port} ;from $sender_host_address; $local_part"));
+    assert!(place.reception.acls.may_block(Phase::Rcpt));
+    assert_eq!(outcome(&place, &mut scene(&place)).verdict, Verdict::Accept);
+    let mut buffer = [0; 100];
+    let (length, _) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"from 192.0.2.1; user");
+}

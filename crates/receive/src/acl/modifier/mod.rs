@@ -7,6 +7,7 @@ pub(crate) mod logwrite;
 pub(crate) mod queue;
 pub(crate) mod remove_header;
 pub(crate) mod set;
+pub(crate) mod udpsend;
 
 use super::Phase;
 use super::clause::{ClauseRow, Kind};
@@ -57,15 +58,6 @@ static MESSAGE: ClauseRow = ClauseRow {
     kind: Kind::Message,
 };
 
-/// `udpsend`.
-static UDPSEND: ClauseRow = ClauseRow {
-    name: "udpsend",
-    doc: "Sends a UDP packet.",
-    forbidden: 0,
-    is_expanded: true,
-    kind: Kind::ModifierNotYet,
-};
-
 /// All modifiers.
 pub(crate) static ROWS: &[&ClauseRow] = &[
     &add_header::ROW,
@@ -80,5 +72,5 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &queue::ROW,
     &remove_header::ROW,
     &set::ROW,
-    &UDPSEND,
+    &udpsend::ROW,
 ];
