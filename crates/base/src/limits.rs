@@ -7,6 +7,8 @@
 pub const SMTP_COMMAND_BYTES_MAX: usize = 16_384;
 /// How deep expansions, lists and ACLs may call each other. Deeper ones fail with an error, not with the stack.
 pub const EXPANSION_DEPTH_MAX: usize = 40;
+/// DKIM signatures of one message that are verified: each costs a question to the DNS and a calculation.
+pub const DKIM_SIGNATURES_MAX: usize = 20;
 /// How deep ACLs may call ACLs. Exim's figure.
 pub const ACL_DEPTH_MAX: usize = 20;
 /// How deep items may stand in one another, in one string and through all the calls above. Bounds the stack used.

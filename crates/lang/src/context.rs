@@ -319,6 +319,8 @@ pub struct Message {
     pub dcc: Option<Box<DccFacts>>,
     /// What the last `spf` condition found.
     pub spf: Option<Box<crate::sender_policy::SpfFacts>>,
+    /// What is known of its DKIM signatures; None if none were looked at.
+    pub dkim: Option<Box<crate::signatures::DkimFacts>>,
     /// `$local_scan_data`.
     pub local_scan_data: Option<Vec<u8>>,
     /// `$sn0` to `$sn9`, left by the system filter.
@@ -361,6 +363,7 @@ impl Default for Message {
             prdr_requested: false,
             dcc: None,
             spf: None,
+            dkim: None,
             local_scan_data: None,
             system_counters: [0; 10],
             list_results: crate::list::Results::default(),

@@ -10,3 +10,4 @@ pub mod lookup;
 pub mod regex;
 pub mod restrict;
 pub mod sender_policy;
+pub mod signatures;

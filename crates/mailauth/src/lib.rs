@@ -1,5 +1,6 @@
 //! Who may have sent this: checks that need no I/O of their own.
 
+pub mod dkim;
 pub mod dns;
 pub mod prvs;
 pub mod spf;

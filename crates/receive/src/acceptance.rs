@@ -23,6 +23,7 @@ use crate::prdr;
 use crate::reception::Reception;
 use crate::refusal;
 use crate::reply::Reply;
+use crate::signatures;
 use crate::sink::Queueing;
 use crate::talk::{Progress, Talk};
 
@@ -129,12 +130,23 @@ pub fn examine(reception: &Arc<Reception>, talk: &mut Talk, received: Received) 
     let sender = &talk.scene.context.message.sender;
     let sender_set = talk.caller.as_ref().is_some_and(|caller| *sender != caller.sender);
     let origin = Origin { is_local, is_smtp: true, sender_set, extract_recipients: false };
+    let mut received = received;
+    let signatures = received.signatures.take();
     let pending = match prepare(reception, talk, received, origin) {
         Ok(pending) => pending,
         Err(reply) => return Progress::Reply(reply),
     };
     // What the ACLs before the data have asked for can be seen by those after it.
     add_acl_headers(talk);
+    let go_on: signatures::GoOn =
+        Box::new(move |reception: &Arc<Reception>, talk: &mut Talk| data_acl(reception, talk, pending));
+    if talk.scene.context.message.recipients.is_empty() {
+        return go_on(reception, talk);
+    }
+    signatures::examine(reception, talk, signatures, go_on)
+}
+
+fn data_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending) -> Progress {
     if talk.scene.context.message.recipients.is_empty() {
         let outcome = Outcome::plain(Verdict::Accept);
         return after_acl(reception, talk, pending, &outcome);

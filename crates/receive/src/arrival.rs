@@ -89,6 +89,7 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
     if wants.eight_bit_mime {
         let _ = write!(out, " M8S={}", talk.transaction.body);
     }
+    out.push_str(&crate::signatures::arrival_field(reception, talk));
     if wants.receive_time {
         let _ = write!(out, " RT={}", log_line::duration(facts.taken, wants.millisec));
     }

@@ -12,6 +12,7 @@ use oxim_mail::header::split::{FromLineTest, HeaderError, HeaderLimits};
 use oxim_mail::message_id::MessageId;
 use oxim_mail::smtp::data::MessageReader;
 use oxim_mail::smtp::dot::{Counts, Framing};
+use oxim_mailauth::dkim::verify::{Policy, Verifier};
 use oxim_spool::SpoolError;
 use oxim_spool::store::Draft;
 
@@ -55,6 +56,17 @@ pub struct Incoming {
     started: Stamp,
     clock: Instant,
     chunked: bool,
+    signatures: Signatures,
+}
+
+/// What is done about DKIM signatures.
+enum Signatures {
+    /// Nothing: they are not wanted, or there are none.
+    Ignored,
+    /// They are looked for once the header is complete.
+    Wanted(Policy),
+    /// The body is hashed as they say.
+    Found(Box<Verifier>),
 }
 
 /// A message that has arrived.
@@ -78,6 +90,8 @@ pub struct Received {
     pub counts: Counts,
     /// It came in BDAT chunks.
     pub chunked: bool,
+    /// The verification of its DKIM signatures, if it has any.
+    pub signatures: Option<Box<Verifier>>,
 }
 
 /// A message that has arrived and is refused: its header lines as far as they are known, for the reject log.
@@ -128,6 +142,35 @@ impl Incoming {
             started,
             clock: Instant::now(),
             chunked: framing == Framing::Chunks,
+            signatures: Signatures::Ignored,
+        }
+    }
+
+    /// Has DKIM signatures verified.
+    #[must_use]
+    pub fn verifying(mut self, policy: &Policy) -> Incoming {
+        self.signatures = Signatures::Wanted(policy.clone());
+        self
+    }
+
+    /// Whether there are DKIM signatures, so that keys will be asked for.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        matches!(self.signatures, Signatures::Found(_))
+    }
+
+    fn hash(&mut self) {
+        if let Signatures::Wanted(policy) = &self.signatures
+            && self.reader.has_header()
+        {
+            let lines = self.reader.headers().all().iter().map(|header| header.text.as_slice());
+            self.signatures = match Verifier::new(lines, policy) {
+                Some(verifier) => Signatures::Found(Box::new(verifier)),
+                None => Signatures::Ignored,
+            };
+        }
+        if let Signatures::Found(verifier) = &mut self.signatures {
+            verifier.update(&self.block);
         }
     }
 
@@ -173,7 +216,9 @@ impl Incoming {
         self.stored = self.stored.saturating_add(u64::try_from(self.block.len()).unwrap_or(u64::MAX));
         if self.is_too_big() || self.reader.error().is_some() || self.fault.is_some() {
             self.draft = None;
+            self.signatures = Signatures::Ignored;
         }
+        self.hash();
         if let Some(draft) = &mut self.draft
             && let Err(error) = draft.append(&self.block)
         {
@@ -209,6 +254,10 @@ impl Incoming {
                 body_bytes: self.stored,
                 counts,
                 chunked: self.chunked,
+                signatures: match self.signatures {
+                    Signatures::Found(verifier) => Some(verifier),
+                    Signatures::Ignored | Signatures::Wanted(_) => None,
+                },
             }),
             (_, fault) => {
                 let fault = fault.unwrap_or(BodyFault::Spool(SpoolError::Closed));

@@ -42,6 +42,7 @@ pub mod reply;
 mod rewriting;
 pub mod session;
 pub mod settings;
+pub mod signatures;
 pub mod sink;
 pub mod space;
 pub mod talk;

@@ -148,7 +148,7 @@ impl Reception {
             .map(|regex| Arc::new(move |line: &[u8]| regex.is_match(line).unwrap_or(false)) as FromLineTest);
         let tls = TlsOptions::build(&config);
         let needs_tls = !settings.hosts.tls.is_unset() || !tls.on_connect_ports.is_empty();
-        let blocking = blocking(&settings, &acls, &parts.delivery);
+        let blocking = blocking(&settings, &acls, &parts.delivery, &config.main.dkim_verify_signers);
         let zone = parts.services.zone;
         Ok(Arc::new(Reception {
             config,
@@ -191,7 +191,7 @@ impl Reception {
     }
 }
 
-fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery) -> Blocking {
+fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery, signers: &Template) -> Blocking {
     let rewrites = crate::rewriting::may_block(delivery);
     let blocks = |template: &Option<Template>| template.as_ref().is_some_and(Template::may_block);
     let fixups = &settings.fixups;
@@ -211,6 +211,7 @@ fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery) -> Blocking {
         rcpt: rewrites || acls.may_block(Phase::Rcpt),
         data: rewrites
             || acls.may_block(Phase::Data)
+            || acls.is_set(Phase::Dkim) && signers.may_block()
             || fixups.received_header_text.may_block()
             || blocks(&fixups.message_id_domain)
             || blocks(&fixups.message_id_text),

@@ -342,13 +342,13 @@ impl Session {
         match phase {
             Phase::Helo => self.reception.blocking.helo,
             Phase::Connect => self.reception.blocking.connect,
-            Phase::Data => self.reception.blocking.data,
+            // After it come the other ACLs of the data.
+            Phase::Data | Phase::Dkim => self.reception.blocking.data,
             Phase::Mail | Phase::MailAuth => self.reception.blocking.mail,
             Phase::Rcpt => self.reception.blocking.rcpt,
             Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Auth => true,
             Phase::Predata
             | Phase::Mime
-            | Phase::Dkim
             | Phase::Prdr
             | Phase::NotSmtp
             | Phase::NotSmtpMime
@@ -433,7 +433,12 @@ impl Session {
         let reception = Arc::clone(&self.reception);
         let talk = self.talk_mut();
         let from_line = if talk.may_send_from_line { reception.from_line.clone() } else { None };
-        Incoming::new(&reception, framing, talk.size_limit, from_line)
+        let incoming = Incoming::new(&reception, framing, talk.size_limit, from_line);
+        if talk.scene.message.dkim_disable_verify {
+            incoming
+        } else {
+            incoming.verifying(&reception.settings.dkim)
+        }
     }
 
     /// Throws bytes away.
@@ -469,7 +474,7 @@ impl Session {
 
     /// A whole message is there.
     async fn arrived(&mut self, incoming: Incoming) -> Progress {
-        let blocking = self.reception.blocking.data;
+        let blocking = self.reception.blocking.data || incoming.is_signed();
         let progress = match incoming.finish() {
             Ok(received) => {
                 self.on_talk(blocking, move |r, talk| acceptance::examine(r, talk, received)).await

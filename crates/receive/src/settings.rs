@@ -284,6 +284,8 @@ pub struct Settings {
     pub hosts: HostRules,
     /// The limits.
     pub limits: Limits,
+    /// Which DKIM signatures count.
+    pub dkim: oxim_mailauth::dkim::verify::Policy,
     /// Header lines.
     pub fixups: Fixups,
 }
@@ -302,6 +304,7 @@ impl Settings {
             Some(_) | None => qualify_domain.clone(),
         };
         Settings {
+            dkim: crate::signatures::policy(config),
             primary_hostname: config.main.primary_hostname.clone(),
             qualify_domain,
             qualify_recipient,

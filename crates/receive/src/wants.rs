@@ -25,6 +25,8 @@ wants! {
     acl_warn_skipped AclWarnSkipped;
     connection_reject ConnectionReject;
     delay_delivery DelayDelivery;
+    dkim Dkim;
+    dkim_verbose DkimVerbose;
     etrn Etrn;
     host_lookup_failed HostLookupFailed;
     incoming_interface IncomingInterface;

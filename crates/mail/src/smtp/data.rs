@@ -99,6 +99,12 @@ impl MessageReader {
         self.line.is_empty() && self.counts().received_bytes > 0
     }
 
+    /// The header lines as they came. Empty before the header is complete.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderList {
+        &self.headers
+    }
+
     /// The header lines, and the UUCP "From " line if there was one. Empty before the header is complete.
     #[must_use]
     pub fn into_header(self) -> (HeaderList, Option<Vec<u8>>) {

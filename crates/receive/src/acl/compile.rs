@@ -218,13 +218,24 @@ fn parse_clause(verb: Verb, text: &str, line: &str, location: Option<&Location>)
     let value = rest.strip_prefix('=').ok_or_else(|| format!("\"=\" missing after ACL \"{name}\" {what}"))?;
     let template = Template::compile(value.trim());
     let action = compile_action(row, &Argument { variable, template: &template })?;
-    let label = if variable.is_empty() { name.to_owned() } else { format!("{name} acl_{variable}") };
+    let label = match variable {
+        "" => name.to_owned(),
+        _ if variable.starts_with("dkim_") => format!("{name} {variable}"),
+        _ => format!("{name} acl_{variable}"),
+    };
     Ok(Clause { row, is_negated, label, template, action, location: location.cloned() })
 }
 
 /// The name after `set acl_`, and what follows it.
 fn variable_of<'a>(rest: &'a str, clause: &str) -> Result<(&'a str, &'a str), String> {
     let bad = |why: &str| format!("invalid variable name after \"set\" in ACL modifier \"{clause}\" ({why})");
+    for name in ["dkim_verify_status", "dkim_verify_reason"] {
+        if let Some(after) = rest.strip_prefix(name)
+            && after.starts_with(|c: char| c.is_ascii_whitespace() || c == '=')
+        {
+            return Ok((name, after.trim_start()));
+        }
+    }
     if !rest.starts_with("acl_c") && !rest.starts_with("acl_m") {
         return Err(bad("must start \"acl_c\" or \"acl_m\""));
     }

@@ -90,7 +90,7 @@ impl Phase {
     /// Whether log lines about a refusal show the envelope sender.
     #[must_use]
     pub const fn concerns_envelope(self) -> bool {
-        matches!(self, Phase::Rcpt | Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr)
+        matches!(self, Phase::Rcpt | Phase::Data | Phase::Mime | Phase::Prdr)
     }
 
     /// The main option that names the ACL of this phase.

@@ -9,6 +9,7 @@ use super::{ExpandError, Fault, Parser};
 use crate::config::Status;
 use crate::context::Context;
 
+mod authresults;
 mod certificate;
 mod conditional;
 mod extract;
@@ -65,6 +66,7 @@ const fn row(name: &'static str, doc: &'static str, examples: Examples, parse: P
 /// All items, by file.
 pub static ITEMS: &[&[&ItemRow]] = &[
     &[&conditional::IF],
+    authresults::ROWS,
     certificate::ROWS,
     extract::ROWS,
     imapfolder::ROWS,

@@ -9,9 +9,7 @@ const fn refused(name: &'static str, doc: &'static str, parse: Parse) -> ItemRow
 
 const NONE: Examples = &[];
 
-pub(super) static ROWS: &[&ItemRow] = &[
-    &refused("authresults", "Not implemented yet.", |p| p.fault("${authresults} is not implemented yet")),
-    &refused("dlfunc", "Refused: no foreign code is loaded into this program.", |p| {
+pub(super) static ROWS: &[&ItemRow] =
+    &[&refused("dlfunc", "Refused: no foreign code is loaded into this program.", |p| {
         p.fault("${dlfunc} is not available: this program loads no foreign code; use ${run} or ${readsocket}")
-    }),
-];
+    })];

@@ -15,6 +15,7 @@ use crate::context::Context;
 mod address;
 mod connection;
 mod dcc;
+mod dkim;
 mod evaluation;
 mod message;
 mod not_yet;
@@ -109,6 +110,7 @@ pub static VARIABLES: &[&[VariableRow]] = &[
     address::ROWS,
     connection::ROWS,
     dcc::ROWS,
+    dkim::ROWS,
     evaluation::ROWS,
     message::ROWS,
     not_yet::ROWS,

@@ -26,7 +26,6 @@ pub(super) static ROWS: &[VariableRow] = &[
     not_yet("av_failed"),
     family("bmi_"),
     not_yet("connection_id"),
-    family("dkim_"),
     family("dmarc_"),
     family("event_"),
     not_yet("malware_name"),

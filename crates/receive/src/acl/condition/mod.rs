@@ -2,6 +2,7 @@
 
 pub(crate) mod authenticated;
 pub(crate) mod dcc;
+pub(crate) mod dkim;
 pub(crate) mod dnslists;
 pub(crate) mod domains;
 pub(crate) mod encrypted;
@@ -42,8 +43,8 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &expression::ROW,
     &dcc::ROW,
     &not_yet("decode", "The MIME part has been decoded into a file."),
-    &not_yet("dkim_signers", "The signer is in the list."),
-    &not_yet("dkim_status", "The signature verified as the list says."),
+    &dkim::SIGNERS_ROW,
+    &dkim::STATUS_ROW,
     &not_yet("dmarc_status", "The DMARC result is in the list."),
     &dnslists::ROW,
     &domains::ROW,
