@@ -61,7 +61,6 @@ pub(super) const KNOWN: &[Difference] = &[
     ),
     // A daemon and its mail
     row("message::example", "text 1 dialogue - < 250-SMTPUTF8", NOT_YET),
-    row("dialogue::*", "text *commands 0 - 250-PRDR", NOT_YET),
     row("dialogue::example", "text *commands 0 - 250-SMTPUTF8", NOT_YET),
     // -bP macro_list
     row("options::*", "macro_list _OPT_*", NOT_YET),

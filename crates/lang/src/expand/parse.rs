@@ -364,7 +364,11 @@ impl<'a> Parser<'a> {
 
     fn operator(&mut self, name: &str) -> Result<Node, Fault> {
         let Some((row, arguments)) = operator::find(name) else {
-            return self.fault(format!("unknown expansion operator \"{name}\""));
+            // A fault in the operand is told first, as Exim does, who expands it first.
+            let position = self.position;
+            self.advance(1);
+            self.body()?;
+            return Err(Fault { message: format!("unknown expansion operator \"{name}\""), position });
         };
         if let Err(message) = row.check(name, arguments) {
             return self.fault(message);
