@@ -4,6 +4,7 @@
 //! - [`client`]: blocking, for code on worker threads (deliveries, callouts, lookups).
 //! - [`certificate`]: what a certificate says, and whether it is for a host.
 //! - [`dane`]: whether certificates fit the TLSA records of a host.
+//! - [`ocsp`]: what an OCSP response proves.
 //! - [`ciphers`]: what a `tls_require_ciphers` string leaves.
 //!
 //! A handshake does not fail over a certificate: the peer's chain is recorded, and judged when the handshake is over,
@@ -18,6 +19,7 @@ pub mod client;
 pub mod dane;
 mod facts;
 mod file_cache;
+pub mod ocsp;
 mod pem;
 pub mod server;
 mod signature;

@@ -92,6 +92,11 @@ impl Trust {
         })
     }
 
+    /// The trusted certificates, in DER.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.certificates.iter().map(Vec::as_slice)
+    }
+
     /// Subject names that a server may tell its clients.
     pub(super) fn subjects(&self) -> &[DistinguishedName] {
         &self.subjects
