@@ -68,8 +68,11 @@ pub fn compose(
 ) -> Submission {
     let boundary = boundary(message);
     let mut out = String::new();
-    let names: Vec<String> =
-        failures.iter().filter(|f| !f.address.is_hidden_in_bounces).map(|f| shown(&f.address)).collect();
+    let names: Vec<String> = failures
+        .iter()
+        .filter(|f| !f.address.is_hidden_in_bounces)
+        .map(|f| in_ascii(&shown(&f.address)))
+        .collect();
     if !names.is_empty() {
         let _ = writeln!(out, "X-Failed-Recipients: {}", names.join(",\n  "));
     }
@@ -104,7 +107,7 @@ pub fn compose(
         None => opening(&mut out, message, is_own, config.main.bounce_message_text.as_deref()),
     }
     for failure in failures {
-        let _ = writeln!(out, "  {}", described(&failure.address));
+        let _ = writeln!(out, "  {}", in_ascii(&described(&failure.address)));
         for line in bounce_text(&failure.error).lines() {
             let _ = writeln!(out, "    {line}");
         }
@@ -112,7 +115,8 @@ pub fn compose(
     outputs(&mut out, failures, texts.item(2));
     let _ = writeln!(
         out,
-        "\n--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}",
+        "\n--{boundary}\nContent-type: {}\n\nReporting-MTA: dns; {}",
+        status_type(message),
         head.host
     );
     if let Some(id) = &message.dsn_envid {
@@ -134,6 +138,11 @@ pub fn compose(
         about: Some(message.id),
         caller: None,
     }
+}
+
+/// The type of the part for programs (RFC 6533 section 4).
+pub(crate) fn status_type(message: &Message) -> &'static str {
+    if message.smtputf8 { "message/global-delivery-status" } else { "message/delivery-status" }
 }
 
 fn opening(out: &mut String, message: &Message, is_own: bool, own_text: Option<&str>) {
@@ -175,10 +184,23 @@ fn outputs(out: &mut String, failures: &[&Failure], own_text: Option<&str>) {
         let _ = writeln!(
             out,
             "\n------ {} ------\n\n{}",
-            described(&failure.address),
+            in_ascii(&described(&failure.address)),
             String::from_utf8_lossy(&failure.error.output).trim_end_matches('\n')
         );
     }
+}
+
+/// Addresses in the part for people, which is in ASCII: other bytes as octal escapes, as Exim has them.
+fn in_ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii() {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "\\{byte:03o}");
+        }
+    }
+    out
 }
 
 /// The address that is named to the sender: the original one, if its child is to be hidden.
@@ -299,7 +321,12 @@ fn returned_message(text: &mut Vec<u8>, config: &Config, message: &Message, body
             || line_limit > 0 && message.max_line > line_limit);
     if main.bounce_return_message {
         let with_body = wants_body && !too_long;
-        let kind = if with_body { "message/rfc822" } else { "text/rfc822-headers" };
+        let kind = match (with_body, message.smtputf8) {
+            (true, true) => "message/global",
+            (true, false) => "message/rfc822",
+            (false, true) => "message/global-headers",
+            (false, false) => "text/rfc822-headers",
+        };
         text.extend_from_slice(format!("--{boundary}\nContent-type: {kind}\n\n").as_bytes());
         text.extend_from_slice(b"Return-path: <");
         text.extend_from_slice(&message.sender);

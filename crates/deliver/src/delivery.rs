@@ -84,7 +84,9 @@ impl Settings {
     #[must_use]
     pub fn is_good_domain(&self, domain: &str) -> bool {
         let Some(pattern) = &self.dns_check_names else { return true };
-        pattern.is_match(domain.as_bytes()).unwrap_or(false)
+        // What is asked for is the A-label form.
+        let Ok(domain) = oxim_mail::idna::to_ascii(domain.as_bytes()) else { return false };
+        pattern.is_match(&domain).unwrap_or(false)
     }
 }
 

@@ -56,9 +56,14 @@ impl Lines<'_> {
             None if done.host.is_some() => self.full_address(address),
             None => self.address_text(address),
         };
-        let mut line = format!("{mark} {shown}");
+        let sent = done.downconverted.as_deref();
+        let mut line = match sent.filter(|sent| sent.address != address.text()) {
+            Some(sent) => format!("{mark} {} <{}>", sent.address, address.top().text()),
+            None => format!("{mark} {shown}"),
+        };
         if self.has(Selector::SenderOnDelivery) {
-            let _ = write!(line, " F=<{}>", lossy(self.sender));
+            let sender = sent.map_or_else(|| lossy(self.sender), |sent| sent.sender.clone());
+            let _ = write!(line, " F=<{sender}>");
         }
         if self.has(Selector::ReturnPathOnDelivery) {
             let _ = write!(line, " P=<{}>", lossy(return_path));

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use oxim_spool::message::Message;
 
 use crate::address::Address;
-use crate::bounce::{Letterhead, boundary, references};
+use crate::bounce::{Letterhead, boundary, references, status_type};
 use crate::submission::Submission;
 
 /// One address that the sender is told of.
@@ -98,7 +98,8 @@ pub fn compose(head: &Letterhead, message: &Message, successes: &[Success]) -> S
     }
     let _ = writeln!(
         out,
-        "--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}",
+        "--{boundary}\nContent-type: {}\n\nReporting-MTA: dns; {}",
+        status_type(message),
         head.host
     );
     if let Some(id) = &message.dsn_envid {

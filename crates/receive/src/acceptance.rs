@@ -433,6 +433,7 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
     message.dsn_ret = talk.transaction.dsn_ret;
     message.dsn_envid.clone_from(&talk.transaction.dsn_envid);
     message.smtputf8 = talk.transaction.smtputf8;
+    message.utf8_downconvert = talk.scene.message.utf8_downconvert;
     arrival::describe_source(reception, talk, &origin, &mut message);
     (message, received.draft, facts)
 }

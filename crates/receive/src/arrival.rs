@@ -49,8 +49,7 @@ pub fn total_size(headers: &HeaderList, body_bytes: u64) -> u64 {
 pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts) -> String {
     let wants = &reception.wants;
     let connection = &talk.scene.context.connection;
-    let sender =
-        if message.sender.is_empty() { "<>".to_owned() } else { log_line::printable(&message.sender) };
+    let sender = if message.sender.is_empty() { "<>".to_owned() } else { log_line::address(&message.sender) };
     let mut out = String::with_capacity(256);
     let _ = write!(out, "{} {} {sender}", message.id, if facts.fake { "(=" } else { "<=" });
     if let Some(reference) = &talk.message_reference {
@@ -132,7 +131,7 @@ fn append_envelope(out: &mut String, reception: &Reception, facts: &Facts) {
     if wants.received_recipients {
         for (index, recipient) in facts.original_recipients.iter().enumerate() {
             out.push_str(if index == 0 { " for " } else { " " });
-            out.push_str(&log_line::printable(recipient));
+            out.push_str(&log_line::address(recipient));
         }
     }
 }

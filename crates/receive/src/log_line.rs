@@ -129,6 +129,23 @@ pub fn printable(text: &[u8]) -> String {
     out
 }
 
+/// An address on one line: UTF-8 stays as it is, as Exim has it in its own fields; controls and broken UTF-8 become escapes.
+#[must_use]
+pub fn address(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                out.push_str(&printable(character.encode_utf8(&mut [0; 4]).as_bytes()));
+            } else {
+                out.push(character);
+            }
+        }
+        out.push_str(&printable(chunk.invalid()));
+    }
+    out
+}
+
 /// As [`printable`], for use within double quotes.
 #[must_use]
 pub fn quoted(text: &[u8]) -> String {

@@ -52,6 +52,8 @@ pub struct HostRules {
     pub chunking: HostRule,
     /// `dsn_advertise_hosts`.
     pub dsn: HostRule,
+    /// `smtputf8_advertise_hosts`.
+    pub smtputf8: HostRule,
     /// `tls_advertise_hosts`.
     pub tls: HostRule,
     /// `auth_advertise_hosts`.
@@ -81,6 +83,7 @@ impl HostRules {
             pipelining_connect: rule("pipelining_connect_advertise_hosts"),
             chunking: rule("chunking_advertise_hosts"),
             dsn: rule("dsn_advertise_hosts"),
+            smtputf8: rule("smtputf8_advertise_hosts"),
             tls: rule("tls_advertise_hosts"),
             auth: rule("auth_advertise_hosts"),
             ratelimit: rule("smtp_ratelimit_hosts"),
@@ -109,8 +112,15 @@ impl HostRules {
     /// Whether the lists that are matched at HELO or EHLO may wait for DNS.
     #[must_use]
     pub fn helo_may_block(&self) -> bool {
-        let rules =
-            [&self.helo_accept_junk, &self.pipelining, &self.chunking, &self.dsn, &self.tls, &self.auth];
+        let rules = [
+            &self.helo_accept_junk,
+            &self.pipelining,
+            &self.chunking,
+            &self.dsn,
+            &self.smtputf8,
+            &self.tls,
+            &self.auth,
+        ];
         !self.helo_verify.is_unset()
             || !self.helo_try_verify.is_unset()
             || rules.iter().any(|rule| rule.may_block())

@@ -317,8 +317,34 @@ impl Talk {
         AddressSyntax { smtp_utf8: self.transaction.smtputf8, ..reception.settings.address_syntax }
     }
 
+    /// Notes that the message in hand is international, for its variables, its addresses and the name of its protocol.
+    pub fn set_smtputf8(&mut self) {
+        self.transaction.smtputf8 = true;
+        self.scene.context.message.smtputf8 = true;
+    }
+
+    /// As [`Talk::set_smtputf8`], where the client said so: the protocol has another name (manual section 60.1).
+    pub fn announce_smtputf8(&mut self) {
+        self.set_smtputf8();
+        let protocol = &mut self.scene.context.connection.protocol;
+        if !protocol.starts_with(UTF8_PREFIX) {
+            protocol.splice(..0, UTF8_PREFIX.iter().copied());
+        }
+    }
+
+    /// Takes back [`Talk::announce_smtputf8`]: the next message is an international one only if its MAIL says so.
+    pub fn withdraw_smtputf8(&mut self) {
+        let protocol = &mut self.scene.context.connection.protocol;
+        if self.transaction.smtputf8 && protocol.starts_with(UTF8_PREFIX) {
+            protocol.drain(..UTF8_PREFIX.len());
+        }
+        self.transaction.smtputf8 = false;
+        self.scene.context.message.smtputf8 = false;
+    }
+
     /// Forgets the transaction. A message may follow.
     pub fn reset(&mut self) {
+        self.withdraw_smtputf8();
         self.transaction = Transaction::default();
         let context = &mut self.scene.context;
         context.message = oxim_lang::context::Message::default();
@@ -381,6 +407,9 @@ impl Talk {
         name.into_bytes()
     }
 }
+
+/// What the name of a protocol begins with when the message is international.
+const UTF8_PREFIX: &[u8] = b"utf8";
 
 /// Verbs that a log line shows at most.
 const HISTORY_MAX: usize = 20;

@@ -94,13 +94,6 @@ static DIFFERENCES: &[Difference] = &[
         applies: |line, _, _| line.contains("return_path"),
     },
     Difference {
-        name: "no SMTPUTF8",
-        reason: "is empty, as in deliveries and ACLs of exim4",
-        applies: |line, exim, _| {
-            line.contains("message_smtputf8") && (exim.contains("no") || line.contains('{'))
-        },
-    },
-    Difference {
         name: "a string that begins the other, in any case",
         reason: "exim4 takes the shorter one for the greater",
         applies: |line, _, _| {

@@ -60,8 +60,6 @@ pub(super) const KNOWN: &[Difference] = &[
         "a label of more than 63 bytes can never exist: the address fails at once, it does not wait",
     ),
     // A daemon and its mail
-    row("message::example", "text 1 dialogue - < 250-SMTPUTF8", NOT_YET),
-    row("dialogue::example", "text *commands 0 - 250-SMTPUTF8", NOT_YET),
     // -bP macro_list
     row("options::*", "macro_list _OPT_*", NOT_YET),
     row("options::*", "macro_list _DRIVER_*", NOT_YET),

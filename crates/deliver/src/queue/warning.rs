@@ -152,7 +152,8 @@ fn compose(
     }
     let _ = writeln!(
         out,
-        "--{boundary}\nContent-type: message/delivery-status\n\nReporting-MTA: dns; {}",
+        "--{boundary}\nContent-type: {}\n\nReporting-MTA: dns; {}",
+        crate::bounce::status_type(message),
         letterhead.host
     );
     if let Some(id) = &message.dsn_envid {

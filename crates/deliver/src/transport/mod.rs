@@ -120,6 +120,8 @@ pub struct Delivered {
     pub host: Option<Box<HostUsed>>,
     /// What was written, in bytes, where it is known: the size in the log line.
     pub bytes: Option<u64>,
+    /// What the server was told in place of international addresses.
+    pub downconverted: Option<Box<Downconverted>>,
     /// The server takes over DSN duties for it.
     pub is_dsn_relayed: bool,
     /// Output that is to be returned to the sender although the delivery succeeded (`return_output` of pipe is a failure; this is not).
@@ -130,6 +132,15 @@ pub struct Delivered {
     pub quota_warning: Option<Vec<u8>>,
     /// The file that was written, if options made another path of the one that a redirection named.
     pub path: Option<Vec<u8>>,
+}
+
+/// Envelope addresses that went out in A-labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Downconverted {
+    /// The recipient.
+    pub address: String,
+    /// The sender.
+    pub sender: String,
 }
 
 /// The server that a remote delivery talked to.

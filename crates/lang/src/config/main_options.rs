@@ -403,7 +403,7 @@ pub static MAIN: &[OptionRow] = &[
     row("smtp_receive_timeout", Str, "5m", Works, "time allowed for an SMTP command or data line"),
     row("smtp_reserve_hosts", Str, "", Works, "clients for whom connections are kept"),
     row("smtp_return_error_details", Bool, "false", NotYet, "show clients why an address was refused"),
-    row("smtputf8_advertise_hosts", Str, "*", NoEffectYet, "clients to whom SMTPUTF8 is offered"),
+    row("smtputf8_advertise_hosts", Str, "*", Works, "clients to whom SMTPUTF8 is offered"),
     row("spamd_address", Str, "127.0.0.1 783", NotYet, "where the spam scanner listens"),
     row("spf_guess", Str, "v=spf1 a/24 mx/24 ptr ?all", Works, "record used for a best guess"),
     row(

@@ -74,6 +74,8 @@ pub enum ArgumentError {
     PeerRet,
     /// NOTIFY has an unknown word, or NEVER with others.
     PeerNotify,
+    /// SMTPUTF8 without having been offered.
+    PeerSmtputf8,
     /// A parameter is there twice.
     PeerTwice(&'static str),
 }
@@ -85,6 +87,7 @@ impl fmt::Display for ArgumentError {
             ArgumentError::PeerAuth => f.write_str("invalid data for AUTH"),
             ArgumentError::PeerRet => f.write_str("Value for RET is invalid"),
             ArgumentError::PeerNotify => f.write_str("Invalid value for NOTIFY parameter"),
+            ArgumentError::PeerSmtputf8 => f.write_str("SMTPUTF8 used when not advertised"),
             ArgumentError::PeerTwice(name) => write!(f, "{name} can be specified once only"),
         }
     }
@@ -173,7 +176,10 @@ impl MailArguments {
         } else if parameter.is("PRDR") {
             // A server that does not offer it must answer once only; it says nothing about the word.
             self.prdr = offered.prdr;
-        } else if parameter.is("SMTPUTF8") && offered.smtputf8 && parameter.value.is_none() {
+        } else if parameter.is("SMTPUTF8") && parameter.value.is_none() {
+            if !offered.smtputf8 {
+                return Err(ArgumentError::PeerSmtputf8);
+            }
             self.smtputf8 = true;
         } else {
             return Ok(false);
@@ -271,6 +277,7 @@ mod tests {
         }
         let offered = Offered::default();
         assert_eq!(mail_arguments(b"<a@b> RET=FULL", &offered).unwrap().path, b"<a@b> RET=FULL");
+        assert_eq!(mail_arguments(b"<a@b> SMTPUTF8", &offered), Err(ArgumentError::PeerSmtputf8));
         assert_eq!(rcpt_arguments(b"<a@b> NOTIFY=NEVER", &offered).unwrap().path, b"<a@b> NOTIFY=NEVER");
     }
 

@@ -395,8 +395,13 @@ fn negative_ttl(response: &Message) -> Option<u32> {
     })
 }
 
-/// A name for the wire: bytes between dots, no escapes. `None` if a label is empty or too long, or the whole is.
+/// A name for the wire: bytes between dots, no escapes, UTF-8 as A-labels. `None` if a label is empty, too long or not
+/// allowed, or the whole is too long.
 pub(super) fn encode(name: &str) -> Option<Name> {
+    if !name.is_ascii() {
+        let ascii = String::from_utf8(oxim_mail::idna::to_ascii(name.as_bytes()).ok()?).ok()?;
+        return encode(&ascii);
+    }
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_empty() {
         return Some(Name::root());

@@ -89,6 +89,8 @@ pub struct MessageControls {
     pub dkim_disable_verify: bool,
     /// `dmarc_disable_verify`.
     pub dmarc_disable_verify: bool,
+    /// `utf8_downconvert`: 1 always, -1 for servers without SMTPUTF8; None for never.
+    pub utf8_downconvert: Option<i8>,
     /// `no_mbox_unspool`.
     pub no_mbox_unspool: bool,
     /// `caseful_local_part`: for the recipient in hand.

@@ -213,5 +213,9 @@ fn offer(reception: &Arc<Reception>, talk: &mut Talk, text: &mut Vec<u8>) {
         talk.offers.parameters.prdr = true;
         line("PRDR");
     }
+    if settings.accept_8bitmime && hosts.smtputf8.matches(&mut talk.scene.context) {
+        talk.offers.parameters.smtputf8 = true;
+        line("SMTPUTF8");
+    }
     line("HELP");
 }

@@ -71,10 +71,14 @@ fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments
         dsn_ret: arguments.ret,
         dsn_envid: arguments.envid,
         prdr: arguments.prdr,
-        smtputf8: arguments.smtputf8,
         ..Transaction::default()
     };
+    // A MAIL that was refused may have gone before.
+    talk.withdraw_smtputf8();
     talk.transaction = transaction;
+    if arguments.smtputf8 {
+        talk.announce_smtputf8();
+    }
     let path = rewriting::smtp(reception, talk, &arguments.path);
     let mut syntax = talk.address_syntax(reception);
     syntax.allow_empty = true;
@@ -90,7 +94,6 @@ fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments
         Err(progress) => return progress,
     };
     let message = &mut talk.scene.context.message;
-    message.smtputf8 = arguments.smtputf8;
     message.prdr_requested = arguments.prdr;
     message.size = arguments.size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
     talk.scene.context.message.sender = sender;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use oxim_base::Text;
 use oxim_lang::context::HostLookup;
-use oxim_mail::address::{self, AddressError};
+use oxim_mail::address::{self, AddressError, AddressSyntax};
 use oxim_mail::header::HeaderList;
 use oxim_mail::smtp::dot::Framing;
 use oxim_spool::message::Recipient;
@@ -226,6 +226,7 @@ impl Receiving<'_> {
         if !bad.is_empty() {
             self.report_some(talk, &mut received, &origin, bad);
         }
+        note_international(talk);
         acceptance::submit(self.reception, talk, received, origin).map_err(|rejection| {
             Box::new(match rejection {
                 Rejection::Acl { text, headers, body } => Complaint::Acl { text, headers, body },
@@ -261,7 +262,7 @@ impl Receiving<'_> {
         if text.is_empty() || text == b"<>" {
             return Ok(Vec::new());
         }
-        let parsed = address::parse(text, &settings.address_syntax).map_err(|error| {
+        let parsed = address::parse(text, &for_text(settings.address_syntax, text)).map_err(|error| {
             Box::new(Complaint::Usage(format!(
                 "bad -f address \"{}\": {error}",
                 String::from_utf8_lossy(text)
@@ -313,7 +314,7 @@ impl Receiving<'_> {
     /// One recipient, qualified. None for an item of comments only.
     fn recipient(&self, item: &address::ListItem<'_>) -> Result<Option<Vec<u8>>, String> {
         let settings = &self.reception.settings;
-        let parsed = match item.parse(&settings.address_syntax) {
+        let parsed = match item.parse(&for_text(settings.address_syntax, item.raw)) {
             Ok(parsed) => parsed,
             Err(AddressError::Empty) => return Ok(None),
             Err(error) => return Err(error.to_string()),
@@ -490,6 +491,19 @@ impl Receiving<'_> {
         let body = received.draft.body().ok();
         let complaint = Complaint::BadHeader { bad, others: true, headers: received.headers.clone(), body };
         complaint::tell(self.reception, talk, self.request.errors, complaint, self.told);
+    }
+}
+
+/// Local programs have no word for SMTPUTF8: an address with bytes that are not ASCII says it (manual section 60.1).
+fn for_text(syntax: AddressSyntax, text: &[u8]) -> AddressSyntax {
+    AddressSyntax { smtp_utf8: !text.is_ascii(), ..syntax }
+}
+
+/// Makes the message an international one if its envelope is not all ASCII. Its protocol keeps its name.
+pub(crate) fn note_international(talk: &mut Talk) {
+    let message = &talk.scene.context.message;
+    if !message.sender.is_ascii() || message.recipients.iter().any(|r| !r.address.is_ascii()) {
+        talk.set_smtputf8();
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn submit(reception: &Arc<Reception>, submission: Submission) -> Resu
     context.message.recipients = submission.recipients.into_iter().map(Recipient::new).collect();
     let recipients = context.message.recipients.iter().map(|recipient| recipient.address.clone()).collect();
     talk.transaction.raw_recipients = recipients;
+    super::note_international(&mut talk);
     super::run_acl(reception, &mut talk, Phase::NotSmtpStart);
     let mut incoming = Incoming::new(reception, Framing::Counted, 0, None);
     incoming.feed(&submission.text);

@@ -60,7 +60,7 @@ const ACLS: &str = "acl_smtp_rcpt = accept\n";
 const GREETED: (&str, &str) = ("", "220 mx.test.ex ready");
 const EHLO: (&str, &str) = (
     "EHLO client.ex\r\n",
-    "250-mx.test.ex Hello client.ex [192.0.2.1]\n250-SIZE 52428800\n250-8BITMIME\n250-PIPELINING\n250-PIPECONNECT\n250-CHUNKING\n250-STARTTLS\n250 HELP",
+    "250-mx.test.ex Hello client.ex [192.0.2.1]\n250-SIZE 52428800\n250-8BITMIME\n250-PIPELINING\n250-PIPECONNECT\n250-CHUNKING\n250-STARTTLS\n250-SMTPUTF8\n250 HELP",
 );
 const MAIL: (&str, &str) = ("MAIL FROM:<a@b.ex>\r\n", "250 OK");
 const RCPT: (&str, &str) = ("RCPT TO:<x@y.ex>\r\n", "250 Accepted");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use oxim_base::Text;
 use oxim_deliver::address::{Address, RouteHost, TransportId};
-use oxim_deliver::transport::smtp::{Limits, NotOpened};
+use oxim_deliver::transport::smtp::{Downconvert, Form, Limits, NotOpened};
 use oxim_lang::config::Options as ConfigOptions;
 use oxim_lang::expand::Template;
 use oxim_mail::address::split_at_domain;
@@ -32,6 +32,8 @@ struct Callout {
     random: Option<Vec<u8>>,
     role: Role,
     transport: TransportId,
+    /// For an international message: when addresses are converted.
+    downconvert: Option<Downconvert>,
 }
 
 /// A host to ask.
@@ -49,6 +51,8 @@ enum Ended {
     TakesAll,
     /// It refuses: at which step, in answer to which command, and how.
     Refused { step: Step, sent: String, reply: Reply },
+    /// It does not take international addresses, and they are not to be converted.
+    NotInternational,
     /// Another host may know.
     Unclear { why: String },
 }
@@ -111,7 +115,7 @@ pub(super) fn check(
         });
         match ask(run, &callout, host, options, &mut known) {
             Ended::Unclear { why } => last = format!("{} [{}] : {why}", host.name, host.address),
-            ended @ (Ended::Accepted | Ended::TakesAll | Ended::Refused { .. }) => {
+            ended @ (Ended::Accepted | Ended::TakesAll | Ended::NotInternational | Ended::Refused { .. }) => {
                 remember(run, &callout, options, &ended, known);
                 return told(&callout, host, ended);
             }
@@ -159,7 +163,20 @@ fn callout(
         Role::Recipient => Vec::new(),
     };
     let random = if options.random { invented(run, &domain) } else { None };
-    Ok(Callout { address, domain, sender, random, role, transport })
+    let downconvert = downconvert(run, transport)?;
+    Ok(Callout { address, domain, sender, random, role, transport, downconvert })
+}
+
+/// When addresses are converted, if the message is an international one.
+fn downconvert(run: &mut Run<'_>, transport: TransportId) -> Result<Option<Downconvert>, String> {
+    if !run.scene.context.message.smtputf8 {
+        return Ok(None);
+    }
+    let delivery = run.reception.delivery.clone();
+    let options = delivery.config.transports.get(transport.0).map(|instance| &instance.options);
+    let option = options.filter(|o| o.has("utf8_downconvert")).and_then(|o| o.template("utf8_downconvert"));
+    let flag = run.scene.message.utf8_downconvert;
+    run.lending(|context| Downconvert::wanted(option.as_ref(), flag, context)).map(Some)
 }
 
 /// An option of the transport; None if it is unset, or forced to fail.
@@ -249,7 +266,7 @@ fn remember(run: &Run<'_>, callout: &Callout, options: &CalloutOptions, ended: &
     let Some(hints) = run.scene.context.services.hints.get().filter(|_| !options.no_cache) else { return };
     let cache = Cache::new(hints, &run.reception.config.main_options);
     match ended {
-        Ended::Unclear { .. } => return,
+        Ended::Unclear { .. } | Ended::NotInternational => return,
         Ended::Accepted => cache.put_address(&callout.address, &callout.sender, Said::Yes),
         Ended::TakesAll => {}
         Ended::Refused { step: Step::Recipient, .. } => {
@@ -292,6 +309,16 @@ fn told(callout: &Callout, host: &Host, ended: Ended) -> Checked {
                 ..Checked::plain(Answer::No)
             }
         }
+        Ended::NotInternational => {
+            let log =
+                format!("{} [{}] : response to \"EHLO\" did not include SMTPUTF8", host.name, host.address);
+            Checked {
+                user: Some(Text::clean("533 no support for internationalised mailbox name")),
+                log: Some(Text::tainted(log)),
+                failure: Some(Step::Recipient.word()),
+                ..Checked::plain(Answer::No)
+            }
+        }
         Ended::Unclear { .. } => Checked::plain(Answer::Later),
     }
 }
@@ -300,6 +327,7 @@ fn told(callout: &Callout, host: &Host, ended: Ended) -> Checked {
 struct Talk {
     connection: Connection,
     timeout: Duration,
+    form: Form,
 }
 
 /// What interrupts a conversation: an end, one way or the other.
@@ -308,6 +336,24 @@ type Spoken<T> = Result<T, Box<Ended>>;
 impl Talk {
     fn say(&mut self, command: &str) -> Spoken<Reply> {
         self.connection.command(command, self.timeout).map_err(|error| unclear(&error))
+    }
+
+    /// `MAIL FROM:` with the sender in its form.
+    fn mail(&self, sender: &[u8]) -> Spoken<String> {
+        let mark = if self.form == Form::Utf8 { " SMTPUTF8" } else { "" };
+        Ok(format!("MAIL FROM:<{}>{mark}", self.address(sender)?))
+    }
+
+    /// `RCPT TO:` with the address in its form.
+    fn rcpt(&self, address: &[u8]) -> Spoken<String> {
+        Ok(format!("RCPT TO:<{}>", self.address(address)?))
+    }
+
+    fn address(&self, address: &[u8]) -> Spoken<String> {
+        match self.form.of(address) {
+            Ok(sent) => Ok(String::from_utf8_lossy(&sent).into_owned()),
+            Err(error) => Err(Box::new(Ended::Unclear { why: error.to_string() })),
+        }
     }
 
     /// Says what must be accepted to go on.
@@ -358,7 +404,15 @@ fn ask(
         }
         None => return Ended::Unclear { why: "the transport cannot ask".to_owned() },
     };
-    let mut talk = Talk { connection, timeout: options.timeout };
+    let form = match callout.downconvert {
+        None => Some(Form::Plain),
+        Some(wanted) => wanted.form(connection.extensions().smtputf8),
+    };
+    let Some(form) = form else {
+        connection.quit(options.timeout.min(Duration::from_secs(5)));
+        return Ended::NotInternational;
+    };
+    let mut talk = Talk { connection, timeout: options.timeout, form };
     let ended = match converse(callout, &mut talk, options, known) {
         Ok(ended) => ended,
         Err(ended) => *ended,
@@ -373,7 +427,7 @@ fn converse(
     options: &CalloutOptions,
     known: &mut Domain,
 ) -> Spoken<Ended> {
-    let mail = format!("MAIL FROM:<{}>", String::from_utf8_lossy(&callout.sender));
+    let mail = talk.mail(&callout.sender)?;
     talk.insist(&mail, Step::Mail)?;
     if callout.random.is_some() && known.random != Said::No {
         if random(callout, talk, known)? {
@@ -382,7 +436,7 @@ fn converse(
         talk.insist("RSET", Step::Mail)?;
         talk.insist(&mail, Step::Mail)?;
     }
-    let rcpt = format!("RCPT TO:<{}>", String::from_utf8_lossy(&callout.address));
+    let rcpt = talk.rcpt(&callout.address)?;
     talk.insist(&rcpt, Step::Recipient)?;
     if let Some(sender) = &options.postmaster
         && known.postmaster != Said::Yes
@@ -396,7 +450,8 @@ fn converse(
 /// Whether the host takes a local part that cannot exist.
 fn random(callout: &Callout, talk: &mut Talk, known: &mut Domain) -> Spoken<bool> {
     let invented = callout.random.as_deref().unwrap_or_default();
-    let reply = talk.say(&format!("RCPT TO:<{}>", String::from_utf8_lossy(invented)))?;
+    let rcpt = talk.rcpt(invented)?;
+    let reply = talk.say(&rcpt)?;
     if reply.is_success() {
         known.random = Said::Yes;
     } else if reply.is_permanent() {
@@ -408,8 +463,9 @@ fn random(callout: &Callout, talk: &mut Talk, known: &mut Domain) -> Spoken<bool
 /// Asks for postmaster, in a transaction of its own.
 fn postmaster(callout: &Callout, talk: &mut Talk, sender: &Text, full: bool) -> Spoken<()> {
     talk.insist("RSET", Step::Mail)?;
-    talk.insist(&format!("MAIL FROM:<{}>", sender.to_string_lossy()), Step::Postmaster)?;
-    let rcpt = format!("RCPT TO:<postmaster@{}>", String::from_utf8_lossy(&callout.domain));
+    let mail = talk.mail(sender.as_bytes())?;
+    talk.insist(&mail, Step::Postmaster)?;
+    let rcpt = talk.rcpt(&[b"postmaster@", callout.domain.as_slice()].concat())?;
     let reply = talk.say(&rcpt)?;
     if reply.is_permanent() && full {
         return talk.insist("RCPT TO:<postmaster>", Step::Postmaster);

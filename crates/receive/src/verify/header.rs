@@ -2,7 +2,7 @@
 //! Manual section 44.26.
 
 use oxim_base::Text;
-use oxim_mail::address::{address_list, split_at_domain};
+use oxim_mail::address::{AddressSyntax, address_list, split_at_domain};
 use oxim_mail::header::{Header, HeaderKind};
 
 use super::Options;
@@ -57,7 +57,7 @@ pub(super) fn syntax(run: &mut Run<'_>) -> Tested {
 
 /// The first faulty address of a header line, as the log tells it.
 fn fault(run: &Run<'_>, header: &Header, may_be_bare: bool) -> Option<String> {
-    let syntax = run.reception.settings.address_syntax;
+    let syntax = address_syntax(run);
     let body = header.unfolded();
     for item in address_list(&body) {
         let why = match item.parse(&syntax) {
@@ -86,7 +86,7 @@ pub(super) fn names_ascii(run: &mut Run<'_>) -> Tested {
 
 /// `verify = not_blind`: every recipient stands in To: or Cc:.
 pub(super) fn not_blind(run: &mut Run<'_>, case_insensitive: bool) -> Tested {
-    let syntax = run.reception.settings.address_syntax;
+    let syntax = address_syntax(run);
     let mut named: Vec<Vec<u8>> = Vec::new();
     for header in run.scene.context.message.headers.all() {
         if !is_one_of(header, &[b"to", b"cc", b"resent-to", b"resent-cc"]) {
@@ -115,7 +115,7 @@ fn is_same(one: &[u8], other: &[u8], case_insensitive: bool) -> bool {
 
 /// `verify = header_sender`: an address of Sender:, Reply-To: or From: verifies as a sender.
 pub(super) fn sender(run: &mut Run<'_>, options: &Options) -> Tested {
-    let syntax = run.reception.settings.address_syntax;
+    let syntax = address_syntax(run);
     let mut candidates = Vec::new();
     for wanted in [b"sender".as_slice(), b"reply-to", b"from"] {
         for header in run.scene.context.message.headers.find(wanted) {
@@ -138,6 +138,11 @@ pub(super) fn sender(run: &mut Run<'_>, options: &Options) -> Tested {
         }
     }
     Tested::logged(answer, "there is no valid sender in any header line")
+}
+
+/// What addresses in the header may look like: those of an international message may be in UTF-8.
+fn address_syntax(run: &Run<'_>) -> AddressSyntax {
+    AddressSyntax { smtp_utf8: run.scene.context.message.smtputf8, ..run.reception.settings.address_syntax }
 }
 
 #[cfg(test)]

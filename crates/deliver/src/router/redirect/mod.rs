@@ -12,7 +12,7 @@ use std::sync::Arc;
 use oxim_base::Text;
 use oxim_lang::config::{ConfigError, DriverRow, rows};
 use oxim_lang::expand::Template;
-use oxim_mail::address::quote_local_part;
+use oxim_mail::address::{AddressSyntax, quote_local_part};
 
 use super::worklist::SyntaxNotice;
 use super::{
@@ -140,7 +140,8 @@ impl Redirect {
             return self.filter(run, address, kind, data.as_bytes());
         }
         let parsed = {
-            let settings = run.delivery.settings.syntax;
+            let smtp_utf8 = run.context.message.smtputf8;
+            let settings = AddressSyntax { smtp_utf8, ..run.delivery.settings.syntax };
             let directory = self.include_directory.as_deref();
             let mut include = |name: &str| {
                 if data.is_foreign() {

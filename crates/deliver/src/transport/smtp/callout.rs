@@ -74,6 +74,7 @@ pub(super) fn open(
         limits,
         label: String::new(),
         composed: None,
+        has_more_hosts: false,
         progress: Vec::new(),
         results: Vec::new(),
     };

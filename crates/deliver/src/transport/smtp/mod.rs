@@ -13,6 +13,7 @@ mod callout;
 mod dane;
 mod encrypt;
 mod hosts;
+mod international;
 mod options;
 mod pool;
 mod session;
@@ -38,6 +39,7 @@ use super::{
 use crate::address::{AddressKind, RouteHost};
 use crate::delivery::Delivery;
 pub use callout::NotOpened;
+pub use international::{Downconvert, Form};
 pub use options::{Protocol, Smtp};
 pub use pool::close_idle_connections;
 use session::Session;
@@ -90,6 +92,8 @@ struct Work<'a> {
     /// What stands before a line of the log: the message's id and a space, if there is a message.
     label: String,
     composed: Option<Composed>,
+    /// Another host may be tried after the one in hand.
+    has_more_hosts: bool,
     progress: Vec<Progress>,
     results: Vec<HostResult>,
 }
@@ -117,6 +121,7 @@ impl Driver for Smtp {
             limits: Limits { connect: self.timeouts.connect, command: self.timeouts.command },
             label: format!("{} ", batch.message.id),
             composed: None,
+            has_more_hosts: false,
             progress,
             results: Vec::new(),
         };
@@ -240,6 +245,7 @@ impl Work<'_> {
             if let Some((before, trouble)) = untold.take() {
                 self.log(&trouble.line(&before));
             }
+            self.has_more_hosts = index < hosts.len();
             untold = self.try_host(target).map(|trouble| (target.clone(), trouble));
         }
         if tried == 0 {

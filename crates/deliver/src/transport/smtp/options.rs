@@ -86,6 +86,7 @@ pub struct Smtp {
     pub(super) try_auth: Option<List>,
     pub(super) authenticated_sender: Option<Template>,
     pub(super) authenticated_sender_force: bool,
+    pub(super) utf8_downconvert: Option<Template>,
     pub(super) tls: TlsOptions,
 }
 
@@ -162,6 +163,7 @@ impl Smtp {
             try_auth: hosts("hosts_try_auth"),
             authenticated_sender: options.template("authenticated_sender"),
             authenticated_sender_force: options.bool("authenticated_sender_force"),
+            utf8_downconvert: options.template("utf8_downconvert"),
             tls: TlsOptions {
                 avoid: hosts("hosts_avoid_tls"),
                 require: hosts("hosts_require_tls"),

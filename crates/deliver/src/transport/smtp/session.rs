@@ -101,12 +101,15 @@ impl Work<'_> {
     }
 
     fn helo(&mut self) -> Result<String, DeliveryError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            DeliveryError::new(error_code::HELO_EXPANSION, format!("failed to expand helo_data: {error}"))
+        };
         match self.smtp.helo_data.expand(self.context) {
-            Ok(text) => Ok(text.to_string_lossy()),
-            Err(error) => Err(DeliveryError::new(
-                error_code::HELO_EXPANSION,
-                format!("failed to expand helo_data: {error}"),
-            )),
+            Ok(text) => {
+                let name = oxim_mail::idna::to_ascii(text.as_bytes()).map_err(|error| failed(&error))?;
+                Ok(String::from_utf8_lossy(&name).into_owned())
+            }
+            Err(error) => Err(failed(&error)),
         }
     }
 

@@ -6,17 +6,19 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use oxim_mail::dsn::xtext_encode;
+use oxim_mail::idna::IdnaError;
 use oxim_mail::smtp::dot::Sender;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::SmtpError;
 
+use super::international::Form;
 use super::session::Session;
 use super::trouble::{self, About, Codes, Trouble};
 use super::{Progress, Protocol, Target, Work};
 use crate::address::Address;
 use crate::transport::compose::Composed;
 use crate::transport::local::recipient;
-use crate::transport::{Delivered, DeliveryError, HostUsed, Outcome};
+use crate::transport::{Delivered, DeliveryError, Downconverted, HostUsed, Outcome, error_code};
 
 /// A message up to this size goes as one chunk, together with its envelope.
 const WHOLE_BYTES_MAX: u64 = 1024 * 1024;
@@ -51,6 +53,8 @@ struct Envelope {
     auth_sender: Option<Vec<u8>>,
     /// An answer for each recipient was asked for.
     is_prdr: bool,
+    /// The sender that was named, if addresses go out in A-labels.
+    converted: Option<String>,
 }
 
 impl Work<'_> {
@@ -61,7 +65,14 @@ impl Work<'_> {
         target: &Target,
         recipients: &[usize],
     ) -> Passed {
-        let envelope = match self.envelope(session, recipients) {
+        let form = match self.form(session, target) {
+            Ok(form) => form,
+            Err(trouble) => {
+                self.set_waiting(&trouble.error);
+                return Passed::over(Some(trouble));
+            }
+        };
+        let envelope = match self.envelope(session, recipients, form) {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.set_waiting(&error);
@@ -87,10 +98,17 @@ impl Work<'_> {
         }
     }
 
-    fn envelope(&mut self, session: &Session, recipients: &[usize]) -> Result<Envelope, DeliveryError> {
+    fn envelope(
+        &mut self,
+        session: &Session,
+        recipients: &[usize],
+        form: Form,
+    ) -> Result<Envelope, DeliveryError> {
         let extensions = session.connection.extensions().clone();
         let message = &self.batch.message;
-        let mut mail = format!("MAIL FROM:<{}>", lossy(&self.batch.return_path));
+        let unconvertible = |error: IdnaError| DeliveryError::new(error_code::UNKNOWN, error.to_string());
+        let sender = lossy(&form.of(&self.batch.return_path).map_err(unconvertible)?);
+        let mut mail = format!("MAIL FROM:<{sender}>");
         if extensions.size && self.smtp.size_addition >= 0 {
             let lines =
                 u64::try_from(message.headers.line_count()).unwrap_or(0).saturating_add(message.body_lines);
@@ -102,7 +120,7 @@ impl Work<'_> {
         if is_prdr {
             mail.push_str(" PRDR");
         }
-        if extensions.smtputf8 && message.smtputf8 {
+        if form == Form::Utf8 {
             mail.push_str(" SMTPUTF8");
         }
         if extensions.dsn && !self.is_last_hop(recipients) {
@@ -120,9 +138,18 @@ impl Work<'_> {
         let ignores_quota =
             self.smtp.protocol == Protocol::Lmtp && self.smtp.ignore_quota && extensions.ignore_quota;
         let mut commands = Vec::with_capacity(recipients.len());
+        let mut left_out: Vec<(usize, DeliveryError)> = Vec::new();
         for &index in recipients {
             let Some(address) = self.batch.addresses.get(index) else { continue };
-            let mut command = format!("RCPT TO:<{}>", lossy(&recipient(self.transport, address)));
+            let text = recipient(self.transport, address);
+            let sent = match form.of(&text).map_err(unconvertible) {
+                Ok(sent) => lossy(&sent),
+                Err(error) => {
+                    left_out.push((index, error));
+                    continue;
+                }
+            };
+            let mut command = format!("RCPT TO:<{sent}>");
             if ignores_quota {
                 command.push_str(" IGNOREQUOTA");
             }
@@ -131,6 +158,17 @@ impl Work<'_> {
             }
             commands.push((index, command));
         }
+        if commands.is_empty()
+            && let Some((_, error)) = left_out.pop()
+        {
+            return Err(error);
+        }
+        for (index, mut error) in left_out {
+            error.is_about_address = true;
+            if let Some(progress) = self.progress.get_mut(index) {
+                *progress = Progress::Waits(Some(error));
+            }
+        }
         let chunk = match &self.composed {
             Some(composed) if session.is_chunked && composed.len() <= WHOLE_BYTES_MAX => {
                 let chunk = whole(composed).map_err(|error| unreadable(&error))?;
@@ -138,7 +176,8 @@ impl Work<'_> {
             }
             _ => None,
         };
-        Ok(Envelope { mail, recipients: commands, chunk, auth_sender, is_prdr })
+        let converted = (form == Form::ALabels).then_some(sender);
+        Ok(Envelope { mail, recipients: commands, chunk, auth_sender, is_prdr, converted })
     }
 
     fn is_last_hop(&self, recipients: &[usize]) -> bool {
@@ -528,7 +567,15 @@ impl Step<'_, '_> {
 
     fn delivered_as(&mut self, index: usize, confirmation: Vec<u8>) {
         let last_hop = self.work.batch.addresses.get(index).is_some_and(|address| address.dsn.last_hop);
+        let named = self.envelope.converted.as_ref().zip(self.work.batch.addresses.get(index));
+        let downconverted = named.map(|(sender, address)| {
+            let text = recipient(self.work.transport, address);
+            // It went out in this form: it has one.
+            let address = Form::ALabels.of(&text).map_or_else(|_| lossy(&text), |sent| lossy(&sent));
+            Box::new(Downconverted { address, sender: sender.clone() })
+        });
         let delivered = Delivered {
+            downconverted,
             confirmation: Some(confirmation),
             host: Some(Box::new(self.used.clone())),
             is_dsn_relayed: self.session.connection.extensions().dsn && !last_hop,

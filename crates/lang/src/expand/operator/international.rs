@@ -1,5 +1,7 @@
 //! Operators between character sets: encoded words, A-labels. Manual sections 11.6 and 60.1.
 
+use std::fmt::Write as _;
+
 use oxim_base::Text;
 use oxim_mail::idna;
 use oxim_mail::rfc2047::{self, Undecodable};
@@ -53,12 +55,10 @@ pub(super) static ROWS: &[&OperatorRow] = &[
         "utf8_localpart_from_alabel",
         "A local part in UTF-8.",
         &[("${utf8_localpart_from_alabel:xn--b-eha}", "bü")],
-        |_, _, s| match idna::local_part_to_unicode(s.as_bytes()) {
-            Ok(Some(bytes)) => Ok(s.derive(bytes)),
-            Ok(None) => {
-                Err(ExpandError::Failed(format!("error converting alabel ({s}) to utf8: bad alabel prefix")))
-            }
-            Err(error) => Err(failed("alabel", &s, "utf8", &error)),
+        |_, _, s| {
+            idna::local_part_to_unicode(s.as_bytes())
+                .map(|bytes| s.derive(bytes))
+                .map_err(|e| failed("alabel", &s, "utf8", &e))
         },
     ),
     &operator(
@@ -74,5 +74,14 @@ pub(super) static ROWS: &[&OperatorRow] = &[
 ];
 
 fn failed(from: &str, text: &Text, to: &str, error: &idna::IdnaError) -> ExpandError {
-    ExpandError::Failed(format!("error converting {from} ({text}) to {to}: {error}"))
+    let mut shown = String::new();
+    for byte in text.as_bytes() {
+        match byte {
+            b' '..=b'~' => shown.push(char::from(*byte)),
+            other => {
+                let _ = write!(shown, "\\{other:03o}");
+            }
+        }
+    }
+    ExpandError::Failed(format!("error converting {from} ({shown}) to {to}: {error}"))
 }

@@ -70,8 +70,8 @@ pub(super) static ROWS: &[VariableRow] = &[
     row("message_size", Message, Clean, "The size in bytes; before DATA what MAIL stated, or -1.", |c, _| {
         Value::Number(c.message.size)
     }),
-    row("message_smtputf8", Message, Clean, "`yes` for a message with SMTPUTF8.", |c, _| {
-        Value::Bytes(if c.message.smtputf8 { b"yes" } else { b"" })
+    row("message_smtputf8", Message, Clean, "`yes` for a message with SMTPUTF8, else `no`.", |c, _| {
+        Value::Bytes(if c.message.smtputf8 { b"yes" } else { b"no" })
     }),
     row("originator_gid", Message, Clean, "The gid of the process that sent the message.", |c, _| {
         Value::Number(i64::from(c.message.originator_gid))

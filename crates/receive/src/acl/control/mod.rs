@@ -9,6 +9,7 @@ mod local_part;
 mod queue;
 mod submission;
 mod switches;
+mod utf8_downconvert;
 
 use oxim_base::Text;
 
@@ -81,7 +82,7 @@ pub(crate) static ROWS: &[&ControlRow] = &[
     &queue::QUEUE_ONLY,
     &submission::ROW,
     &switches::SUPPRESS_LOCAL_FIXUPS,
-    &not_yet("utf8_downconvert", "Turns UTF-8 addresses into A-labels."),
+    &utf8_downconvert::ROW,
     &not_yet("wellknown", "Names the file that WELLKNOWN sends."),
 ];
 
@@ -123,7 +124,10 @@ pub(crate) fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), String> {
         return Err(illegality);
     }
     let apply = row.apply.ok_or_else(|| not_built(row.name))?;
-    apply(run, &options).map_err(|SyntaxError| syntax_error())
+    apply(run, &options).map_err(|SyntaxError| match row.name {
+        utf8_downconvert::NAME => utf8_downconvert::BAD_VALUE.to_owned(),
+        _ => syntax_error(),
+    })
 }
 
 /// The options of a control, after its slash; a slash is doubled to stand for itself in the last of them only.
