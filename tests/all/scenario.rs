@@ -133,18 +133,27 @@ fn check_once(file: &Path, program: Program, update: bool) -> Result<(), Failed>
     }
 }
 
-/// Runs the stage in mount, network and host-name namespaces of its own, so that ports and paths are always the same.
+/// This program, called with a flag and its order, in mount, network, host-name and process namespaces of its own: ports,
+/// paths and process ids are always the same, no signal reaches another trial, and no process outlives it. A shell is the
+/// first process there, as one must be that reaps orphans.
+pub(crate) fn in_namespaces(flag: &str, order: &Path) -> std::io::Result<Command> {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--uts", "--propagation", "private"]);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--", "sh", "-c", "\"$@\"; exit $?", "sh"]);
+    command.arg(std::env::current_exe()?).arg(flag).arg(order);
+    Ok(command)
+}
+
 fn run_in_namespaces(file: &Path, program: Program) -> Result<stage::Results, Failed> {
     let work = tempfile::tempdir()?;
     let order = stage::Order { file: file.to_path_buf(), program, work: work.path().to_path_buf() };
     let order_file = work.path().join("order.json");
     std::fs::write(&order_file, serde_json::to_vec(&order)?)?;
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--net", "--uts", "--propagation", "private"]);
-    if !is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let output = command.arg("--").arg(std::env::current_exe()?).arg("--stage").arg(&order_file).output()?;
+    let output = in_namespaces("--stage", &order_file)?.output()?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(format!("{program:?}: the stage failed: {text}").into());

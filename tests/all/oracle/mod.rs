@@ -18,12 +18,11 @@ mod options;
 mod sink;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::place;
-use crate::scenario::{Program, is_root};
+use crate::scenario::{Program, in_namespaces, is_root};
 use differences::Difference;
 use four::Four;
 use ground::{Order, Task};
@@ -149,12 +148,7 @@ fn run_in_namespaces(task: Task, program: Program) -> Result<Record, Failed> {
     let order = Order { task, program, work: work.path().to_path_buf() };
     let order_file = work.path().join("order.json");
     std::fs::write(&order_file, serde_json::to_vec(&order)?)?;
-    let output = Command::new("unshare")
-        .args(["--mount", "--net", "--uts", "--propagation", "private", "--"])
-        .arg(std::env::current_exe()?)
-        .arg("--ground")
-        .arg(&order_file)
-        .output()?;
+    let output = in_namespaces("--ground", &order_file)?.output()?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(format!("{program:?}: the ground failed: {text}").into());

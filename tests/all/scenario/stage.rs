@@ -160,7 +160,12 @@ impl Stage {
                 self.wait(&section.argument);
                 None
             }
-            "expect" => body(self.look_at(&section.argument)),
+            "expect" => {
+                if section.argument.starts_with("server ") {
+                    self.await_connections(section);
+                }
+                body(self.look_at(&section.argument))
+            }
             _ => None,
         }
     }
@@ -270,6 +275,15 @@ impl Stage {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The server notes the end of a connection a moment after its client has seen it.
+    fn await_connections(&self, expected: &Section) {
+        let ends = |text: &str| text.lines().filter(|line| *line == "====").count();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while ends(&self.look_at(&expected.argument)) < ends(&expected.body) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
