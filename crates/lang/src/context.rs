@@ -517,6 +517,10 @@ pub struct DeliveryScope {
     pub tlsa_usage: u8,
     /// `$return_path`; None before routing: then it is the sender.
     pub return_path: Option<Vec<u8>>,
+    /// `$dkim_domain` while the smtp transport signs.
+    pub signing_domain: Option<Text>,
+    /// `$dkim_selector` while the smtp transport signs.
+    pub signing_selector: Option<Text>,
     /// `$address_file`.
     pub address_file: Option<Text>,
     /// `$address_pipe`.

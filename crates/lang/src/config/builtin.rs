@@ -3,13 +3,29 @@
 //! They exist to be asked by `.ifdef`, so a macro is there exactly when what it names works: an option that is refused
 //! as not implemented has none. They are not kept in a table, but recognised in the option and driver tables.
 
+use oxim_mailauth::dkim::sign::{OVERSIGN_HEADERS, SIGN_HEADERS};
+
 use crate::expand::{self, Kind};
 
 use super::main_options::MAIN;
 use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
 
 /// Facilities that are there, as the words after `_HAVE_`. One line each, added with the feature.
-static FACILITIES: &[&str] = &["DANE", "DCC", "DNSSEC", "ICONV", "IPV6", "OPENSSL", "PRDR", "TLS", "TLS1_3"];
+static FACILITIES: &[&str] = &[
+    "DANE",
+    "DCC",
+    "DKIM",
+    "DNSSEC",
+    "ICONV",
+    "IPV6",
+    "NATIVE_SRS",
+    "OPENSSL",
+    "PRDR",
+    "SPF",
+    "SRS",
+    "TLS",
+    "TLS1_3",
+];
 
 /// Names that `log_selector` takes.
 pub static LOG_SELECTORS: &[&str] = &[
@@ -79,7 +95,11 @@ pub static LOG_SELECTORS: &[&str] = &[
     "unknown_in_list",
 ];
 
-/// Every predefined macro has this value.
+/// Predefined macros with a value of their own.
+static TEXTS: &[(&str, &str)] =
+    &[("DKIM_SIGN_HEADERS", SIGN_HEADERS), ("DKIM_OVERSIGN_HEADERS", OVERSIGN_HEADERS)];
+
+/// Every other predefined macro has this value.
 const VALUE: &str = "y";
 
 /// What predefined macros are made from.
@@ -115,6 +135,9 @@ impl Builtins {
         let token = text.strip_prefix('_')?;
         if self.is_empty || !token.as_bytes().first().is_some_and(u8::is_ascii_uppercase) {
             return None;
+        }
+        if let Some((name, value)) = TEXTS.iter().find(|(name, _)| token.starts_with(name)) {
+            return Some((name.len().saturating_add(1), value));
         }
         let length = if let Some(rest) = token.strip_prefix("HAVE_") {
             longest(rest, FACILITIES.iter().copied())
@@ -185,7 +208,8 @@ impl Builtins {
             add(&format!("OPT_{generic}"), &mut working(drivers.generic));
         }
         add("OPT_MAIN_", &mut working(MAIN));
-        names.into_iter().map(|name| (name, VALUE)).collect()
+        let texts = TEXTS.iter().map(|(name, value)| (format!("_{name}"), *value));
+        names.into_iter().map(|name| (name, VALUE)).chain(texts).collect()
     }
 }
 

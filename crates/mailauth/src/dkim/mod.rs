@@ -1,12 +1,15 @@
 //! DKIM: signatures of a domain on header lines and body (RFC 6376; RFC 8463 for Ed25519; manual chapter 58).
 //!
 //! A [`verify::Verifier`] takes the header lines, then the body as it arrives, and at the end asks the DNS for keys. A
-//! body is hashed once for each way in which a signature wants it hashed; memory does not grow with the body.
+//! body is hashed once for each way in which a signature wants it hashed; memory does not grow with the body. Signatures are
+//! made in [`sign`].
 
 pub mod body;
 pub mod canon;
 pub mod key;
+pub mod sign;
 pub mod signature;
+pub mod signing_key;
 pub mod tags;
 pub mod verify;
 

@@ -14,22 +14,22 @@ const ENTRIES_MAX: usize = 1_000;
 type Stamp = Vec<Option<(u64, u64, u64, i64, i64, i64, i64)>>;
 
 /// A map from settings to what was made of them and of their files.
-pub(super) struct FileCache<K, V> {
+pub struct FileCache<K, V> {
     entries: Mutex<HashMap<K, (Stamp, Arc<V>)>>,
 }
 
 impl<K: Eq + Hash + Clone, V> FileCache<K, V> {
-    pub(super) fn new() -> Self {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
         FileCache { entries: Mutex::new(HashMap::new()) }
     }
 
     /// What was made for `key`, made anew if one of `files` is not what it was. Costs one stat per file.
-    pub(super) fn get<E>(
-        &self,
-        key: &K,
-        files: &[&Path],
-        make: impl FnOnce() -> Result<V, E>,
-    ) -> Result<Arc<V>, E> {
+    ///
+    /// # Errors
+    /// Those of `make`; they are not kept.
+    pub fn get<E>(&self, key: &K, files: &[&Path], make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         let stamp: Stamp =
             files.iter().map(|file| std::fs::metadata(file).ok().map(|meta| identity(&meta))).collect();
         if let Some((known, value)) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(key)
@@ -49,6 +49,12 @@ impl<K: Eq + Hash + Clone, V> FileCache<K, V> {
     /// Forgets one entry.
     pub(super) fn remove(&self, key: &K) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+impl<K: Eq + Hash + Clone, V> Default for FileCache<K, V> {
+    fn default() -> Self {
+        FileCache::new()
     }
 }
 

@@ -31,6 +31,7 @@ use std::fmt;
 use std::io;
 
 pub use facts::TlsFacts;
+pub use file_cache::FileCache;
 pub use pem::certificates as certificates_of_file;
 pub use trust::CaSource;
 

@@ -17,6 +17,7 @@ mod international;
 mod options;
 mod pool;
 mod session;
+mod sign;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -394,15 +395,15 @@ impl Work<'_> {
         passed.trouble
     }
 
-    /// A filter may ask for the host, so that each host gets a message of its own.
+    /// A filter or a signature may depend on the host, so that each host gets a message of its own.
     fn compose(&mut self) -> Result<(), Outcome> {
         let has_filter = self.transport.generic.filter.is_some();
-        if self.composed.is_none() || has_filter {
+        if self.composed.is_none() || has_filter || self.signs() {
             let mut composed = compose::compose(self.delivery, self.transport, self.context, self.batch)?;
             if has_filter && composed.body.is_none() && !composed.header.ends_with(b"\n") {
                 composed.header.push(b'\n');
             }
-            self.composed = Some(composed);
+            self.composed = Some(self.signed(composed).map_err(Outcome::Deferred)?);
         }
         Ok(())
     }

@@ -39,6 +39,19 @@ pub(super) struct TlsOptions {
     pub(super) dane_ciphers: Option<Template>,
 }
 
+/// What is signed, and how (manual section 58.2).
+pub(super) struct DkimOptions {
+    pub(super) domain: Option<Template>,
+    pub(super) selector: Option<Template>,
+    pub(super) private_key: Option<Template>,
+    pub(super) canon: Option<Template>,
+    pub(super) hash: Option<Template>,
+    pub(super) identity: Option<Template>,
+    pub(super) headers: Option<Template>,
+    pub(super) strict: Option<Template>,
+    pub(super) timestamps: Option<Template>,
+}
+
 /// How long each step may take.
 pub(super) struct Timeouts {
     pub(super) connect: Duration,
@@ -88,6 +101,7 @@ pub struct Smtp {
     pub(super) authenticated_sender_force: bool,
     pub(super) utf8_downconvert: Option<Template>,
     pub(super) tls: TlsOptions,
+    pub(super) dkim: DkimOptions,
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -117,6 +131,9 @@ impl Smtp {
         };
         if timeouts.command.is_zero() || timeouts.data.is_zero() || timeouts.end.is_zero() {
             return Err(fail("command, data, or final timeout value is zero"));
+        }
+        if options.string("dkim_hash") == Some("sha1") {
+            return Err(fail("dkim_hash = sha1: SHA-1 must not be used for signing (RFC 8301)"));
         }
         Ok(Smtp {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
@@ -179,6 +196,17 @@ impl Smtp {
                 try_dane: hosts("hosts_try_dane"),
                 require_dane: hosts("hosts_require_dane"),
                 dane_ciphers: options.template("dane_require_tls_ciphers"),
+            },
+            dkim: DkimOptions {
+                domain: options.template("dkim_domain"),
+                selector: options.template("dkim_selector"),
+                private_key: options.template("dkim_private_key"),
+                canon: options.template("dkim_canon"),
+                hash: options.template("dkim_hash"),
+                identity: options.template("dkim_identity"),
+                headers: options.template("dkim_sign_headers"),
+                strict: options.template("dkim_strict"),
+                timestamps: options.template("dkim_timestamps"),
             },
         })
     }

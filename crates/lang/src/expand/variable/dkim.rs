@@ -84,7 +84,12 @@ pub(super) static ROWS: &[VariableRow] = &[
     row("dkim_cur_signer", Scope::Message, Tainted, "The signer that the DKIM ACL is looking at.", |c, _| {
         facts(c, |f| &f.current_signer)
     }),
-    row("dkim_domain", Scope::Message, Tainted, "The domain of the signature.", |c, _| tag(c, |s| &s.domain)),
+    row("dkim_domain", Scope::Message, Tainted, "The domain of the signature.", |c, _| {
+        match &c.delivery.signing_domain {
+            Some(domain) => Value::Text(domain),
+            None => tag(c, |s| &s.domain),
+        }
+    }),
     row("dkim_expires", Scope::Message, Clean, "Until when the signature is meant.", |c, _| {
         number(c, UNLIMITED, |s| s.expires)
     }),
@@ -117,7 +122,10 @@ pub(super) static ROWS: &[VariableRow] = &[
         flag(c, |k| k.is_testing)
     }),
     row("dkim_selector", Scope::Message, Tainted, "The selector of the signature.", |c, _| {
-        tag(c, |s| &s.selector)
+        match &c.delivery.signing_selector {
+            Some(selector) => Value::Text(selector),
+            None => tag(c, |s| &s.selector),
+        }
     }),
     row("dkim_signers", Scope::Message, Clean, "The domains and identities that have signed.", |c, _| {
         facts(c, |f| &f.signers)
