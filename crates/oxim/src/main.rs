@@ -17,6 +17,7 @@ mod mode;
 mod privilege;
 mod run;
 mod services;
+mod tool;
 
 use std::process::ExitCode;
 

@@ -13,11 +13,11 @@ use crate::assemble::{self, Program};
 use crate::control::request::Submission;
 use crate::daemon::parent::WORKER_ARGUMENT;
 use crate::daemon::start::{self, DETACHED_ARGUMENT};
-use crate::{arguments_line, build, control, environment, mode, privilege, services};
+use crate::{arguments_line, build, control, environment, mode, privilege, services, tool};
 
 /// Runs the program.
 pub fn run(words: Vec<OsString>) -> u8 {
-    if let Some(code) = own_subcommand(&words) {
+    if let Some(code) = tool::run(&words).or_else(|| own_subcommand(&words)) {
         return code;
     }
     let all_words = words.clone();

@@ -18,6 +18,26 @@ use crate::place;
 
 const TOP: &str = "/mnt";
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The companion programs: `$TOOLS/NAME` in a `sh` section is Exim's own or Oxim's.
+const TOOLS: &[&str] = &[
+    "exicyclog",
+    "exigrep",
+    "exim_checkaccess",
+    "exim_dbmbuild",
+    "exim_dumpdb",
+    "exim_fixdb",
+    "exim_id_update",
+    "exim_lock",
+    "exim_msgdate",
+    "exim_tidydb",
+    "eximstats",
+    "exinext",
+    "exipick",
+    "exiqgrep",
+    "exiqsumm",
+    "exiwhat",
+    "oxim",
+];
 
 /// What the outer process wants.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -96,6 +116,12 @@ impl Stage {
                 copy
             }
         };
+        if order.program == Program::Oxim {
+            fs::create_dir_all("/mnt/tools").unwrap();
+            for name in TOOLS {
+                std::os::unix::fs::symlink(&binary, Path::new("/mnt/tools").join(name)).unwrap();
+            }
+        }
         let mut zone = String::new();
         for section in &scenario.sections {
             match section.kind.as_str() {
@@ -139,6 +165,7 @@ impl Stage {
                     .args(["-c", &section.body])
                     .current_dir(TOP)
                     .env("EXIM", &self.binary)
+                    .env("TOOLS", if self.program == Program::Oxim { "/mnt/tools" } else { "/usr/sbin" })
                     .env("TZ", "UTC"),
                 None,
             )),

@@ -21,13 +21,18 @@ fn open(program: &Program) -> Result<LocalStore, u8> {
     })
 }
 
+/// The queue that is listed: that of `-qG`, else the default one.
+fn queue(program: &Program) -> &[u8] {
+    program.line.queue_run.as_ref().map(|run| run.queue_name.as_slice()).unwrap_or_default()
+}
+
 /// `-bpc`.
 pub(crate) fn count(program: &Program) -> u8 {
     let store = match open(program) {
         Ok(store) => store,
         Err(code) => return code,
     };
-    match store.list(Some(b"")) {
+    match store.list(Some(queue(program))) {
         Ok(entries) => {
             println!("{}", entries.len());
             0
@@ -45,7 +50,7 @@ pub(crate) fn list(program: &Program, listing: Listing) -> u8 {
         Ok(store) => store,
         Err(code) => return code,
     };
-    let entries = match store.list(Some(b"")) {
+    let entries = match store.list(Some(queue(program))) {
         Ok(entries) => entries,
         Err(error) => {
             eprintln!("exim: {error}");
@@ -103,7 +108,7 @@ fn show(out: &mut dyn Write, entry: &QueueEntry, listing: Listing, now: i64) -> 
 }
 
 /// Three characters: minutes up to 90, hours up to 72, then days.
-fn age(seconds: i64) -> String {
+pub(crate) fn age(seconds: i64) -> String {
     let minutes = seconds / 60;
     if minutes <= 90 {
         return format!("{minutes:2}m");
@@ -113,7 +118,7 @@ fn age(seconds: i64) -> String {
 }
 
 /// Five characters: bytes, or K and M with a decimal while it fits.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0 => "     ".to_owned(),
         1..=1023 => format!("{bytes:5}"),

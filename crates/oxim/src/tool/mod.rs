@@ -1,0 +1,143 @@
+//! Exim's companion programs, called by their names: one row and one file for each (manual chapter 54).
+//!
+//! A tool is this program under another name, by a link. Each row has the name, a line of documentation and what runs.
+//! `docs/features/tools.md` has a line for each; their scenarios stand in `tests/scenarios/tools`.
+
+mod exicyclog;
+mod exigrep;
+mod exim_id_update;
+mod exipick;
+mod exiqgrep;
+mod exiqsumm;
+mod letters;
+mod listing;
+mod log_file;
+mod log_line;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::args::CommandLine;
+use crate::assemble::Program;
+
+/// One companion program.
+pub(crate) struct Tool {
+    /// What it is called by.
+    pub name: &'static str,
+    /// What it is for.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that keeps the page in step"))]
+    pub summary: &'static str,
+    /// Whether `--version` tells its name and the version, as Exim's scripts do.
+    pub tells_version: bool,
+    /// Does it, and returns the exit code.
+    pub run: fn(&Call) -> u8,
+}
+
+/// All of them, by name.
+pub(crate) const TOOLS: &[Tool] = &[
+    Tool { name: "exicyclog", summary: "cycles the logs", tells_version: true, run: exicyclog::run },
+    Tool {
+        name: "exigrep",
+        summary: "shows whole messages of a main log that have a line with a pattern",
+        tells_version: true,
+        run: exigrep::run,
+    },
+    Tool {
+        name: "exim_id_update",
+        summary: "renames queued messages between the two forms of ids",
+        tells_version: false,
+        run: exim_id_update::run,
+    },
+    Tool {
+        name: "exipick",
+        summary: "selects queued messages by anything that the spool says of them",
+        tells_version: true,
+        run: exipick::run,
+    },
+    Tool {
+        name: "exiqgrep",
+        summary: "selects from the listing of the queue",
+        tells_version: true,
+        run: exiqgrep::run,
+    },
+    Tool {
+        name: "exiqsumm",
+        summary: "sums up a listing of the queue by domain",
+        tells_version: true,
+        run: exiqsumm::run,
+    },
+];
+
+/// How a tool was called.
+pub(crate) struct Call {
+    /// The name, as it was given.
+    path: OsString,
+    /// The words behind it.
+    pub words: Vec<Vec<u8>>,
+}
+
+impl Call {
+    /// The last part of the name.
+    pub(crate) fn name(&self) -> String {
+        base_name(&self.path).to_string_lossy().into_owned()
+    }
+
+    /// This program as Exim, to be run.
+    pub(crate) fn exim(&self) -> Command {
+        let own = std::env::current_exe().unwrap_or_else(|_| "/usr/sbin/exim".into());
+        let mut command = Command::new(own);
+        command.arg0("exim");
+        command
+    }
+
+    /// Tells about a fault, and returns the exit code.
+    pub(crate) fn fail(&self, code: u8, text: impl std::fmt::Display) -> u8 {
+        eprintln!("{}: {text}", self.name());
+        code
+    }
+}
+
+/// The configuration that a tool works with: the default one, or that of its `-C`.
+///
+/// # Errors
+/// The exit code; what is wrong has been told.
+pub(crate) fn configuration(file: Option<&[u8]>) -> Result<Program, u8> {
+    Program::read(CommandLine { config_files: file.map(|f| vec![f.to_vec()]), ..CommandLine::default() })
+}
+
+fn base_name(path: &OsStr) -> &OsStr {
+    OsStr::from_bytes(path.as_bytes().rsplit(|b| *b == b'/').next().unwrap_or_default())
+}
+
+/// Runs the tool that the program was called as. None: it was called otherwise.
+pub(crate) fn run(words: &[OsString]) -> Option<u8> {
+    let (path, rest) = words.split_first()?;
+    let name = base_name(path);
+    let tool = TOOLS.iter().find(|tool| tool.name.as_bytes() == name.as_bytes())?;
+    let call = Call { path: path.clone(), words: rest.iter().map(|w| w.as_bytes().to_vec()).collect() };
+    if tool.tells_version && call.words.first().is_some_and(|w| w == b"--version") {
+        println!("{}: {}\nbuild: {}", tool.name, path.to_string_lossy(), crate::mode::version::EXIM_VERSION);
+        return Some(0);
+    }
+    Some((tool.run)(&call))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tool_has_its_line_and_its_scenario() {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let page = std::fs::read_to_string(format!("{source}/docs/features/tools.md")).unwrap();
+        assert!(TOOLS.is_sorted_by_key(|tool| tool.name));
+        for tool in TOOLS {
+            let line = format!("| `{}` | {} |", tool.name, tool.summary);
+            assert!(page.contains(&line), "docs/features/tools.md lacks: {line}");
+            let scenario = format!("{source}/tests/scenarios/tools/{}.txt", tool.name);
+            assert!(std::path::Path::new(&scenario).exists(), "{scenario} is missing");
+        }
+    }
+}
