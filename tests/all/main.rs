@@ -14,6 +14,7 @@
 
 mod crash;
 mod generator;
+mod imap_folders;
 mod lookup_servers;
 mod oracle;
 mod peers;
@@ -39,5 +40,6 @@ fn main() {
     trials.extend(peers::trials());
     trials.extend(lookup_servers::trials());
     trials.extend(generator::trials());
+    trials.extend(imap_folders::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

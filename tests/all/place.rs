@@ -21,3 +21,9 @@ pub(crate) fn exim() -> Option<PathBuf> {
     let path = PathBuf::from("/usr/sbin/exim4");
     path.exists().then_some(path)
 }
+
+/// Where `scripts/test-packages` has put what it does not install.
+pub(crate) fn peers() -> PathBuf {
+    let me = std::env::current_exe().unwrap();
+    me.ancestors().nth(3).unwrap().join("peers")
+}

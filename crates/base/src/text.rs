@@ -3,6 +3,7 @@
 //! Mail is bytes, not Unicode, so `Text` holds bytes. The mark follows a value through every join and cut:
 //! a file name, a command or a query that is built from a tainted value is refused where it would be used.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Where a value came from, as far as its use in file names, commands and queries is concerned.
@@ -104,10 +105,10 @@ impl Text {
         self.bytes.len()
     }
 
-    /// The text for a log line or an error message; invalid UTF-8 is shown as replacement characters.
+    /// The text for a log line or an error message: see [`shown`].
     #[must_use]
     pub fn to_string_lossy(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+        shown(&self.bytes).into_owned()
     }
 
     /// The text as UTF-8, if it is.
@@ -190,6 +191,24 @@ impl PartialEq<str> for Text {
     }
 }
 
+/// Bytes as a log or an error message shows them: UTF-8 as it is, any other byte as `\xHH`. Nothing is lost, and a log is
+/// always UTF-8.
+#[must_use]
+pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
+    use fmt::Write as _;
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(bytes.len().saturating_add(16));
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02X}");
+        }
+    }
+    Cow::Owned(out)
+}
+
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
         self.bytes == other.as_bytes()
@@ -198,7 +217,7 @@ impl PartialEq<&str> for Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.bytes))
+        f.write_str(&shown(&self.bytes))
     }
 }
 
@@ -216,6 +235,13 @@ impl fmt::Debug for Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_utf8_is_shown_byte_by_byte() {
+        assert_eq!(shown("grüße".as_bytes()), "grüße");
+        assert_eq!(shown(b"a\xffb\xc3"), "a\\xFFb\\xC3");
+        assert_eq!(Text::tainted(b"\xe9t\xe9".to_vec()).to_string(), "\\xE9t\\xE9");
+    }
 
     #[test]
     fn joining_keeps_the_worse_mark() {

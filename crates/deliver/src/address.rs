@@ -337,10 +337,10 @@ impl Address {
         self.local_part.get(start..end).unwrap_or(&self.local_part).to_vec()
     }
 
-    /// The text for log lines and messages; invalid UTF-8 is shown as replacement characters.
+    /// The text for log lines and messages; see [`oxim_base::text::shown`].
     #[must_use]
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.address).into_owned()
+        oxim_base::text::shown(&self.address).into_owned()
     }
 
     /// The local part as the variables show it: from outside, so tainted.

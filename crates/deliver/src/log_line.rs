@@ -259,7 +259,7 @@ impl Lines<'_> {
 }
 
 fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    oxim_base::text::shown(bytes).into_owned()
 }
 
 /// For a quoted field: what is not printable becomes an escape, quotes and backslashes get a backslash.

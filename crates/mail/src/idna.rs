@@ -17,6 +17,9 @@ const LABEL_BYTES_MAX: usize = 63;
 /// What an A-label begins with.
 const ACE_PREFIX: &[u8] = b"xn--";
 
+/// ASCII that no domain may get by mapping or decoding: all but letters, digits, hyphen and the underscore of service names.
+const DENIED: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
+
 /// The domain or local part has no such form. Shown as the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdnaError {
@@ -62,7 +65,7 @@ pub fn to_ascii(domain: &[u8]) -> Result<Vec<u8>, IdnaError> {
 fn mapped(text: &str) -> Result<String, IdnaError> {
     let error = |why| IdnaError::new(text.as_bytes(), why);
     let ascii = Uts46::new()
-        .to_ascii(text.as_bytes(), AsciiDenyList::URL, Hyphens::Check, DnsLength::Ignore)
+        .to_ascii(text.as_bytes(), DENIED, Hyphens::Check, DnsLength::Ignore)
         .map_err(|_| error(fault(text)))?;
     if ascii.split('.').any(|label| label.len() > LABEL_BYTES_MAX) {
         return Err(error("domain label longer than 63 characters"));
@@ -133,8 +136,12 @@ pub fn to_unicode(domain: &[u8]) -> Result<Vec<u8>, IdnaError> {
             return Err(error("String size limit exceeded"));
         }
         // Only what is allowed in a label comes out: no dots, no controls, nothing that has another form.
-        let (unicode, valid) = Uts46::new().to_unicode(label, AsciiDenyList::URL, Hyphens::Allow);
+        let (unicode, valid) = Uts46::new().to_unicode(label, DENIED, Hyphens::Allow);
         valid.map_err(|_| error("Invalid input"))?;
+        if unicode.as_bytes().starts_with(ACE_PREFIX) {
+            // It would be taken for an A-label, another one.
+            return Err(error("Invalid input"));
+        }
         out.extend_from_slice(unicode.as_bytes());
     }
     std::str::from_utf8(&out).map_err(|_| error("Invalid input"))?;

@@ -246,6 +246,10 @@ impl Sink for MessageSink {
         engine.attempt(claim, options);
     }
 
+    fn may_block(&self) -> bool {
+        self.scheduler.get().is_none()
+    }
+
     fn run_queue_for(&self, text: &[u8]) -> Result<(), String> {
         let text = String::from_utf8_lossy(text).into_owned();
         self.start(&["-R", &text]).map_err(|e| e.to_string())

@@ -129,7 +129,8 @@ pub fn printable(text: &[u8]) -> String {
     out
 }
 
-/// An address on one line: UTF-8 stays as it is, as Exim has it in its own fields; controls and broken UTF-8 become escapes.
+/// An address on one line: UTF-8 stays as it is, as Exim has it in its own fields; controls become escapes, bytes that are no
+/// UTF-8 `\xHH`.
 #[must_use]
 pub fn address(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
@@ -141,7 +142,7 @@ pub fn address(text: &[u8]) -> String {
                 out.push(character);
             }
         }
-        out.push_str(&printable(chunk.invalid()));
+        out.push_str(&oxim_base::text::shown(chunk.invalid()));
     }
     out
 }
@@ -149,7 +150,15 @@ pub fn address(text: &[u8]) -> String {
 /// As [`printable`], for use within double quotes.
 #[must_use]
 pub fn quoted(text: &[u8]) -> String {
-    printable(text).replace('\\', "\\\\").replace("\\\\n", "\\n").replace('"', "\\\"")
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'\\' => out.push_str("\\\\"),
+            b'"' => out.push_str("\\\""),
+            other => out.push_str(&printable(&[*other])),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -161,6 +170,9 @@ mod tests {
     #[test]
     fn text_from_outside_stays_on_its_line() {
         assert_eq!(printable(b"a\r\nb\x01\xc3"), "a\\r\\nb\\001\\303");
+        assert_eq!(quoted(b"a\n\"\\\xc3"), "a\\n\\\"\\\\\\303");
+        assert_eq!(address("é\n".as_bytes()), "é\\n");
+        assert_eq!(address(b"\xe9"), "\\xE9");
     }
 
     #[test]

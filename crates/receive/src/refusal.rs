@@ -102,7 +102,7 @@ const fn default_code(phase: Phase, is_defer: bool) -> u16 {
 fn reason(outcome: &Outcome, code: u16) -> String {
     let first_line = |text: &[u8]| {
         let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
-        log_line::printable(text.get(..end).unwrap_or_default())
+        log_line::address(text.get(..end).unwrap_or_default())
     };
     match (&outcome.log_message, &outcome.user_message) {
         (Some(text), _) => format!(": {}", first_line(text.as_bytes())),
@@ -119,7 +119,7 @@ fn reason(outcome: &Outcome, code: u16) -> String {
 /// A refusal for the sender's sake tells the address and the reason before its own text, and logs them on a line.
 fn sender_verification(reception: &Reception, talk: &Talk, outcome: &Outcome, reply: &mut Reply) {
     let Some(failure) = &outcome.sender_verify else { return };
-    let address = String::from_utf8_lossy(&failure.address);
+    let address = oxim_base::text::shown(&failure.address);
     if reception.wants.sender_verify_fail {
         let word = if failure.is_deferred { "defer" } else { "fail" };
         let detail = failure.detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default();
@@ -155,7 +155,7 @@ fn rejection_line(
     let client = log_line::client(reception, talk, true);
     let tls = log_line::tls(reception, talk);
     let sender = if phase.concerns_envelope() {
-        format!(" F=<{}>", String::from_utf8_lossy(&talk.scene.context.message.sender))
+        format!(" F=<{}>", oxim_base::text::shown(&talk.scene.context.message.sender))
     } else {
         String::new()
     };
@@ -197,16 +197,16 @@ fn write(reception: &Reception, talk: &Talk, phase: Phase, line: &str, targets: 
 #[must_use]
 pub fn header_block(talk: &Talk) -> String {
     let message = &talk.scene.context.message;
-    let mut out = format!("Envelope-from: <{}>\n", String::from_utf8_lossy(&message.sender));
+    let mut out = format!("Envelope-from: <{}>\n", oxim_base::text::shown(&message.sender));
     for (index, recipient) in message.recipients.iter().enumerate() {
         out.push_str(if index == 0 { "Envelope-to: <" } else { "    <" });
-        out.push_str(&String::from_utf8_lossy(&recipient.address));
+        out.push_str(&oxim_base::text::shown(&recipient.address));
         out.push_str(">\n");
     }
     for header in message.headers.all() {
         out.push(char::from(header.kind.letter()));
         out.push(' ');
-        out.push_str(&String::from_utf8_lossy(&header.text));
+        out.push_str(&oxim_base::text::shown(&header.text));
     }
     out
 }

@@ -266,6 +266,7 @@ impl Session {
                 },
                 Progress::Commit(ready) => match Box::pin(self.commit(*ready)).await {
                     Some(reply) => Progress::Reply(reply),
+                    None if self.is_broken => return Flow::Close(Some(internal_error())),
                     None => return Flow::Next,
                 },
             };
@@ -508,7 +509,12 @@ impl Session {
             }),
         );
         Some(match told.await {
-            Ok(Ok(claim)) => acceptance::accepted(&reception, self.talk_mut(), &facts, reply, claim),
+            Ok(Ok(claim)) => {
+                let take = move |r: &Arc<Reception>, talk: &mut Talk| {
+                    acceptance::accepted(r, talk, &facts, reply, claim)
+                };
+                return self.on_talk(reception.sink.may_block(), take).await;
+            }
             Ok(Err(error)) => acceptance::not_durable(&reception, self.talk_mut(), &error),
             Err(_) => acceptance::not_durable(&reception, self.talk_mut(), &oxim_spool::SpoolError::Closed),
         })

@@ -25,6 +25,12 @@ pub trait Sink: Send + Sync {
     /// A message has been accepted.
     fn accepted(&self, claim: Claim, queueing: Queueing);
 
+    /// Whether [`accepted`](Self::accepted) may wait, for a delivery by this process (`-bs -odf`): then it is called on a
+    /// worker thread.
+    fn may_block(&self) -> bool {
+        false
+    }
+
     /// ETRN: starts a queue run for messages with a recipient that contains the text.
     ///
     /// # Errors

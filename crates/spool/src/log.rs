@@ -13,6 +13,7 @@ mod syslog;
 use std::path::PathBuf;
 
 use oxim_base::clock::{Stamp, Zone};
+use oxim_base::text::shown;
 use oxim_mail::message_id::MessageId;
 use parking_lot::Mutex;
 
@@ -283,7 +284,7 @@ fn show(text: &[u8], kinds: &[Kind]) {
         out.push_str(&kind.word().to_ascii_uppercase());
     }
     out.push_str("\n  ");
-    out.push_str(&String::from_utf8_lossy(text));
+    out.push_str(&shown(text));
     out.push('\n');
     complain(out.as_bytes());
 }
@@ -305,7 +306,8 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     /// The whole entry, with its line end. A line break in the text that does not continue the line, as white space
-    /// after it would show, is written as `\n`: nobody can make it look like an entry of its own.
+    /// after it would show, is written as `\n`: nobody can make it look like an entry of its own. It is UTF-8, whatever
+    /// the text is.
     fn line(&self, with_stamp: bool, headers: Option<&[u8]>) -> Vec<u8> {
         let mut line = Vec::with_capacity(self.text.len().saturating_add(64));
         if with_stamp {
@@ -317,15 +319,15 @@ impl Entry<'_> {
         }
         let text = self.text.trim_ascii_end();
         let mut parts = text.split(|b| *b == b'\n');
-        line.extend_from_slice(parts.next().unwrap_or_default());
+        line.extend_from_slice(shown(parts.next().unwrap_or_default()).as_bytes());
         for part in parts {
             let continues = part.first().is_some_and(|b| matches!(b, b' ' | b'\t'));
             line.extend_from_slice(if continues { b"\n" } else { b"\\n" });
-            line.extend_from_slice(part);
+            line.extend_from_slice(shown(part).as_bytes());
         }
         line.push(b'\n');
         if let Some(headers) = headers.filter(|h| !h.is_empty()) {
-            line.extend_from_slice(headers);
+            line.extend_from_slice(shown(headers).as_bytes());
             if headers.last() != Some(&b'\n') {
                 line.push(b'\n');
             }

@@ -29,8 +29,7 @@ const ZONE: &str = "mta.test.ex A 127.0.0.1\nmta.test.ex AAAA ::1\npeer.test.ex 
 
 /// Where a package lies that is unpacked, not installed.
 fn unpacked(name: &str) -> PathBuf {
-    let me = std::env::current_exe().unwrap();
-    me.ancestors().nth(3).unwrap().join("peers").join(name)
+    crate::place::peers().join(name)
 }
 
 /// Whether a program (by path) or an unpacked package (by name) is there.

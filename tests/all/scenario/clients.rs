@@ -80,6 +80,10 @@ fn unescape(text: &str) -> Vec<u8> {
                 Some(b'r') => b'\r',
                 Some(b'n') => b'\n',
                 Some(b'0') => 0,
+                Some(b'x') => {
+                    let mut digit = || char::from(bytes.next().unwrap()).to_digit(16).unwrap();
+                    (digit() * 16 + digit()) as u8
+                }
                 Some(other) => other,
                 None => b'\\',
             }),

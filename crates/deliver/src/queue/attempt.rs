@@ -684,7 +684,7 @@ fn queue_time(message: &Message) -> Duration {
 }
 
 fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    oxim_base::text::shown(bytes).into_owned()
 }
 
 fn finish(store: &dyn Store, claim: Claim) -> Ended {

@@ -121,7 +121,7 @@ impl Outcome {
     #[must_use]
     pub fn discard_reason(&self) -> String {
         let text = self.log_message.as_ref().or(self.user_message.as_ref());
-        text.map(|text| format!(": {}", crate::log_line::printable(text.as_bytes()))).unwrap_or_default()
+        text.map(|text| format!(": {}", crate::log_line::address(text.as_bytes()))).unwrap_or_default()
     }
 
     /// The answer when an ACL cannot be evaluated: later, with the reason for the log only.
