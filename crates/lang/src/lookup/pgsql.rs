@@ -4,14 +4,16 @@
 //! when none does, the lookup defers.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use oxim_base::Text;
 
 use super::service::Timeouts;
-use super::service::pgsql::{Login, QueryError, Session, encrypt_if_offered};
+use super::service::pgsql::{Login, Session, encrypt_if_offered};
 use super::service::pool::{Client, Pool};
 use super::service::rows;
-use super::service::servers::{Family, Refusal, Server, ask_each, servers_of};
+use super::service::servers::{Family, Server};
+use super::service::sql::{self, Outcome, QueryError, SqlSession};
 use super::service::wire::{Place, Wire};
 use super::{Answer, LookupError, LookupKind, LookupType, Service, Style};
 use crate::context::Context;
@@ -34,6 +36,16 @@ static SESSIONS: LazyLock<Pool<Session>> = LazyLock::new(Pool::new);
 impl Client for Session {
     fn wire(&self) -> &Wire {
         Session::wire(self)
+    }
+}
+
+impl SqlSession for Session {
+    fn run(&mut self, query: &[u8], limit: Duration) -> Result<Outcome, QueryError> {
+        self.query(query, limit)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.is_idle()
     }
 }
 
@@ -67,28 +79,15 @@ fn connect(context: &Context, server: &Server, times: Timeouts) -> Result<Sessio
 }
 
 fn ask(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Answer, LookupError> {
-    let times = Timeouts::of(lookup).map_err(LookupError::Failed)?;
-    let (servers, query) = servers_of(context, lookup, query, &FAMILY).map_err(LookupError::Defer)?;
-    let rests = |server: &Server| SESSIONS.is_resting(server.item.as_bytes());
-    let outcome = ask_each(servers, rests, |server| {
-        let mut lent = SESSIONS
-            .lend(server.item.as_bytes(), times.connect, || connect(context, server, times))
-            .map_err(Refusal::Unreachable)?;
-        let outcome = lent.client().map_err(Refusal::Unreachable)?.query(&query, times.answer);
-        match outcome {
-            Ok(outcome) => {
-                if lent.client().is_ok_and(|session| session.is_idle()) && rows::leaves_no_trace(&query) {
-                    lent.keep();
-                }
-                Ok(outcome)
-            }
-            Err(QueryError::Server(text)) => Err(Refusal::Reached(format!("PGSQL: query failed: {text}"))),
-            Err(QueryError::Lost(text)) => {
-                Err(Refusal::Reached(format!("PGSQL: query failed: server {}: {text}", server.host)))
-            }
-        }
-    });
-    Ok(rows::answer(outcome.map_err(LookupError::Defer)?, rows::Null::Empty))
+    let kind = sql::Kind {
+        family: FAMILY,
+        label: "PGSQL",
+        end: "",
+        sessions: &SESSIONS,
+        null: rows::Null::Empty,
+        connect,
+    };
+    sql::ask(&kind, context, query, lookup)
 }
 
 #[cfg(test)]

@@ -714,29 +714,3 @@ async fn a_message_under_tls_over_a_real_socket() {
     );
     assert_eq!(log.last().unwrap(), "SMTP connection from (client.ex) [127.0.0.1] closed by QUIT");
 }
-
-#[tokio::test]
-#[ignore = "measures, does not judge"]
-async fn how_long_a_message_takes() {
-    let place = place_without_overrides("acl_smtp_rcpt = accept\nacl_smtp_data = deny\n");
-    let body = format!("Subject: x\r\n\r\n{}.\r\n", "0123456789\r\n".repeat(340));
-    let started = std::time::Instant::now();
-    let count = 1000;
-    for _ in 0..count {
-        let mut client = connect(&place);
-        for sent in [
-            "",
-            "EHLO client.ex\r\n",
-            "MAIL FROM:<a@b.ex>\r\n",
-            "RCPT TO:<x@y.ex>\r\n",
-            "DATA\r\n",
-            &body,
-            "QUIT\r\n",
-        ] {
-            client.write_all(sent.as_bytes()).await.unwrap();
-            let mut buffer = [0; 4096];
-            let _ = client.read(&mut buffer).await.unwrap();
-        }
-    }
-    eprintln!("{:?} for each message", started.elapsed() / count);
-}

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oxim_lang::config::{self, Catalogue, Drivers, rows};
 use oxim_lang::context::{Context, Services};
@@ -569,45 +569,4 @@ fn a_large_body_is_streamed_from_its_file() {
     assert_eq!(shown(&scene.deliver(&["x@r.ex"], server.port)), ["=> 250 stored"]);
     scene.close();
     assert_eq!(server.thread.join().unwrap().iter().filter(|l| l.len() == 70).count(), 20_000);
-}
-
-/// How many messages a second go over one connection; run by hand with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    const COUNT: usize = 2_000;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut input = BufReader::new(stream.try_clone().unwrap());
-        stream.write_all(b"220 x\r\n").unwrap();
-        let mut line = String::new();
-        input.read_line(&mut line).unwrap();
-        stream.write_all(b"250-x\r\n250 PIPELINING\r\n").unwrap();
-        loop {
-            for _ in 0..3 {
-                line.clear();
-                if input.read_line(&mut line).unwrap() == 0 || line.starts_with("QUIT") {
-                    return;
-                }
-            }
-            stream.write_all(b"250 ok\r\n250 ok\r\n354 go\r\n").unwrap();
-            while line != ".\r\n" {
-                line.clear();
-                input.read_line(&mut line).unwrap();
-            }
-            stream.write_all(b"250 stored\r\n").unwrap();
-        }
-    });
-    let mut scene = Scene::new("  connection_max_messages = 0");
-    scene.body = Body::from(b"0123456789012345678901234567890123456789\n".repeat(100));
-    let began = Instant::now();
-    for _ in 0..COUNT {
-        assert_eq!(shown(&scene.deliver(&["x@r.ex"], port)), ["=> 250 stored"]);
-    }
-    eprintln!("{:.0} messages a second", COUNT as f64 / began.elapsed().as_secs_f64());
-    scene.close();
-    thread.join().unwrap();
 }

@@ -169,8 +169,10 @@ impl SocketOptions {
                 ("shutdown", "no") => options.shutdown = false,
                 ("tls", "yes") => options.tls = true,
                 ("sni", name) => options.sni = Some(name.to_owned()),
-                // Answers are asked for each time: `cache=yes` asks for less work, not for another result.
-                ("shutdown", "yes") | ("tls", "no") | ("cache", "yes" | "no") => {}
+                ("shutdown", "yes") | ("tls" | "cache", "no") => {}
+                ("cache", "yes") => {
+                    return Err("readsocket option \"cache=yes\" is not implemented yet".to_owned());
+                }
                 _ => return Err(format!("unknown readsocket option \"{text}\"")),
             }
         }

@@ -19,6 +19,7 @@ pub mod redis;
 pub(crate) mod results;
 pub(crate) mod rows;
 pub(crate) mod servers;
+pub mod sql;
 pub mod wire;
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use oxim_net::tls::client::ClientPolicy;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-use super::pgsql::{Outcome, QueryError, Row};
+use super::sql::{Outcome, QueryError, Row};
 use super::wire::{Cursor, Wire, malformed};
 
 pub use super::pgsql::Login;

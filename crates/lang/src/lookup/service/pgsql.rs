@@ -13,6 +13,7 @@ use md5::Md5;
 use oxim_net::tls::client::ClientPolicy;
 use sha2::{Digest, Sha256};
 
+use super::sql::{Outcome, QueryError, Row};
 use super::wire::{Cursor, Wire, malformed, step_error};
 
 /// Whom to be.
@@ -31,33 +32,6 @@ pub struct Session {
     wire: Wire,
     /// Outside of a transaction, when the server was last ready.
     is_idle: bool,
-}
-
-/// The fields of a row; None is NULL.
-pub type Row = Vec<Option<Vec<u8>>>;
-
-/// What a query gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Rows: names of the fields, and the fields of each row; None is NULL.
-    Rows(Vec<Vec<u8>>, Vec<Row>),
-    /// A statement without rows: how many it has changed, as text; empty if it does not say.
-    Done(Vec<u8>),
-}
-
-/// Why a query gave nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueryError {
-    /// The server says so; the session is still good.
-    Server(String),
-    /// The session is lost.
-    Lost(String),
-}
-
-impl From<io::Error> for QueryError {
-    fn from(error: io::Error) -> QueryError {
-        QueryError::Lost(step_error(&error))
-    }
 }
 
 /// A message: its type and its body.

@@ -2,7 +2,7 @@
 
 use oxim_base::Text;
 
-use super::pgsql::Outcome;
+use super::sql::Outcome;
 use crate::lookup::Answer;
 
 /// Collects rows.
