@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oxim_lang::lookup::format::{berkeley, gdbm, lmdb};
+use oxim_lang::lookup::format::{berkeley, cdb, gdbm, lmdb};
 
 fuzz_target!(|input: (&[u8], &[u8])| {
     let (key, file) = input;
@@ -14,6 +14,19 @@ fuzz_target!(|input: (&[u8], &[u8])| {
         let _ = database.find(key);
     }
     if let Ok(database) = lmdb::Database::open(file.clone()) {
+        let _ = database.find(key);
+    }
+    if let Ok(database) = cdb::Database::open(file.clone()) {
+        let _ = database.find(key);
+    }
+    // A table of the fuzzer's slots for whatever the key is, so that records are reached.
+    let mut constant = Vec::new();
+    for _ in 0..256 {
+        constant.extend_from_slice(&[0, 8, 0, 0]);
+        constant.extend_from_slice(&u32::try_from(file.len() / 8).unwrap_or(0).to_le_bytes());
+    }
+    constant.extend_from_slice(&file);
+    if let Ok(database) = cdb::Database::open(constant) {
         let _ = database.find(key);
     }
     // Headers that pass, so that the rest is reached.

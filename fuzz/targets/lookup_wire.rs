@@ -1,9 +1,14 @@
 //! Any bytes as what the servers of lookups send, and any text as an LDAP query: a result or a complaint.
 #![no_main]
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
-use oxim_lang::lookup::service::wire::Cursor;
-use oxim_lang::lookup::service::{ber, ldap, ldap_url, mysql, pgsql};
+use oxim_lang::lookup::service::wire::{Cursor, Wire};
+use oxim_lang::lookup::service::{ber, ldap, ldap_url, mysql, pgsql, redis};
+use oxim_net::socket::Socket;
 
 fuzz_target!(|data: &[u8]| {
     let _ = mysql::Greeting::parse(data);
@@ -33,4 +38,10 @@ fuzz_target!(|data: &[u8]| {
         assert!(ber::take(&mut Cursor::new(&filter)).is_ok());
     }
     let _ = ldap_url::without_password(&String::from_utf8_lossy(data));
+    // More than a socket holds would block.
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(data.get(..16 * 1024).unwrap_or(data)).unwrap();
+    drop(theirs);
+    let mut wire = Wire::over(Socket::from_unix(ours), Duration::from_secs(5));
+    while redis::read(&mut wire, 0).is_ok() {}
 });

@@ -131,6 +131,28 @@ pub fn check(
     Ok(verdict)
 }
 
+/// The verdict on a sender alone, without a message: `a@b.ex`, or a domain. There is no HELO name, and nothing is remembered.
+pub fn verdict_on(context: &Context, resolver: &BlockingResolver, client: IpAddr, sender: &[u8]) -> Verdict {
+    let at = sender.iter().rposition(|b| *b == b'@');
+    let (local_part, domain) = match at {
+        Some(at) => {
+            let (local_part, rest) = sender.split_at_checked(at).unwrap_or_default();
+            (local_part, rest.get(1..).unwrap_or_default())
+        }
+        None => (&b""[..], sender),
+    };
+    let identity = Identity {
+        client,
+        helo: b"",
+        local_part,
+        domain,
+        receiver: context.config.main.primary_hostname.as_bytes(),
+        now: Stamp::now().seconds,
+        wants_explanation: false,
+    };
+    identity.check(&AuthDns(resolver)).verdict
+}
+
 fn header_comment(identity: &Identity<'_>, outcome: &Outcome) -> Vec<u8> {
     let client = identity.client.to_string();
     let (receiver, domain, client) = (identity.receiver, identity.domain, client.as_bytes());

@@ -50,7 +50,8 @@ fn test_in_order(run: &mut Run<'_>, address: &mut Address) -> Result<Skip, Probl
         run.context.address.domain_data.clone_from(&address.propagated.domain_data);
     }
     if let Some(list) = &generic.local_parts {
-        let text = address.local_part_text();
+        // In the original case: without `caseful_local_part` the list begins caseless, until `+caseful`.
+        let text = Text::tainted(address.local_part_without_affixes());
         let subject = Subject::LocalPart { text: &text, caseful: generic.caseful_local_part };
         match matching::test(list, run.context, &subject, "local_parts")? {
             None => return skip("local_parts mismatch"),

@@ -49,17 +49,17 @@ pub(super) fn step(
         Pattern::Empty => subject.address.is_empty().then_some((None, Wild::None)),
         Pattern::Regex(regex) => {
             let folded = if subject.captures { subject.address.clone() } else { subject.folded() };
-            let groups = regex.captures(&folded, subject.caseful).map_err(Defer)?;
+            let groups = regex.captures(&folded, subject.caseful).map_err(Defer::Config)?;
             groups.map(|groups| (None, Wild::Groups(groups)))
         }
         Pattern::Lookup(lookup) => whole_address(context, item, lookup, subject)?,
-        Pattern::LocalPartsOf(lookup) => local_parts_of(context, lookup, subject)?,
+        Pattern::LocalPartsOf(lookup) => local_parts_of(context, &item.text, lookup, subject)?,
         Pattern::Address { local, domain } => by_parts(context, item, local, domain, subject, nesting)?,
         Pattern::DomainOnly(domain) => {
             by_parts(context, item, &LocalPattern::EndsWith(Vec::new()), domain, subject, nesting)?
                 .map(|(data, wild)| (data, domain_only_parts(wild)))
         }
-        Pattern::Faulty(text) => return Err(Defer(text.clone())),
+        Pattern::Faulty(text) => return Err(Defer::Config(text.clone())),
         Pattern::Anything
         | Pattern::Named(_)
         | Pattern::File
@@ -120,8 +120,7 @@ fn whole_address(
         return Ok(None);
     }
     let key = subject.folded();
-    let found = lookup::find(context, &kind, single.then_some(&key), &lookup.source);
-    let found = found.map_err(|error| Defer(error.text().to_owned()))?;
+    let found = lookup::find(context, &kind, single.then_some(&key), &lookup.source)?;
     Ok(found.map(|found| (Some(found.data), Wild::None)))
 }
 
@@ -207,7 +206,12 @@ fn domain_part(
 }
 
 /// `@@lookup`: the domain is looked up and gives a list of local parts, which may lead on to another key.
-fn local_parts_of(context: &mut Context, item: &LookupItem, subject: &Subject<'_>) -> Result<Matched, Defer> {
+fn local_parts_of(
+    context: &mut Context,
+    pattern: &Text,
+    item: &LookupItem,
+    subject: &Subject<'_>,
+) -> Result<Matched, Defer> {
     let Some(at) = subject.at() else {
         return Ok(None);
     };
@@ -216,10 +220,8 @@ fn local_parts_of(context: &mut Context, item: &LookupItem, subject: &Subject<'_
     let mut key = domain.derive(domain.as_bytes().to_ascii_lowercase());
     let single = item.lookup.kind.is_single_key();
     for _ in 0..CHAIN_MAX {
-        let found = lookup::find(context, &item.lookup, single.then_some(&key), &item.source);
-        let Some(found) = found.map_err(|error| Defer(error.text().to_owned()))? else {
-            return Ok(None);
-        };
+        let found = lookup::find(context, &item.lookup, single.then_some(&key), &item.source)?;
+        let Some(found) = found else { return Ok(None) };
         let (list, next) = if single { split_chain(&found.data) } else { (found.data, None) };
         let items = Items::parse(ListKind::LocalPart, &list);
         let inner = super::Subject::LocalPart { text: &local, caseful: subject.caseful };
@@ -233,10 +235,7 @@ fn local_parts_of(context: &mut Context, item: &LookupItem, subject: &Subject<'_
             (None, Some(next)) => key = next,
         }
     }
-    Err(Defer(format!(
-        "Loop detected in lookup of local part of \"{}\" in a chain of local part lists",
-        subject.address
-    )))
+    Err(Defer::Config(format!("Loop detected in lookup of local part of {} in {pattern}", subject.address)))
 }
 
 /// The list, and the key that a last item `>key` leads to.

@@ -70,13 +70,12 @@ pub(super) fn hit(
         Pattern::EndsWith(end) => Ok(before_end(subject, end, caseful)
             .map(|wild| Hit { data: Some(item.text.clone()), wild: Wild::Parts(vec![wild]) })),
         Pattern::Regex(regex) => {
-            let groups = regex.captures(subject, caseful).map_err(Defer)?;
+            let groups = regex.captures(subject, caseful).map_err(Defer::Config)?;
             Ok(groups.map(|groups| Hit { data: Some(item.text.clone()), wild: Wild::Groups(groups) }))
         }
         Pattern::Lookup(lookup) => {
             let key = lookup.lookup.kind.is_single_key().then_some(subject);
-            let found = lookup::find(context, &lookup.lookup, key, &lookup.source);
-            let found = found.map_err(|error| Defer(error.text().to_owned()))?;
+            let found = lookup::find(context, &lookup.lookup, key, &lookup.source)?;
             Ok(found.map(|found| Hit {
                 data: Some(found.data),
                 wild: found.parts.map_or(Wild::None, |(wild, fixed)| {
@@ -107,7 +106,7 @@ pub(super) fn hit(
         | Pattern::Address { .. }
         | Pattern::DomainOnly(_)
         | Pattern::LocalPartsOf(_) => Ok(None),
-        Pattern::Faulty(text) => Err(Defer(text.clone())),
+        Pattern::Faulty(text) => Err(Defer::Config(text.clone())),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::lookup::files::{self, FileError};
 /// The items of a file.
 pub(super) fn read(kind: ListKind, name: &Text) -> Result<Arc<Items>, Defer> {
     if name.is_foreign() {
-        return Err(Defer(format!("Tainted filename for search: '{name}'")));
+        return Err(Defer::Config(format!("Tainted filename for search: '{name}'")));
     }
     let form = match kind {
         ListKind::Domain => "domain list",
@@ -31,7 +31,7 @@ pub(super) fn read(kind: ListKind, name: &Text) -> Result<Arc<Items>, Defer> {
             FileError::NotRegular => "not a regular file".to_owned(),
             FileError::TooLarge => "the file is too large".to_owned(),
         };
-        Defer(format!("failed to open {name} when checking \"{name}\": {reason}"))
+        Defer::Config(format!("failed to open {name} when checking \"{name}\": {reason}"))
     })
 }
 

@@ -20,12 +20,12 @@ pub(super) fn step(
     name: HostName<'_>,
     in_file: bool,
 ) -> Result<Step, Defer> {
-    // The value of a match in a file is the line; other items have none, but for lookups.
+    // The value of a match in a file is the line; other items have none, but for patterns of names and lookups.
     let hit = || Step::Hit(in_file.then(|| item.text.clone()));
     let address = address.map(|a| a.to_canonical());
     let here = |context: &Context| address.is_some_and(|a| surroundings::is_local_address(context, a));
     match (&item.pattern, address) {
-        (Pattern::Faulty(text), _) => Err(Defer(text.clone())),
+        (Pattern::Faulty(text), _) => Err(Defer::Config(text.clone())),
         (Pattern::Empty, _) => Ok(if address.is_none() { hit() } else { Step::Miss }),
         (Pattern::Anything, _) => Ok(hit()),
         (Pattern::Network(network), Some(address)) => {
@@ -33,7 +33,7 @@ pub(super) fn step(
         }
         (Pattern::LocalAddress, _) => Ok(if here(context) { hit() } else { Step::Miss }),
         (Pattern::HostLookup { key, item }, _) => by_lookup(context, *key, item, address, name),
-        (Pattern::EndsWith(_) | Pattern::Regex(_), _) => by_name(context, item, address, name, &hit),
+        (Pattern::EndsWith(_) | Pattern::Regex(_), _) => by_name(context, item, address, name),
         (Pattern::Literal, Some(address)) => {
             let host = item.text.to_string_lossy();
             Ok(by_address_of(context, &host, address, name)?.map_hit(&hit))
@@ -93,7 +93,8 @@ fn by_address_of(
             }
         }
         Lookup::AskAgain(reason) if !surroundings::again_means_nonexist(context, host)? => {
-            Step::Unanswered(format!("DNS lookup of {host} deferred: {reason}"))
+            walk::trace(context, || format!("name={host} {reason}"));
+            Step::Unanswered(format!("DNS lookup of \"{host}\" deferred"))
         }
         Lookup::NotThere(_) | Lookup::AskAgain(_) => {
             let caller = context.connection.full_host();
@@ -150,7 +151,6 @@ fn by_name(
     item: &Item,
     address: Option<IpAddr>,
     name: HostName<'_>,
-    hit: &impl Fn() -> Step,
 ) -> Result<Step, Defer> {
     let names = match names(context, item, address, name) {
         Names::These(names) => names,
@@ -159,7 +159,7 @@ fn by_name(
     };
     for name in names {
         if super::domain::hit(context, item, &Text::tainted(name), false)?.is_some() {
-            return Ok(hit());
+            return Ok(Step::Hit(Some(item.text.clone())));
         }
     }
     Ok(Step::Miss)
@@ -168,7 +168,7 @@ fn by_name(
 /// The keys under which a host is looked up: one, or one for each of its names.
 fn keys(key: HostKey, item: &LookupItem, address: IpAddr) -> String {
     // Only here are colons not the end of a key.
-    let separator = if item.lookup.kind.name == "iplsearch" { ':' } else { '.' };
+    let separator = if matches!(item.lookup.kind.name, "iplsearch" | "nmh") { ':' } else { '.' };
     match key {
         HostKey::Network(bits) => {
             let width = if address.is_ipv4() { 32 } else { 128 };
@@ -186,7 +186,8 @@ fn by_lookup(
     name: HostName<'_>,
 ) -> Result<Step, Defer> {
     if !item.lookup.kind.is_single_key() {
-        return one_lookup(context, item, None);
+        // No query is asked about no host, even if it could be answered.
+        return if address.is_some() { one_lookup(context, item, None) } else { Ok(Step::Miss) };
     }
     // `match_ip` has no names: the address is the key, with or without `net-`.
     if key != HostKey::Name || matches!(name, HostName::None) {
@@ -216,7 +217,6 @@ fn by_lookup(
 
 fn one_lookup(context: &mut Context, item: &LookupItem, key: Option<String>) -> Result<Step, Defer> {
     let key = key.map(Text::tainted);
-    let found = lookup::find(context, &item.lookup, key.as_ref(), &item.source);
-    let found = found.map_err(|error| Defer(error.text().to_owned()))?;
+    let found = lookup::find(context, &item.lookup, key.as_ref(), &item.source)?;
     Ok(found.map_or(Step::Miss, |found| Step::Hit(Some(found.data))))
 }

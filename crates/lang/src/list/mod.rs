@@ -36,6 +36,7 @@ use oxim_base::limits::{EXPANSION_NESTING_MAX, LISTS_CACHED_MAX};
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::expand::{ExpandError, Template};
+use crate::lookup::LookupError;
 use item::Items;
 pub use named::{NamedList, NamedLists, Results};
 pub use split::{Split, split, split_at};
@@ -163,11 +164,35 @@ impl Match {
 
 /// It could not be found out: a temporary error, with the text for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Defer(pub String);
+pub enum Defer {
+    /// The list cannot be used as it is written: the postmaster must know (the panic log).
+    Config(String),
+    /// A service has no answer now: the text belongs to what was being done.
+    Remote(String),
+}
+
+impl Defer {
+    /// The text, whoever is at fault.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Defer::Config(text) | Defer::Remote(text) => text,
+        }
+    }
+}
 
 impl fmt::Display for Defer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.text())
+    }
+}
+
+impl From<LookupError> for Defer {
+    fn from(error: LookupError) -> Defer {
+        match error {
+            LookupError::Failed(text) => Defer::Config(text),
+            LookupError::Defer(text) => Defer::Remote(text),
+        }
     }
 }
 
@@ -291,11 +316,16 @@ impl List {
             }
             Err(ExpandError::Failed(text) | ExpandError::Defer(text)) => {
                 let source = self.source_text();
-                return Err(Defer(format!("failed to expand \"{source}\" while checking a list: {text}")));
+                return Err(Defer::Config(format!(
+                    "failed to expand \"{source}\" while checking a list: {text}"
+                )));
             }
         };
         if context.local.depth > EXPANSION_NESTING_MAX {
-            return Err(Defer(format!("lists and lookups are nested too deeply at \"{}\"", items.text())));
+            return Err(Defer::Config(format!(
+                "lists and lookups are nested too deeply at \"{}\"",
+                items.text()
+            )));
         }
         context.local.depth = context.local.depth.saturating_add(1);
         let walk =

@@ -19,11 +19,11 @@ pub(super) fn points_here(
     rank: MxRank,
     ignore: Option<&Items>,
 ) -> Result<bool, Defer> {
-    let resolver = surroundings::resolver(context).map_err(Defer)?.with_search(false, false);
+    let resolver = surroundings::resolver(context).map_err(Defer::Config)?.with_search(false, false);
     let records = match resolver.mx(&domain.to_string_lossy()) {
         Lookup::Found(answer) => answer.records,
         Lookup::NotThere(_) => return Ok(false),
-        Lookup::AskAgain(reason) => return Err(Defer(format!("MX lookup of {domain} deferred: {reason}"))),
+        Lookup::AskAgain(reason) => return Err(unanswered(context, domain, &reason)),
     };
     let Some(best) = records.iter().map(|mx| mx.preference).min() else {
         return Ok(false);
@@ -44,9 +44,14 @@ pub(super) fn points_here(
         MxRank::Secondary => (local.0, !local.0 && local.1),
     };
     match trouble {
-        Some(reason) if !certain => Err(Defer(reason)),
+        Some(reason) if !certain => Err(unanswered(context, domain, &reason)),
         _ => Ok(answer),
     }
+}
+
+fn unanswered(context: &Context, domain: &Text, reason: &str) -> Defer {
+    walk::trace(context, || format!("MX records of {domain}: {reason}"));
+    Defer::Remote(format!("DNS lookup of \"{domain}\" deferred"))
 }
 
 /// Whether a host is this one; the inner error is DNS trouble.
@@ -54,7 +59,7 @@ fn is_here(context: &mut Context, host: &str, ignore: Option<&Items>) -> Result<
     if surroundings::is_treated_as_local(context, host)? {
         return Ok(Ok(true));
     }
-    let resolver = surroundings::resolver(context).map_err(Defer)?;
+    let resolver = surroundings::resolver(context).map_err(Defer::Config)?;
     let addresses = match resolver.addresses_of(host, surroundings::family(context)) {
         Lookup::Found(answer) => answer.records,
         Lookup::NotThere(_) => return Ok(Ok(false)),

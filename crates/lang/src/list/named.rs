@@ -82,7 +82,7 @@ impl NamedLists {
     }
 
     /// Whether results may be remembered: nothing is expanded in the list, nor in those it refers to.
-    fn is_cacheable(&self, kind: ListKind, list: &NamedList) -> bool {
+    pub(super) fn is_cacheable(&self, kind: ListKind, list: &NamedList) -> bool {
         *list.cacheable.get_or_init(|| self.is_fixed(kind, list, 0))
     }
 
@@ -95,7 +95,16 @@ impl NamedLists {
         }
         split(list.source.as_bytes()).all(|item| {
             let item = item.strip_prefix(b"!").unwrap_or(&item).trim_ascii_start();
-            let inner = item.strip_prefix(b"+").and_then(|name| self.get(kind, name));
+            let (kind, name) = match item.strip_prefix(b"+") {
+                Some(name) => (kind, Some(name)),
+                // The domain part of an address may be a named list too.
+                None if kind == ListKind::Address => {
+                    let at = memchr::memmem::find(item, b"@+").map(|at| at.saturating_add(2));
+                    (ListKind::Domain, at.and_then(|at| item.get(at..)))
+                }
+                None => (kind, None),
+            };
+            let inner = name.and_then(|name| self.get(kind, name));
             inner.is_none_or(|inner| self.is_fixed(kind, inner, nesting.saturating_add(1)))
         })
     }
@@ -136,10 +145,10 @@ pub(super) fn matches(
     let shown = String::from_utf8_lossy(name);
     let lists = super::surroundings::named_lists(context);
     let Some(named) = lists.get(kind, name) else {
-        return Err(Defer(format!("unknown named {} list \"+{shown}\"", kind.word())));
+        return Err(Defer::Config(format!("unknown named {} list \"+{shown}\"", kind.word())));
     };
     if nesting > NESTING_MAX {
-        return Err(Defer(format!("named {} list \"+{shown}\" refers to itself", kind.word())));
+        return Err(Defer::Config(format!("named {} list \"+{shown}\" refers to itself", kind.word())));
     }
     // A list that looks at nothing but the subject is faster than the memory of it.
     let cached = named.list.may_block() && lists.is_cacheable(kind, named);

@@ -118,7 +118,7 @@ pub(super) fn log_unknown(context: &Context, why: &str) {
 }
 
 /// Writes a line to the main log and the panic log.
-pub(super) fn log_panic(context: &Context, line: &str) {
+pub(crate) fn log_panic(context: &Context, line: &str) {
     write_log(context, LogKind::Panic, line);
 }
 

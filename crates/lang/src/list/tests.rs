@@ -56,7 +56,7 @@ fn outcome(context: &mut Context, kind: ListKind, subject: &str, list: &str) -> 
             }
             out
         }
-        Err(defer) => defer.0,
+        Err(defer) => defer.text().to_owned(),
     }
 }
 
@@ -157,7 +157,7 @@ fn expansion_failures() {
     let mut run =
         |source: &str| List::compile(ListKind::Domain, source).matches(&mut context, &Subject::Domain(&text));
     assert_eq!(
-        run("${bad").unwrap_err().0.split(':').next(),
+        run("${bad").unwrap_err().text().split(':').next(),
         Some("failed to expand \"${bad\" while checking a list")
     );
     assert_eq!(run("\\N^q$\\N").unwrap(), Match::Yes { data: Some(Text::from("^q$")) });
@@ -215,7 +215,7 @@ fn files_in_lists() {
     let tainted = List::from_text(ListKind::Domain, &Text::tainted(domains));
     let subject = Text::from("a.b");
     let defer = tainted.matches(&mut context, &Subject::Domain(&subject)).unwrap_err();
-    assert!(defer.0.starts_with("Tainted filename for search: '"), "{defer}");
+    assert!(defer.text().starts_with("Tainted filename for search: '"), "{defer}");
 }
 
 #[test]
@@ -311,6 +311,7 @@ fn host_items_without_names() {
     assert_eq!(run("", ":"), "y:");
     assert_eq!(run("", "*"), "y:");
     assert_eq!(run("", "1.2.3.4"), "n");
+    assert_eq!(run("", "passwd;root"), "n");
     assert_eq!(run("1.2.3.4", ":"), "n");
     assert_eq!(run("10.1.1.1", "+h1"), "y:");
     assert_eq!(run("1.2.3.4", "!+h1"), "n");
@@ -442,6 +443,20 @@ fn results_of_named_lists_are_remembered_for_the_message() {
     assert_eq!(outcome(&mut context, ListKind::Domain, "a.b", "+outer"), "y:a.b:a.b");
     context.message = crate::context::Message::default();
     assert!(outcome(&mut context, ListKind::Domain, "a.b", "+outer").starts_with("failed to open"));
+}
+
+#[test]
+fn a_list_that_refers_to_a_changing_one_is_not_remembered() {
+    let mut named = NamedLists::default();
+    named.define(ListKind::Domain, "fixed", "a.b", false, false);
+    named.define(ListKind::Domain, "changing", "${if eq{$acl_m_x}{1}{a.b}{c.d}}", false, false);
+    named.define(ListKind::Domain, "outer", "!+changing", false, false);
+    named.define(ListKind::Address, "by_fixed", "x@+fixed", false, false);
+    named.define(ListKind::Address, "by_changing", "q@z : !*@+changing", false, false);
+    let cacheable = |kind, name: &str| named.is_cacheable(kind, named.get(kind, name.as_bytes()).unwrap());
+    assert!(cacheable(ListKind::Domain, "fixed") && cacheable(ListKind::Address, "by_fixed"));
+    assert!(!cacheable(ListKind::Domain, "changing") && !cacheable(ListKind::Domain, "outer"));
+    assert!(!cacheable(ListKind::Address, "by_changing"));
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Walk<'_> {
             Step::Hit(data) => (true, data),
             Step::Against(data) => (false, data),
             Step::Unknown(why) => return Ok(self.missing(context, state.unknown, &why, "unknown")),
-            Step::Unanswered(why) if state.defer == Missing::Fail => return Err(Defer(why)),
+            Step::Unanswered(why) if state.defer == Missing::Fail => return Err(Defer::Remote(why)),
             Step::Unanswered(why) => return Ok(self.missing(context, state.defer, &why, "defer")),
         };
         let yes = fits != item.negated;
@@ -161,7 +161,7 @@ impl Walk<'_> {
 
     fn step(&self, context: &mut Context, item: &Item, state: &mut State) -> Result<Step, Defer> {
         match &item.pattern {
-            Pattern::Faulty(text) => Err(Defer(text.clone())),
+            Pattern::Faulty(text) => Err(Defer::Config(text.clone())),
             Pattern::Switch(switch) => {
                 state.apply(*switch);
                 Ok(Step::Miss)
@@ -214,7 +214,7 @@ impl Walk<'_> {
 
     /// The lines of a file are items of this list: one that decides, decides; the file's end does not.
     fn file(&self, context: &mut Context, item: &Item, state: &mut State) -> Result<Step, Defer> {
-        crate::restrict::need_own_rights(context, "a list in a file").map_err(Defer)?;
+        crate::restrict::need_own_rights(context, "a list in a file").map_err(Defer::Config)?;
         let lines = file::read(self.kind(), &item.text)?;
         let walk = Walk {
             items: &lines,

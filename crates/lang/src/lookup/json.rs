@@ -49,38 +49,50 @@ fn open(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String> {
 
 impl KeyedFile for File {
     fn find(&self, _: &mut Context, key: &[u8], _: &LookupType) -> Result<Option<Vec<u8>>, String> {
-        let mut value = &self.0;
-        for selector in split(key) {
-            let selector = String::from_utf8_lossy(&selector).into_owned();
-            let is_number = !selector.is_empty() && selector.bytes().all(|b| b.is_ascii_digit());
-            let inner = match value {
-                Value::Array(elements) if is_number => {
-                    selector.parse::<usize>().ok().and_then(|index| elements.get(index))
-                }
-                // Of two members with one name the last counts.
-                Value::Object(members) if !is_number => {
-                    members.iter().rev().find(|(name, _)| *name == selector).map(|(_, value)| value)
-                }
-                Value::Array(_) | Value::Object(_) => None,
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => None,
-            };
-            match inner {
-                Some(inner) => value = inner,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(match value {
-            Value::Null => Vec::new(),
-            Value::Bool(bool) => bool.to_string().into_bytes(),
-            Value::Number(number) => number_text(number).into_bytes(),
-            Value::Text(text) => text.clone().into_bytes(),
-            Value::Array(_) | Value::Object(_) => {
-                let mut out = String::new();
-                write(&mut out, value);
-                out.into_bytes()
-            }
-        }))
+        Ok(element(&self.0, key))
     }
+}
+
+/// The element of a JSON text that a key leads to, as the lookup gives it; None if there is none.
+///
+/// # Errors
+/// Where the text is not JSON.
+pub fn element_of(text: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    Ok(element(&parse(text)?, key))
+}
+
+fn element(whole: &Value, key: &[u8]) -> Option<Vec<u8>> {
+    let mut value = whole;
+    for selector in split(key) {
+        let selector = String::from_utf8_lossy(&selector).into_owned();
+        let is_number = !selector.is_empty() && selector.bytes().all(|b| b.is_ascii_digit());
+        let inner = match value {
+            Value::Array(elements) if is_number => {
+                selector.parse::<usize>().ok().and_then(|index| elements.get(index))
+            }
+            // Of two members with one name the last counts.
+            Value::Object(members) if !is_number => {
+                members.iter().rev().find(|(name, _)| *name == selector).map(|(_, value)| value)
+            }
+            Value::Array(_) | Value::Object(_) => None,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => None,
+        };
+        match inner {
+            Some(inner) => value = inner,
+            None => return None,
+        }
+    }
+    Some(match value {
+        Value::Null => Vec::new(),
+        Value::Bool(bool) => bool.to_string().into_bytes(),
+        Value::Number(number) => number_text(number).into_bytes(),
+        Value::Text(text) => text.clone().into_bytes(),
+        Value::Array(_) | Value::Object(_) => {
+            let mut out = String::new();
+            write(&mut out, value);
+            out.into_bytes()
+        }
+    })
 }
 
 /// An integer as it is, any other number with six places, as Exim does.

@@ -15,18 +15,21 @@ mod dsearch;
 pub(crate) mod files;
 pub mod format;
 mod iplsearch;
-mod json;
+pub mod json;
 mod ldap;
 mod lmdb;
 mod lsearch;
 mod mysql;
+mod nmh;
 mod passwd;
 mod pgsql;
 mod psl;
 mod readsock;
 mod redis;
 pub mod service;
+mod spf;
 mod sqlite;
+mod testdb;
 mod unavailable;
 mod wildlsearch;
 
@@ -57,10 +60,10 @@ pub static LOOKUPS: &[&LookupKind] = &[
     &lsearch::LSEARCH,
     &unavailable::NIS,
     &unavailable::NIS0,
-    &unavailable::NMH,
+    &nmh::NMH,
     &psl::PSL,
     &psl::REGDOM,
-    &unavailable::SPF,
+    &spf::SPF,
     &wildlsearch::WILDLSEARCH,
     &wildlsearch::NWILDLSEARCH,
     &dnsdb::DNSDB,
@@ -76,7 +79,7 @@ pub static LOOKUPS: &[&LookupKind] = &[
     &readsock::READSOCK,
     &redis::REDIS,
     &sqlite::SQLITE,
-    &unavailable::TESTDB,
+    &testdb::TESTDB,
     &unavailable::WHOSON,
 ];
 
@@ -97,6 +100,8 @@ pub type OpenFile = fn(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String>;
 pub enum Style {
     /// Single-key: a file (or directory), then one key after the other.
     KeyedFile(OpenFile),
+    /// Single-key, with an address in the place of the file: it names nothing on this host, so it may come from outside.
+    KeyedAddress(OpenFile),
     /// Query-style: one text, in a language of its own.
     Query(fn(context: &mut Context, query: &Text, lookup: &LookupType) -> Result<Option<Text>, LookupError>),
     /// Query-style, asked of a database or server; answers are kept for the message (manual section 9.8).
@@ -141,7 +146,10 @@ impl LookupKind {
     /// Whether the type takes a key beside the file.
     #[must_use]
     pub fn is_single_key(&self) -> bool {
-        matches!(self.style, Style::KeyedFile(_) | Style::Unavailable { single_key: true, .. })
+        matches!(
+            self.style,
+            Style::KeyedFile(_) | Style::KeyedAddress(_) | Style::Unavailable { single_key: true, .. }
+        )
     }
 
     /// Whether it can be used in this version.
@@ -295,7 +303,7 @@ pub fn quote(type_name: &str, text: &Text) -> Result<Text, String> {
     let unknown = |word: &str| format!("\"{word}\" unrecognized after \"${{quote_{name}\"");
     match &kind.style {
         Style::Unavailable { reason, .. } => Err(format!("lookup type \"{name}\" {reason}")),
-        Style::KeyedFile(_) | Style::Query(_) => {
+        Style::KeyedFile(_) | Style::KeyedAddress(_) | Style::Query(_) => {
             word.map_or_else(|| Ok(text.clone()), |word| Err(unknown(word)))
         }
         Style::Service(service) => {
@@ -409,16 +417,21 @@ pub fn find(
     source: &Text,
 ) -> Result<Option<Found>, LookupError> {
     let name = lookup.kind.name;
-    if key.is_some() || matches!(name, "sqlite" | "readsock") {
+    if matches!(lookup.kind.style, Style::KeyedFile(_)) || matches!(name, "sqlite" | "readsock") {
         restrict::need_own_rights(context, "a lookup in a file").map_err(LookupError::Failed)?;
     }
     let found = match (&lookup.kind.style, key) {
-        (Style::KeyedFile(open), Some(key)) => find_in_file(context, lookup, *open, key, source),
+        (Style::KeyedFile(_), Some(_)) if source.taint() != Taint::Clean => {
+            Err(LookupError::Failed(format!("Tainted filename for search: '{source}'")))
+        }
+        (Style::KeyedFile(open) | Style::KeyedAddress(open), Some(key)) => {
+            find_in_file(context, lookup, *open, key, source)
+        }
         (Style::Query(run), None) => {
             run(context, source, lookup).map(|data| data.map(|data| Found { data, parts: None }))
         }
         (Style::Service(service), None) => ask(context, lookup, service, source),
-        (Style::KeyedFile(_), None) => {
+        (Style::KeyedFile(_) | Style::KeyedAddress(_), None) => {
             Err(LookupError::Failed(format!("missing {{key}} for single-key \"{name}\" lookup")))
         }
         (Style::Query(_) | Style::Service(_), Some(_)) => Err(LookupError::Failed(format!(
@@ -446,9 +459,6 @@ fn find_in_file(
     key: &Text,
     path: &Text,
 ) -> Result<Option<Found>, LookupError> {
-    if path.taint() != Taint::Clean {
-        return Err(LookupError::Failed(format!("Tainted filename for search: '{path}'")));
-    }
     let file = open(path.as_bytes()).map_err(LookupError::Failed)?;
     let search = Search { file: &*file, lookup, key: key.as_bytes() };
     let found = search.run(context).map_err(LookupError::Defer)?;

@@ -74,7 +74,6 @@ fn faulty_types() {
         ("partial-partial-lsearch", "unknown lookup type \"partial-lsearch\""),
         ("partial-dnsdb", "\"partial\" is not permitted for lookup type \"dnsdb\""),
         ("dnsdb*", "defaults using \"*\" or \"*@\" are not permitted for lookup type \"dnsdb*\""),
-        ("nmh", "lookup type \"nmh\" is not implemented yet"),
     ] {
         assert_eq!(LookupType::parse(specification).unwrap_err(), error);
     }
@@ -242,12 +241,14 @@ fn page() -> String {
         for kind in LOOKUPS.iter().filter(|kind| belongs(kind)) {
             let reason = match &kind.style {
                 Style::Unavailable { reason, .. } => format!(": {reason}"),
-                Style::KeyedFile(_) | Style::Query(_) | Style::Service(_) => String::new(),
+                Style::KeyedFile(_) | Style::KeyedAddress(_) | Style::Query(_) | Style::Service(_) => {
+                    String::new()
+                }
             };
             page.push_str(&format!("| `{}` | {}{reason} |\n", kind.name, kind.doc.replace('|', "\\|")));
         }
     };
-    section("Single-key", &|kind| matches!(kind.style, Style::KeyedFile(_)));
+    section("Single-key", &|kind| kind.is_available() && kind.is_single_key());
     section("Query-style", &|kind| matches!(kind.style, Style::Query(_) | Style::Service(_)));
     section("Known by name and refused", &|kind| !kind.is_available());
     page

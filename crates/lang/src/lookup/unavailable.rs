@@ -1,12 +1,9 @@
-//! Lookup types that are known by name and refused: those to come, and those whose services are gone.
+//! Lookup types that are known by name and refused: those whose services or libraries are gone.
 //!
 //! A configuration that uses one fails with the reason; it is never taken for "not found". Manual chapter 9;
 //! decisions: docs/lookups.md.
 
 use super::{LookupKind, Style};
-
-/// The reason for types that are to come.
-const NOT_YET: &str = "is not implemented yet";
 
 macro_rules! refused {
     ($($constant:ident $name:literal $single_key:literal $reason:expr, $doc:literal;)*) => {
@@ -20,13 +17,10 @@ macro_rules! refused {
 }
 
 refused! {
-    NMH "nmh" true NOT_YET, "number of messages by host, over a datagram socket";
-    SPF "spf" true NOT_YET, "SPF result of an address and a sender";
     NIS "nis" true "is not available: no NIS client library is maintained; export the map to a cdb or lsearch file", "NIS map";
     NIS0 "nis0" true "is not available: no NIS client library is maintained; export the map to a cdb or lsearch file", "NIS map, key with a terminating zero";
     IBASE "ibase" false "is not available: Exim itself has dropped InterBase; use sqlite, pgsql or mysql", "InterBase query";
     NISPLUS "nisplus" false "is not available: NIS+ has been withdrawn by its maker; use ldap", "NIS+ query";
     ORACLE "oracle" false "is not available: the client library is proprietary; use pgsql or mysql, or export to cdb", "Oracle query";
-    TESTDB "testdb" false "is not available: it is for tests of Exim itself; use lsearch or sqlite", "answers for tests";
     WHOSON "whoson" false "is not available: Exim itself has dropped Whoson; use SMTP authentication", "Whoson query";
 }

@@ -63,7 +63,7 @@ impl KeyedFile for Patterns {
         let mut found = None;
         for (at, pattern) in &self.patterns {
             let subject = Subject::LocalPart { text: &subject, caseful: false };
-            let matched = pattern.matches(context, &subject).map_err(|defer| defer.0)?;
+            let matched = pattern.matches(context, &subject).map_err(|defer| defer.to_string())?;
             if matches!(matched, Match::Yes { .. }) {
                 found = Some(self.items.data(*at, lookup.option("ret") == Some("full")));
                 break;

@@ -44,6 +44,6 @@ fn find(words: &[String], delivery: &Delivery, context: &mut Context) -> Result<
     match delivery.retry.find(context, &key, cause) {
         Ok(Some(rule)) => Ok(rule.show()),
         Ok(None) => Ok("No retry information found".to_owned()),
-        Err(defer) => Err(format!("the retry rules could not be searched: {}", defer.0)),
+        Err(defer) => Err(format!("the retry rules could not be searched: {}", defer)),
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use oxim_base::{Text, debug};
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
-use oxim_lang::list::{List, Subject};
+use oxim_lang::list::{Defer, List, Subject};
 
 use super::clause::{Answer, Tested};
 use super::controls::{ConnectionControls, MessageControls};
@@ -48,7 +48,7 @@ impl Run<'_> {
         template.expand(&mut self.scene.context)
     }
 
-    /// Matches a list. What cannot be found out is logged.
+    /// Matches a list. A list that cannot be used is told to the postmaster; a service without answer, where the ACL's decision is.
     pub(crate) fn matches(
         &mut self,
         list: &List,
@@ -62,10 +62,11 @@ impl Run<'_> {
         match matched {
             Ok(found) if found.is_yes() => Ok(Some(found.data())),
             Ok(_) => Ok(None),
-            Err(defer) => {
-                self.log_panic(&defer.to_string());
+            Err(Defer::Config(text)) => {
+                self.log_panic(&text);
                 Err(Tested::plain(Answer::Later))
             }
+            Err(Defer::Remote(text)) => Err(Tested::logged(Answer::Later, text)),
         }
     }
 

@@ -55,13 +55,18 @@ fn endpoints(context: &Context, place: &Place) -> Result<Vec<Endpoint>, String> 
         Place::Socket(path) => return Ok(vec![Endpoint::Unix(path.clone())]),
         Place::Host(host, port) => (host, *port),
     };
-    let tcp = |address: &IpAddr| Endpoint::Tcp(SocketAddr::new(*address, port));
+    let addresses = addresses(context, host)?;
+    Ok(addresses.iter().map(|address| Endpoint::Tcp(SocketAddr::new(*address, port))).collect())
+}
+
+/// The addresses of a host, which may be written as one.
+pub(crate) fn addresses(context: &Context, host: &str) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![tcp(&address)]);
+        return Ok(vec![address]);
     }
     let resolver = surroundings::resolver(context)?;
     match resolver.addresses_of(host, surroundings::family(context)) {
-        Lookup::Found(answer) => Ok(answer.records.iter().map(tcp).collect()),
+        Lookup::Found(answer) => Ok(answer.records),
         Lookup::NotThere(_) => Err(format!("no address for {host}")),
         Lookup::AskAgain(reason) => Err(format!("no address for {host}: {reason}")),
     }
