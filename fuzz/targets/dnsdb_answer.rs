@@ -15,9 +15,8 @@ use oxim_lang::list::Surroundings;
 use oxim_lang::lookup::{LookupType, find};
 use oxim_net::dns::{BlockingResolver, Resolver, ResolverConfig};
 
-const TYPES: [&str; 15] = [
-    "a", "aaaa", "a+", "cname", "csa", "mx", "mxh", "ns", "ptr", "spf", "srv", "soa", "tlsa", "txt", "zns",
-];
+const TYPES: [&str; 15] =
+    ["a", "aaaa", "a+", "cname", "csa", "mx", "mxh", "ns", "ptr", "spf", "srv", "soa", "tlsa", "txt", "zns"];
 
 /// What the server says next.
 static PACKET: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -36,8 +35,7 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| {
             let _ = server.send_to(&answer(&query[..length]), from);
         }
     });
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = ResolverConfig {
         servers: Some(vec![address]),
         timeout: Some(Duration::from_millis(50)),

@@ -135,6 +135,12 @@ pub fn parse_interval(text: &str) -> Option<u64> {
     Some(total)
 }
 
+/// Like [`parse_interval`], but each number must have its unit, as Exim wants it in the configuration.
+#[must_use]
+pub fn parse_interval_with_units(text: &str) -> Option<u64> {
+    if text.ends_with(|c: char| c.is_ascii_digit()) { None } else { parse_interval(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +152,9 @@ mod tests {
             assert_eq!(parse_interval(text), Some(seconds));
         }
         assert_eq!(parse_interval("90"), Some(90));
+        assert_eq!(parse_interval_with_units("90"), None);
+        assert_eq!(parse_interval_with_units("1h5"), None);
+        assert_eq!(parse_interval_with_units("1h5m"), Some(3_900));
         assert_eq!(parse_interval("1x"), None);
         assert_eq!(parse_interval(""), None);
         assert_eq!(parse_interval("h"), None);

@@ -1,6 +1,6 @@
 //! The failures that retry rules tell apart, and the error field of a rule (manual section 32.5).
 
-use oxim_base::clock::{interval, parse_interval};
+use oxim_base::clock::{interval, parse_interval_with_units};
 
 /// The numbers of Exim for errors that the system has none for; they stand in logs and hints.
 pub mod code {
@@ -59,13 +59,13 @@ pub enum Cause {
     Rcpt(u16),
     /// `refused`.
     Refused {
-        /// Whether the host came from an MX record.
-        mx: bool,
+        /// Whether the host came from an MX record; None: it is not said (`-brt`).
+        mx: Option<bool>,
     },
     /// `timeout`.
     Timeout {
-        /// Whether the host came from an MX record.
-        mx: bool,
+        /// Whether the host came from an MX record; None: it is not said (`-brt`).
+        mx: Option<bool>,
         /// Whether it was in connecting.
         connecting: bool,
     },
@@ -89,8 +89,8 @@ impl Cause {
             code::DATA_4XX => Cause::Data(reply),
             code::MAIL_4XX => Cause::Mail(reply),
             code::RCPT_4XX => Cause::Rcpt(reply),
-            code::REFUSED => Cause::Refused { mx },
-            code::TIMED_OUT => Cause::Timeout { mx, connecting: more & MORE_CONNECT != 0 },
+            code::REFUSED => Cause::Refused { mx: Some(mx) },
+            code::TIMED_OUT => Cause::Timeout { mx: Some(mx), connecting: more & MORE_CONNECT != 0 },
             code::MAILBOX_FULL | code::NO_SPACE | code::DISK_QUOTA => {
                 Cause::Quota(u32::try_from(more).ok().filter(|age| *age > 0))
             }
@@ -110,15 +110,15 @@ impl Cause {
     /// As [`ErrorField::parse`].
     pub fn from_name(name: &str) -> Result<Cause, String> {
         Ok(match ErrorField::parse(name)? {
-            ErrorField::Any => return Err(unknown(name)),
+            ErrorField::Any => Cause::Other,
             ErrorField::AuthFailed => Cause::AuthFailed,
             ErrorField::LostConnection => Cause::LostConnection,
             ErrorField::Lookup => Cause::Lookup,
             ErrorField::TlsRequired => Cause::TlsRequired,
             ErrorField::Reply { command, digits } => command.cause(digits.example()),
-            ErrorField::Refused(route) => Cause::Refused { mx: route == Some(Route::Mx) },
+            ErrorField::Refused(route) => Cause::Refused { mx: route.map(|route| route == Route::Mx) },
             ErrorField::Timeout { route, connecting } => {
-                Cause::Timeout { mx: route == Some(Route::Mx), connecting }
+                Cause::Timeout { mx: route.map(|route| route == Route::Mx), connecting }
             }
             ErrorField::Quota(age) => Cause::Quota(age),
         })
@@ -272,7 +272,7 @@ impl ErrorField {
             return Ok(ErrorField::Timeout { route: route(rest).ok_or(malformed)?, connecting });
         }
         if let Some(time) = strip(name, "quota_") {
-            let age = parse_interval(time).and_then(|t| u32::try_from(t).ok()).filter(|t| *t > 0);
+            let age = parse_interval_with_units(time).and_then(|t| u32::try_from(t).ok()).filter(|t| *t > 0);
             return age.map(|age| ErrorField::Quota(Some(age))).ok_or_else(|| "bad time value".to_owned());
         }
         Err(unknown(name))
@@ -281,7 +281,9 @@ impl ErrorField {
     /// Whether a failure is meant.
     #[must_use]
     pub(super) fn admits(self, cause: Cause) -> bool {
-        let through = |wanted: Option<Route>, mx: bool| wanted.is_none_or(|route| (route == Route::Mx) == mx);
+        let through = |wanted: Option<Route>, mx: Option<bool>| {
+            wanted.is_none_or(|route| mx == Some(route == Route::Mx))
+        };
         match (self, cause) {
             (ErrorField::Any, _)
             | (ErrorField::AuthFailed, Cause::AuthFailed)

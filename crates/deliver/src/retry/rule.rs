@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use oxim_base::clock::{interval, parse_interval};
+use oxim_base::clock::{interval, parse_interval_with_units};
 use oxim_lang::list::{List, ListKind};
 use oxim_lang::lookup::dequote;
 
@@ -161,7 +161,9 @@ fn parse_parameters(text: &str) -> Result<Vec<Parameter>, RuleError> {
             _ => return Err(fault("unknown retry rule letter")),
         };
         let first = argument(&mut rest)?;
-        let times = parse_interval(cutoff).zip(parse_interval(first)).filter(|(c, i)| *c > 0 && *i > 0);
+        let times = parse_interval_with_units(cutoff)
+            .zip(parse_interval_with_units(first))
+            .filter(|(c, i)| *c > 0 && *i > 0);
         let factor = match algorithm {
             'F' => Some(1000),
             _ => parse_thousandths(argument(&mut rest)?).filter(|factor| *factor >= 1000),
@@ -186,8 +188,11 @@ fn parse_parameters(text: &str) -> Result<Vec<Parameter>, RuleError> {
 /// Takes `,value` off the front.
 fn argument<'a>(rest: &mut &'a str) -> Result<&'a str, RuleError> {
     let after = rest.strip_prefix(',').ok_or_else(|| RuleError("comma expected".to_owned()))?;
-    let end = after.find([',', ';', ' ', '\t']).unwrap_or(after.len());
+    let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(after.len());
     let (value, tail) = after.split_at_checked(end).unwrap_or((after, ""));
+    if !tail.is_empty() && !tail.starts_with([',', ';', ' ', '\t']) {
+        return Err(RuleError("comma or semicolon expected".to_owned()));
+    }
     *rest = tail;
     Ok(value)
 }

@@ -232,8 +232,11 @@ fn records_survive_the_database() {
 
 #[test]
 fn numbers_and_causes() {
-    assert_eq!(Cause::from_code(111, MORE_MX), Cause::Refused { mx: true });
-    assert_eq!(Cause::from_code(110, MORE_A | MORE_CONNECT), Cause::Timeout { mx: false, connecting: true });
+    assert_eq!(Cause::from_code(111, MORE_MX), Cause::Refused { mx: Some(true) });
+    assert_eq!(
+        Cause::from_code(110, MORE_A | MORE_CONNECT),
+        Cause::Timeout { mx: Some(false), connecting: true }
+    );
     assert_eq!(Cause::from_code(code::RCPT_4XX, 452), Cause::Rcpt(452));
     assert_eq!(Cause::from_code(code::RCPT_4XX, 52), Cause::Rcpt(452));
     assert_eq!(Cause::from_code(28, 86_400), Cause::Quota(Some(86_400)));

@@ -98,7 +98,7 @@ pub fn fixed(text: &str) -> Result<i64, NumberError> {
 /// An interval, strictly: each number has its letter (manual section 6.16).
 #[must_use]
 pub fn time(text: &str) -> Option<u64> {
-    if text.ends_with(|c: char| c.is_ascii_digit()) { None } else { clock::parse_interval(text) }
+    clock::parse_interval_with_units(text)
 }
 
 fn number(name: &str, what: &str, text: &str, result: Result<i64, NumberError>) -> Result<i64, String> {

@@ -13,9 +13,11 @@ use oxim_deliver::filter::{End, Kind, Outcome, exim, sieve};
 use oxim_deliver::router::redirect::list::{self, Allowed, Content, Item};
 use oxim_lang::context::Context;
 use oxim_mail::address::address_list;
-use oxim_mail::header::Header;
 use oxim_mail::header::split::{HeaderLimits, split_header_block};
-use oxim_mail::message_id::{Form, Generator};
+use oxim_mail::header::{Header, HeaderList};
+use oxim_mail::message_id::{Form, Generator, MessageId};
+use oxim_receive::caller::Caller;
+use oxim_receive::originator;
 use oxim_spool::message::{Body, Recipient};
 
 use crate::args::FilterTest;
@@ -82,14 +84,16 @@ fn try_run(program: &Program, context: &mut Context, test: &FilterTest) -> Resul
 }
 
 fn read_file(name: &[u8]) -> Result<Vec<u8>, String> {
-    let mut data = Vec::new();
-    let opened = std::fs::File::open(std::ffi::OsStr::from_bytes(name));
-    opened.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut data)).map_err(|error| {
+    let told = |what: &str, error: &std::io::Error| {
         let reason = error
             .raw_os_error()
             .map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned());
-        format!("exim: failed to open {}: {reason}", String::from_utf8_lossy(name))
-    })?;
+        format!("exim: {what} {}: {reason}", String::from_utf8_lossy(name))
+    };
+    let mut data = Vec::new();
+    let file = std::fs::File::open(std::ffi::OsStr::from_bytes(name))
+        .map_err(|error| told("failed to open", &error))?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut data).map_err(|error| told("error while reading", &error))?;
     Ok(data)
 }
 
@@ -124,11 +128,6 @@ fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> 
         line(out, &[b"Warning: no message headers read"]);
     }
     let body = text.get(body_start..).unwrap_or_default().to_vec();
-    let has_date = headers.contains(b"Date");
-    if !has_date && !headers.all().is_empty() {
-        let now = Stamp::now().rfc5322(program.services.zone);
-        headers.push_back(Header::new(format!("Date: {now}\n")));
-    }
     let given = headers.find(b"Return-Path").next().map(|header| {
         let parsed = address_list(header.body()).next().and_then(|item| item.parse(&Default::default()).ok());
         parsed.map(|parsed| parsed.address).unwrap_or_default()
@@ -145,8 +144,10 @@ fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> 
             context.delivery.return_path = Some(context.message.sender.clone());
         }
     }
+    let id = Generator::new(std::process::id(), None, Form::Long).next(Stamp::now());
+    complete(program, &mut headers, &context.message.sender, id);
     let message = &mut context.message;
-    message.id = Some(Generator::new(std::process::id(), None, Form::Long).next(Stamp::now()));
+    message.id = Some(id);
     message.body_lines = body.iter().filter(|byte| **byte == b'\n').count() as u64;
     message.body_zeros = body.iter().filter(|byte| **byte == 0).count() as u64;
     let size = headers.size_bytes().saturating_add(body.len()).saturating_add(1);
@@ -158,10 +159,39 @@ fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> 
     Ok(())
 }
 
+/// Adds the lines that a message of the caller's gets when it is received.
+fn complete(program: &Program, headers: &mut HeaderList, sender: &[u8], id: MessageId) {
+    let is_resent = headers.has_resent();
+    let prefix = if is_resent { "Resent-" } else { "" };
+    let mut add = |name: &str, value: &[u8], may_be_first: bool| {
+        let name = format!("{prefix}{name}");
+        if headers.contains(name.as_bytes()) {
+            return;
+        }
+        let header = Header::from_parts(name.as_bytes(), value);
+        if is_resent && may_be_first { headers.push_front(header) } else { headers.push_back(header) }
+    };
+    let main = &program.config.main;
+    add("Message-Id", format!("<E{id}@{}>", main.primary_hostname).as_bytes(), true);
+    let origin = &program.line.origin;
+    let caller = Caller::current(&program.config, origin.full_name.as_deref());
+    let address = if caller.is_trusted { sender } else { &caller.sender };
+    if !address.is_empty() {
+        let is_own = address == caller.sender || caller.is_named;
+        if is_own && !caller.real_name.is_empty() {
+            let name = originator::phrase(&caller.real_name, b"utf-8");
+            add("From", &[&name, &b" <"[..], address, b">"].concat(), false);
+        } else {
+            add("From", address, false);
+        }
+    }
+    add("Date", Stamp::now().rfc5322(program.services.zone).as_bytes(), true);
+}
+
 fn address_scope(context: &mut Context, whom: &Whom) {
     let scope = &mut context.address;
     scope.local_part = Text::tainted(whom.local_part.clone());
-    scope.domain = Text::tainted(whom.domain.to_ascii_lowercase());
+    scope.domain = Text::tainted(whom.domain.clone());
     scope.original_local_part = scope.local_part.clone();
     scope.original_domain = scope.domain.clone();
     let affix = |text: &Vec<u8>| Some(Text::tainted(text.clone())).filter(|text| !text.is_empty());
