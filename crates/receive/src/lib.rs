@@ -25,6 +25,7 @@ pub mod connect;
 pub mod dcc;
 pub mod ending;
 pub mod fixup;
+pub mod hint_record;
 pub mod host;
 pub mod host_name;
 pub mod host_rule;

@@ -277,6 +277,18 @@ impl Hints {
         Ok(count)
     }
 
+    /// Writes what is in memory only, and reads everything anew: another program is about to change the database.
+    ///
+    /// # Errors
+    /// As `flush`.
+    pub fn forget_memory(&self) -> Result<(), HintsError> {
+        self.flush()?;
+        if let Some(cache) = &self.shared.cache {
+            cache.lock().forget_written();
+        }
+        Ok(())
+    }
+
     /// Writes what is in memory only.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The control socket of a daemon, by which other processes reach it.
 //!
 //! A request is a line. `FLUSH` writes messages that live in the journal only as files, for admin users; the answer is a line
-//! `OK` or `NO reason`. `SUBMIT <bytes>` is for everybody, and is followed by a [`request::Submission`] and what was on the
+//! `OK` or `NO reason`; `FORGET` writes the hints in memory out and reads them anew, for the same users. `SUBMIT <bytes>` is for everybody, and is followed by a [`request::Submission`] and what was on the
 //! caller's standard input (`server`, `client`). The daemon believes only the kernel about who is asking.
 //!
 //! The socket lies in the spool directory. Where ordinary users cannot reach that, or cannot read the configuration, they
@@ -43,15 +43,24 @@ pub(crate) fn is_public(line: &CommandLine) -> bool {
 
 /// Asks a running daemon to write its live messages as files. Without a daemon there is nothing to do.
 pub(crate) fn flush(spool: &Path) {
+    ask(spool, "FLUSH");
+}
+
+/// Asks a running daemon to write its hints out and to forget what it has of them in memory.
+pub(crate) fn forget_hints(spool: &Path) {
+    ask(spool, "FORGET");
+}
+
+fn ask(spool: &Path, request: &str) {
     let Ok(mut socket) = UnixStream::connect(path(spool)) else { return };
     let _ = socket.set_read_timeout(Some(PATIENCE));
     let mut answer = String::new();
-    if socket.write_all(b"FLUSH\n").is_ok() {
+    if socket.write_all(format!("{request}\n").as_bytes()).is_ok() {
         let _ = BufReader::new(socket).read_line(&mut answer);
     }
     if !answer.starts_with("OK") {
         oxim_base::debug::line(oxim_base::debug::QUEUE_RUN, || {
-            format!("the daemon did not write its messages out: {answer}")
+            format!("the daemon did not do {request}: {answer}")
         });
     }
 }

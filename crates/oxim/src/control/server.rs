@@ -125,6 +125,16 @@ fn answer(place: &Place, socket: &UnixStream, gid: u32) -> io::Result<()> {
             };
             (&*socket).write_all(reply.as_bytes())
         }
+        None if line.trim_end() == "FORGET" => {
+            let reply = match engine.services.hints.get() {
+                _ if !may_command(&engine, place.uid, &groups) => "NO not permitted\n".to_owned(),
+                Some(hints) => {
+                    hints.forget_memory().map_or_else(|e| format!("NO {e}\n"), |()| "OK\n".to_owned())
+                }
+                None => "OK\n".to_owned(),
+            };
+            (&*socket).write_all(reply.as_bytes())
+        }
         Some(("SUBMIT", length)) => {
             let submission = match read_submission(&mut reader, length) {
                 Ok(submission) => submission,

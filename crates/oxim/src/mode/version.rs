@@ -24,7 +24,10 @@ pub(crate) fn text(
     );
     let _ = writeln!(out, "Copyright (c) the Oxim authors; licensed under Apache-2.0 or MIT");
     let _ = writeln!(out, "Hints: SQLite");
-    let _ = writeln!(out, "Support for: crypteq iconv() IPv6 OpenSSL DANE DKIM DNSSEC I18N PRDR SPF SRS Experimental_DCC");
+    let _ = writeln!(
+        out,
+        "Support for: crypteq iconv() IPv6 OpenSSL DANE DKIM DNSSEC I18N PRDR SPF SRS Experimental_DCC"
+    );
     let _ = writeln!(out, "Lookups (built-in): {}", lookups.join(" "));
     let _ = writeln!(out, "Authenticators: {}", authenticators.join(" "));
     let _ = writeln!(out, "Routers: {}", routers.join(" "));

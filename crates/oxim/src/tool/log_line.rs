@@ -43,12 +43,16 @@ impl<'a> LogLine<'a> {
 
     /// Seconds since 1970 of the time, as if it were UTC: for differences.
     pub(super) fn seconds(&self) -> Option<i64> {
-        let time = self.time?;
-        let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
-        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-        let clock = number(11, 13)?.checked_mul(3_600)?.checked_add(number(14, 16)?.checked_mul(60)?)?;
-        days(year, month, day)?.checked_mul(86_400)?.checked_add(clock)?.checked_add(number(17, 19)?)
+        seconds_of(self.time?)
     }
+}
+
+/// Seconds since 1970 of `2026-11-20 03:00:02`, as if it were UTC.
+pub(super) fn seconds_of(time: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let clock = number(11, 13)?.checked_mul(3_600)?.checked_add(number(14, 16)?.checked_mul(60)?)?;
+    days(year, month, day)?.checked_mul(86_400)?.checked_add(clock)?.checked_add(number(17, 19)?)
 }
 
 /// Days since 1970 in the Gregorian calendar.

@@ -5,10 +5,15 @@
 
 mod exicyclog;
 mod exigrep;
+mod exim_dumpdb;
+mod exim_fixdb;
 mod exim_id_update;
+mod exim_tidydb;
+mod exinext;
 mod exipick;
 mod exiqgrep;
 mod exiqsumm;
+mod hints;
 mod letters;
 mod listing;
 mod log_file;
@@ -45,10 +50,29 @@ pub(crate) const TOOLS: &[Tool] = &[
         run: exigrep::run,
     },
     Tool {
+        name: "exim_dumpdb",
+        summary: "shows what the hints hold",
+        tells_version: false,
+        run: exim_dumpdb::run,
+    },
+    Tool {
+        name: "exim_fixdb",
+        summary: "shows and changes single hints",
+        tells_version: false,
+        run: exim_fixdb::run,
+    },
+    Tool {
         name: "exim_id_update",
         summary: "renames queued messages between the two forms of ids",
         tells_version: false,
         run: exim_id_update::run,
+    },
+    Tool { name: "exim_tidydb", summary: "removes old hints", tells_version: false, run: exim_tidydb::run },
+    Tool {
+        name: "exinext",
+        summary: "tells when an address, domain or message is tried again",
+        tells_version: true,
+        run: exinext::run,
     },
     Tool {
         name: "exipick",

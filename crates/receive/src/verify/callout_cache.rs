@@ -9,46 +9,7 @@ use oxim_base::clock::Stamp;
 use oxim_lang::config::Options;
 use oxim_spool::hints::{Database, Hints};
 
-/// What a host said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Said {
-    /// It was not asked, or that was too long ago.
-    #[default]
-    Nothing,
-    /// Yes.
-    Yes,
-    /// No.
-    No,
-}
-
-impl Said {
-    const fn letter(self) -> u8 {
-        match self {
-            Said::Nothing => b'-',
-            Said::Yes => b'y',
-            Said::No => b'n',
-        }
-    }
-
-    fn of_letter(letter: Option<&u8>) -> Said {
-        match letter {
-            Some(b'y') => Said::Yes,
-            Some(b'n') => Said::No,
-            Some(_) | None => Said::Nothing,
-        }
-    }
-}
-
-/// What is known of a domain: whether it takes mail from the empty sender, for any local part, and for postmaster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Domain {
-    /// Everything up to MAIL with an empty sender.
-    pub mail: Said,
-    /// A local part that cannot exist.
-    pub random: Said,
-    /// postmaster.
-    pub postmaster: Said,
-}
+pub(super) use crate::hint_record::{Domain, Said};
 
 /// The cache, as one callout uses it.
 pub(super) struct Cache<'a> {
@@ -81,11 +42,7 @@ impl<'a> Cache<'a> {
     /// What is known of a domain.
     pub(super) fn domain(&self, domain: &[u8]) -> Domain {
         let Some((value, age)) = self.get(&domain.to_ascii_lowercase()) else { return Domain::default() };
-        let known = Domain {
-            mail: Said::of_letter(value.first()),
-            random: Said::of_letter(value.get(1)),
-            postmaster: Said::of_letter(value.get(2)),
-        };
+        let known = Domain::read(&value);
         let is_bad = known.mail == Said::No || known.postmaster == Said::No;
         let expire = if is_bad { "callout_domain_negative_expire" } else { "callout_domain_positive_expire" };
         if age < self.options.time(expire) { known } else { Domain::default() }
@@ -93,8 +50,7 @@ impl<'a> Cache<'a> {
 
     /// Remembers what is known of a domain.
     pub(super) fn put_domain(&self, domain: &[u8], known: Domain) {
-        let value = [known.mail.letter(), known.random.letter(), known.postmaster.letter()];
-        self.put(&domain.to_ascii_lowercase(), &value);
+        self.put(&domain.to_ascii_lowercase(), &known.write());
     }
 
     fn get(&self, key: &[u8]) -> Option<(Vec<u8>, Duration)> {

@@ -76,4 +76,9 @@ impl Cache {
     pub(super) fn forget(&mut self, database: &Database) {
         self.entries.retain(|(other, _), _| other != database);
     }
+
+    /// Forgets everything that the database holds as well.
+    pub(super) fn forget_written(&mut self) {
+        self.entries.retain(|_, entry| !entry.is_written);
+    }
 }

@@ -17,6 +17,7 @@ use super::super::Phase;
 use super::super::clause::{Answer, Argument, ClauseRow, Condition, Kind, Tested};
 use super::super::phase::{Phases, phases};
 use super::super::run::Run;
+use crate::hint_record::Rate as Record;
 
 /// The row.
 pub(crate) static ROW: ClauseRow = ClauseRow {
@@ -185,43 +186,6 @@ fn parse(argument: &Text) -> Result<Parameters, String> {
         unique,
         key: (!rest.is_empty()).then(|| rest.join(&b'/')),
     })
-}
-
-/// What is remembered of a key.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Record {
-    rate: f64,
-    /// When it was written, in seconds.
-    written: f64,
-    /// When the first event of the set came.
-    epoch: f64,
-    /// The hashes of the values that were seen since, in order.
-    events: Vec<u64>,
-}
-
-impl Record {
-    fn read(value: &[u8]) -> Option<Record> {
-        let (words, []) = value.as_chunks::<8>() else { return None };
-        let [rate, written, epoch, events @ ..] = words else { return None };
-        let record = Record {
-            rate: f64::from_le_bytes(*rate),
-            written: f64::from_le_bytes(*written),
-            epoch: f64::from_le_bytes(*epoch),
-            events: events.iter().map(|word| u64::from_le_bytes(*word)).collect(),
-        };
-        (record.rate.is_finite() && record.written.is_finite() && record.epoch.is_finite()).then_some(record)
-    }
-
-    fn write(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(24_usize.saturating_add(self.events.len().saturating_mul(8)));
-        for number in [self.rate, self.written, self.epoch] {
-            value.extend_from_slice(&number.to_le_bytes());
-        }
-        for event in &self.events {
-            value.extend_from_slice(&event.to_le_bytes());
-        }
-        value
-    }
 }
 
 /// What one measurement adds.
