@@ -1,8 +1,11 @@
 //! The `-d` debug selectors (manual section 5.2) and the lines they let through to standard error.
 //!
-//! Selectors are process-wide: they are set once, from the command line, before any work begins.
+//! Selectors are process-wide: they are set once, from the command line, before any work begins. Beside them, one connection
+//! can have a [`Tap`] of its own (`control = debug`); it is set for the thread that works for the connection.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One debug selector: its name on the command line and its bit.
 pub struct Selector {
@@ -87,17 +90,71 @@ pub fn mask() -> u64 {
     MASK.load(Ordering::Relaxed)
 }
 
-/// Whether a selector is on.
+/// Whether a selector is on, for the process or for the connection that this thread works for.
 #[must_use]
 pub fn enabled(bit: u64) -> bool {
-    mask() & bit != 0
+    mask() & bit != 0 || tapped(bit).is_some()
 }
 
-/// Writes a line to standard error if the selector is on. The closure is not called otherwise.
+/// Writes a line to standard error, and to the tap, if the selector is on there. The closure is not called otherwise.
 pub fn line(bit: u64, text: impl FnOnce() -> String) {
-    if enabled(bit) {
-        eprintln!("{}", text());
+    let is_shown = mask() & bit != 0;
+    let tap = tapped(bit);
+    if !is_shown && tap.is_none() {
+        return;
     }
+    let text = text();
+    if is_shown {
+        eprintln!("{text}");
+    }
+    if let Some(tap) = tap {
+        tap.line(&text);
+    }
+}
+
+/// Where the lines of one connection go, beside those of the process.
+pub trait Tap: Send + Sync + std::fmt::Debug {
+    /// The selectors.
+    fn mask(&self) -> u64;
+    /// Takes a line, without its end.
+    fn line(&self, text: &str);
+    /// Something was written to the panic log.
+    fn panicked(&self);
+}
+
+/// Whether there has ever been a tap: as long as there has not, nobody looks for one.
+static ANY_TAP: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static TAP: RefCell<Option<Arc<dyn Tap>>> = const { RefCell::new(None) };
+}
+
+/// Sets the tap of this thread, or takes it away; gives back what was there.
+pub fn set_tap(tap: Option<Arc<dyn Tap>>) -> Option<Arc<dyn Tap>> {
+    if tap.is_some() {
+        ANY_TAP.store(true, Ordering::Relaxed);
+    } else if !ANY_TAP.load(Ordering::Relaxed) {
+        return None;
+    }
+    TAP.with(|place| place.replace(tap))
+}
+
+/// Tells the tap of this thread that something was written to the panic log.
+pub fn panicked() {
+    if let Some(tap) = current_tap() {
+        tap.panicked();
+    }
+}
+
+fn current_tap() -> Option<Arc<dyn Tap>> {
+    if !ANY_TAP.load(Ordering::Relaxed) {
+        return None;
+    }
+    TAP.with(|place| place.borrow().clone())
+}
+
+fn tapped(bit: u64) -> Option<Arc<dyn Tap>> {
+    current_tap().filter(|tap| tap.mask() & bit != 0)
 }
 
 /// Reads what follows `-d`: empty, or a sequence of `+name` and `-name`. The error is the unknown word.
@@ -128,6 +185,33 @@ pub fn parse(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Default)]
+    struct Lines(std::sync::Mutex<Vec<String>>);
+
+    impl Tap for Lines {
+        fn mask(&self) -> u64 {
+            ACL
+        }
+
+        fn line(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+
+        fn panicked(&self) {}
+    }
+
+    #[test]
+    fn a_tap_gets_the_lines_of_its_thread() {
+        let lines = Arc::new(Lines::default());
+        assert!(set_tap(Some(Arc::clone(&lines) as Arc<dyn Tap>)).is_none());
+        line(ACL, || "one".to_owned());
+        line(DNS, || "two".to_owned());
+        std::thread::spawn(|| line(ACL, || "three".to_owned())).join().unwrap();
+        assert!(set_tap(None).is_some());
+        line(ACL, || "four".to_owned());
+        assert_eq!(*lines.0.lock().unwrap(), ["one"]);
+    }
 
     #[test]
     fn words_add_and_take_away() {

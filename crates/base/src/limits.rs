@@ -9,6 +9,10 @@ pub const SMTP_COMMAND_BYTES_MAX: usize = 16_384;
 pub const EXPANSION_DEPTH_MAX: usize = 40;
 /// DKIM signatures of one message that are verified: each costs a question to the DNS and a calculation.
 pub const DKIM_SIGNATURES_MAX: usize = 20;
+/// Largest file that WELLKNOWN sends, in bytes: such files are small texts.
+pub const WELLKNOWN_BYTES_MAX: u64 = 64 * 1024;
+/// Most that `control = debug` keeps in memory until its trigger, in bytes.
+pub const DEBUG_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// How deep ACLs may call ACLs. Exim's figure.
 pub const ACL_DEPTH_MAX: usize = 20;
 /// How deep items may stand in one another, in one string and through all the calls above. Bounds the stack used.

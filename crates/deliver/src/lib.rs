@@ -1,7 +1,8 @@
 //! Where a message goes: routers, transports, authenticators, retry and rewrite rules, the queue.
 //!
 //! A guided tour: `address` is one recipient and what becomes of it; `router` decides (manual chapters 3 and 15 to
-//! 22), `verify` asks the routers without delivering, `route_test` prints what they decided (`-bt`, `-bv`);
+//! 22), `verify` asks the routers without delivering, `room`
+//! asks a mailbox whether one more message fits, `route_test` prints what they decided (`-bt`, `-bv`);
 //! `transport` carries it out, with `agent` acting as the user; `delivery` holds everything that is built once from a
 //! configuration.
 
@@ -18,6 +19,7 @@ pub mod report_text;
 pub mod retry;
 pub mod retry_hints;
 pub mod rewrite;
+pub mod room;
 pub mod route_test;
 pub mod router;
 pub mod scope;

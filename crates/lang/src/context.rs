@@ -236,6 +236,8 @@ pub struct Connection {
     pub smtp_command: Vec<u8>,
     /// Its argument.
     pub smtp_command_argument: Vec<u8>,
+    /// `$csa_status`: what the last `verify = csa` found out.
+    pub csa_status: Option<&'static str>,
     /// The last commands, oldest first.
     pub smtp_command_history: Vec<Vec<u8>>,
     /// `$smtp_active_hostname`; None: the primary host name.

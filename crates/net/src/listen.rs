@@ -15,7 +15,7 @@ use crate::socket::set_dscp;
 pub struct ListenSettings {
     /// Connections that may wait to be accepted (`smtp_connect_backlog`).
     pub backlog: u16,
-    /// Differentiated services code point for accepted connections, 0 to 63.
+    /// The field of type of service of accepted connections, as `socket::parse_dscp` gives it.
     pub dscp: Option<u8>,
 }
 
@@ -42,6 +42,26 @@ pub fn bind(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpLis
     socket.listen(settings.backlog.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// How many connections wait to be accepted at a listening address; None if the system does not tell.
+#[must_use]
+pub fn waiting(local: SocketAddr) -> Option<u32> {
+    let table = if local.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    waiting_in(&std::fs::read_to_string(table).ok()?, local.port())
+}
+
+/// Of a socket that listens (state 0A), the receive queue is the number of those who wait.
+fn waiting_in(table: &str, port: u16) -> Option<u32> {
+    let port = format!(":{port:04X}");
+    table.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, _, state, queues) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        if state != "0A" || !local.ends_with(&port) {
+            return None;
+        }
+        u32::from_str_radix(queues.split_once(':')?.1, 16).ok()
+    })
 }
 
 /// The TCP sockets that a service manager passed (`LISTEN_FDS`), in its order. Empty if it passed none to this process.
@@ -83,6 +103,16 @@ mod tests {
                 assert_ne!(error.kind(), io::ErrorKind::AddrInUse, "a host without IPv6 says otherwise")
             }
         }
+    }
+
+    #[test]
+    fn those_who_wait_are_counted() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue\n\
+                        0: 0100007F:0019 00000000:0000 01 00000000:00000009 00:00000000\n\
+                        1: 0100007F:0019 00000000:0000 0A 00000000:0000000B 00:00000000\n";
+        assert_eq!(waiting_in(table, 25), Some(11));
+        assert_eq!(waiting_in(table, 26), None);
+        assert_eq!(waiting_in("", 25), None);
     }
 
     #[test]

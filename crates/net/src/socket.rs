@@ -35,7 +35,7 @@ pub struct ConnectTarget {
     pub keepalive: bool,
     /// Whether small writes leave at once. Commands are coalesced before they are written, so normally yes.
     pub tcp_nodelay: bool,
-    /// Differentiated services code point (`dscp`), 0 to 63.
+    /// The field of type of service or traffic class (`dscp`), as [`parse_dscp`] gives it.
     pub dscp: Option<u8>,
 }
 
@@ -246,10 +246,50 @@ fn set_options(socket: &socket2::Socket, target: &ConnectTarget, address: Socket
     Ok(())
 }
 
-/// The code point is the upper six bits of the field.
-pub(crate) fn set_dscp(socket: &socket2::Socket, is_ipv4: bool, dscp: u8) -> io::Result<()> {
-    let field = u32::from(dscp & 0x3f) << 2;
-    if is_ipv4 { socket.set_tos_v4(field) } else { socket.set_tclass_v6(field) }
+/// The names of markings, each with the field of type of service that it stands for.
+pub const DSCP_NAMES: &[(&str, u8)] = &[
+    ("af11", 10 << 2),
+    ("af12", 12 << 2),
+    ("af13", 14 << 2),
+    ("af21", 18 << 2),
+    ("af22", 20 << 2),
+    ("af23", 22 << 2),
+    ("af31", 26 << 2),
+    ("af32", 28 << 2),
+    ("af33", 30 << 2),
+    ("af41", 34 << 2),
+    ("af42", 36 << 2),
+    ("af43", 38 << 2),
+    ("ef", 46 << 2),
+    ("lowcost", 0x02),
+    ("lowdelay", 0x10),
+    ("mincost", 0x02),
+    ("reliability", 0x04),
+    ("throughput", 0x08),
+];
+
+/// The field of type of service that a name, or a code point from 0 to 0x3F, stands for.
+#[must_use]
+pub fn parse_dscp(text: &str) -> Option<u8> {
+    let text = text.trim().to_ascii_lowercase();
+    if let Some((_, field)) = DSCP_NAMES.iter().find(|(name, _)| *name == text) {
+        return Some(*field);
+    }
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u8::from_str_radix(digits, 16).ok()?,
+        None => text.parse().ok()?,
+    };
+    (number <= 0x3f).then_some(number << 2)
+}
+
+/// Marks the packets that a socket sends. The code point is the upper six bits of the field.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_dscp(socket: &impl AsFd, is_ipv4: bool, field: u8) -> io::Result<()> {
+    let descriptor = socket.as_fd();
+    let socket = socket2::SockRef::from(&descriptor);
+    if is_ipv4 { socket.set_tos_v4(u32::from(field)) } else { socket.set_tclass_v6(u32::from(field)) }
 }
 
 fn connect_within(socket: &socket2::Socket, address: &SockAddr, limit: Duration) -> io::Result<()> {
@@ -301,7 +341,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut target = ConnectTarget::tcp(listener.local_addr().unwrap(), Duration::from_secs(5));
         target.interface = Some([127, 0, 0, 9].into());
-        target.dscp = Some(46);
+        target.dscp = parse_dscp("ef");
         let socket = Socket::connect(&target).unwrap();
         assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.9");
         assert_eq!(socket.local_address().unwrap().ip().to_string(), "127.0.0.9");

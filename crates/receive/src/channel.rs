@@ -4,6 +4,7 @@
 //! input buffer is empty and small: what arrives is read through the stack, so that an idle session holds no buffer.
 //! Failure modes: a read ends with [`ReadError`]: closed, timed out, or broken; a failed write counts as closed.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,7 +13,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use oxim_base::limits::SMTP_COMMAND_BYTES_MAX;
+use oxim_net::socket::set_dscp;
+use oxim_net::tls::server::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 
 /// What a buffer may keep while the session is idle, in bytes.
 const IDLE_BUFFER_BYTES: usize = 512;
@@ -22,9 +26,23 @@ const READ_BYTES: usize = 16 * 1024;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Anything that SMTP can be spoken over.
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The TCP socket at its end, if there is one.
+    fn socket(&self) -> Option<&TcpStream>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {
+    fn socket(&self) -> Option<&TcpStream> {
+        let any: &dyn Any = self;
+        if let Some(wire) = any.downcast_ref::<Box<dyn Wire>>() {
+            return wire.as_ref().socket();
+        }
+        if let Some(stream) = any.downcast_ref::<TlsStream<Box<dyn Wire>>>() {
+            return stream.get_ref().0.as_ref().socket();
+        }
+        any.downcast_ref()
+    }
+}
 
 /// Why nothing more can be read.
 #[derive(Debug)]
@@ -65,6 +83,22 @@ impl Channel {
     #[must_use]
     pub fn into_wire(self) -> Box<dyn Wire> {
         self.wire
+    }
+
+    /// Whether there is a socket whose packets can be marked.
+    #[must_use]
+    pub fn has_socket(&self) -> bool {
+        self.wire.socket().is_some()
+    }
+
+    /// Marks the packets that we send (`control = dscp`). The error is for the log.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn mark(&self, field: u8) -> io::Result<()> {
+        let Some(socket) = self.wire.socket() else { return Ok(()) };
+        let is_ipv4 = socket.local_addr().is_ok_and(|address| address.is_ipv4());
+        set_dscp(socket, is_ipv4, field)
     }
 
     /// What has arrived and has not been used.

@@ -11,6 +11,7 @@ use oxim_lang::expand::Template;
 use crate::acl::{Outcome, Phase, Verdict};
 use crate::admission::Guard;
 use crate::host_name;
+use crate::ident::Ident;
 use crate::log_line;
 use crate::reception::Reception;
 use crate::refusal;
@@ -42,7 +43,46 @@ pub fn greet(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) 
     {
         return Progress::Close(Some(reply));
     }
+    if wants_ident(reception, talk) {
+        let then = move |reception: &Arc<Reception>, talk: &mut Talk, ident: Ident| {
+            know(reception, talk, ident);
+            admit(reception, talk, crowd)
+        };
+        return Progress::Ident(Box::new(then));
+    }
+    admit(reception, talk, crowd)
+}
+
+/// Whether the client's host is to be asked who has connected. What stands behind a proxy cannot be asked.
+fn wants_ident(reception: &Reception, talk: &mut Talk) -> bool {
+    let connection = &talk.scene.context.connection;
+    reception.settings.ident_timeout.is_some()
+        && connection.host_address.is_some()
+        && connection.interface.is_some()
+        && connection.proxy.is_none()
+        && !connection.host_checking
+        && talk.caller.is_none()
+        && reception.settings.hosts.ident.matches(&mut talk.scene.context)
+}
+
+fn know(reception: &Reception, talk: &mut Talk, ident: Ident) {
+    match ident {
+        Ident::Name(name) => talk.scene.context.connection.ident = Some(name),
+        Ident::Unknown => {}
+        Ident::Late => {
+            if reception.wants.ident_timeout
+                && let Some(address) = talk.scene.context.connection.host_address
+            {
+                reception.logs.main(&format!("ident connection to {address} timed out"));
+            }
+        }
+    }
+}
+
+/// Everything between the ident and the greeting.
+fn admit(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> Progress {
     talk.timeout = timeout(reception, talk);
+    talk.helo_required = reception.settings.hosts.require_helo.matches(&mut talk.scene.context);
     talk.may_send_from_line = reception.settings.ignore_fromline_local;
     if !talk.is_local()
         && let Some(reply) = remote(reception, talk, crowd)
@@ -171,13 +211,7 @@ fn remote(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> 
             return Some(Reply::fixed(451, "Temporary local problem - please try later"));
         }
     }
-    // For a local caller too, when it speaks for a host (`-oMa`).
-    talk.allow_unqualified_sender = hosts.sender_unqualified.matches(&mut talk.scene.context);
-    talk.allow_unqualified_recipient = hosts.recipient_unqualified.matches(&mut talk.scene.context);
-    talk.helo_required = hosts.require_helo.matches(&mut talk.scene.context);
-    talk.is_rate_limited = hosts.ratelimit.matches(&mut talk.scene.context);
-    talk.limits_nonmail = hosts.max_nonmail.matches(&mut talk.scene.context);
-    talk.may_send_from_line = hosts.ignore_fromline.matches(&mut talk.scene.context);
+    set_rights(reception, talk);
     if let Some(crowd) = crowd
         && let Some(reply) = reserved(reception, talk, crowd)
     {
@@ -186,6 +220,16 @@ fn remote(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> 
     let enforce = reception.settings.enforce_sync;
     talk.offers.early_pipelining = enforce && hosts.pipelining_connect.matches(&mut talk.scene.context);
     None
+}
+
+/// What the client's host may do. For a local caller too, when it speaks for a host (`-oMa`).
+pub(crate) fn set_rights(reception: &Reception, talk: &mut Talk) {
+    let hosts = &reception.settings.hosts;
+    talk.allow_unqualified_sender = hosts.sender_unqualified.matches(&mut talk.scene.context);
+    talk.allow_unqualified_recipient = hosts.recipient_unqualified.matches(&mut talk.scene.context);
+    talk.is_rate_limited = hosts.ratelimit.matches(&mut talk.scene.context);
+    talk.limits_nonmail = hosts.max_nonmail.matches(&mut talk.scene.context);
+    talk.may_send_from_line = hosts.ignore_fromline.matches(&mut talk.scene.context);
 }
 
 /// `smtp_accept_reserve` and `smtp_load_reserve`: the last places, and busy times, are for `smtp_reserve_hosts`.

@@ -29,6 +29,7 @@ pub mod hint_record;
 pub mod host;
 pub mod host_name;
 pub mod host_rule;
+pub mod ident;
 pub mod load;
 pub mod local;
 pub mod log_line;

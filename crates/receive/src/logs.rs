@@ -57,12 +57,14 @@ impl Logs {
     /// Writes to the panic log alone.
     pub fn panic_only(&self, line: &str) {
         self.0.panic(line);
+        oxim_base::debug::panicked();
     }
 
     /// Writes to the main and the panic log.
     pub fn panic(&self, line: &str) {
         self.0.main(line);
         self.0.panic(line);
+        oxim_base::debug::panicked();
     }
 }
 

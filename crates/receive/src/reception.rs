@@ -203,12 +203,16 @@ fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery, signers: &Tem
             || settings.smtp_receive_timeout.may_block()
             || blocks(&settings.max_per_host)
             || blocks(&settings.active_hostname),
-        helo: settings.hosts.helo_may_block() || acls.may_block(Phase::Helo),
+        helo: settings.hosts.helo_may_block()
+            || acls.may_block(Phase::Helo)
+            || settings.messages_max.may_block()
+            || settings.recipients_max.may_block(),
         mail: rewrites
+            || settings.messages_max.may_block()
             || acls.may_block(Phase::Mail)
             || acls.may_block(Phase::MailAuth)
             || delivery.authenticators.iter().any(|a| blocks(&a.mail_auth_condition)),
-        rcpt: rewrites || acls.may_block(Phase::Rcpt),
+        rcpt: rewrites || acls.may_block(Phase::Rcpt) || settings.recipients_max.may_block(),
         data: rewrites
             || acls.may_block(Phase::Data)
             || acls.is_set(Phase::Dkim) && signers.may_block()

@@ -14,7 +14,7 @@ use oxim_mail::smtp::dot::Framing;
 use tokio::net::TcpStream;
 
 use crate::acceptance::{self, Ready};
-use crate::acl::{Outcome, Phase, Step};
+use crate::acl::{Debugging, Outcome, Phase, Step};
 use crate::admission::Guard;
 use crate::body::{Incoming, Place};
 use crate::caller::Caller;
@@ -22,6 +22,7 @@ use crate::channel::{Channel, Line, ReadError, Wire};
 use crate::command::{self, Verb, auth};
 use crate::connect::{self, Crowd};
 use crate::ending;
+use crate::ident::{self, Ident};
 use crate::proxy;
 use crate::reception::Reception;
 use crate::reply::Reply;
@@ -99,14 +100,10 @@ impl Session {
     /// A session whose state has been prepared.
     #[must_use]
     pub fn with_talk(reception: Arc<Reception>, wire: Box<dyn Wire>, talk: Box<Talk>) -> Session {
-        Session {
-            reception,
-            talk: Some(talk),
-            channel: Channel::new(wire),
-            incoming: None,
-            is_admitted: false,
-            is_broken: false,
-        }
+        let channel = Channel::new(wire);
+        let mut talk = talk;
+        talk.scene.connection.has_socket = channel.has_socket();
+        Session { reception, talk: Some(talk), channel, incoming: None, is_admitted: false, is_broken: false }
     }
 
     /// The state, to be prepared before [`Self::run`].
@@ -254,6 +251,14 @@ impl Session {
                     Ok(next) => next,
                     Err(flow) => return flow,
                 },
+                Progress::Ident(then) => {
+                    let ident = self.ident().await;
+                    let blocking = self.reception.blocking.connect;
+                    match self.on_talk(blocking, move |r, talk| then(r, talk, ident)).await {
+                        Some(next) => next,
+                        None => return Flow::Close(None),
+                    }
+                }
                 Progress::StartTls(reply) => {
                     if Box::pin(self.start_tls(Some(reply))).await {
                         return Flow::Next;
@@ -273,6 +278,25 @@ impl Session {
         }
     }
 
+    /// Asks the client's host who has connected.
+    async fn ident(&mut self) -> Ident {
+        let limit = self.reception.settings.ident_timeout;
+        let connection = &self.talk_mut().scene.context.connection;
+        let ends = (connection.host_address, connection.interface, limit);
+        let (Some(address), Some(local), Some(limit)) = ends else { return Ident::Unknown };
+        let client = SocketAddr::new(address, connection.host_port);
+        Box::pin(ident::ask(client, local, limit)).await
+    }
+
+    /// Does to the socket what controls have asked for.
+    fn mark(&mut self) {
+        let Some(field) = self.talk_mut().scene.connection.dscp.take() else { return };
+        if let Err(error) = self.channel.mark(field) {
+            let text = oxim_net::socket::error_text(&error);
+            self.reception.logs.panic(&format!("failed to set DSCP: {text}"));
+        }
+    }
+
     /// Runs work on the talk, here or on a worker thread. None: the worker broke, and the session is over.
     async fn on_talk<R: Send + 'static>(
         &mut self,
@@ -281,20 +305,22 @@ impl Session {
     ) -> Option<R> {
         let mut talk = self.talk.take()?;
         if !blocking {
-            let result = work(&self.reception, &mut talk);
+            let result = watched(&self.reception, &mut talk, work);
             self.talk = Some(talk);
+            self.mark();
             return Some(result);
         }
         let permit = Arc::clone(&self.reception.workers).acquire_owned().await.ok()?;
         let reception = Arc::clone(&self.reception);
         let running = tokio::task::spawn_blocking(move || {
-            let result = work(&reception, &mut talk);
+            let result = watched(&reception, &mut talk, work);
             drop(permit);
             (talk, result)
         });
         match running.await {
             Ok((talk, result)) => {
                 self.talk = Some(talk);
+                self.mark();
                 Some(result)
             }
             Err(error) => {
@@ -347,7 +373,7 @@ impl Session {
             Phase::Data | Phase::Dkim => self.reception.blocking.data,
             Phase::Mail | Phase::MailAuth => self.reception.blocking.mail,
             Phase::Rcpt => self.reception.blocking.rcpt,
-            Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Auth => true,
+            Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Auth | Phase::Wellknown => true,
             Phase::Predata
             | Phase::Mime
             | Phase::Prdr
@@ -358,7 +384,6 @@ impl Session {
             | Phase::Quit
             | Phase::StartTls
             | Phase::Atrn
-            | Phase::Wellknown
             | Phase::Unknown => false,
         }
     }
@@ -568,6 +593,20 @@ impl Session {
             _ => None,
         }
     }
+}
+
+/// Runs work with the debugging output of the connection, if there is any (`control = debug`).
+fn watched<R>(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    work: impl FnOnce(&Arc<Reception>, &mut Talk) -> R,
+) -> R {
+    let was_on = talk.scene.connection.debug.as_ref().map(Debugging::enter).is_some();
+    let result = work(reception, talk);
+    if was_on || talk.scene.connection.debug.is_some() {
+        oxim_base::debug::set_tap(None);
+    }
+    result
 }
 
 /// Goes on after a step of an ACL.

@@ -9,7 +9,7 @@ use oxim_lang::context::Context;
 use oxim_lang::expand::Template;
 use oxim_lang::list::{List, ListKind};
 use oxim_mail::address::AddressSyntax;
-use oxim_net::dns::HostLookupMethod;
+use oxim_net::dns::{CsaSettings, HostLookupMethod};
 
 use crate::dcc::DccOptions;
 use crate::host_rule::HostRule;
@@ -60,6 +60,14 @@ pub struct HostRules {
     pub auth: HostRule,
     /// `smtp_ratelimit_hosts`.
     pub ratelimit: HostRule,
+    /// `hosts_xclient`.
+    pub xclient: HostRule,
+    /// `limits_advertise_hosts`.
+    pub limits: HostRule,
+    /// `wellknown_advertise_hosts`.
+    pub wellknown: HostRule,
+    /// `rfc1413_hosts`.
+    pub ident: HostRule,
 }
 
 impl HostRules {
@@ -87,6 +95,10 @@ impl HostRules {
             tls: rule("tls_advertise_hosts"),
             auth: rule("auth_advertise_hosts"),
             ratelimit: rule("smtp_ratelimit_hosts"),
+            xclient: rule("hosts_xclient"),
+            limits: rule("limits_advertise_hosts"),
+            wellknown: rule("wellknown_advertise_hosts"),
+            ident: rule("rfc1413_hosts"),
         }
     }
 
@@ -104,6 +116,7 @@ impl HostRules {
             &self.ratelimit,
             &self.max_nonmail,
             &self.ignore_fromline,
+            &self.ident,
         ];
         // host_lookup asks the DNS whenever it matches.
         !self.lookup.is_unset() || rules.iter().any(|rule| rule.may_block())
@@ -120,10 +133,60 @@ impl HostRules {
             &self.smtputf8,
             &self.tls,
             &self.auth,
+            &self.xclient,
+            &self.limits,
+            &self.wellknown,
         ];
         !self.helo_verify.is_unset()
             || !self.helo_try_verify.is_unset()
             || rules.iter().any(|rule| rule.may_block())
+    }
+}
+
+/// A number that an option gives, perhaps by an expansion for each use.
+#[derive(Debug)]
+pub enum Count {
+    /// The same for all.
+    Fixed(u32),
+    /// To be expanded.
+    Expanded(Template),
+}
+
+impl Count {
+    fn build(config: &Config, name: &str) -> Count {
+        let template = config.main_options.template(name).unwrap_or_else(|| Template::compile("0"));
+        match template.constant().and_then(|text| text.trimmed().as_str()?.parse().ok()) {
+            Some(count) => Count::Fixed(count),
+            None => Count::Expanded(template),
+        }
+    }
+
+    /// Whether finding the number may wait.
+    #[must_use]
+    pub fn may_block(&self) -> bool {
+        matches!(self, Count::Expanded(template) if template.may_block())
+    }
+
+    /// The number for this client; 0 stands for no limit.
+    ///
+    /// # Errors
+    /// The expansion fails, or gives no number: the text for the log.
+    pub fn value(&self, context: &mut Context) -> Result<u32, String> {
+        let template = match self {
+            Count::Fixed(count) => return Ok(*count),
+            Count::Expanded(template) => template,
+        };
+        let text = match template.expand(context) {
+            Ok(text) => text.trimmed(),
+            Err(error) if error.is_forced() => return Ok(0),
+            Err(error) => return Err(format!("expansion of \"{}\" failed: {error}", template.source())),
+        };
+        let number = text.as_str().filter(|text| !text.is_empty()).map(str::parse::<u32>);
+        match number {
+            None => Ok(0),
+            Some(Ok(count)) => Ok(count),
+            Some(Err(_)) => Err(format!("\"{}\" gives no number: {text}", template.source())),
+        }
     }
 }
 
@@ -170,16 +233,12 @@ pub struct Limits {
     pub synprot_errors_max: u32,
     /// `smtp_max_unknown_commands`.
     pub unknown_commands_max: u32,
-    /// `recipients_max`; 0: none.
-    pub recipients_max: u32,
     /// `recipients_max_reject`.
     pub recipients_max_reject: bool,
     /// `header_maxsize`, in bytes.
     pub header_bytes_max: usize,
     /// `header_line_maxsize`, in bytes; 0: none.
     pub header_line_bytes_max: usize,
-    /// `smtp_accept_max_per_connection`; 0: none.
-    pub messages_max: u32,
     /// `receive_timeout`; None: for ever.
     pub receive_timeout: Option<Duration>,
     /// `smtp_load_reserve`, in thousandths; None: no check.
@@ -246,6 +305,16 @@ pub struct Settings {
     pub message_size_limit: Template,
     /// `smtp_receive_timeout`.
     pub smtp_receive_timeout: Template,
+    /// `smtp_accept_max_per_connection`; 0: none.
+    pub messages_max: Count,
+    /// `recipients_max`; 0: none.
+    pub recipients_max: Count,
+    /// `rfc1413_query_timeout`; None: nobody is asked.
+    pub ident_timeout: Option<Duration>,
+    /// `smtp_return_error_details`.
+    pub return_error_details: bool,
+    /// `dns_csa_search_limit`, `dns_csa_use_reverse`.
+    pub csa: CsaSettings,
     /// `smtp_ratelimit_mail`.
     pub ratelimit_mail: Option<RateLimit>,
     /// `smtp_ratelimit_rcpt`.
@@ -322,6 +391,14 @@ impl Settings {
             banner: template("smtp_banner"),
             message_size_limit: template("message_size_limit"),
             smtp_receive_timeout: template("smtp_receive_timeout"),
+            messages_max: Count::build(config, "smtp_accept_max_per_connection"),
+            recipients_max: Count::build(config, "recipients_max"),
+            ident_timeout: Some(options.time("rfc1413_query_timeout")).filter(|time| !time.is_zero()),
+            return_error_details: options.bool("smtp_return_error_details"),
+            csa: CsaSettings {
+                search_limit: usize::try_from(options.int("dns_csa_search_limit")).unwrap_or(0),
+                use_reverse: options.bool("dns_csa_use_reverse"),
+            },
             ratelimit_mail: options.string("smtp_ratelimit_mail").and_then(RateLimit::parse),
             ratelimit_rcpt: options.string("smtp_ratelimit_rcpt").and_then(RateLimit::parse),
             helo_lookup_domains: HeloLookup::of(&text("helo_lookup_domains")),
@@ -398,11 +475,9 @@ fn limits(config: &Config) -> Limits {
         nonmail_max: count("smtp_accept_max_nonmail"),
         synprot_errors_max: count("smtp_max_synprot_errors"),
         unknown_commands_max: count("smtp_max_unknown_commands"),
-        recipients_max: count("recipients_max"),
         recipients_max_reject: options.bool("recipients_max_reject"),
         header_bytes_max: size("header_maxsize"),
         header_line_bytes_max: size("header_line_maxsize"),
-        messages_max: count("smtp_accept_max_per_connection"),
         receive_timeout: time("receive_timeout"),
         load_reserve: load("smtp_load_reserve"),
         queue_only_load: load("queue_only_load"),

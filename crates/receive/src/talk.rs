@@ -13,6 +13,7 @@ use oxim_mail::smtp::arguments::Offered;
 use crate::acl::{Outcome, Phase, Scene};
 use crate::caller::Caller;
 use crate::command::Verb;
+use crate::ident::Ident;
 use crate::reception::Reception;
 use crate::reply::Reply;
 use crate::sink::Queueing;
@@ -35,6 +36,8 @@ pub enum Progress {
     Say(Reply, Box<Progress>),
     /// Wait, then go on.
     Pause(Duration, Box<Progress>),
+    /// Ask the client's host for an ident, and go on with it.
+    Ident(Known),
     /// Send the reply, if any, and close.
     Close(Option<Reply>),
 }
@@ -49,6 +52,9 @@ impl Progress {
 
 /// What to do with the outcome of an ACL.
 pub type Then = Box<dyn FnOnce(&Arc<Reception>, &mut Talk, Outcome) -> Progress + Send>;
+
+/// What to do once the client's host has been asked.
+pub type Known = Box<dyn FnOnce(&Arc<Reception>, &mut Talk, Ident) -> Progress + Send>;
 
 /// Where the bytes of a message come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +90,8 @@ pub struct Offers {
     pub tls: bool,
     /// AUTH with at least one mechanism.
     pub auth: bool,
+    /// XCLIENT.
+    pub xclient: bool,
 }
 
 /// Counts that lead to the end of a session.
@@ -204,6 +212,8 @@ pub struct Talk {
     pub is_extended: bool,
     /// What EHLO offered.
     pub offers: Offers,
+    /// The client has said by XCLIENT for whom it speaks, and may do so again.
+    pub speaks_for_others: bool,
     /// Whether HELO is required before MAIL.
     pub helo_required: bool,
     /// `sender_unqualified_hosts` matches, or a local caller.
@@ -265,7 +275,8 @@ impl Talk {
             greeted: false,
             is_extended: false,
             offers: Offers::default(),
-            helo_required: !is_local,
+            speaks_for_others: false,
+            helo_required: true,
             allow_unqualified_sender: is_local,
             allow_unqualified_recipient: is_local,
             log_connection: true,

@@ -116,7 +116,7 @@ pub(crate) fn place_without_overrides(text: &str) -> Place {
 fn build(text: &str, selectors: &str) -> Place {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
-        "primary_hostname = mx.test.ex\nqualify_domain = test.ex\nspool_directory = {}\n{text}",
+        "primary_hostname = mx.test.ex\nqualify_domain = test.ex\nspool_directory = {}\nlimits_advertise_hosts =\n{text}",
         directory.path().display()
     );
     let none = || Drivers { generic: &[], drivers: Vec::new() };

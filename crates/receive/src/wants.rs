@@ -29,6 +29,7 @@ wants! {
     dkim_verbose DkimVerbose;
     etrn Etrn;
     host_lookup_failed HostLookupFailed;
+    ident_timeout IdentTimeout;
     incoming_interface IncomingInterface;
     incoming_port IncomingPort;
     lost_incoming_connection LostIncomingConnection;

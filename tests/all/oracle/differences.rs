@@ -60,12 +60,17 @@ pub(super) const KNOWN: &[Difference] = &[
         "a label of more than 63 bytes can never exist: the address fails at once, it does not wait",
     ),
     // A daemon and its mail
+    row("message::*", "text 1 dialogue + < 250-LIMITS MAILMAX=1000 RCPTMAX=50000", "an extension of 4.98"),
+    row(
+        "dialogue::example",
+        "text *commands 0 + 250-LIMITS MAILMAX=1000 RCPTMAX=50000",
+        "an extension of 4.98",
+    ),
     // -bP macro_list
     row("options::*", "macro_list _OPT_*", NOT_YET),
     row("options::*", "macro_list _DRIVER_*", NOT_YET),
     row("options::*", "macro_list _ACL_*", NOT_YET),
     row("options::*", "macro_list _HAVE_*", NOT_YET),
-    row("options::*", "macro_list _DKIM_*", NOT_YET),
     row("options::*", "macro_list _CRYPTO_*", NOT_YET),
     row("options::*", "macro_list _RESUME_DECODE", NOT_YET),
 ];

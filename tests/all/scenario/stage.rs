@@ -394,6 +394,10 @@ fn write_config(section: &Section, program: Program) {
         text.push_str(PREAMBLE);
         if program == Program::Oxim {
             text.push_str("message_id_form = short\ndns_servers = 127.0.0.1\n");
+            // exim4 4.96 does not offer LIMITS.
+            if !section.body.contains("limits_advertise_hosts") {
+                text.push_str("limits_advertise_hosts =\n");
+            }
         }
         for option in [
             "spool_directory",

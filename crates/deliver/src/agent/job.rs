@@ -24,6 +24,8 @@ pub enum Job {
     Lmtp(super::lmtp::LmtpJob),
     /// Ask whether paths exist and can be read (`require_files`).
     Exists(Vec<u8>),
+    /// Ask whether a mailbox has room for a message (`verify = recipient/quota`).
+    Room(RoomJob),
 }
 
 /// How a whole message is changed while it is written.
@@ -213,6 +215,22 @@ pub struct NewFileJob {
     pub host_name: Vec<u8>,
 }
 
+/// Ask whether a mailbox has room for one more message; nothing is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum RoomJob {
+    /// A single file.
+    File {
+        /// Absolute path.
+        path: Vec<u8>,
+        /// Size limit.
+        quota: Quota,
+        /// Size of the message, in bytes.
+        message_bytes: u64,
+    },
+    /// A directory, as it would be written to.
+    Directory(NewFileJob),
+}
+
 /// Run a command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CommandJob {
@@ -369,5 +387,6 @@ pub fn perform(job: &Job, message: &mut dyn Read) -> JobResult {
         Job::Lmtp(job) => super::lmtp::deliver(job, message),
         Job::ReadFile(job) => JobResult::File(user_file::read(job)),
         Job::Exists(path) => JobResult::Exists(user_file::exists(path)),
+        Job::Room(job) => super::room::check(job),
     }
 }

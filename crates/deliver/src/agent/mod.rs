@@ -19,6 +19,7 @@ mod maildirsize;
 mod new_file;
 mod path;
 mod quota;
+mod room;
 pub mod server;
 pub mod user_file;
 mod wire;

@@ -94,6 +94,27 @@ fn quota_top(job: &NewFileJob, directory: &Path) -> PathBuf {
     }
 }
 
+/// Whether one more message fits.
+pub(super) fn room(job: &NewFileJob) -> Result<bool, Trouble> {
+    let directory = path::path(&job.directory);
+    match &job.form {
+        NewFileForm::Maildir { tag, retries, make_folder_file, size_file: Some(counted) } => {
+            let maildir = Maildir {
+                job,
+                directory,
+                tag,
+                retries: *retries,
+                make_folder_file: *make_folder_file,
+                size_file: Some(counted),
+            };
+            maildir.check_size_file(&quota_top(job, directory), counted)
+        }
+        NewFileForm::Maildir { .. } | NewFileForm::Mailstore { .. } | NewFileForm::Plain { .. } => {
+            check_quota(job, directory)
+        }
+    }
+}
+
 fn check_quota(job: &NewFileJob, directory: &Path) -> Result<bool, Trouble> {
     if !job.quota.is_needed() {
         return Ok(false);

@@ -29,7 +29,7 @@ fn detach_standard_input() -> io::Result<()> {
 pub(super) fn takes_message(job: &Job) -> bool {
     match job {
         Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) | Job::Filter(_) | Job::Lmtp(_) => true,
-        Job::ReadFile(_) | Job::Exists(_) => false,
+        Job::ReadFile(_) | Job::Exists(_) | Job::Room(_) => false,
     }
 }
 

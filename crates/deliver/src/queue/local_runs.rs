@@ -10,6 +10,7 @@ use oxim_spool::store::Claim;
 use super::{AttemptOptions, shadow, slots};
 use crate::address::Address;
 use crate::agent::Identity;
+use crate::delivery::Delivery;
 use crate::plan::Group;
 use crate::retry_hints;
 use crate::router::prepare;
@@ -92,7 +93,7 @@ fn run_group(
 }
 
 /// Sets the variables of a transport run. With several addresses, `$local_part` stands for none of them.
-pub(super) fn enter(context: &mut Context, transport: &Transport, first: &Address, count: usize) {
+pub(crate) fn enter(context: &mut Context, transport: &Transport, first: &Address, count: usize) {
     crate::router::scope::enter(context, first);
     if count > 1 {
         context.address.local_part = oxim_base::Text::new();
@@ -125,7 +126,7 @@ pub(crate) fn saved_path(address: &Address) -> oxim_base::Text {
     oxim_base::Text::with_taint(address.address.clone(), taint)
 }
 
-pub(super) fn leave(context: &mut Context) {
+pub(crate) fn leave(context: &mut Context) {
     context.local.captures.clear();
     context.address.this_address = None;
     context.delivery = oxim_lang::context::DeliveryScope::default();
@@ -144,7 +145,7 @@ pub(super) fn prepare_batch<'a>(
     if let Some(first) = addresses.first() {
         home_directory(settlement, context, transport, first)?;
     }
-    let identity = identity(settlement, context, transport, addresses.first())?;
+    let identity = identity(settlement.delivery, context, transport, addresses.first())?;
     Ok(Batch {
         addresses: addresses.to_vec(),
         message: Arc::clone(settlement.message()),
@@ -265,13 +266,13 @@ fn not_found(what: &str, name: &str, template: &Template, transport: &Transport)
 }
 
 /// Whom the delivery runs as: the transport's user, else the router's, else the Exim user (manual chapter 23).
-fn identity(
-    settlement: &Settlement<'_>,
+pub(crate) fn identity(
+    delivery: &Delivery,
     context: &mut Context,
     transport: &Transport,
     address: Option<&Address>,
 ) -> Result<Identity, DeliveryError> {
-    let main = &settlement.delivery.config.main;
+    let main = &delivery.config.main;
     let refuse =
         |text: String| DeliveryError { code: error_code::BAD_USER, text, ..DeliveryError::default() };
     let mut expand = |template: &Template, option: &str| {

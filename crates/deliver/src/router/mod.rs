@@ -14,12 +14,10 @@ pub mod generic;
 pub mod host_item;
 pub mod host_list;
 pub mod ipliteral;
-pub mod iplookup;
 pub mod manualroute;
 pub mod matching;
 pub mod precondition;
 pub mod prepare;
-pub mod queryprogram;
 pub mod redirect;
 pub mod require_files;
 pub mod scope;
@@ -46,9 +44,7 @@ pub static ROUTERS: &[&RouterKind] = &[
     &accept::ACCEPT,
     &dnslookup::DNSLOOKUP,
     &ipliteral::IPLITERAL,
-    &iplookup::IPLOOKUP,
     &manualroute::MANUALROUTE,
-    &queryprogram::QUERYPROGRAM,
     &redirect::REDIRECT,
 ];
 
@@ -216,11 +212,7 @@ impl Run<'_> {
 /// Writes a log line of routing; under `-bt` to standard error, as Exim does.
 pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line: &str) {
     if purpose == Purpose::Test {
-        let logs = match kind {
-            LogKind::Main => "MAIN",
-            LogKind::Panic => "MAIN PANIC",
-            LogKind::PanicOnly => "PANIC",
-        };
+        let logs = if kind == LogKind::Panic { "MAIN PANIC" } else { "MAIN" };
         eprintln!("LOG: {logs}\n  {line}");
         return;
     }

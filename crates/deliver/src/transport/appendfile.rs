@@ -11,9 +11,10 @@ use oxim_lang::expand::{ExpandError, Template};
 use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with, number_with_unit};
 use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
-use crate::address::AddressKind;
+use crate::address::{Address, AddressKind};
 use crate::agent::job::{
-    CreateWhere, Directories, Job, JobResult, Locking, MailboxJob, NewFileForm, NewFileJob, Quota,
+    CreateWhere, Directories, Framing, Job, JobResult, Locking, MailboxJob, NewFileForm, NewFileJob, Quota,
+    RoomJob,
 };
 use crate::delivery::Delivery;
 
@@ -542,6 +543,42 @@ impl Driver for Appendfile {
             | JobResult::Lmtp(_)
             | JobResult::Failed(_)) => local::refused(batch, result),
         }
+    }
+
+    fn room_job(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        address: &Address,
+        message_bytes: u64,
+    ) -> Result<Option<Job>, DeliveryError> {
+        let quota = self.quota(transport, context)?;
+        if !quota.is_needed() {
+            return Ok(None);
+        }
+        let Some(batch) = Batch::without_message(vec![address.clone()]) else { return Ok(None) };
+        let allowed = self.create_where(transport, context)?;
+        let job = match self.target(transport, context, &batch, &allowed)? {
+            Target::File(path) => RoomJob::File { path, quota, message_bytes },
+            Target::Directory(directory) => RoomJob::Directory(NewFileJob {
+                directory,
+                form: NewFileForm::Maildir {
+                    tag: Vec::new(),
+                    retries: 0,
+                    make_folder_file: false,
+                    size_file: (self.format == Format::Maildir && self.maildir_size_file)
+                        .then(|| self.maildir_quota_regex.clone()),
+                },
+                framing: Framing::default(),
+                mode: self.mode,
+                directories: Directories { create: false, mode: self.directory_mode, allowed },
+                quota,
+                message_bytes,
+                host_name: delivery.config.main.primary_hostname.clone().into_bytes(),
+            }),
+        };
+        Ok(Some(Job::Room(job)))
     }
 
     fn is_local(&self) -> bool {

@@ -28,7 +28,7 @@ use oxim_net::smtp_client::Connection;
 use oxim_spool::message::{Body, Message};
 
 use crate::address::{Address, RouteHost};
-use crate::agent::Identity;
+use crate::agent::{Identity, Job};
 use crate::delivery::Delivery;
 use crate::submission::Submitter;
 
@@ -54,6 +54,28 @@ pub struct Batch<'a> {
     pub submitter: Option<&'a dyn Submitter>,
     /// It runs as the shadow of another transport: what a command prints is nobody's business.
     pub is_shadow: bool,
+}
+
+/// The id of the message that is not there. No line of the log shows it.
+const NO_MESSAGE: &[u8] = b"000000-000000-00";
+
+impl Batch<'static> {
+    /// A batch before there is a message: what verification gives a driver.
+    #[must_use]
+    pub fn without_message(addresses: Vec<Address>) -> Option<Batch<'static>> {
+        Some(Batch {
+            addresses,
+            message: Arc::new(Message::new(MessageId::parse(NO_MESSAGE)?)),
+            body: Body::Memory(Default::default()),
+            return_path: Vec::new(),
+            identity: Identity::current(),
+            current_directory: None,
+            is_forced: true,
+            history: &NoHistory,
+            submitter: None,
+            is_shadow: false,
+        })
+    }
 }
 
 /// One host as the retry hints know it.
@@ -269,6 +291,21 @@ pub trait Driver: Send + Sync {
         _limits: smtp::Limits,
     ) -> Option<Result<Connection, smtp::NotOpened>> {
         None
+    }
+
+    /// The question whether the mailbox of an address has room for a message of this size. `None`: there is no limit.
+    ///
+    /// # Errors
+    /// The options cannot be evaluated.
+    fn room_job(
+        &self,
+        _transport: &Transport,
+        _delivery: &Delivery,
+        _context: &mut Context,
+        _address: &Address,
+        _message_bytes: u64,
+    ) -> Result<Option<Job>, DeliveryError> {
+        Ok(None)
     }
 
     /// Ends connections that wait for another message: when no more is to come soon.

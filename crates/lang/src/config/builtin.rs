@@ -16,6 +16,7 @@ static FACILITIES: &[&str] = &[
     "DCC",
     "DKIM",
     "DNSSEC",
+    "ESMTP_LIMITS",
     "ICONV",
     "IPV6",
     "NATIVE_SRS",
@@ -25,6 +26,8 @@ static FACILITIES: &[&str] = &[
     "SRS",
     "TLS",
     "TLS1_3",
+    "WELLKNOWN",
+    "XCLIENT",
 ];
 
 /// Names that `log_selector` takes.

@@ -45,7 +45,7 @@ pub struct CsaAnswer {
 /// How far to look.
 #[derive(Clone, Copy, Debug)]
 pub struct CsaSettings {
-    /// How many parent domains are tried (`dns_csa_search_limit`).
+    /// How many parent domains are tried, counted from the root (`dns_csa_search_limit`).
     pub search_limit: usize,
     /// Whether an address is looked for in the reverse zones (`dns_csa_use_reverse`).
     pub use_reverse: bool,
@@ -71,12 +71,7 @@ impl Resolver {
         if !matches!(own, Lookup::NotThere(_)) {
             return keep(own.map(|records| records.into_iter().filter_map(own_verdict).collect()));
         }
-        let mut parent = domain.as_str();
-        for _ in 0..settings.search_limit {
-            match parent.split_once('.') {
-                Some((_, rest)) if rest.contains('.') => parent = rest,
-                _ => break,
-            }
+        for parent in parents(&domain, settings.search_limit) {
             let found = self.srv(&format!("_client._smtp.{parent}")).await;
             if !matches!(found, Lookup::NotThere(_)) {
                 return keep(found.map(|records| records.into_iter().filter_map(parents_verdict).collect()));
@@ -84,6 +79,18 @@ impl Resolver {
         }
         Lookup::NotThere(NotThere::NoData)
     }
+}
+
+/// The parents of a domain that are asked, the nearest first: of many, those that are nearest to the root.
+fn parents(domain: &str, limit: usize) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = domain;
+    while let Some((_, parent)) = rest.split_once('.').filter(|(_, parent)| parent.contains('.')) {
+        found.push(parent);
+        rest = parent;
+    }
+    let surplus = found.len().saturating_sub(limit);
+    found.split_off(surplus)
 }
 
 /// An answer of nothing but unusable records is no answer.
@@ -107,4 +114,17 @@ fn own_verdict(srv: Srv) -> Option<CsaAnswer> {
 fn parents_verdict(srv: Srv) -> Option<CsaAnswer> {
     (srv.priority == 1 && srv.port & 1 == 1)
         .then_some(CsaAnswer { code: CsaCode::ExplicitAbsent, target: srv.target })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parents;
+
+    #[test]
+    fn the_parents_near_the_root_are_asked() {
+        assert_eq!(parents("a.b.example.com", 5), ["b.example.com", "example.com"]);
+        assert_eq!(parents("a.b.c.d.example.com", 2), ["d.example.com", "example.com"]);
+        assert!(parents("example.com", 5).is_empty());
+        assert!(parents("a.example.com", 0).is_empty());
+    }
 }

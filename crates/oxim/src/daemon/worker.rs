@@ -222,6 +222,7 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
                     inherited = Some(wanted);
                 }
                 *worker.last_connection.lock() = Instant::now();
+                monitor(&reception, local);
                 let guard = worker.admission.enter(peer.ip().to_canonical());
                 tokio::spawn(session::serve(reception, stream, peer, local, guard));
             }
@@ -232,6 +233,18 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
+    }
+}
+
+/// `smtp_backlog_monitor`: tells the log when more connections than that wait. The one that was just accepted counts.
+fn monitor(reception: &Reception, local: SocketAddr) {
+    let limit = reception.config.main.smtp_backlog_monitor;
+    if limit <= 0 {
+        return;
+    }
+    let waiting = oxim_net::listen::waiting(local).map_or(0, |count| count.saturating_add(1));
+    if i64::from(waiting) > limit {
+        reception.logs.main(&format!("listen backlog {waiting} I=[{}]:{}", local.ip(), local.port()));
     }
 }
 

@@ -1,34 +1,12 @@
 //! `-bI:…`: lists for other programs (manual section 5.3).
 
-/// The names of differentiated services code points that the `dscp` options know, in order.
-const DSCP: &[&str] = &[
-    "af11",
-    "af12",
-    "af13",
-    "af21",
-    "af22",
-    "af23",
-    "af31",
-    "af32",
-    "af33",
-    "af41",
-    "af42",
-    "af43",
-    "ef",
-    "lowcost",
-    "lowdelay",
-    "mincost",
-    "reliability",
-    "throughput",
-];
-
 const HELP: &str = "The -bI: flag takes a word that names the information wanted.\n\n  exim -bI:help    this text\n  exim -bI:dscp    the names of DSCP values, one per line\n  exim -bI:sieve   the supported Sieve extensions, one per line";
 
 /// Prints what was asked for. Exit code 1, with the help text on standard error, for an unknown word.
 pub(crate) fn run(word: &[u8]) -> u8 {
     match word.to_ascii_lowercase().as_slice() {
         b"help" => println!("{HELP}"),
-        b"dscp" => DSCP.iter().for_each(|name| println!("{name}")),
+        b"dscp" => oxim_net::socket::DSCP_NAMES.iter().for_each(|(name, _)| println!("{name}")),
         b"sieve" => oxim_deliver::filter::sieve::EXTENSIONS.iter().for_each(|name| println!("{name}")),
         _ => {
             eprintln!("{HELP}");

@@ -99,6 +99,14 @@ pub(crate) trait Modifier: fmt::Debug + Send + Sync {
     /// The text for the log; the ACL ends as faulty.
     fn apply(&self, run: &mut Run<'_>, argument: &Text) -> Result<(), String>;
 
+    /// As [`Self::apply`], for a modifier that can also fail as a condition does.
+    ///
+    /// # Errors
+    /// What the statement comes to.
+    fn act(&self, run: &mut Run<'_>, argument: &Text) -> Result<(), Tested> {
+        self.apply(run, argument).map_err(Tested::faulty)
+    }
+
     /// Whether acting may wait for files, DNS or other hosts, beyond the expansion of the argument.
     fn may_block(&self) -> bool {
         false

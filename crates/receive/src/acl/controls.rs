@@ -23,6 +23,14 @@ pub struct ConnectionControls {
     pub no_delay_flush: bool,
     /// `no_callout_flush`.
     pub no_callout_flush: bool,
+    /// Packets are marked: `dscp` that is to be set on the socket.
+    pub dscp: Option<u8>,
+    /// Whether the session has a socket that can be marked.
+    pub has_socket: bool,
+    /// `debug`.
+    pub debug: Option<super::Debugging>,
+    /// `wellknown`: the contents of the file.
+    pub wellknown: Option<Vec<u8>>,
     /// What `ratelimit` has measured of the connection, by key.
     pub rates: BTreeMap<Vec<u8>, f64>,
 }

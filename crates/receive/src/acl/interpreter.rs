@@ -327,9 +327,9 @@ fn obey(run: &mut Run<'_>, frame: &mut Frame, statement: &Statement, clause: &Cl
     }
     let tested = match &clause.action {
         Action::Test(condition) => condition.test(run, &argument),
-        Action::Apply(modifier) => match modifier.apply(run, &argument) {
+        Action::Apply(modifier) => match modifier.act(run, &argument) {
             Ok(()) => return Flow::Next,
-            Err(text) => Tested::faulty(text),
+            Err(tested) => tested,
         },
         Action::Call(call) => match called(run, call) {
             Ok((acl, arguments)) => return Flow::Call(acl, arguments),

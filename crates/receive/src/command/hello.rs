@@ -177,6 +177,11 @@ fn offer(reception: &Arc<Reception>, talk: &mut Talk, text: &mut Vec<u8>) {
     } else {
         line("SIZE");
     }
+    if hosts.limits.matches(&mut talk.scene.context)
+        && let Some(limits) = limits(reception, talk)
+    {
+        line(&limits);
+    }
     if settings.accept_8bitmime {
         talk.offers.parameters.eight_bit_mime = true;
         line("8BITMIME");
@@ -209,6 +214,10 @@ fn offer(reception: &Arc<Reception>, talk: &mut Talk, text: &mut Vec<u8>) {
         talk.offers.tls = true;
         line("STARTTLS");
     }
+    if talk.speaks_for_others || hosts.xclient.matches(&mut talk.scene.context) {
+        talk.offers.xclient = true;
+        line(&format!("XCLIENT {}", super::xclient::ATTRIBUTES));
+    }
     if settings.prdr {
         talk.offers.parameters.prdr = true;
         line("PRDR");
@@ -217,5 +226,22 @@ fn offer(reception: &Arc<Reception>, talk: &mut Talk, text: &mut Vec<u8>) {
         talk.offers.parameters.smtputf8 = true;
         line("SMTPUTF8");
     }
+    if reception.acls.is_set(Phase::Wellknown) && hosts.wellknown.matches(&mut talk.scene.context) {
+        line("WELLKNOWN");
+    }
     line("HELP");
+}
+
+/// The line of LIMITS (RFC 9422): what ends a session is told beforehand. None: there is no limit.
+fn limits(reception: &Reception, talk: &mut Talk) -> Option<String> {
+    let settings = &reception.settings;
+    let mut text = "LIMITS".to_owned();
+    for (word, count) in [("MAILMAX", &settings.messages_max), ("RCPTMAX", &settings.recipients_max)] {
+        match count.value(&mut talk.scene.context) {
+            Ok(0) => {}
+            Ok(count) => text.push_str(&format!(" {word}={count}")),
+            Err(reason) => reception.logs.panic(&format!("LIMITS: {reason}")),
+        }
+    }
+    (text.len() > "LIMITS".len()).then_some(text)
 }

@@ -21,5 +21,8 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
             text.push_str(word);
         }
     }
+    if talk.speaks_for_others || reception.settings.hosts.xclient.matches(&mut talk.scene.context) {
+        text.push_str(" XCLIENT");
+    }
     Progress::Reply(Reply::new(214, text))
 }

@@ -48,7 +48,13 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
 
 /// `smtp_accept_max_per_connection`.
 fn too_many_messages(reception: &Arc<Reception>, talk: &mut Talk) -> Option<Progress> {
-    let max = reception.settings.limits.messages_max;
+    let max = match reception.settings.messages_max.value(&mut talk.scene.context) {
+        Ok(max) => max,
+        Err(reason) => {
+            reception.logs.panic(&format!("smtp_accept_max_per_connection: {reason}"));
+            return None;
+        }
+    };
     if max == 0 || talk.counts.mail <= max {
         return None;
     }

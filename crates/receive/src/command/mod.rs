@@ -15,6 +15,8 @@ pub(crate) mod rcpt;
 mod rset;
 mod starttls;
 mod vrfy;
+mod wellknown;
+mod xclient;
 
 use std::sync::Arc;
 
@@ -61,6 +63,10 @@ pub enum Verb {
     StartTls,
     /// VRFY.
     Vrfy,
+    /// WELLKNOWN.
+    Wellknown,
+    /// XCLIENT.
+    Xclient,
 }
 
 impl Verb {
@@ -83,6 +89,8 @@ impl Verb {
             Verb::Rset => "RSET",
             Verb::StartTls => "STARTTLS",
             Verb::Vrfy => "VRFY",
+            Verb::Wellknown => "WELLKNOWN",
+            Verb::Xclient => "XCLIENT",
         }
     }
 
@@ -105,12 +113,10 @@ impl Verb {
             Command::Etrn(_) => Verb::Etrn,
             Command::StartTls => Verb::StartTls,
             Command::Auth { .. } => Verb::Auth,
+            Command::Wellknown(_) => Verb::Wellknown,
+            Command::Xclient(_) => Verb::Xclient,
             // LMTP is not served, and the others belong to features that are not built.
-            Command::Lhlo(_)
-            | Command::Xclient(_)
-            | Command::Atrn(_)
-            | Command::Wellknown(_)
-            | Command::Unknown => return None,
+            Command::Lhlo(_) | Command::Atrn(_) | Command::Unknown => return None,
         })
     }
 
@@ -127,7 +133,9 @@ impl Verb {
             | Verb::Helo
             | Verb::Noop
             | Verb::StartTls
-            | Verb::Vrfy => true,
+            | Verb::Vrfy
+            | Verb::Wellknown
+            | Verb::Xclient => true,
         }
     }
 }
@@ -173,11 +181,9 @@ pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress
         Command::Etrn(argument) => etrn::run(reception, talk, argument),
         Command::StartTls => starttls::run(reception, talk),
         Command::Auth { mechanism, initial } => auth::run(reception, talk, mechanism, initial),
-        Command::Lhlo(_)
-        | Command::Xclient(_)
-        | Command::Atrn(_)
-        | Command::Wellknown(_)
-        | Command::Unknown => unknown(reception, talk),
+        Command::Wellknown(_) => wellknown::run(reception, talk),
+        Command::Xclient(argument) => xclient::run(reception, talk, argument),
+        Command::Lhlo(_) | Command::Atrn(_) | Command::Unknown => unknown(reception, talk),
     }
 }
 
@@ -194,7 +200,7 @@ pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
         Command::Mail(_) => rules.mail,
         Command::Rcpt(_) => rules.rcpt,
         Command::Vrfy(_) | Command::Expn(_) | Command::Etrn(_) | Command::Help(_) => true,
-        Command::Auth { .. } => true,
+        Command::Auth { .. } | Command::Wellknown(_) | Command::Xclient(_) => true,
         Command::Lhlo(_)
         | Command::Data
         | Command::Bdat { .. }
@@ -202,9 +208,7 @@ pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
         | Command::Noop
         | Command::Quit
         | Command::StartTls
-        | Command::Xclient(_)
         | Command::Atrn(_)
-        | Command::Wellknown(_)
         | Command::Unknown => false,
     }
 }
@@ -264,7 +268,9 @@ fn count_nonmail(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb) -> Opt
         Verb::Helo | Verb::Ehlo => std::mem::take(&mut free.helo),
         Verb::StartTls => std::mem::take(&mut free.tls),
         Verb::Auth => std::mem::take(&mut free.auth),
-        Verb::Etrn | Verb::Expn | Verb::Help | Verb::Noop | Verb::Vrfy => false,
+        Verb::Etrn | Verb::Expn | Verb::Help | Verb::Noop | Verb::Vrfy | Verb::Wellknown | Verb::Xclient => {
+            false
+        }
     };
     if is_free {
         return None;

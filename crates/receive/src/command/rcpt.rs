@@ -102,7 +102,13 @@ fn qualify(
 /// `recipients_max`. The surplus is logged once for each message.
 fn too_many(reception: &Arc<Reception>, talk: &mut Talk) -> Option<Progress> {
     let limits = &reception.settings.limits;
-    let max = limits.recipients_max;
+    let max = match reception.settings.recipients_max.value(&mut talk.scene.context) {
+        Ok(max) => max,
+        Err(reason) => {
+            reception.logs.panic(&format!("recipients_max: {reason}"));
+            return Some(Progress::fixed(451, "Temporary local problem - please try later"));
+        }
+    };
     if max == 0 || talk.scene.context.message.rcpt_count <= max {
         return None;
     }

@@ -8,6 +8,7 @@ use oxim_mail::address::split_at_domain;
 
 use super::callout;
 use super::options::Options;
+use super::quota;
 use crate::acl::{Answer, Run, Tested};
 
 /// Why an address is verified.
@@ -94,7 +95,12 @@ pub(super) fn check(run: &mut Run<'_>, address: &[u8], role: Role, options: &Opt
     let delivery = run.reception.delivery.clone();
     let checked = match run.lending(|context| delivery.verify(context, address, wanted)) {
         Verified::Accepted(acceptance) => {
+            let full = match &options.quota {
+                Some(quota) if role == Role::Recipient => quota::check(run, &acceptance.address, quota),
+                Some(_) | None => None,
+            };
             let mut checked = match &options.callout {
+                _ if full.is_some() => full.unwrap_or_else(|| Checked::plain(Answer::No)),
                 Some(parameters) => {
                     let mut checked = callout::check(run, &acceptance.address, address, role, parameters);
                     checked.has_called_out = checked.answer == Answer::Yes;
@@ -140,7 +146,11 @@ pub(super) fn recipient(run: &mut Run<'_>, options: &Options) -> Tested {
             }
             Tested::of(true)
         }
-        Answer::No => Tested { answer: Answer::No, user: checked.user, log: checked.log },
+        // With a question about room, the client is told nothing.
+        Answer::No => {
+            let user = checked.user.filter(|_| options.quota.is_none());
+            Tested { answer: Answer::No, user, log: checked.log }
+        }
         Answer::Later | Answer::Faulty => {
             let user =
                 if checked.is_routed { Some(outcome_text("recipient", options)) } else { checked.user };

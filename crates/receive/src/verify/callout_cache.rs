@@ -34,6 +34,21 @@ impl<'a> Cache<'a> {
         if age < self.options.time(expire) { said } else { Said::Nothing }
     }
 
+    /// What is known under a key, if it is not older than these times.
+    pub(super) fn within(&self, key: &[u8], positive: Duration, negative: Duration) -> Said {
+        let Some((value, age)) = self.get(key) else { return Said::Nothing };
+        match Said::of_letter(value.first()) {
+            Said::Yes if age < positive => Said::Yes,
+            Said::No if age < negative => Said::No,
+            Said::Yes | Said::No | Said::Nothing => Said::Nothing,
+        }
+    }
+
+    /// Remembers something under a key.
+    pub(super) fn put_said(&self, key: &[u8], said: Said) {
+        self.put(key, &[said.letter()]);
+    }
+
     /// Remembers what a host said of an address.
     pub(super) fn put_address(&self, address: &[u8], sender: &[u8], said: Said) {
         self.put(&address_key(address, sender), &[said.letter()]);

@@ -30,6 +30,15 @@ fn is_one_of(header: &Header, names: &[&[u8]]) -> bool {
     header.is_live() && names.iter().any(|name| header.name().eq_ignore_ascii_case(name))
 }
 
+/// Tells the client what the log is told, if `smtp_return_error_details` says so.
+pub(super) fn detailed(run: &mut Run<'_>, test: impl FnOnce(&mut Run<'_>) -> Tested) -> Tested {
+    let mut tested = test(run);
+    if run.reception.settings.return_error_details && tested.answer == Answer::No && tested.user.is_none() {
+        tested.user = tested.log.as_ref().map(|why| Text::tainted(format!("Rejected after DATA: {why}")));
+    }
+    tested
+}
+
 /// `verify = header_syntax`.
 pub(super) fn syntax(run: &mut Run<'_>) -> Tested {
     let is_local = run.scene.context.connection.host_address.is_none();
@@ -128,6 +137,7 @@ pub(super) fn sender(run: &mut Run<'_>, options: &Options) -> Tested {
         }
     }
     let mut answer = Answer::No;
+    let mut last = None;
     for (name, address) in candidates {
         run.trace(|| format!("verifying {name}: header address {}", String::from_utf8_lossy(&address)));
         let checked = check(run, &address, Role::HeaderSender, options);
@@ -136,8 +146,18 @@ pub(super) fn sender(run: &mut Run<'_>, options: &Options) -> Tested {
             Answer::Later => answer = Answer::Later,
             Answer::No | Answer::Faulty => {}
         }
+        let why = checked.user.or(checked.log);
+        last = Some((name, address, why));
     }
-    Tested::logged(answer, "there is no valid sender in any header line")
+    let mut tested = Tested::logged(answer, "there is no valid sender in any header line");
+    if let (true, Some((name, address, why))) = (run.reception.settings.return_error_details, last) {
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let address = String::from_utf8_lossy(&address);
+        tested.user = Some(Text::tainted(format!(
+            "Rejected after DATA: could not verify \"{name}:\" header address\n{address}{why}"
+        )));
+    }
+    tested
 }
 
 /// What addresses in the header may look like: those of an international message may be in UTF-8.

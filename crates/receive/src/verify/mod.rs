@@ -8,9 +8,11 @@
 mod address;
 mod callout;
 mod callout_cache;
+mod csa;
 mod header;
 mod host;
 mod options;
+mod quota;
 mod sender;
 
 use oxim_base::Text;
@@ -24,6 +26,11 @@ pub(crate) use sender::SenderVerification;
 pub(crate) enum Request {
     /// `certificate`.
     Certificate,
+    /// `csa`, with the domain to ask for if it is not the HELO name.
+    Csa {
+        /// The domain.
+        domain: Option<Text>,
+    },
     /// `header_names_ascii`.
     HeaderNamesAscii,
     /// `header_sender`.
@@ -80,7 +87,10 @@ impl Request {
     /// Where it can be asked.
     fn phases(&self) -> Phases {
         match self {
-            Request::Certificate | Request::Helo | Request::ReverseHostLookup { .. } => Phases::MAX,
+            Request::Certificate
+            | Request::Csa { .. }
+            | Request::Helo
+            | Request::ReverseHostLookup { .. } => Phases::MAX,
             Request::HeaderNamesAscii
             | Request::HeaderSender(_)
             | Request::HeaderSyntax
@@ -93,6 +103,7 @@ impl Request {
     fn name(&self) -> &'static str {
         match self {
             Request::Certificate => "certificate",
+            Request::Csa { .. } => "csa",
             Request::HeaderNamesAscii => "header_names_ascii",
             Request::HeaderSender(_) => "header_sender",
             Request::HeaderSyntax => "header_syntax",
@@ -111,7 +122,8 @@ impl Request {
             | Request::HeaderNamesAscii
             | Request::HeaderSyntax
             | Request::NotBlind { .. } => false,
-            Request::HeaderSender(_)
+            Request::Csa { .. }
+            | Request::HeaderSender(_)
             | Request::Helo
             | Request::Recipient(_)
             | Request::ReverseHostLookup { .. }
@@ -126,6 +138,7 @@ impl Request {
             | Request::Recipient(options)
             | Request::Sender { options, .. } => options.callout.is_some(),
             Request::Certificate
+            | Request::Csa { .. }
             | Request::HeaderNamesAscii
             | Request::HeaderSyntax
             | Request::Helo
@@ -146,11 +159,14 @@ pub(crate) fn verify(run: &mut Run<'_>, request: &Request) -> Tested {
     }
     match request {
         Request::Certificate => host::certificate(run),
-        Request::HeaderNamesAscii => header::names_ascii(run),
+        Request::Csa { domain } => csa::verify(run, domain.as_ref()),
+        Request::HeaderNamesAscii => header::detailed(run, header::names_ascii),
         Request::HeaderSender(options) => header::sender(run, options),
-        Request::HeaderSyntax => header::syntax(run),
+        Request::HeaderSyntax => header::detailed(run, header::syntax),
         Request::Helo => host::helo(run),
-        Request::NotBlind { case_insensitive } => header::not_blind(run, *case_insensitive),
+        Request::NotBlind { case_insensitive } => {
+            header::detailed(run, |run| header::not_blind(run, *case_insensitive))
+        }
         Request::Recipient(options) => address::recipient(run, options),
         Request::ReverseHostLookup { defer_ok } => host::reverse_lookup(run, *defer_ok),
         Request::Sender { address, options } => sender::verify(run, address.as_ref(), options),

@@ -21,6 +21,23 @@ pub(crate) struct Options {
     pub success_on_redirect: bool,
     /// Other hosts are asked.
     pub callout: Option<CalloutOptions>,
+    /// The mailbox must have room.
+    pub quota: Option<QuotaOptions>,
+}
+
+/// How long what is known of a mailbox counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QuotaOptions {
+    /// That it has room.
+    pub positive: Duration,
+    /// That it has none.
+    pub negative: Duration,
+}
+
+impl Default for QuotaOptions {
+    fn default() -> Self {
+        QuotaOptions { positive: Duration::from_secs(5 * 60), negative: Duration::from_secs(3600) }
+    }
 }
 
 /// How other hosts are asked.
@@ -114,7 +131,10 @@ impl Request {
             "header_sender" => Ok(Request::HeaderSender(parse_options(&options, &shown)?)),
             "recipient" => Ok(Request::Recipient(parse_options(&options, &shown)?)),
             "sender" => Ok(Request::Sender { address: value, options: parse_options(&options, &shown)? }),
-            "arc" | "csa" => Err(format!("\"verify = {word}\"{NOT_YET}")),
+            "csa" => {
+                Ok(Request::Csa { domain: options.first().filter(|domain| !domain.is_empty()).cloned() })
+            }
+            "arc" => Err(format!("\"verify = {word}\"{NOT_YET}")),
             _ => Err(format!(
                 "expected \"sender[=address]\", \"recipient\", \"helo\", \"header_syntax\", \"header_sender\", \
                  \"header_names_ascii\" or \"reverse_host_lookup\" at start of ACL condition \"verify {shown}\""
@@ -134,8 +154,12 @@ fn parse_options(texts: &[Text], shown: &str) -> Result<Box<Options>, String> {
             // The names that `callout` had before it took parameters.
             "callout_defer_ok" => callout(&mut options).defer_ok = true,
             "check_postmaster" => callout(&mut options).postmaster = Some(Text::new()),
-            word if word == "quota" || word.starts_with("quota=") => {
-                return Err(format!("verify option \"quota\"{NOT_YET}"));
+            "quota" => {
+                options.quota.get_or_insert_default();
+            }
+            word if word.starts_with("quota=") => {
+                let parameters = text.slice("quota=".len(), text.len());
+                options.quota = Some(parse_quota(&parameters, shown)?);
             }
             word => match word.strip_prefix("callout") {
                 Some("") => {
@@ -153,6 +177,30 @@ fn parse_options(texts: &[Text], shown: &str) -> Result<Box<Options>, String> {
         }
     }
     Ok(Box::new(options))
+}
+
+fn parse_quota(text: &Text, shown: &str) -> Result<QuotaOptions, String> {
+    let mut quota = QuotaOptions::default();
+    for item in split_at(text.as_bytes(), b',') {
+        let word = String::from_utf8_lossy(&item).trim().to_owned();
+        let time = |text: &str| {
+            let seconds = clock::parse_interval(text.trim());
+            seconds
+                .map(Duration::from_secs)
+                .ok_or_else(|| format!("bad time value in ACL condition \"verify {shown}\""))
+        };
+        match word.split_once('=').map(|(name, value)| (name.trim(), value)) {
+            Some(("cachepos", value)) => quota.positive = time(value)?,
+            Some(("cacheneg", value)) => quota.negative = time(value)?,
+            None if word == "no_cache" => {
+                quota = QuotaOptions { positive: Duration::ZERO, negative: Duration::ZERO };
+            }
+            Some(_) | None => {
+                return Err(format!("unknown option \"quota={word}\" in ACL condition \"verify {shown}\""));
+            }
+        }
+    }
+    Ok(quota)
 }
 
 fn callout(options: &mut Options) -> &mut CalloutOptions {
@@ -218,6 +266,20 @@ mod tests {
     }
 
     #[test]
+    fn quotas_have_times_of_their_own() {
+        let Ok(Request::Recipient(options)) = parsed("recipient/quota=cachepos=1m,cacheneg=1d") else {
+            panic!("not parsed");
+        };
+        let quota = options.quota.unwrap();
+        assert_eq!((quota.positive.as_secs(), quota.negative.as_secs()), (60, 86_400));
+        let Ok(Request::Recipient(options)) = parsed("recipient/quota=no_cache") else {
+            panic!("not parsed")
+        };
+        assert!(options.quota.unwrap().positive.is_zero());
+        assert_eq!(parsed("csa/a.example"), Ok(Request::Csa { domain: Some(Text::clean("a.example")) }));
+    }
+
+    #[test]
     fn a_sender_may_have_slashes_if_they_are_doubled() {
         let Ok(Request::Sender { address, options }) = parsed("sender=a//b@c.example/no_details") else {
             panic!("not parsed");
@@ -241,7 +303,8 @@ mod tests {
             "bad time value in ACL condition \"verify sender/callout=foo\""
         );
         assert!(parsed("nonsense").unwrap_err().starts_with("expected \"sender[=address]\""));
-        assert!(parsed("recipient/quota").unwrap_err().ends_with(NOT_YET));
-        assert!(parsed("csa").unwrap_err().ends_with(NOT_YET));
+        assert!(parsed("arc").unwrap_err().ends_with(NOT_YET));
+        assert!(parsed("recipient/quota=cachepos=x").unwrap_err().starts_with("bad time value"));
+        assert!(parsed("recipient/quota=x").unwrap_err().starts_with("unknown option"));
     }
 }

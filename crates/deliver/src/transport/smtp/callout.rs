@@ -1,19 +1,14 @@
 //! Connections for callouts: opened as for a delivery, with TLS and authentication as the transport's options say, up to MAIL.
 
-use std::sync::Arc;
-
 use oxim_lang::context::Context;
-use oxim_mail::message_id::MessageId;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::Connection;
-use oxim_spool::message::{Body, Message};
 
 use super::trouble::{Said, Trouble};
 use super::{Limits, Smtp, Target, Work};
 use crate::address::RouteHost;
-use crate::agent::Identity;
 use crate::delivery::Delivery;
-use crate::transport::{Batch, NoHistory, Transport};
+use crate::transport::{Batch, Transport};
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -39,9 +34,6 @@ impl From<Trouble> for NotOpened {
     }
 }
 
-/// The id of the message that is not there. No line of the log shows it.
-const NO_MESSAGE: &[u8] = b"000000-000000-00";
-
 pub(super) fn open(
     smtp: &Smtp,
     transport: &Transport,
@@ -51,18 +43,7 @@ pub(super) fn open(
     limits: Limits,
 ) -> Option<Result<Connection, NotOpened>> {
     let address = host.address?;
-    let batch = Batch {
-        addresses: Vec::new(),
-        message: Arc::new(Message::new(MessageId::parse(NO_MESSAGE)?)),
-        body: Body::Memory(Default::default()),
-        return_path: Vec::new(),
-        identity: Identity::current(),
-        current_directory: None,
-        is_forced: true,
-        history: &NoHistory,
-        submitter: None,
-        is_shadow: false,
-    };
+    let batch = Batch::without_message(Vec::new())?;
     let scope = context.delivery.clone();
     context.delivery.transport_name = Some(transport.name.clone());
     let mut work = Work {

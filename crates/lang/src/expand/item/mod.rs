@@ -13,7 +13,6 @@ mod authresults;
 mod certificate;
 mod conditional;
 mod extract;
-pub use extract::named_field;
 mod imapfolder;
 mod lists;
 pub(crate) use lists::int;

@@ -113,6 +113,9 @@ pub(super) static ROWS: &[VariableRow] = &[
     row("sender_host_address", Connection, Tainted, "The client's address.", |c, _| {
         c.connection.host_address.map_or(Value::Empty, |a| Value::Made(a.to_string().into_bytes()))
     }),
+    row("csa_status", Connection, Clean, "What `verify = csa` found: ok, fail, defer or unknown.", |c, _| {
+        c.connection.csa_status.map_or(Value::Empty, |status| Value::Bytes(status.as_bytes()))
+    }),
     row(
         "sender_host_authenticated",
         Connection,

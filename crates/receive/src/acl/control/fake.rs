@@ -4,7 +4,7 @@ use oxim_base::Text;
 
 use super::super::run::Run;
 use super::super::{FAKE_REJECT_TEXT, Fake, Phase};
-use super::{ControlRow, Phases, SyntaxError, all_but};
+use super::{ControlRow, Fault, Phases, all_but};
 
 const FORBIDDEN: Phases =
     all_but(&[Phase::Mail, Phase::Rcpt, Phase::Predata, Phase::Data, Phase::Prdr, Phase::Mime]);
@@ -28,11 +28,11 @@ pub(super) static REJECT: ControlRow = ControlRow {
 };
 
 /// All behind the slash is the text, further slashes too.
-fn apply(run: &mut Run<'_>, options: &Text, make: fn(Text) -> Fake) -> Result<(), SyntaxError> {
+fn apply(run: &mut Run<'_>, options: &Text, make: fn(Text) -> Fake) -> Result<(), Fault> {
     let text = match options.as_bytes() {
         b"" => Text::clean(FAKE_REJECT_TEXT),
         [b'/', ..] => options.slice(1, options.len()),
-        _ => return Err(SyntaxError),
+        _ => return Err(Fault::Syntax),
     };
     run.scene.message.fake = Some(make(text));
     Ok(())

@@ -4,7 +4,7 @@ use oxim_base::Text;
 
 use super::super::Freeze;
 use super::super::run::Run;
-use super::{ControlRow, MESSAGE_ONLY, SyntaxError};
+use super::{ControlRow, Fault, MESSAGE_ONLY};
 
 /// The row.
 pub(super) static ROW: ControlRow = ControlRow {
@@ -15,11 +15,11 @@ pub(super) static ROW: ControlRow = ControlRow {
     apply: Some(apply),
 };
 
-fn apply(run: &mut Run<'_>, options: &Text) -> Result<(), SyntaxError> {
+fn apply(run: &mut Run<'_>, options: &Text) -> Result<(), Fault> {
     let tell = match options.as_bytes() {
         b"" => true,
         b"/no_tell" => false,
-        _ => return Err(SyntaxError),
+        _ => return Err(Fault::Syntax),
     };
     // Nobody is told only if no freeze of this message wants it.
     let told = run.scene.message.freeze.is_some_and(|freeze| freeze.tell);

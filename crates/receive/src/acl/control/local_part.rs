@@ -5,7 +5,7 @@ use oxim_mail::address;
 
 use super::super::Phase;
 use super::super::run::Run;
-use super::{ControlRow, Phases, SyntaxError, all_but};
+use super::{ControlRow, Fault, Phases, all_but};
 
 const FORBIDDEN: Phases = all_but(&[Phase::Rcpt]);
 
@@ -27,7 +27,7 @@ pub(super) static CASELOWER: ControlRow = ControlRow {
     apply: Some(|run, _| show(run, false)),
 };
 
-fn show(run: &mut Run<'_>, caseful: bool) -> Result<(), SyntaxError> {
+fn show(run: &mut Run<'_>, caseful: bool) -> Result<(), Fault> {
     let (local_part, _) = address::split_at_domain(&run.scene.subject);
     let mut local_part = address::unquote_local_part(local_part);
     if !caseful {

@@ -3,6 +3,8 @@
 //! A row says where the control is illegal, whether it takes options, and what it does. Controls that are known but not built
 //! are refused when the configuration is read; if their name comes out of an expansion, when they are reached.
 
+pub(super) mod debug;
+mod dscp;
 mod fake;
 mod freeze;
 mod local_part;
@@ -10,20 +12,28 @@ mod queue;
 mod submission;
 mod switches;
 mod utf8_downconvert;
+mod wellknown;
 
 use oxim_base::Text;
 
 use super::Phase;
+use super::clause::{Answer, Tested};
 use super::phase::{Phases, all_but, phases};
 use super::run::Run;
 
 /// What a control does. The text is what follows the name: empty, or a slash and the options.
-/// The error means a syntax error.
-type Apply = fn(&mut Run<'_>, &Text) -> Result<(), SyntaxError>;
+type Apply = fn(&mut Run<'_>, &Text) -> Result<(), Fault>;
 
-/// The options of a control are wrong.
+/// Why a control cannot be obeyed.
 #[derive(Debug)]
-pub(crate) struct SyntaxError;
+pub(crate) enum Fault {
+    /// Its options are wrong: the ACL is faulty.
+    Syntax,
+    /// Its options are wrong, and this says how: the ACL is faulty.
+    Wrong(String),
+    /// It fails as a condition does, with a text for the log.
+    NoMatch(Option<String>),
+}
 
 /// A control.
 pub(crate) struct ControlRow {
@@ -63,11 +73,11 @@ pub(crate) static ROWS: &[&ControlRow] = &[
     &local_part::CASEFUL,
     &local_part::CASELOWER,
     &not_yet("cutthrough_delivery", "Delivers while the message arrives."),
-    &not_yet("debug", "Starts a debug log."),
+    &debug::ROW,
     &switches::DKIM_DISABLE_VERIFY,
     &not_yet("dmarc_disable_verify", "Switches DMARC off for the message."),
     &not_yet("dmarc_enable_forensic", "Has DMARC forensic reports sent."),
-    &not_yet("dscp", "Marks the packets of the connection."),
+    &dscp::ROW,
     &switches::ENFORCE_SYNC,
     &fake::DEFER,
     &fake::REJECT,
@@ -83,7 +93,7 @@ pub(crate) static ROWS: &[&ControlRow] = &[
     &submission::ROW,
     &switches::SUPPRESS_LOCAL_FIXUPS,
     &utf8_downconvert::ROW,
-    &not_yet("wellknown", "Names the file that WELLKNOWN sends."),
+    &wellknown::ROW,
 ];
 
 /// The row that a text names, and what follows the name.
@@ -112,21 +122,31 @@ pub(crate) fn refusal(text: &Text) -> Option<String> {
     row.apply.is_none().then(|| not_built(row.name))
 }
 
+/// Whether obeying a constant control may wait for files.
+pub(crate) fn may_block(text: &Text) -> bool {
+    find(text).is_some_and(|(row, _)| matches!(row.name, "debug" | "wellknown"))
+}
+
 fn not_built(name: &str) -> String {
     format!("ACL control \"{name}\" is not implemented yet")
 }
 
-/// Obeys a control.
-pub(crate) fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), String> {
-    let syntax_error = || format!("syntax error in \"control={}\"", text.to_string_lossy());
+/// Obeys a control. The error is what the statement comes to.
+pub(crate) fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), Tested> {
+    let syntax_error = || Tested::faulty(format!("syntax error in \"control={}\"", text.to_string_lossy()));
     let (row, options) = find(text).ok_or_else(syntax_error)?;
     if let Some(illegality) = illegality(text, run.phase) {
-        return Err(illegality);
+        return Err(Tested::faulty(illegality));
     }
-    let apply = row.apply.ok_or_else(|| not_built(row.name))?;
-    apply(run, &options).map_err(|SyntaxError| match row.name {
-        utf8_downconvert::NAME => utf8_downconvert::BAD_VALUE.to_owned(),
-        _ => syntax_error(),
+    let apply = row.apply.ok_or_else(|| Tested::faulty(not_built(row.name)))?;
+    apply(run, &options).map_err(|fault| match fault {
+        Fault::Syntax if row.name == utf8_downconvert::NAME => {
+            Tested::faulty(utf8_downconvert::BAD_VALUE.to_owned())
+        }
+        Fault::Syntax => syntax_error(),
+        Fault::Wrong(text) => Tested::faulty(text),
+        Fault::NoMatch(Some(text)) => Tested::logged(Answer::No, text),
+        Fault::NoMatch(None) => Tested::plain(Answer::No),
     })
 }
 
@@ -165,8 +185,8 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused_by_name() {
         assert_eq!(
-            refusal(&Text::clean("debug/opts=+all")),
-            Some("ACL control \"debug\" is not implemented yet".to_owned())
+            refusal(&Text::clean("no_mbox_unspool")),
+            Some("ACL control \"no_mbox_unspool\" is not implemented yet".to_owned())
         );
         assert_eq!(refusal(&Text::clean("freeze")), None);
     }

@@ -4,7 +4,7 @@ use oxim_base::Text;
 
 use super::super::QueueControl;
 use super::super::run::Run;
-use super::{ControlRow, MESSAGE_ONLY, SyntaxError, options};
+use super::{ControlRow, Fault, MESSAGE_ONLY, options};
 
 /// `queue`.
 pub(super) static QUEUE: ControlRow = ControlRow {
@@ -19,7 +19,7 @@ pub(super) static QUEUE: ControlRow = ControlRow {
 pub(super) static QUEUE_ONLY: ControlRow = ControlRow { name: "queue_only", ..QUEUE };
 
 /// Exim passes over options that it does not know, here.
-fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), SyntaxError> {
+fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), Fault> {
     let routes = options(text).any(|option| option.as_bytes() == b"first_pass_route");
     run.scene.message.queue = Some(if routes { QueueControl::FirstPassRoute } else { QueueControl::Wait });
     Ok(())

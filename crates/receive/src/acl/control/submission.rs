@@ -5,7 +5,7 @@ use oxim_base::Text;
 
 use super::super::run::Run;
 use super::super::{Phase, Submission};
-use super::{ControlRow, SyntaxError, all_but, options};
+use super::{ControlRow, Fault, all_but, options};
 
 /// The row.
 pub(super) static ROW: ControlRow = ControlRow {
@@ -16,7 +16,7 @@ pub(super) static ROW: ControlRow = ControlRow {
     apply: Some(apply),
 };
 
-fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), SyntaxError> {
+fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), Fault> {
     let mut submission = Submission::default();
     for option in options(text) {
         let option = option.as_bytes();
@@ -27,7 +27,7 @@ fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), SyntaxError> {
         } else if let Some(name) = option.strip_prefix(b"name=") {
             submission.name = Some(name.to_vec());
         } else {
-            return Err(SyntaxError);
+            return Err(Fault::Syntax);
         }
     }
     run.scene.message.submission = Some(submission);

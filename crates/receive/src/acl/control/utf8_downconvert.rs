@@ -5,7 +5,7 @@ use oxim_base::Text;
 
 use super::super::Phase;
 use super::super::run::Run;
-use super::{ControlRow, SyntaxError, all_but};
+use super::{ControlRow, Fault, all_but};
 
 /// Its name.
 pub(super) const NAME: &str = "utf8_downconvert";
@@ -21,12 +21,12 @@ pub(super) static ROW: ControlRow = ControlRow {
     apply: Some(apply),
 };
 
-fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), SyntaxError> {
+fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), Fault> {
     run.scene.message.utf8_downconvert = match text.as_bytes() {
         b"" | [b'/', b'1', ..] => Some(1),
         [b'/', b'0', ..] => None,
         [b'/', b'-', b'1', ..] => Some(-1),
-        _ => return Err(SyntaxError),
+        _ => return Err(Fault::Syntax),
     };
     Ok(())
 }

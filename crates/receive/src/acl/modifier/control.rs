@@ -2,7 +2,7 @@
 
 use oxim_base::Text;
 
-use super::super::clause::{Argument, ClauseRow, Kind, Modifier};
+use super::super::clause::{Argument, ClauseRow, Kind, Modifier, Tested};
 use super::super::control;
 use super::super::run::Run;
 
@@ -21,14 +21,26 @@ fn compile(argument: &Argument<'_>) -> Result<Box<dyn Modifier>, String> {
     {
         return Err(refusal);
     }
-    Ok(Box::new(Control))
+    let constant = argument.template.constant();
+    let may_block = constant.is_none_or(|text| control::may_block(text));
+    Ok(Box::new(Control { may_block }))
 }
 
 #[derive(Debug)]
-struct Control;
+struct Control {
+    may_block: bool,
+}
 
 impl Modifier for Control {
     fn apply(&self, run: &mut Run<'_>, argument: &Text) -> Result<(), String> {
+        self.act(run, argument).map_err(|tested| tested.log.unwrap_or_default().to_string_lossy())
+    }
+
+    fn act(&self, run: &mut Run<'_>, argument: &Text) -> Result<(), Tested> {
         control::apply(run, argument)
+    }
+
+    fn may_block(&self) -> bool {
+        self.may_block
     }
 }
