@@ -45,6 +45,18 @@ pub const SMTP_REPLY_BYTES_MAX: usize = 64 * 1024;
 pub const JOURNAL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Longest answer of dccifd, in bytes: two short lines and a header line.
 pub const DCC_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Longest answer of a virus scanner or spam scanner, in bytes: a report is a few pages.
+pub const SCANNER_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// How deep multiparts may be nested; in a message that goes deeper, something is to be hidden.
+pub const MIME_DEPTH_MAX: usize = 100;
+/// How deep attached messages may be nested.
+pub const MIME_MESSAGES_MAX: usize = 20;
+/// Most MIME parts of one message that are looked at, attached messages included: each runs an ACL.
+pub const MIME_PARTS_MAX: usize = 10_000;
+/// Longest header of a MIME part, in bytes.
+pub const MIME_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Longest line that `regex` looks at, and most of a part that `mime_regex` looks at, in bytes (manual section 45.5).
+pub const SCANNED_LINE_BYTES_MAX: usize = 32 * 1024;
 /// Output taken from a child process run by an expansion, in bytes.
 pub const CHILD_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest file that a lookup or a list item reads, in bytes.

@@ -319,6 +319,8 @@ pub struct Message {
     pub prdr_requested: bool,
     /// What DCC says of it.
     pub dcc: Option<Box<DccFacts>>,
+    /// What content scanning has found out.
+    pub content: crate::content::ContentFacts,
     /// What the last `spf` condition found.
     pub spf: Option<Box<crate::sender_policy::SpfFacts>>,
     /// What is known of its DKIM signatures; None if none were looked at.
@@ -364,6 +366,7 @@ impl Default for Message {
             smtputf8: false,
             prdr_requested: false,
             dcc: None,
+            content: crate::content::ContentFacts::default(),
             spf: None,
             dkim: None,
             local_scan_data: None,
@@ -399,6 +402,7 @@ impl Message {
             queue_name: spooled.queue_name.clone(),
             smtputf8: spooled.smtputf8,
             local_scan_data: spooled.local_scan_data.clone(),
+            content: crate::content::ContentFacts::of(spooled),
             ..Message::default()
         }
     }

@@ -1,6 +1,7 @@
 //! Exim's language: configuration, lists, lookups, expansions.
 
 pub mod config;
+pub mod content;
 pub mod context;
 pub mod expand;
 pub mod host;

@@ -3,6 +3,9 @@
 //! Read as found in the wild: missing semicolons, comments, unquoted odd characters. Nothing fails; what cannot be
 //! read is left out.
 
+pub mod part;
+pub mod transfer;
+
 use crate::rfc2231::{self, Parameter};
 
 /// Most parameters of one value that are read; more are dropped.

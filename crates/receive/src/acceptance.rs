@@ -23,6 +23,7 @@ use crate::prdr;
 use crate::reception::Reception;
 use crate::refusal;
 use crate::reply::Reply;
+use crate::scan::{Scan, parts};
 use crate::signatures;
 use crate::sink::Queueing;
 use crate::talk::{Progress, Talk};
@@ -143,7 +144,13 @@ pub fn examine(reception: &Arc<Reception>, talk: &mut Talk, received: Received) 
     if talk.scene.context.message.recipients.is_empty() {
         return go_on(reception, talk);
     }
-    signatures::examine(reception, talk, signatures, go_on)
+    let mime: signatures::GoOn = Box::new(move |reception: &Arc<Reception>, talk: &mut Talk| {
+        if talk.scene.context.message.recipients.is_empty() {
+            return go_on(reception, talk);
+        }
+        parts::examine(reception, talk, go_on)
+    });
+    signatures::examine(reception, talk, signatures, mime)
 }
 
 fn data_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending) -> Progress {
@@ -265,7 +272,13 @@ pub fn submit(
     let id = received.id;
     let pending = prepare(reception, talk, received, origin)
         .map_err(|reply| Rejection::Local(String::from_utf8_lossy(&reply.text).into_owned()))?;
-    let outcome = crate::local::run_acl(reception, talk, Phase::NotSmtp);
+    if let Err(outcome) = parts::examine_local(reception, talk) {
+        return Err(refuse_local(reception, talk, id, Phase::NotSmtpMime, &outcome));
+    }
+    let outcome = match talk.transaction.discarded_by {
+        Some("MIME") => Outcome::plain(Verdict::Accept),
+        _ => crate::local::run_acl(reception, talk, Phase::NotSmtp),
+    };
     match outcome.verdict {
         Verdict::Accept => {}
         Verdict::Discard => {
@@ -275,7 +288,7 @@ pub fn submit(
         }
         // There is no way to tell a local process to come again: "later" is "no".
         Verdict::Deny | Verdict::Defer | Verdict::Drop => {
-            return Err(refuse_local(reception, talk, id, &outcome));
+            return Err(refuse_local(reception, talk, id, Phase::NotSmtp, &outcome));
         }
     }
     let (message, draft, facts) = assemble(reception, talk, pending);
@@ -292,14 +305,20 @@ pub fn submit(
     Ok(())
 }
 
-fn refuse_local(reception: &Reception, talk: &mut Talk, id: MessageId, outcome: &Outcome) -> Rejection {
+fn refuse_local(
+    reception: &Reception,
+    talk: &mut Talk,
+    id: MessageId,
+    phase: Phase,
+    outcome: &Outcome,
+) -> Rejection {
     add_acl_headers(talk);
     let text = outcome.user_message.as_ref().map(oxim_base::Text::to_string_lossy);
     let logged = outcome.log_message.as_ref().map(oxim_base::Text::to_string_lossy).or_else(|| text.clone());
     let reason =
         logged.map(|logged| format!(": {}", logged.lines().next().unwrap_or_default())).unwrap_or_default();
     let sender = String::from_utf8_lossy(&talk.scene.context.message.sender).into_owned();
-    let line = format!("{id} F=<{sender}> rejected by non-SMTP ACL{reason}");
+    let line = format!("{id} F=<{sender}> rejected by {} ACL{reason}", phase.name());
     if outcome.targets.main {
         reception.logs.main(&line);
     }
@@ -415,8 +434,15 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
         original_sender: talk.transaction.raw_sender.clone(),
         original_recipients: talk.transaction.raw_recipients.clone(),
     };
+    // What scanners were shown is not needed any more.
+    talk.scene.message.scan = Scan::default();
     let context = &mut talk.scene.context;
     let mut message = Message::new(received.id);
+    if let Some(spam) = &context.message.content.spam {
+        message.spam_bar = Some(spam.bar.clone());
+        message.spam_score = Some(spam.score.clone());
+        message.spam_score_int = Some(spam.score_int.clone());
+    }
     message.sender.clone_from(&context.message.sender);
     message.received = received.started;
     message.received_micros_taken = u64::try_from(taken.as_micros()).ok();

@@ -42,6 +42,7 @@ pub mod reception;
 pub mod refusal;
 pub mod reply;
 mod rewriting;
+pub mod scan;
 pub mod session;
 pub mod settings;
 pub mod signatures;

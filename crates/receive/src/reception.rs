@@ -215,6 +215,8 @@ fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery, signers: &Tem
         rcpt: rewrites || acls.may_block(Phase::Rcpt) || settings.recipients_max.may_block(),
         data: rewrites
             || acls.may_block(Phase::Data)
+            // The parts are read from files.
+            || acls.is_set(Phase::Mime)
             || acls.is_set(Phase::Dkim) && signers.may_block()
             || fixups.received_header_text.may_block()
             || blocks(&fixups.message_id_domain)

@@ -162,6 +162,8 @@ fn rejection_line(
     let temporarily = if is_defer { "temporarily " } else { "" };
     let what = if phase == Phase::Connect {
         "rejected connection in \"connect\" ACL".to_owned()
+    } else if phase == Phase::Mime {
+        "rejected during MIME ACL checks".to_owned()
     } else if phase == Phase::Data {
         "rejected after DATA".to_owned()
     } else {

@@ -370,12 +370,11 @@ impl Session {
             Phase::Helo => self.reception.blocking.helo,
             Phase::Connect => self.reception.blocking.connect,
             // After it come the other ACLs of the data.
-            Phase::Data | Phase::Dkim => self.reception.blocking.data,
+            Phase::Data | Phase::Dkim | Phase::Mime => self.reception.blocking.data,
             Phase::Mail | Phase::MailAuth => self.reception.blocking.mail,
             Phase::Rcpt => self.reception.blocking.rcpt,
             Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Auth | Phase::Wellknown => true,
             Phase::Predata
-            | Phase::Mime
             | Phase::Prdr
             | Phase::NotSmtp
             | Phase::NotSmtpMime

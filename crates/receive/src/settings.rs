@@ -335,6 +335,14 @@ pub struct Settings {
     pub accept_8bitmime: bool,
     /// DCC.
     pub dcc: DccOptions,
+    /// `av_scanner` as it is.
+    pub av_scanner_text: String,
+    /// `av_scanner`, if it is to be expanded.
+    pub av_scanner: Option<Template>,
+    /// `spamd_address` as it is.
+    pub spamd_address: String,
+    /// `spamd_address`, if it is to be expanded.
+    pub spamd_template: Option<Template>,
     /// `prdr_enable`.
     pub prdr: bool,
     /// `ignore_fromline_local`.
@@ -376,6 +384,9 @@ impl Settings {
         let options = &config.main_options;
         let text = |name: &str| options.string(name).unwrap_or_default().to_owned();
         let template = |name: &str| options.template(name).unwrap_or_else(|| Template::compile(""));
+        // These are strings unless they begin with a dollar sign.
+        let dollar =
+            |name: &str| Some(text(name)).filter(|t| t.starts_with('$')).map(|t| Template::compile(&t));
         let filled = |name: &str| options.template(name).filter(|t| !t.source().trim().is_empty());
         let qualify_domain = config.main.qualify_domain.clone().into_bytes();
         let qualify_recipient = match options.string("qualify_recipient") {
@@ -411,6 +422,10 @@ impl Settings {
             helo_allow_chars: text("helo_allow_chars").into_bytes(),
             enforce_sync: options.bool("smtp_enforce_sync"),
             accept_8bitmime: options.bool("accept_8bitmime"),
+            av_scanner: dollar("av_scanner"),
+            av_scanner_text: text("av_scanner"),
+            spamd_template: dollar("spamd_address"),
+            spamd_address: text("spamd_address"),
             dcc: DccOptions {
                 address: text("dccifd_address"),
                 words: text("dccifd_options"),

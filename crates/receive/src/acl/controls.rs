@@ -101,6 +101,8 @@ pub struct MessageControls {
     pub utf8_downconvert: Option<i8>,
     /// `no_mbox_unspool`.
     pub no_mbox_unspool: bool,
+    /// What has been scanned of it.
+    pub scan: crate::scan::Scan,
     /// `caseful_local_part`: for the recipient in hand.
     pub caseful_local_part: bool,
     /// Header lines to add, in the order given.

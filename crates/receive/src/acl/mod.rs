@@ -32,6 +32,7 @@ use parking_lot::RwLock;
 pub use clause::documentation;
 pub(crate) use clause::{Answer, Tested};
 pub use compile::Acl;
+pub(crate) use condition::decode::decode_part;
 pub use control::debug::Debugging;
 pub use controls::{
     AddedHeader, ConnectionControls, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls, QueueControl,

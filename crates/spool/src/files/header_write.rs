@@ -185,9 +185,9 @@ fn state(out: &mut Out, message: &Message) {
     out.flag(message.is_local, "local");
     out.flag(message.local_error, "localerror");
     out.value(true, "local_scan", message.local_scan_data.as_deref());
-    out.value(true, "spam_bar", message.spam_bar.as_deref());
-    out.value(true, "spam_score", message.spam_score.as_deref());
-    out.value(true, "spam_score_int", message.spam_score_int.as_deref());
+    out.value(false, "spam_bar", message.spam_bar.as_deref());
+    out.value(false, "spam_score", message.spam_score.as_deref());
+    out.value(false, "spam_score_int", message.spam_score_int.as_deref());
     out.flag(message.manual_thaw, "manual_thaw");
     out.flag(message.sender_set_untrusted, "sender_set_untrusted");
 }

@@ -14,6 +14,7 @@ use crate::context::Context;
 
 mod address;
 mod connection;
+mod content;
 mod dcc;
 mod dkim;
 mod evaluation;
@@ -109,6 +110,7 @@ impl VariableRow {
 pub static VARIABLES: &[&[VariableRow]] = &[
     address::ROWS,
     connection::ROWS,
+    content::ROWS,
     dcc::ROWS,
     dkim::ROWS,
     evaluation::ROWS,

@@ -23,13 +23,9 @@ const fn family(name: &'static str) -> VariableRow {
 pub(super) static ROWS: &[VariableRow] = &[
     family("arc_"),
     family("atrn_"),
-    not_yet("av_failed"),
     family("bmi_"),
     not_yet("connection_id"),
     family("dmarc_"),
     family("event_"),
-    not_yet("malware_name"),
-    family("mime_"),
-    family("spam_"),
     family("tpda_"),
 ];

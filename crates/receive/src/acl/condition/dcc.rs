@@ -124,6 +124,7 @@ fn tell(run: &Run<'_>, answer: &[u8], parsed: &Answer) {
 
 /// `dcc_direct_add_header`: the line of DCC, then that of `$acl_m_dcc_add_header`, at the end of the header.
 fn add_headers(run: &mut Run<'_>, header: &[u8]) {
+    run.scene.message.scan.is_stale = true;
     let message = &mut run.scene.context.message;
     if !header.is_empty() {
         message.headers.push_back(Header::new(header.to_vec()));

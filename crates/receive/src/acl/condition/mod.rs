@@ -2,6 +2,7 @@
 
 pub(crate) mod authenticated;
 pub(crate) mod dcc;
+pub(crate) mod decode;
 pub(crate) mod dkim;
 pub(crate) mod dnslists;
 pub(crate) mod domains;
@@ -9,11 +10,14 @@ pub(crate) mod encrypted;
 pub(crate) mod expression;
 pub(crate) mod hosts;
 pub(crate) mod local_parts;
+pub(crate) mod malware;
 pub(crate) mod ratelimit;
 pub(crate) mod recipients;
+pub(crate) mod regex;
 pub(crate) mod seen;
 pub(crate) mod sender_domains;
 pub(crate) mod senders;
+pub(crate) mod spam;
 pub(crate) mod spf;
 pub(crate) mod verify;
 
@@ -42,7 +46,7 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &not_yet("bmi_optin", "The recipient has opted in to Brightmail rules."),
     &expression::ROW,
     &dcc::ROW,
-    &not_yet("decode", "The MIME part has been decoded into a file."),
+    &decode::ROW,
     &dkim::SIGNERS_ROW,
     &dkim::STATUS_ROW,
     &not_yet("dmarc_status", "The DMARC result is in the list."),
@@ -51,15 +55,15 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &encrypted::ROW,
     &hosts::ROW,
     &local_parts::ROW,
-    &not_yet("malware", "A virus scanner has found something."),
-    &not_yet("mime_regex", "The MIME part matches a regular expression."),
+    &malware::ROW,
+    &regex::MIME_ROW,
     &ratelimit::ROW,
     &recipients::ROW,
-    &not_yet("regex", "The message matches a regular expression."),
+    &regex::ROW,
     &seen::ROW,
     &sender_domains::ROW,
     &senders::ROW,
-    &not_yet("spam", "SpamAssassin or Rspamd calls the message spam."),
+    &spam::ROW,
     &spf::ROW,
     &spf::GUESS_ROW,
     &verify::ROW,

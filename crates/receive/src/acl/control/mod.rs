@@ -85,7 +85,7 @@ pub(crate) static ROWS: &[&ControlRow] = &[
     &switches::NO_CALLOUT_FLUSH,
     &switches::NO_DELAY_FLUSH,
     &switches::NO_ENFORCE_SYNC,
-    &not_yet("no_mbox_unspool", "Keeps the scanners' copy of the message."),
+    &switches::NO_MBOX_UNSPOOL,
     &switches::NO_MULTILINE_RESPONSES,
     &switches::NO_PIPELINING,
     &queue::QUEUE,

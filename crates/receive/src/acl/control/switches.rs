@@ -66,6 +66,18 @@ switch!(
     "Replies are not sent before a delay.",
     connection.no_delay_flush = true
 );
+/// `no_mbox_unspool`.
+pub(super) static NO_MBOX_UNSPOOL: ControlRow = ControlRow {
+    name: "no_mbox_unspool",
+    doc: "Keeps the scanners' copy of the message.",
+    forbidden: super::MESSAGE_ONLY,
+    has_options: false,
+    apply: Some(|run, _| {
+        run.scene.message.no_mbox_unspool = true;
+        crate::scan::keep(&run.scene.message.scan);
+        Ok(())
+    }),
+};
 switch!(
     NO_MULTILINE_RESPONSES,
     "no_multiline_responses",
