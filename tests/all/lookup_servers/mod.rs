@@ -1,4 +1,4 @@
-//! Lookups against real servers and files made by other programs' tools: what is found and what is not, quoting, wrong
+//! Lookups and scanners against real servers and files made by other programs' tools: what is found and what is not, quoting, wrong
 //! passwords, servers that die or hang in the middle of a query, and recovery. Exim answers the same queries where it can.
 //!
 //! Each trial starts its own server on loopback, on a free port and in its own folder, as an unprivileged user, and ends it by
@@ -9,6 +9,7 @@ mod ldap;
 mod mysql;
 mod pgsql;
 mod redis;
+mod scanners;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -34,8 +35,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("ldap", ldap::lookups),
         trial("mysql", mysql::lookups),
         trial("pgsql", pgsql::lookups),
+        trial("clamd", scanners::clamd),
         trial("redis", redis::lookups),
         trial("redis_cluster", redis::cluster),
+        trial("rspamd", scanners::rspamd),
+        trial("spamd", scanners::spamd),
     ]
 }
 

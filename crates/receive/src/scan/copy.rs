@@ -20,6 +20,8 @@ pub struct MailCopy {
     directory: PathBuf,
     file: PathBuf,
     id: String,
+    /// Whose the files are to be, when root writes them: scanners are in the group of the spool.
+    owner: Option<(u32, u32)>,
     is_kept: AtomicBool,
     /// Files that were numbered so far, by directory.
     numbered: Mutex<HashMap<PathBuf, u32>>,
@@ -33,10 +35,17 @@ impl MailCopy {
     pub fn create(context: &Context, keep: bool) -> io::Result<MailCopy> {
         let id = context.message.id.ok_or(io::ErrorKind::NotFound)?.to_string();
         let directory = context.services.spool_directory.join("scan").join(&id);
+        let main = &context.config.main;
+        let owner = rustix::process::geteuid().is_root().then_some((main.exim_user, main.exim_group));
         DirBuilder::new().recursive(true).mode(0o750).create(&directory)?;
+        if let Some((user, group)) = owner {
+            for path in directory.parent().into_iter().chain([directory.as_path()]) {
+                std::os::unix::fs::lchown(path, Some(user), Some(group))?;
+            }
+        }
         let file = directory.join(format!("{id}.eml"));
         let is_kept = AtomicBool::new(keep);
-        let copy = MailCopy { directory, file, id, is_kept, numbered: Mutex::default() };
+        let copy = MailCopy { directory, file, id, owner, is_kept, numbered: Mutex::default() };
         copy.write(context)?;
         Ok(copy)
     }
@@ -47,7 +56,7 @@ impl MailCopy {
     /// As [`Self::create`].
     pub fn write(&self, context: &Context) -> io::Result<()> {
         let message = &context.message;
-        let mut out = BufWriter::new(new_file(&self.file)?);
+        let mut out = BufWriter::new(self.new_file(&self.file)?);
         writeln!(out, "From MAILER-DAEMON {}", Stamp::now().bsd_inbox(context.services.zone))?;
         out.write_all(b"X-Envelope-From: <")?;
         out.write_all(&one_line(&message.sender))?;
@@ -64,6 +73,21 @@ impl MailCopy {
         let body = message.body.as_ref().ok_or(io::ErrorKind::NotFound)?;
         io::copy(&mut body.reader(), &mut out)?;
         out.flush()
+    }
+
+    /// A file to write, readable by the group. It may be there, but not be a link.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn new_file(&self, path: &Path) -> io::Result<File> {
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let file =
+            options.write(true).create(true).truncate(true).mode(0o640).custom_flags(flags).open(path)?;
+        if let Some((user, group)) = self.owner {
+            std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+        }
+        Ok(file)
     }
 
     /// The file.
@@ -105,11 +129,6 @@ impl Drop for MailCopy {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
-}
-
-/// A file to write, readable by the group: scanners are in it.
-pub(crate) fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)
 }
 
 /// No value may make a line of its own.

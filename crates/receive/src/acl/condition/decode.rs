@@ -18,6 +18,7 @@ use super::super::Scene;
 use super::super::clause::{Answer, Argument, ClauseRow, Condition, Kind, Tested};
 use super::super::phase::{Phases, all_but};
 use super::super::run::Run;
+use crate::scan::copy::MailCopy;
 use crate::scan::walk::Content;
 use crate::scan::{self, PartPlace};
 
@@ -88,10 +89,13 @@ pub(crate) fn decode_part(scene: &mut Scene) -> Result<PathBuf, String> {
 fn decode_to(scene: &mut Scene, path: PathBuf) -> Result<(), String> {
     use std::os::unix::ffi::OsStrExt as _;
     let place = scene.message.scan.part.clone();
-    let (Some(place), Some(part)) = (place, scene.context.message.content.part.as_deref_mut()) else {
+    let place = place.ok_or("there is no MIME part to be decoded")?;
+    let keep = scene.message.no_mbox_unspool;
+    let copy = scan::copy_of(&scene.context, &mut scene.message.scan, keep)?;
+    let Some(part) = scene.context.message.content.part.as_deref_mut() else {
         return Err("there is no MIME part to be decoded".to_owned());
     };
-    write(&place, part, &path).map_err(|error| {
+    write(&copy, &place, part, &path).map_err(|error| {
         let what = oxim_net::socket::error_text(&error);
         format!("could not decode the MIME part to {}: {what}", path.display())
     })?;
@@ -99,10 +103,10 @@ fn decode_to(scene: &mut Scene, path: PathBuf) -> Result<(), String> {
     Ok(())
 }
 
-fn write(place: &PartPlace, part: &mut PartFacts, path: &Path) -> io::Result<()> {
+fn write(copy: &MailCopy, place: &PartPlace, part: &mut PartFacts, path: &Path) -> io::Result<()> {
     let mut content = Content::new(File::open(&place.file)?, place.start, &place.boundaries)?;
     let mut decoder = Decoder::new(Encoding::of(&part.header.transfer_encoding));
-    let mut out = BufWriter::new(scan::copy::new_file(path)?);
+    let mut out = BufWriter::new(copy.new_file(path)?);
     let (mut size, mut decoded) = (0_u64, Vec::new());
     while let Some(line) = content.next_line()? {
         decoder.feed(line, &mut decoded);
