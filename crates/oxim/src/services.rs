@@ -195,6 +195,7 @@ pub fn surround(config: &Config, services: &Arc<Services>, runtime: Option<tokio
                 match kind {
                     LogKind::Main => services.log().main(line),
                     LogKind::Panic => services.log().both(line),
+                    LogKind::PanicOnly => services.log().panic(line),
                 }
             }
         })),

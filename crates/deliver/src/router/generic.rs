@@ -100,7 +100,7 @@ pub enum AccountSetting {
     Expanded(Template),
 }
 
-fn account(options: &Options, name: &str) -> Option<AccountSetting> {
+pub(super) fn account(options: &Options, name: &str) -> Option<AccountSetting> {
     options
         .id(name)
         .map(AccountSetting::Known)

@@ -14,10 +14,12 @@ pub mod generic;
 pub mod host_item;
 pub mod host_list;
 pub mod ipliteral;
+pub mod iplookup;
 pub mod manualroute;
 pub mod matching;
 pub mod precondition;
 pub mod prepare;
+pub mod queryprogram;
 pub mod redirect;
 pub mod require_files;
 pub mod scope;
@@ -44,7 +46,9 @@ pub static ROUTERS: &[&RouterKind] = &[
     &accept::ACCEPT,
     &dnslookup::DNSLOOKUP,
     &ipliteral::IPLITERAL,
+    &iplookup::IPLOOKUP,
     &manualroute::MANUALROUTE,
+    &queryprogram::QUERYPROGRAM,
     &redirect::REDIRECT,
 ];
 
@@ -212,7 +216,11 @@ impl Run<'_> {
 /// Writes a log line of routing; under `-bt` to standard error, as Exim does.
 pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line: &str) {
     if purpose == Purpose::Test {
-        let logs = if kind == LogKind::Panic { "MAIN PANIC" } else { "MAIN" };
+        let logs = match kind {
+            LogKind::Main => "MAIN",
+            LogKind::Panic => "MAIN PANIC",
+            LogKind::PanicOnly => "PANIC",
+        };
         eprintln!("LOG: {logs}\n  {line}");
         return;
     }

@@ -122,6 +122,15 @@ fn remove_headers(run: &mut Run<'_>, address: &mut Address) -> Result<(), Proble
     Ok(())
 }
 
+/// The address as the parent of those that take its place.
+pub fn parent(run: &Run<'_>, address: &mut Address) -> Arc<Address> {
+    address.router = Some(run.router.id);
+    address.local_user.clone_from(&run.local_user);
+    address.router_home.clone_from(&run.router_home);
+    address.is_unlogged = run.router.generic.disable_logging;
+    Arc::new(address.clone())
+}
+
 /// The transport that a template names.
 ///
 /// # Errors
@@ -219,25 +228,13 @@ pub fn run_as(run: &mut Run<'_>) -> Result<RunAs, Problem> {
         out.gid = Some(user.gid);
     }
     if let Some(setting) = &generic.user {
-        let account = match setting {
-            AccountSetting::Known(uid) => Account { uid: *uid, gid: primary_group(*uid)? },
-            AccountSetting::Expanded(template) => {
-                let name = expand_account(run, template, "user")?;
-                find_user(&name)?.ok_or_else(|| unknown_account(run, template, "user", &name))?
-            }
-        };
+        let account = user_of(run, setting)?;
         out.uid = Some(account.uid);
         // A group from check_local_user belongs to another user.
         out.gid = account.gid;
     }
-    match &generic.group {
-        None => {}
-        Some(AccountSetting::Known(gid)) => out.gid = Some(*gid),
-        Some(AccountSetting::Expanded(template)) => {
-            let name = expand_account(run, template, "group")?;
-            let gid = find_group(&name)?.ok_or_else(|| unknown_account(run, template, "group", &name))?;
-            out.gid = Some(gid);
-        }
+    if let Some(setting) = &generic.group {
+        out.gid = Some(group_of(run, setting)?);
     }
     if out.uid.is_some() && out.gid.is_none() && run.purpose == Purpose::Deliver {
         let text = format!("user set without group for {} router", run.router.name);
@@ -245,6 +242,34 @@ pub fn run_as(run: &mut Run<'_>) -> Result<RunAs, Problem> {
         return Err(Problem::new(error_code::UNKNOWN, text));
     }
     Ok(out)
+}
+
+/// The user that an option names, with the primary group where it is known.
+///
+/// # Errors
+/// An expansion failed, or there is no such user.
+pub fn user_of(run: &mut Run<'_>, setting: &AccountSetting) -> Result<Account, Problem> {
+    match setting {
+        AccountSetting::Known(uid) => Ok(Account { uid: *uid, gid: primary_group(*uid)? }),
+        AccountSetting::Expanded(template) => {
+            let name = expand_account(run, template, "user")?;
+            find_user(&name)?.ok_or_else(|| unknown_account(run, template, "user", &name))
+        }
+    }
+}
+
+/// The group that an option names.
+///
+/// # Errors
+/// As for [`user_of`].
+pub fn group_of(run: &mut Run<'_>, setting: &AccountSetting) -> Result<u32, Problem> {
+    match setting {
+        AccountSetting::Known(gid) => Ok(*gid),
+        AccountSetting::Expanded(template) => {
+            let name = expand_account(run, template, "group")?;
+            find_group(&name)?.ok_or_else(|| unknown_account(run, template, "group", &name))
+        }
+    }
 }
 
 /// The primary group of a user whose name was resolved when the file was read.

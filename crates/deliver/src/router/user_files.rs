@@ -7,12 +7,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::agent::job::{
-    CreateWhere, Directories, FileExists, FileRead, Framing, Locking, MailboxJob, Quota, ReadFileJob,
+    CommandJob, CreateWhere, Directories, FileExists, FileRead, Framing, Locking, MailboxJob, Quota,
+    ReadFileJob,
 };
 use crate::agent::{Agents, Identity, Job, JobResult};
 use crate::transport::error_code;
 
-/// Reads and asks for files as a user.
+/// Reads and asks for files, and runs commands, as a user.
 pub trait UserFiles: Send + Sync {
     /// The contents of a file, as the user, or as this process if no user is given.
     fn read(&self, user: Option<&Identity>, path: &[u8], bytes_max: u64) -> FileRead;
@@ -25,6 +26,9 @@ pub trait UserFiles: Send + Sync {
     /// # Errors
     /// What the system says.
     fn append(&self, user: Option<&Identity>, path: &[u8], mode: u32, text: &[u8]) -> Result<(), String>;
+
+    /// Runs a command that reads nothing.
+    fn run(&self, user: &Identity, job: CommandJob) -> JobResult;
 }
 
 impl UserFiles for Agents {
@@ -73,6 +77,10 @@ impl UserFiles for Agents {
             | JobResult::File(_)
             | JobResult::Exists(_) => Ok(()),
         }
+    }
+
+    fn run(&self, user: &Identity, job: CommandJob) -> JobResult {
+        self.ask(Some(user), &Job::Command(job))
     }
 }
 

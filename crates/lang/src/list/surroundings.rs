@@ -17,6 +17,8 @@ pub enum LogKind {
     Main,
     /// The main log and the panic log.
     Panic,
+    /// The panic log alone.
+    PanicOnly,
 }
 
 /// Takes log lines, without time stamp.

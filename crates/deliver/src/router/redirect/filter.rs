@@ -7,7 +7,7 @@ use oxim_lang::config::Options;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::restrict::Forbidden;
 
-use super::super::{Problem, Purpose, Run, Verdict, error_code};
+use super::super::{Problem, Purpose, Run, Verdict, error_code, prepare};
 use super::list::SyntaxError;
 use super::{Redirect, identity, join};
 use crate::address::{Address, AddressKind};
@@ -215,7 +215,7 @@ impl Redirect {
         address: &mut Address,
         made: Vec<Made>,
     ) -> Result<Vec<Address>, Problem> {
-        let parent = self.parent(run, address);
+        let parent = prepare::parent(run, address);
         let mut children = Vec::with_capacity(made.len());
         for (number, mut made) in made.into_iter().enumerate() {
             made.forbidden = Some(self.filter.forbidden);

@@ -210,15 +210,6 @@ impl Redirect {
         });
     }
 
-    /// The address as the parent of what it is redirected to.
-    fn parent(&self, run: &Run<'_>, address: &mut Address) -> Arc<Address> {
-        address.router = Some(run.router.id);
-        address.local_user.clone_from(&run.local_user);
-        address.router_home.clone_from(&run.router_home);
-        address.is_unlogged = run.router.generic.disable_logging;
-        Arc::new(address.clone())
-    }
-
     fn children(
         &self,
         run: &mut Run<'_>,
@@ -226,7 +217,7 @@ impl Redirect {
         items: Vec<Item>,
     ) -> Result<Verdict, Problem> {
         let mut qualify_domain = None;
-        let parent = self.parent(run, address);
+        let parent = prepare::parent(run, address);
         let mut children = Vec::with_capacity(items.len());
         for item in items {
             let child = match item {
@@ -328,7 +319,7 @@ fn identity(run: &Run<'_>, address: &Address) -> Option<Identity> {
 }
 
 /// A local part, quoted if it has to be, with a domain. The local part stands as it was written in the list.
-fn join(local_part: &[u8], domain: &[u8]) -> Vec<u8> {
+pub(super) fn join(local_part: &[u8], domain: &[u8]) -> Vec<u8> {
     let mut out = if local_part.contains(&b'@') && !local_part.contains(&b'"') {
         quote_local_part(local_part)
     } else {

@@ -1,17 +1,17 @@
 //! Options of the iplookup router (manual chapter 19).
 
 use crate::config::options::OptionKind::{Bool, Int, Str, Time};
-use crate::config::options::Status::NotYet;
+use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Private options of iplookup.
 pub static ROUTER_IPLOOKUP: &[OptionRow] = &[
-    row("hosts", Str, "", NotYet, "hosts that are asked"),
-    row("optional", Bool, "false", NotYet, "decline when no host answers"),
-    row("port", Int, "0", NotYet, "port that is asked"),
-    row("protocol", Str, "udp", NotYet, "udp or tcp"),
-    row("query", Str, "", NotYet, "text that is sent"),
-    row("reroute", Str, "", NotYet, "address made from the answer"),
-    row("response_pattern", Str, "", NotYet, "what the answer must look like"),
-    row("timeout", Time, "5s", NotYet, "time allowed"),
+    row("hosts", Str, "", Works, "hosts that are asked"),
+    row("optional", Bool, "false", Works, "decline when no host answers"),
+    row("port", Int, "0", Works, "port that is asked"),
+    row("protocol", Str, "udp", Works, "udp or tcp"),
+    row("query", Str, "", Works, "text that is sent"),
+    row("reroute", Str, "", Works, "address made from the answer"),
+    row("response_pattern", Str, "", Works, "what the answer must look like"),
+    row("timeout", Time, "5s", Works, "time allowed"),
 ];

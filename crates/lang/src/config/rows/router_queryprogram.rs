@@ -1,14 +1,14 @@
 //! Options of the queryprogram router (manual chapter 21).
 
 use crate::config::options::OptionKind::{GidExpanded, Str, Time, UidExpanded};
-use crate::config::options::Status::NotYet;
+use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Private options of queryprogram.
 pub static ROUTER_QUERYPROGRAM: &[OptionRow] = &[
-    row("command", Str, "", NotYet, "command that decides"),
-    row("command_group", GidExpanded, "", NotYet, "group of the command"),
-    row("command_user", UidExpanded, "", NotYet, "user of the command"),
-    row("current_directory", Str, "/", NotYet, "current directory of the command"),
-    row("timeout", Time, "1h", NotYet, "time allowed"),
+    row("command", Str, "", Works, "command that decides"),
+    row("command_group", GidExpanded, "", Works, "group of the command"),
+    row("command_user", UidExpanded, "", Works, "user of the command"),
+    row("current_directory", Str, "/", Works, "current directory of the command"),
+    row("timeout", Time, "1h", Works, "time allowed"),
 ];

@@ -207,7 +207,7 @@ fn numbered_field(fields: &Text, separators: &[u8], number: i64) -> Option<Text>
 }
 
 /// The value of a name in `name=value name = "quoted value"`; names are compared without regard to case.
-fn named_field(fields: &Text, key: &[u8]) -> Option<Text> {
+pub fn named_field(fields: &Text, key: &[u8]) -> Option<Text> {
     let mut rest = fields.as_bytes().trim_ascii_start();
     while !rest.is_empty() {
         let length = rest.iter().take_while(|b| **b != b'=' && !b.is_ascii_whitespace()).count();

@@ -13,6 +13,7 @@ mod authresults;
 mod certificate;
 mod conditional;
 mod extract;
+pub use extract::named_field;
 mod imapfolder;
 mod lists;
 pub(crate) use lists::int;
