@@ -187,6 +187,15 @@ pub enum NewFileForm {
         /// Contents of the .env file.
         envelope: Vec<u8>,
     },
+    /// The two files of a message in a spool, `ID-D` with the message that follows and `ID-H`.
+    Queue {
+        /// The message id.
+        id: String,
+        /// The transport, for error texts.
+        transport: String,
+        /// Contents of `ID-H`.
+        header: Vec<u8>,
+    },
     /// One file with a name of the postmaster's; `\0` stands for the inode number.
     Plain {
         /// See above.

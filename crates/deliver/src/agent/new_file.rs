@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use super::job::{JobResult, NewFileForm, NewFileJob, Trouble};
+use super::job::{JobResult, NewFileForm, NewFileJob, Trouble, strerror};
 use super::quota::{self, Used};
 use super::{mailbox_write, maildirsize, path};
 use crate::transport::error_code;
@@ -31,6 +31,9 @@ pub(super) fn write(job: &NewFileJob, message: &mut dyn Read) -> JobResult {
             maildir.write(message)
         }
         NewFileForm::Mailstore { base, envelope } => write_mailstore(job, directory, base, envelope, message),
+        NewFileForm::Queue { id, transport, header } => {
+            write_queue(job, directory, (id, transport), header, message)
+        }
         NewFileForm::Plain { name } => write_plain(job, directory, name, message),
     };
     match result {
@@ -109,9 +112,10 @@ pub(super) fn room(job: &NewFileJob) -> Result<bool, Trouble> {
             };
             maildir.check_size_file(&quota_top(job, directory), counted)
         }
-        NewFileForm::Maildir { .. } | NewFileForm::Mailstore { .. } | NewFileForm::Plain { .. } => {
-            check_quota(job, directory)
-        }
+        NewFileForm::Maildir { .. }
+        | NewFileForm::Mailstore { .. }
+        | NewFileForm::Queue { .. }
+        | NewFileForm::Plain { .. } => check_quota(job, directory),
     }
 }
 
@@ -276,6 +280,43 @@ fn write_mailstore(
         system(&e, &temporary)
     })?;
     Ok((bytes, quota_warning))
+}
+
+/// The header file comes last, whole: who watches the directory for it finds the data file there.
+fn write_queue(
+    job: &NewFileJob,
+    directory: &Path,
+    (id, transport): (&str, &str),
+    header: &[u8],
+    message: &mut dyn Read,
+) -> Result<(u64, bool), Trouble> {
+    let failed = |what: &str, path: &Path, error: &io::Error| {
+        let text = format!(
+            "{transport} transport {what}: {} failed with error: {}",
+            path.display(),
+            strerror(error)
+        );
+        Trouble::found(error.raw_os_error().unwrap_or(0), text)
+    };
+    let not_directory = || io::Error::from(nix::errno::Errno::ENOTDIR);
+    std::fs::symlink_metadata(directory)
+        .and_then(|meta| if meta.is_dir() { Ok(()) } else { Err(not_directory()) })
+        .map_err(|error| failed("accessing directory", directory, &error))?;
+    let place = |kind: &str| directory.join(format!("{id}-{kind}"));
+    let data = place("D");
+    let file = create(&data, job.mode).map_err(|error| failed("creating file", &data, &error))?;
+    let bytes = fill(job, &data, file, message)?;
+    let (temporary, name) = (place("H.new"), place("H"));
+    let published = create(&temporary, job.mode)
+        .and_then(|mut file| io::Write::write_all(&mut file, header).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::hard_link(&temporary, &name))
+        .and_then(|()| sync_directory(directory));
+    let _ = std::fs::remove_file(&temporary);
+    published.map_err(|error| {
+        let _ = std::fs::remove_file(&data);
+        failed("creating file", &name, &error)
+    })?;
+    Ok((bytes, false))
 }
 
 fn write_plain(

@@ -16,6 +16,7 @@ pub mod generic;
 pub mod lmtp;
 mod local;
 pub mod pipe;
+mod queuefile;
 pub mod smtp;
 
 use std::net::{IpAddr, SocketAddr};
@@ -362,5 +363,11 @@ pub(crate) fn log_main(services: &Services, batch: &Batch<'_>, text: &str) {
 }
 
 /// All transport drivers.
-pub static TRANSPORTS: &[&TransportKind] =
-    &[&appendfile::APPENDFILE, &autoreply::AUTOREPLY, &lmtp::LMTP, &pipe::PIPE, &smtp::SMTP];
+pub static TRANSPORTS: &[&TransportKind] = &[
+    &appendfile::APPENDFILE,
+    &autoreply::AUTOREPLY,
+    &lmtp::LMTP,
+    &pipe::PIPE,
+    &queuefile::QUEUEFILE,
+    &smtp::SMTP,
+];

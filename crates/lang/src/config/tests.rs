@@ -258,6 +258,7 @@ fn tables() -> Vec<(&'static str, &'static [OptionRow])> {
         ("Transport autoreply", rows::TRANSPORT_AUTOREPLY),
         ("Transport lmtp", rows::TRANSPORT_LMTP),
         ("Transport pipe", rows::TRANSPORT_PIPE),
+        ("Transport queuefile", rows::TRANSPORT_QUEUEFILE),
         ("Transport smtp", rows::TRANSPORT_SMTP),
         ("All authenticators", rows::AUTH_GENERIC),
         ("Authenticator cram_md5", rows::AUTH_CRAM_MD5),

@@ -26,6 +26,7 @@ mod transport_autoreply;
 mod transport_generic;
 mod transport_lmtp;
 mod transport_pipe;
+mod transport_queuefile;
 mod transport_smtp;
 
 pub use auth_cram_md5::AUTH_CRAM_MD5;
@@ -51,13 +52,11 @@ pub use transport_autoreply::TRANSPORT_AUTOREPLY;
 pub use transport_generic::TRANSPORT_GENERIC;
 pub use transport_lmtp::TRANSPORT_LMTP;
 pub use transport_pipe::TRANSPORT_PIPE;
+pub use transport_queuefile::TRANSPORT_QUEUEFILE;
 pub use transport_smtp::TRANSPORT_SMTP;
 
 /// Drivers that Exim has and this program does not have yet, by class.
 pub static NOT_BUILT: &[(&str, &str)] = &[
-    ("router", "iplookup"),
-    ("router", "queryprogram"),
-    ("transport", "queuefile"),
     ("authenticator", "cyrus_sasl"),
     ("authenticator", "dovecot"),
     ("authenticator", "external"),
