@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use oxim_base::Text;
-use oxim_base::clock::parse_interval;
+use oxim_base::clock::parse_interval_with_units;
 use oxim_net::dns::{BlockingResolver, FieldStyle, Lookup, TextType};
 
 use super::{LookupError, LookupKind, LookupType, Style};
@@ -118,7 +118,10 @@ impl<'a> Query<'a> {
         }
         if let Some(rest) = strip(text, b"retrans_") {
             let (word, after) = word(rest, |b| b.is_ascii_alphanumeric());
-            let seconds = parse_interval(word).filter(|s| *s > 0).ok_or("unsupported dnsdb timeout value")?;
+            // The time ends at the comma, and nowhere else.
+            let seconds = parse_interval_with_units(word)
+                .filter(|s| *s > 0 && after.first() == Some(&b','))
+                .ok_or("unsupported dnsdb timeout value")?;
             self.timeout = Some(Duration::from_secs(seconds));
             return Ok(Some(after));
         }
@@ -209,7 +212,9 @@ fn find(context: &mut Context, text: &Text, _: &LookupType) -> Result<Option<Tex
         (Some(reason), OnDefer::Lax) if answers.records.is_empty() => return Err(LookupError::Defer(reason)),
         _ => {}
     }
-    Ok((!answers.records.is_empty()).then(|| Text::tainted(answers.records.join(&query.separator))))
+    // Records that show nothing, such as the host of a null MX, are not found.
+    let text = answers.records.join(&query.separator);
+    Ok((!text.is_empty()).then(|| Text::tainted(text)))
 }
 
 #[cfg(test)]
