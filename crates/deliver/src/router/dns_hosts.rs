@@ -356,7 +356,7 @@ impl Finder<'_, '_> {
     ) -> Result<Addresses, Problem> {
         let mut hosts = Vec::new();
         for ip in ips {
-            if matching::is_ignored(self.run, ip)? {
+            if matching::is_ignored(self.run, &candidate.name, ip)? {
                 continue;
             }
             let goes_later = ip.is_ipv4() != self.wanted.ipv4_prefer;

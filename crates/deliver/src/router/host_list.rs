@@ -155,7 +155,7 @@ fn one(run: &mut Run<'_>, item: &RouteHost, method: Method, domain: &[u8]) -> Re
         return mx(run, item, name, method, domain);
     }
     if let Some(ip) = item.address {
-        if matching::is_ignored(run, ip)? {
+        if matching::is_ignored(run, &item.name, ip)? {
             return Ok(Step::Absent);
         }
         let local = self_action::is_local(run.context, item)?;
@@ -233,7 +233,7 @@ fn addresses(run: &mut Run<'_>, item: &RouteHost, method: Method, domain: &[u8])
     let mut hosts = Vec::new();
     let mut local = false;
     for ip in ips {
-        if matching::is_ignored(run, ip)? {
+        if matching::is_ignored(run, &item.name, ip)? {
             continue;
         }
         let host = RouteHost { address: Some(ip), dnssec, ..item.clone() }.named_after(&answer.owner);

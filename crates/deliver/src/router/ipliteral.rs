@@ -37,12 +37,12 @@ impl RouterDriver for IpLiteral {
         let Some(ip) = literal(&address.domain) else {
             return Verdict::Decline(None);
         };
-        match matching::is_ignored(run, ip) {
+        let name = String::from_utf8_lossy(&address.domain).into_owned();
+        match matching::is_ignored(run, &name, ip) {
             Err(problem) => return Verdict::Defer(problem),
             Ok(true) => return Verdict::Decline(Some("IP literal host explicitly ignored".into())),
             Ok(false) => {}
         }
-        let name = String::from_utf8_lossy(&address.domain).into_owned();
         let host = RouteHost { name, address: Some(ip), ..RouteHost::default() };
         match self_action::is_local(run.context, &host) {
             Err(problem) => return Verdict::Defer(problem),

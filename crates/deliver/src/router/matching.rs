@@ -49,16 +49,16 @@ pub fn domain(
     }
 }
 
-/// Whether `ignore_target_hosts` of the running router says that an address does not exist.
+/// Whether `ignore_target_hosts` of the running router says that an address of a host does not exist.
 ///
 /// # Errors
 /// As for [`test`].
-pub fn is_ignored(run: &mut Run<'_>, ip: IpAddr) -> Result<bool, Problem> {
+pub fn is_ignored(run: &mut Run<'_>, name: &str, ip: IpAddr) -> Result<bool, Problem> {
     let Some(list) = &run.router.generic.ignore_target_hosts else {
         return Ok(false);
     };
     let old = run.context.delivery.host_address.replace(ip);
-    let subject = Subject::Host { address: Some(ip), name: HostName::None };
+    let subject = Subject::Host { address: Some(ip), name: HostName::Known(name) };
     let found = test(list, run.context, &subject, "ignore_target_hosts");
     run.context.delivery.host_address = old;
     Ok(found?.is_some())

@@ -70,7 +70,8 @@ pub(super) fn step(
         | Pattern::EndsWith(_)
         | Pattern::Literal
         | Pattern::HostLookup { .. }
-        | Pattern::Network(_) => None,
+        | Pattern::Network(_)
+        | Pattern::MalformedAddress => None,
     };
     let Some((data, wild)) = matched else {
         return Ok(Step::Miss);

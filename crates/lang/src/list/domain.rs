@@ -103,6 +103,7 @@ pub(super) fn hit(
         | Pattern::Switch(_)
         | Pattern::HostLookup { .. }
         | Pattern::Network(_)
+        | Pattern::MalformedAddress
         | Pattern::Address { .. }
         | Pattern::DomainOnly(_)
         | Pattern::LocalPartsOf(_) => Ok(None),

@@ -12,6 +12,9 @@ use super::{Defer, HostName, surroundings};
 use crate::context::{Context, HostLookup};
 use crate::lookup;
 
+/// What an item means that needs a name where there are only addresses.
+const NO_NAMES: &str = "cannot match host name in match_ip list";
+
 /// Matches one item against a host.
 pub(super) fn step(
     context: &mut Context,
@@ -42,9 +45,13 @@ pub(super) fn step(
             let host = surroundings::primary_hostname(context);
             Ok(by_address_of(context, &host, address, name)?.map_hit(&hit))
         }
+        (Pattern::MalformedAddress, Some(_)) => {
+            Ok(Step::Unknown("malformed IPv4 address or address mask".to_owned()))
+        }
         // Without an address nothing that looks at one can match; the rest belongs to other kinds of list.
         (
             Pattern::Network(_)
+            | Pattern::MalformedAddress
             | Pattern::Literal
             | Pattern::LocalName
             | Pattern::Named(_)
@@ -74,7 +81,7 @@ fn by_address_of(
     name: HostName<'_>,
 ) -> Result<Step, Defer> {
     if matches!(name, HostName::None) {
-        return Ok(Step::Miss);
+        return Ok(Step::Unknown(NO_NAMES.to_owned()));
     }
     let found = match surroundings::resolver(context) {
         Ok(resolver) => resolver.addresses_of(host, surroundings::family(context)),
@@ -122,8 +129,8 @@ enum Names {
 fn names(context: &mut Context, item: &Item, address: Option<IpAddr>, name: HostName<'_>) -> Names {
     match name {
         HostName::Known(name) => return Names::These(vec![name.to_owned()]),
-        HostName::None => return Names::These(Vec::new()),
-        HostName::Caller => {}
+        HostName::None if address.is_some() => return Names::Unknown(NO_NAMES.to_owned()),
+        HostName::None | HostName::Caller => {}
     }
     let Some(address) = address else {
         return Names::These(Vec::new());

@@ -110,6 +110,8 @@ pub(super) enum Pattern {
         item: LookupItem,
     },
     Network(Network),
+    /// Figures and dots that are no IPv4 address, or its mask is none.
+    MalformedAddress,
     /// `local@domain`; the domain part is an item of a domain list.
     Address {
         local: LocalPattern,
@@ -240,7 +242,8 @@ impl Item {
             Some(rest) => (true, text.derive(rest.trim_ascii_start())),
             None => (false, text.clone()),
         };
-        let pattern = top_level(kind, text.as_bytes(), in_file).unwrap_or_else(|| parse_pattern(kind, &text));
+        let pattern =
+            top_level(kind, text.as_bytes(), in_file, negated).unwrap_or_else(|| parse_pattern(kind, &text));
         Item { negated, text, pattern }
     }
 
@@ -270,6 +273,7 @@ impl Item {
             | Pattern::LocalName
             | Pattern::LocalAddress
             | Pattern::Network(_)
+            | Pattern::MalformedAddress
             | Pattern::Faulty(_) => false,
             // In a host list these are about the name of the host, which has to be looked up first.
             Pattern::EndsWith(_) | Pattern::Regex(_) | Pattern::Literal => kind == ListKind::Host,
@@ -295,6 +299,7 @@ impl Item {
             | Pattern::Regex(_)
             | Pattern::Literal
             | Pattern::Network(_)
+            | Pattern::MalformedAddress
             | Pattern::Faulty(_) => true,
             Pattern::Address { domain, .. } | Pattern::DomainOnly(domain) => domain.is_pure(),
             Pattern::Named(_)
@@ -309,13 +314,15 @@ impl Item {
 }
 
 /// The items that mean the same in all kinds of list, at the top level only.
-fn top_level(kind: ListKind, text: &[u8], in_file: bool) -> Option<Pattern> {
+fn top_level(kind: ListKind, text: &[u8], in_file: bool, negated: bool) -> Option<Pattern> {
     if in_file {
         return None;
     }
     match text {
         [b'+', name @ ..] => {
-            Some(switch(kind, name).map_or_else(|| Pattern::Named(name.to_vec()), Pattern::Switch))
+            // Negated, these words are names of lists like all others.
+            let switch = switch(kind, name).filter(|_| !negated);
+            Some(switch.map_or_else(|| Pattern::Named(name.to_vec()), Pattern::Switch))
         }
         [b'/', ..] => Some(Pattern::File),
         _ => None,
@@ -394,6 +401,10 @@ fn host_pattern(text: &Text) -> Pattern {
     }
     if let Some(network) = Network::parse(bytes) {
         return Pattern::Network(network);
+    }
+    let front = bytes.split(|b| *b == b'/').next().unwrap_or_default();
+    if !front.is_empty() && front.iter().all(|b| b.is_ascii_digit() || *b == b'.') {
+        return Pattern::MalformedAddress;
     }
     if let Some(semicolon) = memchr::memchr(b';', bytes) {
         let (key, start) = host_key(bytes);

@@ -128,7 +128,7 @@ pub enum HostName<'a> {
     Caller,
     /// It is this.
     Known(&'a str),
-    /// There is none and none is looked up; items that need it do not match (`match_ip`).
+    /// There is none and none is looked up; items that need it are undecided (`match_ip`).
     None,
 }
 

@@ -22,7 +22,7 @@ impl Network {
         let address: IpAddr = address.split_once('%').map_or(address, |(front, _)| front).parse().ok()?;
         let width = width(address);
         let bits = match mask {
-            Some(mask) if mask.bytes().all(|b| b.is_ascii_digit()) && !mask.is_empty() => {
+            Some(mask) if mask.bytes().all(|b| b.is_ascii_digit()) => {
                 mask.parse().unwrap_or(width).min(width)
             }
             Some(_) => return None,

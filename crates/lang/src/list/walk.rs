@@ -71,9 +71,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the last item is negated: that of the file, if the list ends with a file name.
+    /// Whether the last item is negated: that of the file, if the list ends with a file name. Words such as `+caseful` are none.
     fn ends_negated(&self) -> Result<bool, Defer> {
-        let Some(item) = self.items.all().last() else { return Ok(false) };
+        let is_item = |item: &&Item| !matches!(item.pattern, Pattern::Switch(_));
+        let Some(item) = self.items.all().iter().rev().find(is_item) else { return Ok(false) };
         if !matches!(item.pattern, Pattern::File) {
             return Ok(item.negated);
         }
@@ -179,6 +180,7 @@ impl Walk<'_> {
             | Pattern::Lookup(_)
             | Pattern::HostLookup { .. }
             | Pattern::Network(_)
+            | Pattern::MalformedAddress
             | Pattern::Address { .. }
             | Pattern::DomainOnly(_)
             | Pattern::LocalPartsOf(_) => match self.subject {

@@ -16,7 +16,9 @@ pub(super) static PASSWD: LookupKind = LookupKind {
 };
 
 fn find(_: &mut Context, query: &Text, _: &LookupType) -> Result<Option<Text>, LookupError> {
-    let Some(name) = query.as_str().map(str::trim_start).filter(|name| !name.is_empty() && !name.contains('\0')) else {
+    let Some(name) =
+        query.as_str().map(str::trim_start).filter(|name| !name.is_empty() && !name.contains('\0'))
+    else {
         return Ok(None);
     };
     match User::from_name(name) {
