@@ -17,6 +17,7 @@ use crate::acl::{Fake, Outcome, Phase, QueueControl, Verdict};
 use crate::arrival;
 use crate::body::{BodyFault, Received, Refused};
 use crate::command::set_end_reason;
+use crate::cutthrough::{self, Cut};
 use crate::fixup::{self, Origin};
 use crate::log_line;
 use crate::prdr;
@@ -235,12 +236,36 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending, outc
     }
     let id = pending.received.id;
     let reply = final_reply(reception, talk, id, outcome);
-    let (message, draft, facts) = assemble(reception, talk, pending);
+    let (message, mut draft, mut facts) = assemble(reception, talk, pending);
     if message.recipients.is_empty() {
         let reply = swallow(reception, talk, &message, &facts, reply);
         return Progress::Reply(reply);
     }
+    match cutthrough::attempt(reception, talk, &message, &mut draft) {
+        Cut::NotDone => {}
+        Cut::Delivered => return Progress::Reply(passed_on(reception, talk, &message, &facts, reply)),
+        Cut::Refused(reply) => {
+            talk.message_over();
+            return Progress::Reply(reply);
+        }
+        Cut::PutOff => facts.is_put_off = true,
+    }
     Progress::Commit(Box::new(Ready { message, draft, reply, facts }))
+}
+
+/// A message that the next host has already: it is logged as arrived and done, and stored nowhere.
+fn passed_on(
+    reception: &Arc<Reception>,
+    talk: &mut Talk,
+    message: &Message,
+    facts: &arrival::Facts,
+    reply: Reply,
+) -> Reply {
+    reception.logs.main(&arrival::line(reception, talk, message, facts));
+    reception.logs.main(&format!("{} Completed", message.id));
+    talk.counts.messages = talk.counts.messages.saturating_add(1);
+    talk.message_over();
+    reply
 }
 
 /// Why a message from a local process was not taken.
@@ -431,6 +456,7 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
         fake: matches!(controls.fake, Some(Fake::Reject(_))),
         freeze: controls.freeze,
         queue: controls.queue,
+        is_put_off: false,
         original_sender: talk.transaction.raw_sender.clone(),
         original_recipients: talk.transaction.raw_recipients.clone(),
     };
@@ -525,6 +551,9 @@ fn queueing(reception: &Reception, talk: &mut Talk, facts: &arrival::Facts, id: 
         return Queueing::Frozen { tell: freeze.tell };
     }
     log_queued(reception, facts, id);
+    if facts.is_put_off {
+        return Queueing::Wait;
+    }
     match facts.queue {
         Some(QueueControl::Wait) => return Queueing::Wait,
         Some(QueueControl::FirstPassRoute) => return Queueing::RemoteWaits,

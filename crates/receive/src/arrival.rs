@@ -32,6 +32,8 @@ pub struct Facts {
     pub freeze: Option<Freeze>,
     /// `control = queue`.
     pub queue: Option<QueueControl>,
+    /// The next host has put it off in cutthrough delivery: it waits for a queue run.
+    pub is_put_off: bool,
     /// The sender as it came.
     pub original_sender: Vec<u8>,
     /// The recipients as they came.

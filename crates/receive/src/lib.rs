@@ -22,6 +22,7 @@ pub mod caller;
 pub mod channel;
 pub mod command;
 pub mod connect;
+mod cutthrough;
 pub mod dcc;
 pub mod ending;
 pub mod fixup;

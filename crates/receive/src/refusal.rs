@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use oxim_base::Text;
+use oxim_mail::header::HeaderList;
+use oxim_spool::message::{Message, Recipient};
 
 use crate::acl::{Outcome, Phase, RejectTargets, Verdict};
 use crate::command::set_end_reason;
@@ -199,13 +201,23 @@ fn write(reception: &Reception, talk: &Talk, phase: Phase, line: &str, targets: 
 #[must_use]
 pub fn header_block(talk: &Talk) -> String {
     let message = &talk.scene.context.message;
-    let mut out = format!("Envelope-from: <{}>\n", oxim_base::text::shown(&message.sender));
-    for (index, recipient) in message.recipients.iter().enumerate() {
+    block(&message.sender, &message.recipients, &message.headers)
+}
+
+/// As [`header_block`], of a message in its spool form.
+#[must_use]
+pub fn header_block_of(message: &Message) -> String {
+    block(&message.sender, &message.recipients, &message.headers)
+}
+
+fn block(sender: &[u8], recipients: &[Recipient], headers: &HeaderList) -> String {
+    let mut out = format!("Envelope-from: <{}>\n", oxim_base::text::shown(sender));
+    for (index, recipient) in recipients.iter().enumerate() {
         out.push_str(if index == 0 { "Envelope-to: <" } else { "    <" });
         out.push_str(&oxim_base::text::shown(&recipient.address));
         out.push_str(">\n");
     }
-    for header in message.headers.all() {
+    for header in headers.all() {
         out.push(char::from(header.kind.letter()));
         out.push(' ');
         out.push_str(&oxim_base::text::shown(&header.text));

@@ -335,7 +335,8 @@ impl Session {
     /// Runs the ACL of a phase and what follows it, with pauses where it asks for them.
     async fn run_acl(&mut self, phase: Phase, then: Then) -> Option<Progress> {
         let acls = &self.reception.acls;
-        let blocking = acls.may_block(phase) || self.then_may_block(phase);
+        let holds = phase == Phase::Data && self.talk.as_ref().is_some_and(|talk| talk.scene.held.is_some());
+        let blocking = acls.may_block(phase) || self.then_may_block(phase) || holds;
         if !acls.is_set(phase) {
             let outcome = Outcome::plain(phase.when_unset());
             return self.on_talk(blocking, move |r, talk| then(r, talk, outcome)).await;
@@ -499,7 +500,8 @@ impl Session {
 
     /// A whole message is there.
     async fn arrived(&mut self, incoming: Incoming) -> Progress {
-        let blocking = self.reception.blocking.data || incoming.is_signed();
+        let holds = self.talk_mut().scene.held.is_some();
+        let blocking = self.reception.blocking.data || incoming.is_signed() || holds;
         let progress = match incoming.finish() {
             Ok(received) => {
                 self.on_talk(blocking, move |r, talk| acceptance::examine(r, talk, received)).await

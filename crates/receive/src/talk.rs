@@ -362,6 +362,7 @@ impl Talk {
         context.address = oxim_lang::context::AddressScope::default();
         self.scene.message = crate::acl::MessageControls::default();
         self.scene.subject = Vec::new();
+        self.scene.held = None;
         self.last_was_refused_mail = false;
         self.last_was_rcpt = false;
     }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::{Context, Services};
 use oxim_mail::message_id::MessageId;
+use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::Connection;
 use oxim_spool::message::{Body, Message};
 
@@ -290,8 +291,29 @@ pub trait Driver: Send + Sync {
         _context: &mut Context,
         _host: &RouteHost,
         _limits: smtp::Limits,
-    ) -> Option<Result<Connection, smtp::NotOpened>> {
+    ) -> Option<Result<smtp::Opened, smtp::NotOpened>> {
         None
+    }
+
+    /// Whether a message can go out over a connection that was opened before the message was there: nothing about it
+    /// depends on the whole message.
+    fn can_cut_through(&self, _transport: &Transport) -> bool {
+        false
+    }
+
+    /// Sends a message over a connection on which MAIL and RCPT have been answered; gives the last reply.
+    ///
+    /// # Errors
+    /// There is none: the text tells why.
+    fn send_over(
+        &self,
+        _transport: &Transport,
+        _delivery: &Delivery,
+        _context: &mut Context,
+        _batch: &Batch<'_>,
+        _connection: &mut Connection,
+    ) -> Result<Reply, String> {
+        Err("not this kind of transport".to_owned())
     }
 
     /// The question whether the mailbox of an address has room for a message of this size. `None`: there is no limit.

@@ -80,6 +80,13 @@ pub struct AddedHeader {
     pub text: Vec<u8>,
 }
 
+/// `control = cutthrough_delivery`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutThrough {
+    /// What the next host puts off, the client is told to send again (`/defer=pass`).
+    pub passes_deferral: bool,
+}
+
 /// Controls that last as long as the message.
 #[derive(Clone, Debug, Default)]
 pub struct MessageControls {
@@ -87,6 +94,8 @@ pub struct MessageControls {
     pub freeze: Option<Freeze>,
     /// `queue` or `queue_only`.
     pub queue: Option<QueueControl>,
+    /// `cutthrough_delivery`.
+    pub cut_through: Option<CutThrough>,
     /// `submission`.
     pub submission: Option<Submission>,
     /// `suppress_local_fixups`.

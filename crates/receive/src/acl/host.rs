@@ -38,7 +38,7 @@ pub fn run_in_expansion(
     let outer = std::mem::replace(&mut scene.context.local.acl_arguments, arguments);
     let verdict = run(reception, &mut scene, phase, depth, name_or_text);
     scene.context.local.acl_arguments = outer;
-    let Scene { context: back, connection, message, subject } = scene;
+    let Scene { context: back, connection, message, subject, held: _ } = scene;
     *context = back;
     if is_lent {
         context.upper.put(Box::new(Lent { connection, message, subject, phase, depth }));

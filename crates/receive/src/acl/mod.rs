@@ -35,8 +35,8 @@ pub use compile::Acl;
 pub(crate) use condition::decode::decode_part;
 pub use control::debug::Debugging;
 pub use controls::{
-    AddedHeader, ConnectionControls, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls, QueueControl,
-    Submission,
+    AddedHeader, ConnectionControls, CutThrough, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls,
+    QueueControl, Submission,
 };
 pub use host::run_in_expansion;
 pub use interpreter::Resume;
@@ -160,6 +160,8 @@ pub struct Scene {
     pub message: MessageControls,
     /// The address of the RCPT, VRFY or EXPN command in hand, qualified, as given.
     pub subject: Vec<u8>,
+    /// The connection to the next host that is held for the message.
+    pub(crate) held: Option<Box<crate::verify::Held>>,
 }
 
 impl Scene {
@@ -171,6 +173,7 @@ impl Scene {
             connection: ConnectionControls::default(),
             message: MessageControls::default(),
             subject: Vec::new(),
+            held: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use oxim_spool::message::Recipient;
 
 use super::{argument_error, protocol_error, syntax_error};
 use crate::acl::{Outcome, Phase, Verdict};
+use crate::cutthrough;
 use crate::log_line;
 use crate::reception::Reception;
 use crate::refusal;
@@ -165,8 +166,11 @@ fn after_acl(
     recipient: Recipient,
     outcome: &Outcome,
 ) -> Progress {
-    let counts = &mut talk.scene.context.message;
     match outcome.verdict {
+        Verdict::Accept if !cutthrough::takes(reception, talk, &recipient.address) => {
+            let refused = Outcome::plain(Verdict::Deny);
+            after_acl(reception, talk, recipient, &refused)
+        }
         Verdict::Accept => {
             talk.transaction.raw_recipients.push(recipient.address.clone());
             talk.scene.context.message.recipients.push(recipient);
@@ -178,6 +182,7 @@ fn after_acl(
             Progress::Reply(refusal::accepted(reception, 250, "Accepted", outcome))
         }
         Verdict::Deny | Verdict::Defer | Verdict::Drop => {
+            let counts = &mut talk.scene.context.message;
             let count = if outcome.verdict == Verdict::Defer {
                 &mut counts.rcpt_defer_count
             } else {

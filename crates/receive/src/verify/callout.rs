@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use oxim_base::Text;
 use oxim_deliver::address::{Address, RouteHost, TransportId};
-use oxim_deliver::transport::smtp::{Downconvert, Form, Limits, NotOpened};
+use oxim_deliver::transport::smtp::{Downconvert, Form, Limits, NotOpened, Opened};
 use oxim_lang::config::Options as ConfigOptions;
 use oxim_lang::expand::Template;
 use oxim_mail::address::split_at_domain;
@@ -19,6 +19,7 @@ use oxim_net::smtp_client::{Connection, SmtpError};
 
 use super::address::{Checked, Role, outcome_text};
 use super::callout_cache::{Cache, Domain, Said};
+use super::held::Held;
 use super::options::{CalloutOptions, Options};
 use crate::acl::{Answer, Run};
 
@@ -37,9 +38,9 @@ struct Callout {
 }
 
 /// A host to ask.
-struct Host {
+pub(super) struct Host {
     name: String,
-    address: IpAddr,
+    pub(super) address: IpAddr,
     port: Option<u16>,
 }
 
@@ -101,7 +102,11 @@ pub(super) fn check(
     };
     // Redirection may have changed the address: the one that is delivered is asked for.
     let mut known = Domain::default();
-    if let Some(checked) = recalled(run, &callout, options, &mut known) {
+    // What is recalled opens no connection, and one that is to be held is wanted.
+    let is_held = can_hold(&callout, options);
+    if let Some(checked) = recalled(run, &callout, options, &mut known)
+        && (!is_held || checked.answer != Answer::Yes)
+    {
         return checked;
     }
     let began = Instant::now();
@@ -113,7 +118,7 @@ pub(super) fn check(
         run.trace(|| {
             format!("Attempting full verification using callout to {} [{}]", host.name, host.address)
         });
-        match ask(run, &callout, host, options, &mut known) {
+        match held_or_new(run, routed, &callout, host, options, &mut known) {
             Ended::Unclear { why } => last = format!("{} [{}] : {why}", host.name, host.address),
             ended @ (Ended::Accepted | Ended::TakesAll | Ended::NotInternational | Ended::Refused { .. }) => {
                 remember(run, &callout, options, &ended, known);
@@ -198,7 +203,7 @@ fn invented(run: &mut Run<'_>, domain: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The hosts of the route, or of the transport if the router gave none or the transport overrides them.
-fn hosts(run: &mut Run<'_>, routed: &Address, transport: TransportId) -> Vec<Host> {
+pub(super) fn hosts(run: &mut Run<'_>, routed: &Address, transport: TransportId) -> Vec<Host> {
     let delivery = run.reception.delivery.clone();
     let options = delivery.config.transports.get(transport.0).map(|instance| &instance.options);
     let overrides = options.is_some_and(|o| o.has("hosts_override") && o.bool("hosts_override"));
@@ -378,26 +383,69 @@ fn accepted(reply: Reply, sent: &str, step: Step) -> Spoken<()> {
     Err(Box::new(Ended::Unclear { why: format!("SMTP error from remote mail server after {sent}: {reply}") }))
 }
 
-fn ask(
+/// Opens a connection as the transport would.
+pub(super) fn connect(
     run: &mut Run<'_>,
-    callout: &Callout,
+    transport: TransportId,
     host: &Host,
-    options: &CalloutOptions,
-    known: &mut Domain,
-) -> Ended {
+    limits: Limits,
+) -> Option<Result<Opened, NotOpened>> {
     let delivery = run.reception.delivery.clone();
-    let limits = Limits { connect: options.connect(), command: options.timeout };
     let to = RouteHost {
         name: host.name.clone(),
         address: Some(host.address),
         port: host.port,
         ..RouteHost::default()
     };
-    let opened = delivery.transport(callout.transport).and_then(|transport| {
-        run.lending(|context| transport.driver.open_for_callout(transport, &delivery, context, &to, limits))
-    });
-    let connection = match opened {
-        Some(Ok(connection)) => connection,
+    let transport = delivery.transport(transport)?;
+    run.lending(|context| transport.driver.open_for_callout(transport, &delivery, context, &to, limits))
+}
+
+/// Asks over the connection that is held, if it leads there, or over a new one.
+fn held_or_new(
+    run: &mut Run<'_>,
+    routed: &Address,
+    callout: &Callout,
+    host: &Host,
+    options: &CalloutOptions,
+    known: &mut Domain,
+) -> Ended {
+    let given = run.scene.subject.clone();
+    if let Some(held) = &mut run.scene.held
+        && options.hold
+        && held.serves(callout.transport, host.address, &callout.sender)
+    {
+        let sent = format!("RCPT TO:<{}>", String::from_utf8_lossy(&callout.address));
+        let asked = held.ask(&given, routed, options.timeout);
+        return match asked.map_err(|error| unclear(&error)).and_then(|r| accepted(r, &sent, Step::Recipient))
+        {
+            Ok(()) => Ended::Accepted,
+            Err(ended) => *ended,
+        };
+    }
+    ask(run, routed, callout, host, options, known)
+}
+
+/// Whether the connection can stay open after a success: the transaction on it is that of the message.
+fn can_hold(callout: &Callout, options: &CalloutOptions) -> bool {
+    options.hold
+        && callout.role == Role::Recipient
+        && options.use_sender
+        && callout.random.is_none()
+        && options.postmaster.is_none()
+}
+
+fn ask(
+    run: &mut Run<'_>,
+    routed: &Address,
+    callout: &Callout,
+    host: &Host,
+    options: &CalloutOptions,
+    known: &mut Domain,
+) -> Ended {
+    let limits = Limits { connect: options.connect(), command: options.timeout };
+    let (connection, used) = match connect(run, callout.transport, host, limits) {
+        Some(Ok(opened)) => (opened.connection, opened.used),
         Some(Err(NotOpened::Unclear(why))) => return Ended::Unclear { why },
         Some(Err(NotOpened::Refused { sent, reply })) => {
             return accepted(reply, &sent, Step::Mail).err().map_or(Ended::Accepted, |ended| *ended);
@@ -417,6 +465,13 @@ fn ask(
         Ok(ended) => ended,
         Err(ended) => *ended,
     };
+    if matches!(ended, Ended::Accepted) && can_hold(callout, options) && form == Form::Plain {
+        let opened = Opened { connection: talk.connection, used };
+        let given = run.scene.subject.clone();
+        let held = Held::new(opened, routed, callout.transport, host.address, callout.sender.clone(), given);
+        run.scene.held = Some(Box::new(held));
+        return ended;
+    }
     talk.connection.quit(options.timeout.min(Duration::from_secs(5)));
     ended
 }

@@ -10,6 +10,7 @@ mod callout;
 mod callout_cache;
 mod csa;
 mod header;
+mod held;
 mod host;
 mod options;
 mod quota;
@@ -18,6 +19,7 @@ mod sender;
 use oxim_base::Text;
 
 use crate::acl::{Phase, Phases, Run, Tested};
+pub(crate) use held::{Held, Onward, offer};
 pub(crate) use options::{NOT_YET, Options};
 pub(crate) use sender::SenderVerification;
 

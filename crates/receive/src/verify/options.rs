@@ -65,6 +65,8 @@ pub(crate) struct CalloutOptions {
     pub postmaster: Option<Text>,
     /// postmaster without a domain will do.
     pub full_postmaster: bool,
+    /// The connection stays open for further recipients.
+    pub hold: bool,
 }
 
 impl Default for CalloutOptions {
@@ -81,6 +83,7 @@ impl Default for CalloutOptions {
             mailfrom: None,
             postmaster: None,
             full_postmaster: false,
+            hold: false,
         }
     }
 }
@@ -235,7 +238,7 @@ fn parse_callout(callout: &mut CalloutOptions, text: &Text, shown: &str) -> Resu
             ("postmaster_mailfrom", Some(_)) => callout.postmaster = address(),
             ("connect", Some(value)) => callout.connect = Some(time(value)?),
             ("maxwait", Some(value)) => callout.maxwait = Some(time(value)?),
-            ("hold", None) => return Err(format!("callout option \"hold\"{NOT_YET}")),
+            ("hold", None) => callout.hold = true,
             _ => callout.timeout = time(&word)?,
         }
     }

@@ -4,11 +4,20 @@ use oxim_lang::context::Context;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::Connection;
 
+use super::transaction::Pieces;
 use super::trouble::{Said, Trouble};
 use super::{Limits, Smtp, Target, Work};
 use crate::address::RouteHost;
 use crate::delivery::Delivery;
-use crate::transport::{Batch, Transport};
+use crate::transport::{Batch, HostUsed, Outcome, Transport, compose};
+
+/// A connection on which MAIL can be said.
+pub struct Opened {
+    /// The connection.
+    pub connection: Connection,
+    /// What log lines say of the server.
+    pub used: HostUsed,
+}
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -41,7 +50,7 @@ pub(super) fn open(
     context: &mut Context,
     host: &RouteHost,
     limits: Limits,
-) -> Option<Result<Connection, NotOpened>> {
+) -> Option<Result<Opened, NotOpened>> {
     let address = host.address?;
     let batch = Batch::without_message(Vec::new())?;
     let scope = context.delivery.clone();
@@ -63,10 +72,36 @@ pub(super) fn open(
         Ok(port) => {
             let target = Target::new(host, address, port);
             work.enter(&target);
-            work.open(&target).map(|session| session.connection).map_err(NotOpened::from)
+            work.open(&target)
+                .map(|session| Opened { used: session.used(&target), connection: session.connection })
+                .map_err(NotOpened::from)
         }
         Err(error) => Err(NotOpened::Unclear(error.text)),
     };
     context.delivery = scope;
     Some(opened)
+}
+
+/// DATA and the message, after MAIL and RCPT: what cutthrough delivery sends (manual section 44.22).
+pub(super) fn send(
+    smtp: &Smtp,
+    transport: &Transport,
+    delivery: &Delivery,
+    context: &mut Context,
+    batch: &Batch<'_>,
+    connection: &mut Connection,
+) -> Result<Reply, String> {
+    let composed =
+        compose::compose(delivery, transport, context, batch).map_err(|outcome| match outcome {
+            Outcome::Failed(error) | Outcome::Deferred(error) => error.text,
+            Outcome::Delivered(_) => String::new(),
+        })?;
+    let told = |error: oxim_net::smtp_client::SmtpError| error.to_string();
+    let reply = connection.command("DATA", smtp.timeouts.command).map_err(told)?;
+    if !reply.is_intermediate() {
+        return Ok(reply);
+    }
+    let mut pieces = Pieces::new(&composed);
+    connection.send_data(smtp.timeouts.data, |out| pieces.next(out)).map_err(told)?;
+    connection.read_reply(smtp.timeouts.end).map_err(told)
 }

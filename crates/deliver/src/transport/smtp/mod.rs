@@ -29,6 +29,7 @@ use std::sync::LazyLock;
 use oxim_lang::config::{ConfigError, DriverRow, Instance, Switch, rows};
 use oxim_lang::context::Context;
 use oxim_lang::list::{HostName, List, Subject};
+use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::Connection;
 use parking_lot::Mutex;
 
@@ -39,7 +40,7 @@ use super::{
 };
 use crate::address::{AddressKind, RouteHost};
 use crate::delivery::Delivery;
-pub use callout::NotOpened;
+pub use callout::{NotOpened, Opened};
 pub use international::{Downconvert, Form};
 pub use options::{Protocol, Smtp};
 pub use pool::close_idle_connections;
@@ -154,8 +155,26 @@ impl Driver for Smtp {
         context: &mut Context,
         host: &RouteHost,
         limits: Limits,
-    ) -> Option<Result<Connection, NotOpened>> {
+    ) -> Option<Result<Opened, NotOpened>> {
         callout::open(self, transport, delivery, context, host, limits)
+    }
+
+    fn can_cut_through(&self, transport: &Transport) -> bool {
+        self.protocol != Protocol::Lmtp
+            && self.dkim.domain.is_none()
+            && transport.generic.filter.is_none()
+            && transport.generic.return_path.is_none()
+    }
+
+    fn send_over(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+        connection: &mut Connection,
+    ) -> Result<Reply, String> {
+        callout::send(self, transport, delivery, context, batch, connection)
     }
 }
 

@@ -605,19 +605,19 @@ fn at_end(error: SmtpError) -> SmtpError {
 }
 
 /// The stored message in pieces: header and a body in memory at once, a body in a file bit by bit.
-struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     composed: &'a Composed,
     file: Option<Box<dyn Read + 'a>>,
     has_begun: bool,
 }
 
 impl<'a> Pieces<'a> {
-    fn new(composed: &'a Composed) -> Pieces<'a> {
+    pub(super) fn new(composed: &'a Composed) -> Pieces<'a> {
         Pieces { composed, file: None, has_begun: false }
     }
 
     /// Appends the next piece; false after the last one.
-    fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+    pub(super) fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         if !self.has_begun {
             self.has_begun = true;
             out.extend_from_slice(&self.composed.header);

@@ -3,6 +3,7 @@
 //! A row says where the control is illegal, whether it takes options, and what it does. Controls that are known but not built
 //! are refused when the configuration is read; if their name comes out of an expansion, when they are reached.
 
+mod cutthrough;
 pub(super) mod debug;
 mod dscp;
 mod fake;
@@ -72,7 +73,7 @@ pub(crate) static ROWS: &[&ControlRow] = &[
     &switches::ALLOW_AUTH_UNADVERTISED,
     &local_part::CASEFUL,
     &local_part::CASELOWER,
-    &not_yet("cutthrough_delivery", "Delivers while the message arrives."),
+    &cutthrough::ROW,
     &debug::ROW,
     &switches::DKIM_DISABLE_VERIFY,
     &not_yet("dmarc_disable_verify", "Switches DMARC off for the message."),
@@ -124,7 +125,7 @@ pub(crate) fn refusal(text: &Text) -> Option<String> {
 
 /// Whether obeying a constant control may wait for files.
 pub(crate) fn may_block(text: &Text) -> bool {
-    find(text).is_some_and(|(row, _)| matches!(row.name, "debug" | "wellknown"))
+    find(text).is_some_and(|(row, _)| matches!(row.name, "cutthrough_delivery" | "debug" | "wellknown"))
 }
 
 fn not_built(name: &str) -> String {
@@ -185,8 +186,8 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused_by_name() {
         assert_eq!(
-            refusal(&Text::clean("no_mbox_unspool")),
-            Some("ACL control \"no_mbox_unspool\" is not implemented yet".to_owned())
+            refusal(&Text::clean("dmarc_enable_forensic")),
+            Some("ACL control \"dmarc_enable_forensic\" is not implemented yet".to_owned())
         );
         assert_eq!(refusal(&Text::clean("freeze")), None);
     }
