@@ -71,7 +71,7 @@ pub fn compose(
     let names: Vec<String> = failures
         .iter()
         .filter(|f| !f.address.is_hidden_in_bounces)
-        .map(|f| in_ascii(&shown(&f.address)))
+        .map(|f| for_people(message, &shown(&f.address)))
         .collect();
     if !names.is_empty() {
         let _ = writeln!(out, "X-Failed-Recipients: {}", names.join(",\n  "));
@@ -98,7 +98,7 @@ pub fn compose(
         }
     }
     out.push('\n');
-    let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
+    let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", text_type(message));
     match texts.item(1) {
         Some(lines) => {
             out.push_str(lines);
@@ -107,12 +107,12 @@ pub fn compose(
         None => opening(&mut out, message, is_own, config.main.bounce_message_text.as_deref()),
     }
     for failure in failures {
-        let _ = writeln!(out, "  {}", in_ascii(&described(&failure.address)));
+        let _ = writeln!(out, "  {}", for_people(message, &described(&failure.address)));
         for line in bounce_text(&failure.error).lines() {
             let _ = writeln!(out, "    {line}");
         }
     }
-    outputs(&mut out, failures, texts.item(2));
+    outputs(&mut out, message, failures, texts.item(2));
     let _ = writeln!(
         out,
         "\n--{boundary}\nContent-type: {}\n\nReporting-MTA: dns; {}",
@@ -126,7 +126,7 @@ pub fn compose(
     // Exim's order: as they failed, those with output of a command before the others.
     for with_output in [true, false] {
         for failure in failures.iter().rev().filter(|f| f.error.output.is_empty() != with_output) {
-            status_fields(&mut out, failure);
+            status_fields(&mut out, message, failure);
         }
     }
     let mut text = out.into_bytes();
@@ -143,6 +143,11 @@ pub fn compose(
 /// The type of the part for programs (RFC 6533 section 4).
 pub(crate) fn status_type(message: &Message) -> &'static str {
     if message.smtputf8 { "message/global-delivery-status" } else { "message/delivery-status" }
+}
+
+/// The type of the part that returns the header.
+pub(crate) fn header_type(message: &Message) -> &'static str {
+    if message.smtputf8 { "message/global-headers" } else { "text/rfc822-headers" }
 }
 
 fn opening(out: &mut String, message: &Message, is_own: bool, own_text: Option<&str>) {
@@ -163,7 +168,7 @@ fn opening(out: &mut String, message: &Message, is_own: bool, own_text: Option<&
 }
 
 /// What commands printed goes back to the sender.
-fn outputs(out: &mut String, failures: &[&Failure], own_text: Option<&str>) {
+fn outputs(out: &mut String, message: &Message, failures: &[&Failure], own_text: Option<&str>) {
     let mut first = true;
     for failure in failures.iter().filter(|f| !f.error.output.is_empty()) {
         if first {
@@ -184,14 +189,32 @@ fn outputs(out: &mut String, failures: &[&Failure], own_text: Option<&str>) {
         let _ = writeln!(
             out,
             "\n------ {} ------\n\n{}",
-            in_ascii(&described(&failure.address)),
+            for_people(message, &described(&failure.address)),
             String::from_utf8_lossy(&failure.error.output).trim_end_matches('\n')
         );
     }
 }
 
-/// Addresses in the part for people, which is in ASCII: other bytes as octal escapes, as Exim has them.
-fn in_ascii(text: &str) -> String {
+/// The type of an address field (RFC 6533 section 4.1): an address in UTF-8 has a type of its own.
+pub(crate) fn address_type(message: &Message, address: &str) -> &'static str {
+    if message.smtputf8 && !address.is_ascii() { "utf-8" } else { "rfc822" }
+}
+
+/// The type of the part for people, and how it is encoded.
+pub(crate) fn text_type(message: &Message) -> &'static str {
+    if message.smtputf8 {
+        "text/plain; charset=utf-8\nContent-transfer-encoding: 8bit"
+    } else {
+        "text/plain; charset=us-ascii"
+    }
+}
+
+/// Addresses in the part for people: as they are in a report about an international message; else in ASCII, other bytes as
+/// octal escapes, as Exim has them.
+fn for_people(message: &Message, text: &str) -> String {
+    if message.smtputf8 {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii() {
@@ -251,13 +274,14 @@ fn bounce_text(error: &DeliveryError) -> String {
     }
 }
 
-fn status_fields(out: &mut String, failure: &Failure) {
+fn status_fields(out: &mut String, message: &Message, failure: &Failure) {
     let address = &failure.address;
     if let Some(orcpt) = &address.dsn.orcpt {
         let _ = writeln!(out, "Original-Recipient: {}", String::from_utf8_lossy(orcpt));
     }
     let _ = writeln!(out, "Action: failed");
-    let _ = writeln!(out, "Final-Recipient: rfc822;{}", address.top().text());
+    let recipient = address.top().text();
+    let _ = writeln!(out, "Final-Recipient: {};{recipient}", address_type(message, &recipient));
     let reply = failure.error.smtp_reply.as_deref().map(String::from_utf8_lossy);
     let _ = writeln!(out, "Status: {}", reply.as_deref().and_then(enhanced_status).unwrap_or("5.0.0"));
     if let Some(host) = failure.error.host.as_ref().filter(|_| reply.is_some()) {
@@ -324,8 +348,7 @@ fn returned_message(text: &mut Vec<u8>, config: &Config, message: &Message, body
         let kind = match (with_body, message.smtputf8) {
             (true, true) => "message/global",
             (true, false) => "message/rfc822",
-            (false, true) => "message/global-headers",
-            (false, false) => "text/rfc822-headers",
+            (false, _) => header_type(message),
         };
         text.extend_from_slice(format!("--{boundary}\nContent-type: {kind}\n\n").as_bytes());
         text.extend_from_slice(b"Return-path: <");

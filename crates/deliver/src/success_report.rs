@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use oxim_spool::message::Message;
 
 use crate::address::Address;
-use crate::bounce::{Letterhead, boundary, references, status_type};
+use crate::bounce::{Letterhead, address_type, boundary, header_type, references, status_type, text_type};
 use crate::submission::Submission;
 
 /// One address that the sender is told of.
@@ -50,11 +50,12 @@ impl Success {
         }
     }
 
-    fn fields(&self, out: &mut String) {
+    fn fields(&self, out: &mut String, message: &Message) {
         if let Some(original) = &self.original {
             let _ = writeln!(out, "Original-Recipient: {original}");
         }
-        let _ = writeln!(out, "Action: delivered\nFinal-Recipient: rfc822;{}\nStatus: 2.0.0", self.address);
+        let kind = address_type(message, &self.address);
+        let _ = writeln!(out, "Action: delivered\nFinal-Recipient: {kind};{}\nStatus: 2.0.0", self.address);
         match &self.host {
             Some(host) => {
                 let _ = writeln!(out, "Remote-MTA: dns; {host}\nDiagnostic-Code: smtp; 250 Ok");
@@ -89,7 +90,7 @@ pub fn compose(head: &Letterhead, message: &Message, successes: &[Success]) -> S
         out,
         "Content-Type: multipart/report; report-type=delivery-status; boundary={boundary}\nMIME-Version: 1.0\n"
     );
-    let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
+    let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", text_type(message));
     out.push_str(
         "This message was created automatically by mail delivery software.\n ----- The following addresses had successful delivery notifications -----\n",
     );
@@ -107,9 +108,9 @@ pub fn compose(head: &Letterhead, message: &Message, successes: &[Success]) -> S
     }
     out.push('\n');
     for success in successes {
-        success.fields(&mut out);
+        success.fields(&mut out, message);
     }
-    let _ = writeln!(out, "--{boundary}\nContent-type: text/rfc822-headers\n");
+    let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", header_type(message));
     let mut text = out.into_bytes();
     text.extend_from_slice(b"Return-path: <");
     text.extend_from_slice(&message.sender);

@@ -126,7 +126,7 @@ fn compose(
         }
     }
     out.push('\n');
-    let _ = writeln!(out, "--{boundary}\nContent-type: text/plain; charset=us-ascii\n");
+    let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", crate::bounce::text_type(message));
     match texts.item(1) {
         Some(lines) => {
             out.push_str(lines);
@@ -165,9 +165,10 @@ fn compose(
             let _ = writeln!(out, "Original-Recipient: {}", String::from_utf8_lossy(orcpt));
         }
         let address = deferral.address.top().text();
-        let _ = writeln!(out, "Action: delayed\nFinal-Recipient: rfc822;{address}\nStatus: 4.0.0\n");
+        let kind = crate::bounce::address_type(message, &address);
+        let _ = writeln!(out, "Action: delayed\nFinal-Recipient: {kind};{address}\nStatus: 4.0.0\n");
     }
-    let _ = writeln!(out, "--{boundary}\nContent-type: text/rfc822-headers\n");
+    let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", crate::bounce::header_type(message));
     let mut text = out.into_bytes();
     text.extend_from_slice(b"Return-path: <");
     text.extend_from_slice(&message.sender);
