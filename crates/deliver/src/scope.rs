@@ -45,5 +45,6 @@ pub fn enter_message(context: &mut Context, message: &Message, body: &Body) {
     scope.first_delivery = message.first_delivery;
     scope.manually_thawed = message.manual_thaw;
     scope.queue_name.clone_from(&message.queue_name);
+    scope.smtputf8 = message.smtputf8;
     scope.local_scan_data.clone_from(&message.local_scan_data);
 }

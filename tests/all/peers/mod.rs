@@ -9,6 +9,7 @@ mod daemon;
 mod dovecot;
 mod exim4;
 mod ground;
+mod international;
 mod mail_programs;
 mod opensmtpd;
 mod oxim;
@@ -48,6 +49,7 @@ const PEERS: &[Peer] = &[
     anyone("clients::swaks", &["/usr/bin/swaks"], smtp_clients::swaks),
     anyone("clients::swaks_is_refused", &["/usr/bin/swaks"], smtp_clients::swaks_is_refused),
     anyone("clients::python_smtplib", &["/usr/bin/python3"], smtp_clients::python_smtplib),
+    anyone("clients::international", &["/usr/bin/swaks", "/usr/bin/python3"], international::clients),
     anyone("clients::curl", &["/usr/bin/curl"], smtp_clients::curl),
     anyone("clients::msmtp", &["/usr/bin/msmtp"], smtp_clients::msmtp),
     anyone("clients::mailx", &["/usr/bin/bsd-mailx"], mail_programs::mailx),
@@ -56,6 +58,8 @@ const PEERS: &[Peer] = &[
     root("sends_to_us::exim4", &["/usr/sbin/exim4"], exim4::sends_to_us),
     root("next_hop::postfix", &["postfix"], postfix::next_hop),
     root("sends_to_us::postfix", &["postfix"], postfix::sends_to_us),
+    root("international::exim4", &["/usr/sbin/exim4", "/usr/bin/python3"], exim4::international),
+    root("international::postfix", &["postfix", "/usr/bin/python3"], postfix::international),
     root("next_hop::opensmtpd", &["opensmtpd"], opensmtpd::next_hop),
     root("sends_to_us::opensmtpd", &["opensmtpd"], opensmtpd::sends_to_us),
     root("next_hop::dovecot_lmtp", &["/usr/lib/dovecot/lmtp"], dovecot::next_hop),

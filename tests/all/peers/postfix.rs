@@ -1,6 +1,7 @@
 //! Postfix as the other server, from its unpacked package laid over /usr.
 
 use super::ground::{Ground, shell};
+use super::international;
 use super::relay::{self, PEER_BYTES_MAX, Server};
 
 /// Its services, none of them in a chroot: name, type, whether private, whether as root, wake-up time, most processes, program.
@@ -25,7 +26,8 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 ";
 
-fn start(ground: &Ground) -> u32 {
+/// `more` is lines for main.cf that stand in place of those above them.
+fn start(ground: &Ground, more: &str) -> u32 {
     ground.write("peer/etc/master.cf", SERVICES);
     ground.write("peer/etc/dynamicmaps.cf", "");
     ground.write(
@@ -38,7 +40,7 @@ fn start(ground: &Ground) -> u32 {
              message_size_limit = {PEER_BYTES_MAX}\nbiff = no\nin_flow_delay = 0\nqueue_run_delay = 1s\nminimal_backoff_time = 1s\n\
              maximal_backoff_time = 2s\nrelayhost = [mta.test.ex]:2525\nsmtp_host_lookup = native\n\
              smtp_tls_security_level = verify\nsmtp_tls_CAfile = /mnt/tls/ca.pem\nsmtp_tls_verify_cert_match = hostname\n\
-             smtpd_tls_security_level = may\nsmtpd_tls_cert_file = /mnt/tls/server.pem\nsmtpd_tls_key_file = /mnt/tls/server.key\n"
+             smtpd_tls_security_level = may\nsmtpd_tls_cert_file = /mnt/tls/server.pem\nsmtpd_tls_key_file = /mnt/tls/server.key\n{more}"
         ),
     );
     shell(
@@ -52,7 +54,7 @@ fn start(ground: &Ground) -> u32 {
 
 fn server(ground: &Ground, run: impl FnOnce(&Server<'_>)) {
     run(&Server {
-        start: &|| start(ground),
+        start: &|| start(ground, ""),
         retry: &|| {},
         offers_tls: true,
         unknown_user: "550 5.1.1 <nosuch@peer.test.ex>: Recipient address rejected",
@@ -73,4 +75,12 @@ pub(super) fn next_hop(ground: &Ground) {
 
 pub(super) fn sends_to_us(ground: &Ground) {
     server(ground, |server| relay::receives_from(ground, server));
+}
+
+pub(super) fn international(ground: &Ground) {
+    ground.write("peer/etc/domains", "/\\.peer\\.test\\.ex$/ 1\n");
+    // Anybody in the domains below its own is alice.
+    let more = "mydestination = peer.test.ex, regexp:/mnt/peer/etc/domains\nlocal_recipient_maps =\n\
+                luser_relay = alice@peer.test.ex\n";
+    international::both_ways(ground, || start(ground, more), "(Postfix) with UTF8SMTPS ");
 }
