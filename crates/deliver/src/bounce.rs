@@ -196,8 +196,8 @@ fn outputs(out: &mut String, message: &Message, failures: &[&Failure], own_text:
 }
 
 /// The type of an address field (RFC 6533 section 4.1): an address in UTF-8 has a type of its own.
-pub(crate) fn address_type(message: &Message, address: &str) -> &'static str {
-    if message.smtputf8 && !address.is_ascii() { "utf-8" } else { "rfc822" }
+pub(crate) fn address_type(is_international: bool, address: &str) -> &'static str {
+    if is_international && !address.is_ascii() { "utf-8" } else { "rfc822" }
 }
 
 /// The type of the part for people, and how it is encoded.
@@ -281,7 +281,7 @@ fn status_fields(out: &mut String, message: &Message, failure: &Failure) {
     }
     let _ = writeln!(out, "Action: failed");
     let recipient = address.top().text();
-    let _ = writeln!(out, "Final-Recipient: {};{recipient}", address_type(message, &recipient));
+    let _ = writeln!(out, "Final-Recipient: {};{recipient}", address_type(message.smtputf8, &recipient));
     let reply = failure.error.smtp_reply.as_deref().map(String::from_utf8_lossy);
     let _ = writeln!(out, "Status: {}", reply.as_deref().and_then(enhanced_status).unwrap_or("5.0.0"));
     if let Some(host) = failure.error.host.as_ref().filter(|_| reply.is_some()) {

@@ -50,11 +50,11 @@ impl Success {
         }
     }
 
-    fn fields(&self, out: &mut String, message: &Message) {
+    fn fields(&self, out: &mut String, is_international: bool) {
         if let Some(original) = &self.original {
             let _ = writeln!(out, "Original-Recipient: {original}");
         }
-        let kind = address_type(message, &self.address);
+        let kind = address_type(is_international, &self.address);
         let _ = writeln!(out, "Action: delivered\nFinal-Recipient: {kind};{}\nStatus: 2.0.0", self.address);
         match &self.host {
             Some(host) => {
@@ -108,7 +108,7 @@ pub fn compose(head: &Letterhead, message: &Message, successes: &[Success]) -> S
     }
     out.push('\n');
     for success in successes {
-        success.fields(&mut out, message);
+        success.fields(&mut out, message.smtputf8);
     }
     let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", header_type(message));
     let mut text = out.into_bytes();
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn fields_name_the_server_if_there_was_one() {
         let mut out = String::new();
-        Success::of(&address(false), Some("mx.ex")).unwrap().fields(&mut out);
+        Success::of(&address(false), Some("mx.ex")).unwrap().fields(&mut out, true);
         assert_eq!(
             out,
             "Action: delivered\nFinal-Recipient: rfc822;Bob@t.ex\nStatus: 2.0.0\nRemote-MTA: dns; mx.ex\nDiagnostic-Code: smtp; 250 Ok\n\n"

@@ -149,15 +149,10 @@ impl Socket {
     /// Whether bytes or the end of the stream can be read right now: on an idle connection, a sign that the peer has had enough.
     #[must_use]
     pub fn has_input(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        let reference = SockRef::from(self);
-        if reference.set_nonblocking(true).is_err() {
-            return true;
-        }
-        let peeked = reference.peek(&mut byte);
-        let restored = reference.set_nonblocking(false);
-        let quiet = matches!(&peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        !quiet || restored.is_err()
+        use rustix::net::RecvFlags;
+        let mut byte = [0_u8];
+        let peeked = rustix::net::recv(self, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        peeked.err() != Some(rustix::io::Errno::AGAIN)
     }
 
     /// What is left of the step. The kernel takes zero for "for ever", so nothing left is an error here.

@@ -37,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("pgsql", pgsql::lookups),
         trial("clamd", scanners::clamd),
         trial("redis", redis::lookups),
+        trial("redis_refusals", redis::refusals),
         trial("redis_cluster", redis::cluster),
         trial("rspamd", scanners::rspamd),
         trial("spamd", scanners::spamd),

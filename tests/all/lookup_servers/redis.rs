@@ -193,42 +193,145 @@ fn trouble(program: &Path, folder: &Path, config: &Path, port: u16, server: Serv
     }
 }
 
-/// Two nodes that share the slots: a key of the other one is found by way of `MOVED`.
+/// A server that goes on, but cannot do what it is asked: a user's rights, memory that is full, a replica that takes no
+/// writes, a command that takes too long. Each defers, and is over when its cause is.
+pub(super) fn refusals() {
+    let Some(redis) = program("redis-server") else { return };
+    let folder = folder();
+    let folder = folder.path();
+    let port = free_port();
+    let _server = start(&redis, folder, port, &["--maxmemory-policy", "noeviction"]);
+    let config = config(folder, &format!("redis_servers = 127.0.0.1::{port}//\n"));
+    let mut talk = Talk::begin(&config);
+    let mut expect = |expression: &str, expected: &str| {
+        let answer = talk.ask(expression);
+        assert!(answer.contains(expected), "{expression}: {answer}");
+        // What ends in a line end of the server's is followed by an empty line.
+        if answer.contains("lookup result failed") || answer.contains("query failed") {
+            assert_eq!(talk.answer(), "");
+        }
+    };
+    // Rights: one command on some keys.
+    let as_reader = |command: &str| {
+        format!("${{lookup redis,cache=no,servers=127.0.0.1::{port}//reader::pw{{{command}}}}}")
+    };
+    expect("${lookup redis{ACL SETUSER reader on >pw ~mail:* +get}}", "OK");
+    expect("${lookup redis{SET mail:a 1}}", "OK");
+    expect("${lookup redis{SET other:a 1}}", "OK");
+    expect(&as_reader("GET mail:a"), "1");
+    expect(&as_reader("GET other:a"), "gave DEFER: REDIS: lookup result failed: NOPERM ");
+    expect(&as_reader("SET mail:a 2"), "gave DEFER: REDIS: lookup result failed: NOPERM ");
+    expect("${lookup redis,raw{ACL DELUSER reader}}", "1");
+    // The connection of a user who is gone is not of use any more; a new one is refused.
+    expect(&as_reader("GET mail:a"), "gave DEFER: REDIS");
+    expect("${lookup redis,cache=no{ACL SETUSER reader on >pw ~mail:* +get}}", "OK");
+    expect(&as_reader("GET mail:a"), "1");
+    // Full.
+    expect("${lookup redis{CONFIG SET maxmemory 1}}", "OK");
+    expect("${lookup redis,cache=no{SET more x}}", "gave DEFER: REDIS: lookup result failed: OOM ");
+    expect("${lookup redis,cache=no{GET mail:a}}", "1");
+    expect("${lookup redis{CONFIG SET maxmemory 0}}", "OK");
+    expect("${lookup redis,cache=no{SET more x}}", "OK");
+    // Read-only between one command and the next of a connection.
+    expect(&format!("${{lookup redis{{REPLICAOF 127.0.0.1 {}}}}}", free_port()), "OK");
+    expect("${lookup redis,cache=no{SET more y}}", "gave DEFER: REDIS: lookup result failed: READONLY ");
+    expect("${lookup redis,cache=no{GET more}}", "x");
+    expect("${lookup redis{REPLICAOF NO ONE}}", "OK");
+    expect("${lookup redis,cache=no{SET more z}}", "OK");
+    // Slow, within the limit and beyond it.
+    expect("${lookup redis,timeout=5s{BLPOP nothing 0.2}{found}{none}}", "none");
+    expect(
+        "${lookup redis,timeout=1s{BLPOP nothing 30}{found}{none}}",
+        "gave DEFER: REDIS: query failed: timed out",
+    );
+    expect("${lookup redis,cache=no{GET more}}", "z");
+}
+
+/// Three nodes that share the slots: a key of another one is found by way of `MOVED`, one that is on its way by `ASK`; of a node
+/// that has died, only its own keys defer, until it is back.
 pub(super) fn cluster() {
     let Some((redis, cli)) = program("redis-server").zip(program("redis-cli")) else { return };
     let folder = folder();
     let folder = folder.path();
-    let ports = [free_port(), free_port()];
-    let buses = [free_port().to_string(), free_port().to_string()];
-    let mut servers = Vec::new();
-    for (index, (port, bus)) in ports.iter().zip(&buses).enumerate() {
+    let ports = [free_port(), free_port(), free_port()];
+    let buses = [free_port().to_string(), free_port().to_string(), free_port().to_string()];
+    let launch = |index: usize| {
         let nodes = format!("nodes{index}.conf");
-        let more = ["--cluster-enabled", "yes", "--cluster-config-file", &nodes, "--cluster-port", bus];
-        servers.push(start(&redis, folder, *port, &more));
-    }
+        let mut more = vec!["--cluster-enabled", "yes", "--cluster-config-file", &nodes];
+        more.extend(["--cluster-port", &buses[index], "--cluster-require-full-coverage", "no"]);
+        more.extend(["--cluster-node-timeout", "1000"]);
+        start(&redis, folder, ports[index], &more)
+    };
+    let mut servers: Vec<Option<Server>> = (0..3).map(|index| Some(launch(index))).collect();
     let run = |port: u16, words: &[&str]| {
         let mut command = Command::new(&cli);
         command.args(["-p", &port.to_string()]).args(words).stdin(Stdio::null());
         String::from_utf8_lossy(&command.output().unwrap().stdout).trim().to_owned()
     };
-    assert_eq!(run(ports[0], &["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]), "OK");
-    assert_eq!(run(ports[1], &["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]), "OK");
-    assert_eq!(run(ports[0], &["CLUSTER", "MEET", "127.0.0.1", &ports[1].to_string(), &buses[1]]), "OK");
+    for (port, [first, last]) in ports.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
+        assert_eq!(run(*port, &["CLUSTER", "ADDSLOTSRANGE", first, last]), "OK");
+    }
+    for index in [1, 2] {
+        let port = ports[index].to_string();
+        assert_eq!(run(ports[0], &["CLUSTER", "MEET", "127.0.0.1", &port, &buses[index]]), "OK");
+    }
     let until = std::time::Instant::now() + super::PATIENCE;
-    while ports.iter().any(|port| !run(*port, &["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
+    let is_whole = |port: &u16| {
+        let info = run(*port, &["CLUSTER", "INFO"]);
+        info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+    };
+    while !ports.iter().all(is_whole) {
         assert!(std::time::Instant::now() < until, "the nodes do not come together");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let config = config(folder, &format!("redis_servers = 127.0.0.1::{}//\n", ports[0]));
-    // Slots 12182 and 5061.
+    // Slots 12182, 5061 and 9189.
     check(
         &config,
         &[
-            ("${lookup redis{SET foo there}}", "OK"),
-            ("${lookup redis{SET bar here}}", "OK"),
-            ("${lookup redis{GET foo}}", "there"),
-            ("${lookup redis{GET bar}}", "here"),
+            ("${lookup redis{SET foo third}}", "OK"),
+            ("${lookup redis{SET bar first}}", "OK"),
+            ("${lookup redis{SET key1 second}}", "OK"),
+            ("${lookup redis{GET foo}}", "third"),
+            ("${lookup redis{GET bar}}", "first"),
+            ("${lookup redis{GET key1}}", "second"),
         ],
     );
     assert!(run(ports[0], &["GET", "foo"]).starts_with("MOVED 12182 "));
+    assert!(run(ports[0], &["GET", "key1"]).starts_with("MOVED "));
+
+    // The slot of foo moves to the first node; what it does not hold yet is asked for there.
+    let node = |port: u16| run(port, &["CLUSTER", "MYID"]);
+    let (from, to) = (node(ports[2]), node(ports[0]));
+    assert_eq!(run(ports[0], &["CLUSTER", "SETSLOT", "12182", "IMPORTING", &from]), "OK");
+    assert_eq!(run(ports[2], &["CLUSTER", "SETSLOT", "12182", "MIGRATING", &to]), "OK");
+    assert!(run(ports[2], &["GET", "{foo}new"]).starts_with("ASK 12182 "));
+    let at_third = format!("${{lookup redis,cache=no,servers=127.0.0.1::{}//{{", ports[2]);
+    let (set, get) =
+        (format!("{at_third}SET {{foo\\}}new there}}}}"), format!("{at_third}GET {{foo\\}}new}}}}"));
+    let (set, get) = (set.replace("{foo", "\\{foo"), get.replace("{foo", "\\{foo"));
+    check(&config, &[(&set, "OK"), (&get, "there"), ("${lookup redis{GET foo}}", "third")]);
+    for port in [ports[0], ports[2]] {
+        assert_eq!(run(port, &["CLUSTER", "SETSLOT", "12182", "STABLE"]), "OK");
+    }
+
+    let mut talk = Talk::begin(&config);
+    let ask = "${lookup redis,cache=no,timeout=2s{GET key1}}";
+    assert_eq!(talk.ask(ask), "second");
+    servers[1].take().unwrap().end("KILL");
+    let died = talk.ask(ask);
+    assert!(died.contains("gave DEFER: REDIS"), "{died}");
+    if died.contains("query failed") || died.contains("lookup result failed") {
+        assert_eq!(talk.answer(), "");
+    }
+    drop(talk);
+    check(&config, &[("${lookup redis{GET foo}}", "third"), ("${lookup redis{GET bar}}", "first")]);
+    servers[1] = Some(launch(1));
+    let until = std::time::Instant::now() + super::PATIENCE;
+    while !ports.iter().all(is_whole) {
+        assert!(std::time::Instant::now() < until, "the node does not come back");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // It kept nothing on disk: what it has is new.
+    check(&config, &[("${lookup redis{SET key1 again}}", "OK"), ("${lookup redis{GET key1}}", "again")]);
 }

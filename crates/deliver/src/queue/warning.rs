@@ -165,7 +165,7 @@ fn compose(
             let _ = writeln!(out, "Original-Recipient: {}", String::from_utf8_lossy(orcpt));
         }
         let address = deferral.address.top().text();
-        let kind = crate::bounce::address_type(message, &address);
+        let kind = crate::bounce::address_type(message.smtputf8, &address);
         let _ = writeln!(out, "Action: delayed\nFinal-Recipient: {kind};{address}\nStatus: 4.0.0\n");
     }
     let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", crate::bounce::header_type(message));

@@ -45,6 +45,7 @@ use service::results;
 
 pub use ldap::authenticate as ldap_authenticate;
 pub use lsearch::dequote;
+pub use redis::{servers_named as redis_servers, words as redis_command};
 pub use service::results::Results;
 
 /// All lookup types, in the order of the manual.

@@ -13,7 +13,7 @@ use oxim_net::tls::{CaSource, Verify};
 use super::service::Timeouts;
 use super::service::pool::{Client, Pool};
 use super::service::redis::{Reply, Session};
-use super::service::servers::{Family, Refusal, Server, ask_each, host_and_port, servers_of};
+use super::service::servers::{Family, Refusal, Server, ask_each, host_and_port, items, parse, servers_of};
 use super::service::wire::{Place, Wire};
 use super::{Answer, LookupError, LookupKind, LookupType, Service, Style};
 use crate::context::Context;
@@ -82,8 +82,18 @@ fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
+/// The hosts and ports of a list of servers, as `redis_servers` has it.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn servers_named(list: &str) -> Result<Vec<(String, Option<u16>)>, String> {
+    let parsed = |item: &String| parse(item, &FAMILY).map(|server| (server.name, server.port));
+    items(list).iter().map(parsed).collect()
+}
+
 /// The words of a command: white space parts them, unless a backslash stands before it.
-fn words(text: &[u8]) -> Vec<Vec<u8>> {
+#[must_use]
+pub fn words(text: &[u8]) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut bytes = text.iter();

@@ -20,8 +20,22 @@ pub(crate) trait Client: Send {
 
 /// Connections of one kind, by server. The key holds all that the login depends on, and is shown nowhere.
 pub(crate) struct Pool<C> {
-    servers: Mutex<HashMap<Vec<u8>, Server<C>>>,
+    servers: Mutex<Servers<C>>,
     changed: Condvar,
+}
+
+/// How often idle connections are looked through for those that have been idle for too long.
+const SWEEP_TIME: Duration = Duration::from_secs(1);
+
+struct Servers<C> {
+    by_key: HashMap<Vec<u8>, Server<C>>,
+    swept: Instant,
+}
+
+impl<C> Servers<C> {
+    fn of(&mut self, key: &[u8]) -> &mut Server<C> {
+        self.by_key.entry(key.to_vec()).or_insert_with(|| Server { idle: Vec::new(), open: 0, lost: None })
+    }
 }
 
 struct Server<C> {
@@ -40,7 +54,8 @@ pub(crate) struct Lent<'a, C: Client> {
 
 impl<C: Client> Pool<C> {
     pub(crate) fn new() -> Pool<C> {
-        Pool { servers: Mutex::default(), changed: Condvar::new() }
+        let servers = Servers { by_key: HashMap::new(), swept: Instant::now() };
+        Pool { servers: Mutex::new(servers), changed: Condvar::new() }
     }
 
     /// A connection to a server: an idle one, or a new one.
@@ -63,18 +78,24 @@ impl<C: Client> Pool<C> {
     fn idle_or_place(&self, key: &[u8], patience: Duration) -> Result<Option<C>, String> {
         let until = Instant::now().checked_add(patience);
         let mut servers = self.servers.lock();
-        sweep(&mut servers);
+        let now = Instant::now();
+        if now.duration_since(servers.swept) >= SWEEP_TIME {
+            servers.swept = now;
+            sweep(&mut servers.by_key);
+        }
         loop {
-            let server = servers.entry(key.to_vec()).or_insert_with(|| Server {
-                idle: Vec::new(),
-                open: 0,
-                lost: None,
-            });
-            while let Some((client, _)) = server.idle.pop() {
+            let server = servers.of(key);
+            if let Some((client, _)) = server.idle.pop() {
+                // Others must not wait while the kernel is asked.
+                drop(servers);
                 if client.wire().is_quiet() {
                     return Ok(Some(client));
                 }
+                drop(client);
+                servers = self.servers.lock();
+                let server = servers.of(key);
                 server.open = server.open.saturating_sub(1);
+                continue;
             }
             if server.open < LOOKUP_CONNECTIONS_MAX {
                 server.open = server.open.saturating_add(1);
@@ -88,7 +109,7 @@ impl<C: Client> Pool<C> {
     }
 
     fn note(&self, key: &[u8], is_lost: bool) {
-        if let Some(server) = self.servers.lock().get_mut(key) {
+        if let Some(server) = self.servers.lock().by_key.get_mut(key) {
             server.lost = is_lost.then(Instant::now);
         }
     }
@@ -96,7 +117,7 @@ impl<C: Client> Pool<C> {
     /// Whether a server could not be reached a short time ago: others are asked before it.
     pub(crate) fn is_resting(&self, key: &[u8]) -> bool {
         let servers = self.servers.lock();
-        let lost = servers.get(key).and_then(|server| server.lost);
+        let lost = servers.by_key.get(key).and_then(|server| server.lost);
         lost.is_some_and(|lost| lost.elapsed() < LOOKUP_SERVER_REST_TIME)
     }
 }
@@ -121,7 +142,7 @@ impl<C: Client> Lent<'_, C> {
     pub(crate) fn keep(mut self) {
         if let Some(client) = self.client.take() {
             let mut servers = self.pool.servers.lock();
-            if let Some(server) = servers.get_mut(&self.key) {
+            if let Some(server) = servers.by_key.get_mut(&self.key) {
                 server.idle.push((client, Instant::now()));
                 // What Drop will take away.
                 server.open = server.open.saturating_add(1);
@@ -132,7 +153,7 @@ impl<C: Client> Lent<'_, C> {
 
 impl<C: Client> Drop for Lent<'_, C> {
     fn drop(&mut self) {
-        if let Some(server) = self.pool.servers.lock().get_mut(&self.key) {
+        if let Some(server) = self.pool.servers.lock().by_key.get_mut(&self.key) {
             server.open = server.open.saturating_sub(1);
         }
         self.pool.changed.notify_one();
@@ -176,7 +197,7 @@ mod tests {
         .unwrap()
         .keep();
         assert!(made);
-        assert_eq!(pool.servers.lock().get(&b"a"[..]).unwrap().open, 1);
+        assert_eq!(pool.servers.lock().by_key.get(&b"a"[..]).unwrap().open, 1);
     }
 
     #[test]

@@ -128,7 +128,7 @@ fn is_bare_socket(item: &str) -> bool {
 }
 
 /// The items of a list of servers. A port behind a single colon has been cut off; it is put back.
-fn items(list: &str) -> Vec<String> {
+pub(crate) fn items(list: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for item in split(list.as_bytes()) {
         let item = String::from_utf8_lossy(&item).into_owned();
