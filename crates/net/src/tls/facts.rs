@@ -5,6 +5,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::certificate::Certificate;
 use super::ciphers;
+use super::ocsp::Stapling;
 
 /// A TLS session, as logs and variables show it.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub struct TlsFacts {
     pub alpn: Option<Vec<u8>>,
     /// The OCSP response that the server stapled, not yet judged.
     pub ocsp_staple: Option<Vec<u8>>,
+    /// What became of OCSP stapling (`$tls_in_ocsp`, `$tls_out_ocsp`).
+    pub ocsp: Stapling,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// Keying material for SCRAM with channel binding `tls-exporter` (RFC 9266); TLS 1.3 only.

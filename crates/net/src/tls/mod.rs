@@ -16,9 +16,11 @@
 pub mod certificate;
 pub mod ciphers;
 pub mod client;
+pub mod client_hello;
 pub mod dane;
 mod facts;
 mod file_cache;
+mod groups;
 pub mod ocsp;
 mod pem;
 pub mod server;

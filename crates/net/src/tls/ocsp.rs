@@ -100,6 +100,31 @@ impl Fault {
     }
 }
 
+/// What became of OCSP stapling in a TLS session; the numbers are those of `$tls_in_ocsp` and `$tls_out_ocsp`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stapling {
+    /// The client did not ask.
+    #[default]
+    NotRequested = 0,
+    /// It asked, and there was no response.
+    NoResponse = 1,
+    /// There was a response, and nobody has judged it.
+    NotJudged = 2,
+    /// The response proves nothing.
+    Failed = 3,
+    /// The response proves that the certificate is good.
+    Verified = 4,
+}
+
+impl Stapling {
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
 /// What is said of one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
