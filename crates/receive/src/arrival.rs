@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use oxim_mail::header::{Header, HeaderKind, HeaderList};
 use oxim_mail::rfc2047;
+use oxim_net::tls::certificate_to_pem;
 use oxim_spool::message::{Message, SenderHost, TlsRecord};
 
 use crate::acl::{Freeze, QueueControl};
@@ -189,7 +190,10 @@ pub fn describe_source(reception: &Reception, talk: &Talk, origin: &Origin, mess
         peer_dn: facts.peer_dn.clone().map(String::into_bytes),
         sni: facts.sni.clone().map(String::into_bytes),
         verified: facts.verified,
-        ..TlsRecord::default()
+        ocsp: facts.ocsp.number(),
+        resumption: facts.resumption_bits(),
+        peer_certificate: facts.peer_chain.first().map(|der| certificate_to_pem(der)),
+        our_certificate: facts.own_certificate.as_deref().map(certificate_to_pem),
     });
 }
 

@@ -70,10 +70,11 @@ pub async fn serve(
     let mut session = Session::with_talk(reception, Box::new(stream), talk);
     let tls_at_once =
         session.reception.tls.as_ref().is_some_and(|tls| tls.on_connect_ports.contains(&local.port()));
-    if tls_at_once && !Box::pin(session.start_tls(None)).await {
-        return;
+    if tls_at_once && session.greets_early() {
+        session.run_greeting_early(crowd).await;
+    } else if !tls_at_once || Box::pin(session.start_tls(None)).await {
+        session.run(Some(crowd)).await;
     }
-    session.run(Some(crowd)).await;
     drop(guard);
 }
 
@@ -113,9 +114,14 @@ impl Session {
 
     /// Talks to the client until one of the two has had enough. `crowd` is None for sessions without limits of number.
     pub async fn run(&mut self, crowd: Option<Crowd>) {
-        if let Err(last) = Box::pin(self.greet(crowd)).await {
+        if let Err(last) = Box::pin(self.greet(crowd, true)).await {
             return Box::pin(self.end(last)).await;
         }
+        self.converse().await;
+    }
+
+    /// What follows the greeting.
+    async fn converse(&mut self) {
         loop {
             let line = match self.next_command().await {
                 Ok(line) => line,
@@ -134,7 +140,8 @@ impl Session {
     }
 
     /// Everything up to the greeting; the error is the last reply of a session that ends here.
-    async fn greet(&mut self, crowd: Option<Crowd>) -> Result<(), Option<Reply>> {
+    /// `waits`: the client must not have said anything yet.
+    async fn greet(&mut self, crowd: Option<Crowd>, waits: bool) -> Result<(), Option<Reply>> {
         let blocking = self.reception.blocking.connect;
         let progress = self.on_talk(blocking, move |r, talk| connect::greet(r, talk, crowd)).await;
         let Some(progress) = progress else { return Err(None) };
@@ -147,7 +154,7 @@ impl Session {
             other => return Err(other),
         };
         self.is_admitted = true;
-        let checks = self.enforces_sync() && !self.talk_mut().offers.early_pipelining;
+        let checks = waits && self.enforces_sync() && !self.talk_mut().offers.early_pipelining;
         if checks && self.channel.has_input().await {
             let input = self.channel.pending().to_vec();
             let reception = Arc::clone(&self.reception);

@@ -1,7 +1,7 @@
 //! TLS as a server: which certificate, whom to ask for one, by the main options. Manual chapter 43.
 //!
 //! The options are expanded for each connection, once more after the client has named a server if they depend on that name.
-//! Failure mode: a policy that cannot be made ready gives 454, and the reason goes to the log.
+//! Failure mode: a policy that cannot be made ready gives 454, and the reason goes to the log ([`NotReady`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,80 +9,169 @@ use std::sync::Arc;
 use oxim_lang::config::Config;
 use oxim_lang::context::Context;
 use oxim_lang::expand::Template;
-use oxim_net::tls::server::{ServerPolicy, ServerTls};
+use oxim_net::tls::server::{ProofFile, ServerPolicy, ServerTls};
 use oxim_net::tls::{CaSource, KeyPair, Verify};
 
 use crate::host_rule::HostRule;
+use crate::logs::Logs;
+
+/// Why there is no TLS for a connection.
+#[derive(Debug)]
+pub enum NotReady {
+    /// An option cannot be expanded: for the panic log; the client's line says `Internal error`.
+    Expansion(String),
+    /// Something that the options name cannot be used: for the client's line.
+    Unusable(String),
+}
+
+impl NotReady {
+    /// Writes to the panic log what belongs there, and gives the text of the client's line.
+    pub(crate) fn told(self, logs: &Logs) -> String {
+        match self {
+            NotReady::Expansion(text) => {
+                logs.panic(&text);
+                "Internal error".to_owned()
+            }
+            NotReady::Unusable(text) => text,
+        }
+    }
+}
+
+/// An option that is expanded.
+#[derive(Debug)]
+struct Setting {
+    name: &'static str,
+    template: Option<Template>,
+}
+
+impl Setting {
+    fn build(config: &Config, name: &'static str) -> Setting {
+        let template = config.main_options.template(name).filter(|t| !t.source().trim().is_empty());
+        Setting { name, template }
+    }
+
+    fn depends_on_name(&self) -> bool {
+        self.template.as_ref().is_some_and(|template| mentions_name(template.source()))
+    }
+
+    /// The value; None if it is unset, empty, or its expansion was made to fail.
+    fn text(&self, context: &mut Context) -> Result<Option<String>, NotReady> {
+        let Some(template) = &self.template else { return Ok(None) };
+        match template.expand(context) {
+            Ok(text) => Ok(Some(text.to_string_lossy()).filter(|text| !text.is_empty())),
+            Err(error) if error.is_forced() => Ok(None),
+            Err(error) => Err(NotReady::Expansion(format!("expansion of {} failed: {error}", self.name))),
+        }
+    }
+
+    fn list(&self, context: &mut Context) -> Result<Vec<String>, NotReady> {
+        let text = self.text(context)?.unwrap_or_default();
+        Ok(oxim_lang::list::split(text.as_bytes())
+            .map(|item| String::from_utf8_lossy(&item).into_owned())
+            .collect())
+    }
+}
+
+fn mentions_name(source: &str) -> bool {
+    ["tls_in_sni", "tls_sni", "tls_out_sni"].iter().any(|name| source.contains(name))
+}
 
 /// The options.
 #[derive(Debug)]
 pub struct TlsOptions {
-    certificate: Option<Template>,
-    private_key: Option<Template>,
-    verify_certificates: Option<Template>,
-    crl: Option<Template>,
-    require_ciphers: Option<Template>,
+    certificate: Setting,
+    private_key: Setting,
+    ocsp_file: Setting,
+    verify_certificates: Setting,
+    crl: Setting,
+    require_ciphers: Setting,
+    curve: Setting,
+    alpn: Setting,
     verify_hosts: HostRule,
     try_verify_hosts: HostRule,
     resumption_hosts: HostRule,
+    early_banner_hosts: HostRule,
     self_signed_name: String,
     /// Ports on which TLS starts at once.
     pub on_connect_ports: Vec<u16>,
+    /// `tls_remember_esmtp`.
+    pub remembers_esmtp: bool,
     /// Whether the options mention the name that the client asks for.
     pub depends_on_name: bool,
 }
+
+/// The options that are host lists.
+const HOST_LISTS: [&str; 4] =
+    ["tls_verify_hosts", "tls_try_verify_hosts", "tls_resumption_hosts", "tls_early_banner_hosts"];
 
 impl TlsOptions {
     /// Reads the options.
     #[must_use]
     pub fn build(config: &Config) -> TlsOptions {
         let options = &config.main_options;
-        let template = |name: &str| {
-            let known = options.has(name);
-            if known { options.template(name).filter(|t| !t.source().trim().is_empty()) } else { None }
-        };
-        let rule = |name| HostRule::build_if_known(config, name);
-        let certificate = template("tls_certificate");
-        let private_key = template("tls_privatekey");
-        let mentions = |t: &Option<Template>| {
-            t.as_ref().is_some_and(|t| t.source().contains("tls_in_sni") || t.source().contains("tls_sni"))
-        };
-        let depends_on_name = mentions(&certificate) || mentions(&private_key);
-        let ports =
-            if options.has("tls_on_connect_ports") { options.string("tls_on_connect_ports") } else { None };
-        let on_connect_ports = oxim_lang::list::split(ports.unwrap_or_default().as_bytes())
-            .filter_map(|item| match item.as_ref() {
-                b"smtps" | b"submissions" | b"ssmtp" => Some(465),
-                text => std::str::from_utf8(text).ok()?.parse().ok(),
-            })
-            .collect();
-        TlsOptions {
-            certificate,
-            private_key,
-            verify_certificates: template("tls_verify_certificates"),
-            crl: template("tls_crl"),
-            require_ciphers: template("tls_require_ciphers"),
-            verify_hosts: rule("tls_verify_hosts"),
-            try_verify_hosts: rule("tls_try_verify_hosts"),
-            resumption_hosts: rule("tls_resumption_hosts"),
+        let setting = |name| Setting::build(config, name);
+        let rule = |name| HostRule::build(config, name);
+        let on_connect_ports =
+            oxim_lang::list::split(options.string("tls_on_connect_ports").unwrap_or_default().as_bytes())
+                .filter_map(|item| match item.as_ref() {
+                    b"smtps" | b"submissions" | b"ssmtp" => Some(465),
+                    text => std::str::from_utf8(text).ok()?.parse().ok(),
+                })
+                .collect();
+        let [verify, try_verify, resumption, early_banner] = HOST_LISTS;
+        let mut built = TlsOptions {
+            certificate: setting("tls_certificate"),
+            private_key: setting("tls_privatekey"),
+            ocsp_file: setting("tls_ocsp_file"),
+            verify_certificates: setting("tls_verify_certificates"),
+            crl: setting("tls_crl"),
+            require_ciphers: setting("tls_require_ciphers"),
+            curve: setting("tls_eccurve"),
+            alpn: setting("tls_alpn"),
+            verify_hosts: rule(verify),
+            try_verify_hosts: rule(try_verify),
+            resumption_hosts: rule(resumption),
+            early_banner_hosts: rule(early_banner),
             self_signed_name: config.main.primary_hostname.clone(),
             on_connect_ports,
-            depends_on_name,
-        }
+            remembers_esmtp: options.bool("tls_remember_esmtp"),
+            depends_on_name: false,
+        };
+        let lists = HOST_LISTS.iter().any(|name| options.string(name).is_some_and(mentions_name));
+        built.depends_on_name = lists || built.settings().iter().any(|setting| setting.depends_on_name());
+        built
+    }
+
+    fn settings(&self) -> [&Setting; 8] {
+        [
+            &self.certificate,
+            &self.private_key,
+            &self.ocsp_file,
+            &self.verify_certificates,
+            &self.crl,
+            &self.require_ciphers,
+            &self.curve,
+            &self.alpn,
+        ]
+    }
+
+    /// Whether this client is greeted before the handshake ends, where TLS starts at once.
+    pub fn greets_early(&self, context: &mut Context) -> bool {
+        self.early_banner_hosts.matches(context)
     }
 
     /// The policy for this client, made ready. May block.
     ///
     /// # Errors
-    /// The text for the log.
-    pub fn ready(&self, context: &mut Context) -> Result<Arc<ServerTls>, String> {
+    /// What is wrong, for the log.
+    pub fn ready(&self, context: &mut Context) -> Result<Arc<ServerTls>, NotReady> {
         let policy = self.policy(context)?;
-        ServerTls::of(&policy).map_err(|error| error.to_string())
+        ServerTls::of(&policy).map_err(|error| NotReady::Unusable(error.to_string()))
     }
 
-    fn policy(&self, context: &mut Context) -> Result<ServerPolicy, String> {
-        let certificates = list(self.certificate.as_ref(), context)?;
-        let keys = list(self.private_key.as_ref(), context)?;
+    fn policy(&self, context: &mut Context) -> Result<ServerPolicy, NotReady> {
+        let certificates = self.certificate.list(context)?;
+        let keys = self.private_key.list(context)?;
         let client_certificates = if self.verify_hosts.matches(context) {
             Verify::Require
         } else if self.try_verify_hosts.matches(context) {
@@ -90,9 +179,10 @@ impl TlsOptions {
         } else {
             Verify::None
         };
-        let ca = match text(self.verify_certificates.as_ref(), context)? {
+        let ca = match self.verify_certificates.text(context)? {
             None => CaSource::default(),
-            Some(word) if word == "system" => CaSource::System,
+            // GnuTLS builds of Exim have a suffix for a cache, which is always here.
+            Some(word) if word == "system" || word == "system,cache" => CaSource::System,
             Some(path) => CaSource::Path(PathBuf::from(path)),
         };
         Ok(ServerPolicy {
@@ -104,30 +194,53 @@ impl TlsOptions {
                     key: keys.get(index).map(PathBuf::from),
                 })
                 .collect(),
+            proofs: proofs(&self.ocsp_file.list(context)?),
             self_signed_name: self.self_signed_name.clone(),
             client_certificates,
             ca,
-            crl: text(self.crl.as_ref(), context)?.map(PathBuf::from),
-            ciphers: text(self.require_ciphers.as_ref(), context)?,
+            crl: self.crl.text(context)?.map(PathBuf::from),
+            alpn: self.alpn.list(context)?.into_iter().map(String::into_bytes).collect(),
+            ciphers: self.require_ciphers.text(context)?,
+            groups: self.curve.text(context)?.filter(|names| !names.eq_ignore_ascii_case("auto")),
             resumption: self.resumption_hosts.matches(context),
+            early_data_out: self.early_banner_hosts.matches(context),
             ..ServerPolicy::default()
         })
     }
 }
 
-/// An option, expanded; None if it is unset, empty, or its expansion was made to fail.
-fn text(template: Option<&Template>, context: &mut Context) -> Result<Option<String>, String> {
-    let Some(template) = template else { return Ok(None) };
-    match template.expand(context) {
-        Ok(text) => Ok(Some(text.to_string_lossy()).filter(|text| !text.is_empty())),
-        Err(error) if error.is_forced() => Ok(None),
-        Err(error) => Err(format!("expansion of \"{}\" failed: {error}", template.source())),
-    }
+/// `tls_ocsp_file`: a word `PEM` or `DER` before a name says what this file and those after it are.
+fn proofs(items: &[String]) -> Vec<ProofFile> {
+    let mut is_pem = false;
+    let file = |item: &String| {
+        let path = match item.split_at_checked(4) {
+            Some(("PEM ", path)) => {
+                is_pem = true;
+                path
+            }
+            Some(("DER ", path)) => {
+                is_pem = false;
+                path
+            }
+            Some(_) | None => item,
+        };
+        ProofFile { path: PathBuf::from(path.trim_start()), is_pem }
+    };
+    items.iter().map(file).collect()
 }
 
-fn list(template: Option<&Template>, context: &mut Context) -> Result<Vec<String>, String> {
-    let text = text(template, context)?.unwrap_or_default();
-    Ok(oxim_lang::list::split(text.as_bytes())
-        .map(|item| String::from_utf8_lossy(&item).into_owned())
-        .collect())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_of_a_proof_stays_until_it_is_changed() {
+        let items = ["/a", "PEM /b", "/c", "DER /d", "/e"].map(str::to_owned);
+        let read: Vec<(String, bool)> = proofs(&items)
+            .into_iter()
+            .map(|proof| (proof.path.to_string_lossy().into_owned(), proof.is_pem))
+            .collect();
+        let expected = [("/a", false), ("/b", true), ("/c", true), ("/d", false), ("/e", false)];
+        assert_eq!(read, expected.map(|(path, is_pem)| (path.to_owned(), is_pem)));
+    }
 }

@@ -51,6 +51,13 @@ impl TlsFacts {
         format!("{}:{}:{}", self.version, self.cipher, self.bits)
     }
 
+    /// `$tls_in_resumption`. Bit 0: there is support; 1: a ticket was asked for; 2: a session was offered; 3: a ticket was issued;
+    /// 4: it was used.
+    #[must_use]
+    pub const fn resumption_bits(&self) -> u8 {
+        if self.resumed { 0b1_0111 } else { 0b0_0001 }
+    }
+
     /// The peer's certificate, read.
     #[must_use]
     pub fn peer_certificate(&self) -> Option<Certificate> {

@@ -34,7 +34,7 @@ use std::io;
 
 pub use facts::TlsFacts;
 pub use file_cache::FileCache;
-pub use pem::certificates as certificates_of_file;
+pub use pem::{certificate_from_pem, certificate_to_pem, certificates as certificates_of_file};
 pub use trust::CaSource;
 
 /// How much the peer's certificate matters.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
@@ -19,6 +21,25 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
         Ok(_) => Err(TlsError::Config(format!("no certificate in {}", path.display()))),
         Err(error) => Err(TlsError::Config(format!("bad certificate in {}: {error}", path.display()))),
     }
+}
+
+/// A certificate as PEM, as spool files have it.
+#[must_use]
+pub fn certificate_to_pem(der: &[u8]) -> Vec<u8> {
+    let text = STANDARD.encode(der);
+    let mut pem = b"-----BEGIN CERTIFICATE-----\n".to_vec();
+    for line in text.as_bytes().chunks(64) {
+        pem.extend_from_slice(line);
+        pem.push(b'\n');
+    }
+    pem.extend_from_slice(b"-----END CERTIFICATE-----\n");
+    pem
+}
+
+/// The DER of the first certificate in a PEM text.
+#[must_use]
+pub fn certificate_from_pem(pem: &[u8]) -> Option<Vec<u8>> {
+    CertificateDer::from_pem_slice(pem).ok().map(|der| der.to_vec())
 }
 
 /// The first private key of a file.
@@ -64,4 +85,18 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 
 fn cannot_read(path: &Path, error: &std::io::Error) -> TlsError {
     TlsError::Config(format!("cannot read {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_survive_pem() {
+        let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let pem = certificate_to_pem(made.cert.der());
+        assert!(pem.split(|byte| *byte == b'\n').all(|line| line.len() <= 64));
+        assert_eq!(certificate_from_pem(&pem).as_deref(), Some(made.cert.der().as_ref()));
+        assert_eq!(certificate_from_pem(b"nothing"), None);
+    }
 }

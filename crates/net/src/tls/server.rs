@@ -115,6 +115,12 @@ impl ServerTls {
         notes
     }
 
+    /// Whether it matters which application protocols a client offers.
+    #[must_use]
+    pub fn has_protocols(&self) -> bool {
+        !self.config.alpn_protocols.is_empty()
+    }
+
     fn prepare(policy: &ServerPolicy) -> Result<ServerTls, TlsError> {
         let mut provider = aws_lc_rs::default_provider();
         let mut versions = policy.versions;
@@ -171,7 +177,7 @@ impl ServerTls {
 
     /// The configuration for one connection, and what will tell the choice of the certificate.
     fn for_connection(&self, asks: bool, protocols: usize) -> (Arc<ServerConfig>, Option<Arc<Chooser>>) {
-        let is_alien = protocols > 1 && !self.config.alpn_protocols.is_empty();
+        let is_alien = protocols > 1 && self.has_protocols();
         let chooses = self.keys.has_choice();
         if !is_alien && !chooses {
             return (self.config.clone(), None);

@@ -31,11 +31,13 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
 }
 
 /// The handshake has succeeded: the session begins anew.
-pub(crate) fn after_handshake(talk: &mut Talk, facts: TlsFacts) {
+pub(crate) fn after_handshake(reception: &Reception, talk: &mut Talk, facts: TlsFacts) {
     talk.reset();
     talk.is_encrypted = true;
-    talk.greeted = false;
-    talk.is_extended = false;
+    // For clients that say no second EHLO (`tls_remember_esmtp`).
+    let remembers = talk.is_extended && reception.tls.as_ref().is_some_and(|tls| tls.remembers_esmtp);
+    talk.greeted = remembers;
+    talk.is_extended = remembers;
     talk.offers = Offers { early_pipelining: talk.offers.early_pipelining, ..Offers::default() };
     talk.free.helo = true;
     talk.free.auth = true;

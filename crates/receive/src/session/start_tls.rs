@@ -10,7 +10,10 @@ use oxim_net::tls::{TlsFacts, server as tls_server};
 use super::Session;
 use crate::channel::{Channel, Wire};
 use crate::command;
+use crate::connect::Crowd;
+use crate::log_line;
 use crate::reply::Reply;
+use crate::tls::NotReady;
 
 /// How long a TLS handshake may take where no other limit is set.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -20,13 +23,16 @@ impl Session {
     pub(super) async fn start_tls(&mut self, reply: Option<Reply>) -> bool {
         let ready = self.on_talk(true, |r, talk| match &r.tls {
             Some(tls) => tls.ready(&mut talk.scene.context),
-            None => Err("TLS is not configured".to_owned()),
+            None => Err(NotReady::Unusable("TLS is not configured".to_owned())),
         });
         let Some(ready) = ready.await else { return false };
         let server = match ready {
             Ok(server) => server,
             Err(reason) => {
-                self.reception.logs.panic(&format!("TLS currently unavailable: {reason}"));
+                let reason = reason.told(&self.reception.logs);
+                let client = self.talk.as_ref().map(|talk| log_line::client(&self.reception, talk, false));
+                let client = client.unwrap_or_default();
+                self.reception.logs.main(&format!("TLS error on connection from {client} {reason}"));
                 if reply.is_some() {
                     Reply::fixed(454, "TLS currently unavailable").write(self.channel.output());
                 }
@@ -44,8 +50,8 @@ impl Session {
         }
         match self.handshake(server).await {
             Ok(facts) => {
-                let talk = self.talk_mut();
-                command::tls_started(talk, facts);
+                let reception = Arc::clone(&self.reception);
+                command::tls_started(&reception, self.talk_mut(), facts);
                 true
             }
             Err(reason) => {
@@ -55,19 +61,44 @@ impl Session {
         }
     }
 
+    /// Whether this client is greeted before the handshake ends (`tls_early_banner_hosts`).
+    pub(super) fn greets_early(&mut self) -> bool {
+        let reception = Arc::clone(&self.reception);
+        let context = &mut self.talk_mut().scene.context;
+        reception.tls.as_ref().is_some_and(|tls| tls.greets_early(context))
+    }
+
+    /// A session on a port where TLS starts at once, for a client that gets the greeting with our part of the handshake: it saves
+    /// a turn under TLS 1.3. So the connect ACL runs before TLS.
+    pub(super) async fn run_greeting_early(&mut self, crowd: Crowd) {
+        let greeted = Box::pin(self.greet(Some(crowd), false)).await;
+        if let Err(Some(reply)) = &greeted {
+            reply.write(self.channel.output());
+        }
+        if !Box::pin(self.start_tls(None)).await {
+            return;
+        }
+        match greeted {
+            Ok(()) => self.converse().await,
+            Err(_) => Box::pin(self.end(None)).await,
+        }
+    }
+
     fn tls_failed(&mut self, reason: &str) {
         let reception = Arc::clone(&self.reception);
         command::tls_failed(&reception, self.talk_mut(), reason);
     }
 
-    /// The handshake itself; the certificate may depend on the name that the client asks for.
+    /// The handshake itself; the policy may depend on the name that the client asks for. What is to be sent goes into it.
     async fn handshake(&mut self, mut server: Arc<tls_server::ServerTls>) -> Result<TlsFacts, String> {
         let Some(tls) = &self.reception.tls else { return Err("TLS is not configured".to_owned()) };
         let depends = tls.depends_on_name;
         let timeout = self.timeout().unwrap_or(HANDSHAKE_TIMEOUT);
         let nothing: Box<dyn Wire> = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
-        let wire = std::mem::replace(&mut self.channel, Channel::new(nothing)).into_wire();
-        let hello = tls_server::begin(wire, timeout).await.map_err(|error| error.to_string())?;
+        let mut channel = std::mem::replace(&mut self.channel, Channel::new(nothing));
+        let first = std::mem::take(channel.output());
+        let hello =
+            tls_server::begin(channel.into_wire(), timeout).await.map_err(|error| error.to_string())?;
         if let Some(name) = hello.sni().filter(|_| depends) {
             let ready = self
                 .on_talk(true, move |r, talk| {
@@ -79,10 +110,23 @@ impl Session {
                 })
                 .await;
             if let Some(Some(ready)) = ready {
-                server = ready?;
+                server = ready.map_err(|reason| reason.told(&self.reception.logs))?;
             }
         }
-        let (stream, facts) = hello.accept(&server).await.map_err(|error| error.to_string())?;
+        let protocols = hello.alpn();
+        if protocols.len() > 1 && server.has_protocols() {
+            let names: Vec<String> = protocols.iter().map(|name| log_line::printable(name)).collect();
+            self.reception.logs.main(&format!("TLS ALPN ({}) rejected", names.join(":")));
+        }
+        let accepted = hello.accept_saying(&server, &first).await;
+        for note in server.take_notes() {
+            if note.is_panic {
+                self.reception.logs.panic(&note.text);
+            } else {
+                self.reception.logs.main(&note.text);
+            }
+        }
+        let (stream, facts) = accepted.map_err(|error| error.to_string())?;
         self.channel = Channel::new(Box::new(stream));
         Ok(facts)
     }

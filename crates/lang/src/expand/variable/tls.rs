@@ -1,7 +1,7 @@
 //! Variables of TLS: of the incoming connection, of the outgoing one, and the old names that mean either.
 
 use oxim_base::Taint;
-use oxim_net::tls::TlsFacts;
+use oxim_net::tls::{TlsFacts, certificate_from_pem};
 use oxim_spool::message::TlsRecord;
 
 use super::{Scope, Value, VariableRow, row};
@@ -104,28 +104,38 @@ fn version(facts: Facts<'_>) -> Value<'_> {
 fn peer_certificate(facts: Facts<'_>) -> Value<'_> {
     match facts {
         Facts::Session(facts) => text(facts.peer_chain.first().map(|der| &**der)),
-        Facts::None | Facts::Spooled(_) => Value::Empty,
+        Facts::Spooled(record) => spooled_certificate(record.peer_certificate.as_deref()),
+        Facts::None => Value::Empty,
     }
 }
 
 fn own_certificate(facts: Facts<'_>) -> Value<'_> {
     match facts {
         Facts::Session(facts) => text(facts.own_certificate.as_deref()),
-        Facts::None | Facts::Spooled(_) => Value::Empty,
+        Facts::Spooled(record) => spooled_certificate(record.our_certificate.as_deref()),
+        Facts::None => Value::Empty,
     }
 }
 
-/// What became of the request for a proof that the certificate is not revoked: none has been made.
-fn proof() -> Value<'static> {
-    Value::Number(0)
+/// The spool has PEM.
+fn spooled_certificate(pem: Option<&[u8]>) -> Value<'_> {
+    pem.and_then(certificate_from_pem).map_or(Value::Empty, Value::Made)
 }
 
-/// Bit 0: there is support; 1: a ticket was asked for; 2: a session was offered; 3: a ticket was issued; 4: it was used.
+/// What became of the request for a proof that the certificate is not revoked.
+fn proof(facts: Facts<'_>) -> Value<'_> {
+    Value::Number(match facts {
+        Facts::None => 0,
+        Facts::Session(facts) => i64::from(facts.ocsp.number()),
+        Facts::Spooled(record) => i64::from(record.ocsp),
+    })
+}
+
 fn resumption(facts: Facts<'_>) -> Value<'_> {
     Value::Number(match facts {
-        Facts::Session(facts) if facts.resumed => 0b1_0111,
-        Facts::Session(_) => 0b0_0001,
-        Facts::None | Facts::Spooled(_) => 0,
+        Facts::Session(facts) => i64::from(facts.resumption_bits()),
+        Facts::Spooled(record) => i64::from(record.resumption),
+        Facts::None => 0,
     })
 }
 
@@ -151,7 +161,13 @@ pub(super) static ROWS: &[VariableRow] = &[
     row("tls_in_cipher_std", Connection, Clean, "The cipher by its RFC name.", |c, _| {
         cipher_std(incoming(c))
     }),
-    row("tls_in_ocsp", Connection, Clean, "Always 0: no proof was asked for.", |_, _| proof()),
+    row(
+        "tls_in_ocsp",
+        Connection,
+        Clean,
+        "What became of OCSP stapling: 0 not asked for, 1 no proof, 4 a proof was sent.",
+        |c, _| proof(incoming(c)),
+    ),
     row("tls_in_ourcert", Connection, Clean, "The certificate that the client was shown.", |c, _| {
         own_certificate(incoming(c))
     }),
@@ -187,7 +203,7 @@ pub(super) static ROWS: &[VariableRow] = &[
         "Usages of the server's TLSA records: bit n is usage n, 0 without DANE.",
         |c, _| Value::Number(i64::from(c.delivery.tlsa_usage)),
     ),
-    row("tls_out_ocsp", Delivery, Clean, "Always 0: no proof was asked for.", |_, _| proof()),
+    row("tls_out_ocsp", Delivery, Clean, "Always 0: no proof was asked for.", |c, _| proof(outgoing(c))),
     row("tls_out_ourcert", Delivery, Clean, "The certificate that the server was shown.", |c, _| {
         own_certificate(outgoing(c))
     }),

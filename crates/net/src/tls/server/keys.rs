@@ -138,9 +138,15 @@ impl ResolvesServerCert for Chooser {
 }
 
 fn load_pair(pair: &KeyPair, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let chain = pem::certificates(&pair.certificate)?;
-    let key = pem::private_key(pair.key.as_deref().unwrap_or(&pair.certificate))?;
-    certified(chain, key, provider, &format!("certificate {}", pair.certificate.display()))
+    let key_file = pair.key.as_deref().unwrap_or(&pair.certificate);
+    let load = || {
+        let chain = pem::certificates(&pair.certificate)?;
+        certified(chain, pem::private_key(key_file)?, provider, "certificate")
+    };
+    load().map_err(|error| {
+        let (certificate, key) = (pair.certificate.display(), key_file.display());
+        TlsError::Config(format!("(cert/key setup: cert={certificate} key={key}): {error}"))
+    })
 }
 
 /// The key with the proof of a file, if that proves something.
