@@ -40,17 +40,45 @@ fn digest(secret: &[u8], challenge: &[u8]) -> Option<String> {
 }
 
 /// Whether a digest in hexadecimal is the right one; takes the same time wherever they differ.
-fn is_right(secret: &[u8], challenge: &[u8], given: &[u8]) -> bool {
+pub(super) fn is_right(secret: &[u8], challenge: &[u8], given: &[u8]) -> bool {
     let Some(expected) = digest(secret, challenge) else { return false };
     is_equal(expected.as_bytes(), &given.to_ascii_lowercase())
 }
 
-fn new_challenge(context: &Context) -> Vec<u8> {
+pub(super) fn new_challenge(context: &Context) -> Vec<u8> {
     use std::hash::{BuildHasher, Hasher};
     // Each RandomState has fresh keys: nobody can foresee the number, and it never comes twice.
     let number = std::collections::hash_map::RandomState::new().build_hasher().finish();
     let host = context.services.surroundings.get().map(|s| s.primary_hostname.clone()).unwrap_or_default();
     format!("<{number}.{}@{host}>", Stamp::now().seconds).into_bytes()
+}
+
+/// User and digest of a client's answer.
+pub(super) fn split(answer: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = memchr::memrchr(b' ', answer)?;
+    Some((answer.get(..space)?, answer.get(space.checked_add(1)?..)?))
+}
+
+/// The client's dialogue.
+pub(super) fn send(public_name: &str, wire: &mut dyn Wire, name: &[u8], secret: &[u8]) -> ClientOutcome {
+    let command = format!("AUTH {public_name}");
+    let reply = match wire.exchange(command.as_bytes(), &command) {
+        Ok(reply) => reply,
+        Err(error) => return ClientOutcome::Broken(error),
+    };
+    if !reply.is_intermediate() {
+        return judge(reply, command);
+    }
+    let Some(challenge) = decode_challenge(&reply) else {
+        return cancel(wire, format!("bad challenge received: \"{reply}\""));
+    };
+    let Some(digest) = digest(secret, &challenge) else { return ClientOutcome::NotForThis };
+    let answer = encode(&[name, b" ", digest.as_bytes()].concat());
+    let shown = stars(&answer);
+    match wire.exchange(&answer, &shown) {
+        Ok(reply) => judge(reply, shown),
+        Err(error) => ClientOutcome::Broken(error),
+    }
 }
 
 impl Driver for CramMd5 {
@@ -69,11 +97,7 @@ impl Driver for CramMd5 {
             (0, Some(_)) | (_, None) => return Finding::Malformed,
             (_, Some(input)) => input,
         };
-        let Some(space) = memchr::memrchr(b' ', input) else { return Finding::Wrong };
-        let (name, given) = (
-            input.get(..space).unwrap_or_default(),
-            input.get(space.saturating_add(1)..).unwrap_or_default(),
-        );
+        let Some((name, given)) = split(input) else { return Finding::Wrong };
         state.values = vec![Text::tainted(name)];
         set_variables(context, &state.values);
         let Some(template) = &self.server_secret else { return Finding::Wrong };
@@ -107,24 +131,7 @@ impl Driver for CramMd5 {
                 .map(|s| s.primary_hostname.clone().into_bytes())
                 .unwrap_or_default(),
         };
-        let command = format!("AUTH {public_name}");
-        let reply = match wire.exchange(command.as_bytes(), &command) {
-            Ok(reply) => reply,
-            Err(error) => return ClientOutcome::Broken(error),
-        };
-        if !reply.is_intermediate() {
-            return judge(reply, command);
-        }
-        let Some(challenge) = decode_challenge(&reply) else {
-            return cancel(wire, format!("bad challenge received: \"{reply}\""));
-        };
-        let Some(digest) = digest(&secret, &challenge) else { return ClientOutcome::NotForThis };
-        let answer = encode(&[name.as_slice(), b" ", digest.as_bytes()].concat());
-        let shown = stars(&answer);
-        match wire.exchange(&answer, &shown) {
-            Ok(reply) => judge(reply, shown),
-            Err(error) => ClientOutcome::Broken(error),
-        }
+        send(public_name, wire, &name, &secret)
     }
 
     fn is_same_for_all_messages(&self) -> bool {

@@ -1,10 +1,13 @@
-//! The `gsasl` authenticator: SCRAM-SHA-1 and SCRAM-SHA-256, each with `-PLUS`, done here without a library (manual chapter 38).
+//! The `gsasl` authenticator, done here without a library (manual chapter 38). SCRAM-SHA-1 and SCRAM-SHA-256, each with `-PLUS`, are in
+//! this file, the simpler mechanisms in [`simple`].
 //!
-//! Neither side sends the password, and each proves to the other that it knows it. `-PLUS` binds the proof to the TLS session by
-//! `tls-exporter`, so it is offered and used under TLS 1.3 only. The other mechanisms of GNU SASL are refused: PLAIN, LOGIN, CRAM-MD5
-//! and EXTERNAL have drivers of their own.
+//! In SCRAM neither side sends the password, and each proves to the other that it knows it. `-PLUS` binds the proof to the TLS session by
+//! `tls-exporter`, so it is offered and used under TLS 1.3 only. Mechanisms that need a server or a library of their own are refused by
+//! name, with the reason.
 
+pub mod digest_md5;
 pub mod scram;
+mod simple;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,8 +18,8 @@ use oxim_lang::expand::{ExpandError, Template};
 use oxim_mail::smtp::reply::Reply;
 
 use super::{
-    AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, decode_challenge, encode,
-    is_equal, judge, set_variables, stars,
+    AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, client_value,
+    decode_challenge, encode, is_equal, judge, random, set_variables, stars,
 };
 use scram::{Binding, ClientFirst, Digests, Keys, Malformed, ServerFirst};
 
@@ -26,6 +29,16 @@ pub static GSASL: AuthenticatorKind =
 
 /// The name of the one method of channel binding.
 const METHOD: &[u8] = b"tls-exporter";
+/// Mechanisms of GNU SASL that are refused, and why.
+static UNAVAILABLE: &[(&str, &str)] = &[
+    ("GS2-KRB5", "it needs a Kerberos library; the dovecot driver can pass it to Dovecot"),
+    ("GSSAPI", "it needs a Kerberos library; the dovecot driver can pass it to Dovecot"),
+    ("KERBEROS_V5", "it needs a Kerberos library, and is out of use"),
+    ("NTLM", "it has a driver of its own, spa"),
+    ("OPENID20", "it needs a web server that sends users to their provider"),
+    ("SAML20", "it needs a web server that sends users to their provider"),
+    ("SECURID", "it needs the maker's server"),
+];
 /// Random bytes of a nonce and of a salt.
 const RANDOM_BYTES: usize = 18;
 
@@ -57,7 +70,14 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, ConfigError> {
         "SCRAM-SHA-1-PLUS" => (Digests::Sha1, true),
         "SCRAM-SHA-256" => (Digests::Sha256, false),
         "SCRAM-SHA-256-PLUS" => (Digests::Sha256, true),
-        _ => return Err(refused(format!("mechanism {mechanism} of gsasl is not implemented yet"))),
+        other => {
+            if let Some(simple) = simple::Mechanism::named(other) {
+                return Ok(Box::new(simple::Simple::build(simple, instance)));
+            }
+            let known = UNAVAILABLE.iter().find(|(name, _)| *name == other);
+            let why = known.map_or("GNU SASL has no such mechanism", |(_, why)| *why);
+            return Err(refused(format!("mechanism {mechanism} of gsasl is not available: {why}")));
+        }
     };
     let driver = Gsasl {
         digests,
@@ -89,12 +109,6 @@ enum Memory {
     Challenged { first: Box<ClientFirst>, server_first: ServerFirst, keys: Keys, bound: Vec<u8> },
     /// Its own proof is out: the client has only to say that it has it.
     Proved,
-}
-
-fn random() -> Option<Vec<u8>> {
-    let mut bytes = [0; RANDOM_BYTES];
-    let count = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).ok()?;
-    (count == bytes.len()).then(|| bytes.to_vec())
 }
 
 /// Expands an option that may be unset.
@@ -145,10 +159,12 @@ impl Gsasl {
         let Some(iterations) = iterations.filter(|count| allowed.contains(count)) else {
             return Ok(Finding::Later("server_scram_iter is no number from 4096 to 1000000".to_owned()));
         };
-        let Some(nonce) = random() else { return Ok(Finding::Later("no random bytes".to_owned())) };
+        let Some(nonce) = random(RANDOM_BYTES) else {
+            return Ok(Finding::Later("no random bytes".to_owned()));
+        };
         let salt = match expanded(self.server_salt.as_ref(), context)? {
             Some(text) if !text.is_empty() => STANDARD.decode(text.trim_ascii()).ok(),
-            Some(_) | None => random(),
+            Some(_) | None => random(RANDOM_BYTES),
         };
         let Some(salt) = salt else {
             return Ok(Finding::Later("server_scram_salt is not base64".to_owned()));
@@ -228,7 +244,8 @@ impl Gsasl {
         wire: &mut dyn Wire,
         (user, authorization): (&[u8], &[u8]),
     ) -> Result<ClientOutcome, ClientOutcome> {
-        let nonce = random().ok_or_else(|| ClientOutcome::Faulty("no random bytes".to_owned()))?;
+        let nonce =
+            random(RANDOM_BYTES).ok_or_else(|| ClientOutcome::Faulty("no random bytes".to_owned()))?;
         let nonce = STANDARD.encode(nonce).into_bytes();
         let bound = match context.delivery.tls.as_ref().and_then(|tls| tls.channel_binding) {
             Some(bound) if self.is_plus => bound.to_vec(),
@@ -276,22 +293,15 @@ impl Gsasl {
             return Ok(cancel(wire, "the server's proof is wrong".to_owned()));
         }
         let reply = send(wire, b"", "")?;
+        // For `client_set_id`, whose expansion may keep the salted password.
+        let salted: String = salted.iter().map(|byte| format!("{byte:02x}")).collect();
+        context.connection.auth_vars.push(Text::clean(salted));
         Ok(judge(reply, shown))
     }
 }
 
 fn send(wire: &mut dyn Wire, line: &[u8], shown: &str) -> Result<Reply, ClientOutcome> {
     wire.exchange(line, shown).map_err(ClientOutcome::Broken)
-}
-
-fn client_value(template: Option<&Template>, context: &mut Context) -> Result<Vec<u8>, ClientOutcome> {
-    expanded(template, context).map(Option::unwrap_or_default).map_err(|error| match error {
-        ExpandError::Forced(_) => ClientOutcome::NotForThis,
-        error @ (ExpandError::Failed(_) | ExpandError::Defer(_)) => {
-            let source = template.map(|t| t.source().to_owned()).unwrap_or_default();
-            ClientOutcome::Faulty(format!("expansion of \"{source}\" failed: {error}"))
-        }
-    })
 }
 
 fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
@@ -408,6 +418,7 @@ mod tests {
                 Step::Accepted { .. } => Reply::new(235, "ok"),
                 Step::Refused { .. } => Reply::new(535, "no"),
                 Step::Defer(_) => Reply::new(435, "later"),
+                Step::Say(words) => Reply::new(334, words),
                 Step::Malformed => Reply::new(501, "bad"),
             })
         }

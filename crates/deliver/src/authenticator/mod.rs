@@ -6,10 +6,14 @@
 //! What clients send is never shown: no log line, error or debug text here holds it.
 
 pub mod cram_md5;
+pub mod cyrus_sasl;
 pub mod dovecot;
 pub mod external;
 pub mod gsasl;
+mod password;
 pub mod plaintext;
+pub mod spa;
+pub mod tls;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -32,14 +36,24 @@ pub struct AuthenticatorKind {
 }
 
 /// All authenticator drivers that are built.
-pub static AUTHENTICATORS: &[&AuthenticatorKind] =
-    &[&cram_md5::CRAM_MD5, &dovecot::DOVECOT, &external::EXTERNAL, &gsasl::GSASL, &plaintext::PLAINTEXT];
+pub static AUTHENTICATORS: &[&AuthenticatorKind] = &[
+    &cram_md5::CRAM_MD5,
+    &cyrus_sasl::CYRUS_SASL,
+    &dovecot::DOVECOT,
+    &external::EXTERNAL,
+    &gsasl::GSASL,
+    &plaintext::PLAINTEXT,
+    &spa::SPA,
+    &tls::TLS,
+];
 
 /// What the server says after a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The client must answer this; not yet encoded.
     Challenge(Vec<u8>),
+    /// As a challenge, in words that are sent as they are.
+    Say(&'static str),
     /// The client is who it says.
     Accepted {
         /// `server_set_id`.
@@ -73,6 +87,8 @@ pub struct DialogueState {
 pub enum Finding {
     /// More is needed.
     Ask(Vec<u8>),
+    /// More is needed, and the words that ask for it are not encoded.
+    Say(&'static str),
     /// The secret fits; `server_condition` still has to agree if it is set.
     Proven,
     /// There is no secret of its own: `server_condition` decides, and must be set.
@@ -126,6 +142,11 @@ pub trait Driver: Send + Sync {
     /// Whether client options are set.
     fn is_client(&self) -> bool;
 
+    /// Whether it judges a TLS session and not what the client says: then it is run right after the handshake, and never offered.
+    fn judges_tls(&self) -> bool {
+        false
+    }
+
     /// Whether it can work on this connection as server; what cannot is not offered.
     fn is_possible(&self, _: &Context) -> bool {
         true
@@ -168,6 +189,11 @@ pub fn build_all(config: &Config) -> Result<Vec<Arc<Authenticator>>, Vec<ConfigE
     for instance in &config.authenticators {
         match Authenticator::build(instance) {
             Ok(authenticator) => {
+                if authenticator.judges_tls() && built.iter().any(|other| other.judges_tls()) {
+                    let text =
+                        format!("authenticator {}: there can be only one of driver tls", instance.name);
+                    errors.push(ConfigError::at(&instance.location, text));
+                }
                 let twin = built.iter().find(|other| {
                     other.public_name.eq_ignore_ascii_case(&authenticator.public_name)
                         && ((other.is_client() && authenticator.is_client())
@@ -235,7 +261,7 @@ impl Authenticator {
     /// # Errors
     /// The expansion failed, and neither by wish nor for want of a lookup's answer.
     pub fn is_advertised(&self, context: &mut Context) -> Result<bool, String> {
-        if !self.is_server() || !self.driver.is_possible(context) {
+        if !self.is_server() || self.judges_tls() || !self.driver.is_possible(context) {
             return Ok(false);
         }
         let Some(template) = &self.advertise_condition else { return Ok(true) };
@@ -246,6 +272,12 @@ impl Authenticator {
                 Err(format!("failed to expand server_advertise_condition in {}: {error}", self.name))
             }
         }
+    }
+
+    /// Whether it judges the TLS session, right after the handshake.
+    #[must_use]
+    pub fn judges_tls(&self) -> bool {
+        self.driver.judges_tls()
     }
 
     /// A dialogue before its first step.
@@ -267,17 +299,17 @@ impl Authenticator {
         }
     }
 
-    /// Authenticates to a server.
-    pub fn authenticate(&self, context: &mut Context, wire: &mut dyn Wire) -> ClientOutcome {
+    /// Authenticates to a server. Gives the field `A=` of deliveries besides: the name, and `client_set_id` if it is set.
+    pub fn authenticate(&self, context: &mut Context, wire: &mut dyn Wire) -> (ClientOutcome, String) {
         let saved = std::mem::take(&mut context.connection.auth_vars);
         let outcome = self.driver.authenticate(&self.public_name, context, wire);
+        let field =
+            if matches!(outcome, ClientOutcome::Accepted) { self.log_field(context) } else { String::new() };
         context.connection.auth_vars = saved;
-        outcome
+        (outcome, field)
     }
 
-    /// The field `A=` of a delivery: the name, and `client_set_id` if it is set.
-    #[must_use]
-    pub fn log_field(&self, context: &mut Context) -> String {
+    fn log_field(&self, context: &mut Context) -> String {
         match self.client_set_id.as_ref().and_then(|template| template.expand(context).ok()) {
             Some(id) if !id.is_empty() => format!("{}:{id}", self.name),
             _ => self.name.clone(),
@@ -328,13 +360,16 @@ impl Dialogue {
             self.state.challenge.clone_from(&challenge);
             return Step::Challenge(challenge);
         }
+        if let Finding::Say(words) = finding {
+            return Step::Say(words);
+        }
         set_variables(context, &self.state.values);
         let step = match finding {
             Finding::Proven => authenticator.conclude(context, false),
             Finding::ConditionDecides => authenticator.conclude(context, true),
             Finding::Wrong => Step::Refused { id: authenticator.id(context) },
             Finding::Later(text) => Step::Defer(text),
-            Finding::Malformed | Finding::Ask(_) => Step::Malformed,
+            Finding::Malformed | Finding::Ask(_) | Finding::Say(_) => Step::Malformed,
         };
         authenticator.print_debug(context);
         step
@@ -395,6 +430,27 @@ pub(crate) fn encode(data: &[u8]) -> Vec<u8> {
     STANDARD.encode(data).into_bytes()
 }
 
+/// Random bytes. None: the system has none.
+pub(crate) fn random(count: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).ok()?;
+    (got == count).then_some(bytes)
+}
+
+/// An option of the client; empty if it is unset. The error is what comes of the attempt.
+pub(crate) fn client_value(
+    template: Option<&Template>,
+    context: &mut Context,
+) -> Result<Vec<u8>, ClientOutcome> {
+    let Some(template) = template else { return Ok(Vec::new()) };
+    template.expand(context).map(Text::into_bytes).map_err(|error| match error {
+        ExpandError::Forced(_) => ClientOutcome::NotForThis,
+        error @ (ExpandError::Failed(_) | ExpandError::Defer(_)) => {
+            ClientOutcome::Faulty(format!("expansion of \"{}\" failed: {error}", template.source()))
+        }
+    })
+}
+
 /// Ends the dialogue from our side.
 pub(crate) fn cancel(wire: &mut dyn Wire, reason: String) -> ClientOutcome {
     match wire.exchange(b"*", "*") {
@@ -428,6 +484,43 @@ pub(crate) mod tests {
             self.seen.push(String::from_utf8(line.to_vec()).unwrap());
             self.shown.push(shown.to_owned());
             Ok(self.replies.pop_front().unwrap())
+        }
+    }
+
+    /// The server's half as the other end of a wire.
+    pub(crate) struct Halves {
+        dialogue: Dialogue,
+        context: Context,
+        pub(crate) last: Option<Step>,
+        pub(crate) shown: Vec<String>,
+    }
+
+    impl Halves {
+        pub(crate) fn new(server: &Arc<Authenticator>) -> Halves {
+            Halves { dialogue: server.begin(), context: context(), last: None, shown: Vec::new() }
+        }
+    }
+
+    impl Wire for Halves {
+        fn exchange(&mut self, line: &[u8], shown: &str) -> Result<Reply, SmtpError> {
+            self.shown.push(shown.to_owned());
+            if line == b"*" {
+                return Ok(Reply::new(501, "cancelled"));
+            }
+            let is_first = line.starts_with(b"AUTH ");
+            let word = line.split(|b| *b == b' ').nth(if is_first { 2 } else { 0 });
+            let data =
+                word.map(|word| if word == b"=" { Vec::new() } else { STANDARD.decode(word).unwrap() });
+            let step = self.dialogue.step(&mut self.context, data.as_deref());
+            self.last = Some(step.clone());
+            Ok(match step {
+                Step::Challenge(text) => Reply::new(334, STANDARD.encode(text)),
+                Step::Say(words) => Reply::new(334, words),
+                Step::Accepted { .. } => Reply::new(235, "ok"),
+                Step::Refused { .. } => Reply::new(535, "no"),
+                Step::Defer(_) => Reply::new(435, "later"),
+                Step::Malformed => Reply::new(501, "bad"),
+            })
         }
     }
 

@@ -441,8 +441,10 @@ impl Reader<'_> {
         open.is_broken = true;
         let word = class.word();
         let span = span_of_tail(&line.text, rest);
-        if rows::NOT_BUILT.contains(&(word, name.as_str())) {
-            return Err(fault(format!("{word} driver \"{name}\" is not implemented yet"), span));
+        if let Some((_, _, why)) =
+            rows::UNAVAILABLE.iter().find(|(class, driver, _)| (*class, *driver) == (word, name.as_str()))
+        {
+            return Err(fault(format!("{word} driver \"{name}\" is not available: {why}"), span));
         }
         let message = format!("{word} {}: cannot find {word} driver \"{name}\"", open.instance.name);
         let help = report::nearest(&name, drivers.drivers.iter().map(|driver| driver.name));

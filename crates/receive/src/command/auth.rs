@@ -85,6 +85,7 @@ fn choose(reception: &Arc<Reception>, talk: &mut Talk, mechanism: &[u8], initial
     let found = reception.delivery.authenticators.iter().enumerate().find(|(index, candidate)| {
         candidate.public_name.as_bytes().eq_ignore_ascii_case(mechanism)
             && candidate.is_server()
+            && !candidate.judges_tls()
             && (any || talk.advertised_authenticators.contains(index))
     });
     let Some((_, found)) = found else {
@@ -132,7 +133,14 @@ fn step(
             exchange.challenge = Reply::new(334, STANDARD.encode(text));
             Progress::Authenticate(exchange)
         }
-        Step::Accepted { id } => accepted(talk, &exchange, id),
+        Step::Say(words) => {
+            exchange.challenge = Reply::fixed(334, words);
+            Progress::Authenticate(exchange)
+        }
+        Step::Accepted { id } => {
+            accepted(talk, &exchange.name, &exchange.public_name, id);
+            Progress::fixed(235, "Authentication succeeded")
+        }
         Step::Refused { id } => failed(reception, talk, &exchange, 535, "Incorrect authentication data", id),
         Step::Malformed => failed(reception, talk, &exchange, 501, "Invalid authentication data", None),
         Step::Defer(reason) => {
@@ -147,15 +155,40 @@ fn step(
     }
 }
 
-fn accepted(talk: &mut Talk, exchange: &Exchange, id: Option<Vec<u8>>) -> Progress {
-    talk.auth_public_name = Some(exchange.public_name.clone().into_bytes());
+fn accepted(talk: &mut Talk, name: &str, public_name: &str, id: Option<Vec<u8>>) {
+    talk.auth_public_name = Some(public_name.as_bytes().to_vec());
     let connection = &mut talk.scene.context.connection;
-    connection.authenticator = Some(exchange.name.clone().into_bytes());
+    connection.authenticator = Some(name.as_bytes().to_vec());
     connection.auth_id = id.filter(|id| !id.is_empty());
     connection.auth_failed = false;
     let protocol = talk.protocol();
     talk.scene.context.connection.protocol = protocol;
-    Progress::fixed(235, "Authentication succeeded")
+}
+
+/// Runs the authenticator that judges TLS sessions, if there is one: right after the handshake, before a word of SMTP. May block.
+pub(crate) fn judge_tls(reception: &Reception, talk: &mut Talk) {
+    let Some(found) = reception.delivery.authenticators.iter().find(|one| one.judges_tls()) else { return };
+    if !found.is_server() {
+        return;
+    }
+    match found.begin().step(&mut talk.scene.context, None) {
+        Step::Accepted { id } => accepted(talk, &found.name, &found.public_name, id),
+        // A certificate of no use is no attempt to get in.
+        Step::Refused { .. } | Step::Challenge(_) | Step::Say(_) | Step::Malformed => {}
+        Step::Defer(reason) => {
+            let client = log_line::client(reception, talk, false);
+            let line = format!(
+                "{} authenticator failed for {client}: Unable to authenticate at present: {reason}",
+                found.name
+            );
+            reception.logs.main_and_reject(&line);
+        }
+    }
+}
+
+/// Whether [`judge_tls`] has anything to do.
+pub(crate) fn judges_tls(reception: &Reception) -> bool {
+    reception.delivery.authenticators.iter().any(|one| one.judges_tls())
 }
 
 fn failed(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use oxim_net::tls::TlsFacts;
 
-use super::protocol_error;
+use super::{auth, protocol_error};
 use crate::acl::{Outcome, Phase, Verdict};
 use crate::ending;
 use crate::log_line;
@@ -52,6 +52,7 @@ pub(crate) fn after_handshake(reception: &Reception, talk: &mut Talk, facts: Tls
     connection.auth_sender = None;
     connection.protocol = protocol;
     connection.tls = Some(facts);
+    auth::judge_tls(reception, talk);
 }
 
 /// The handshake has failed: nothing more can be said on this connection.

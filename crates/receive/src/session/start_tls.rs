@@ -9,7 +9,7 @@ use oxim_net::tls::{TlsFacts, server as tls_server};
 
 use super::Session;
 use crate::channel::{Channel, Wire};
-use crate::command;
+use crate::command::{self, auth};
 use crate::connect::Crowd;
 use crate::log_line;
 use crate::reply::Reply;
@@ -50,9 +50,10 @@ impl Session {
         }
         match self.handshake(server).await {
             Ok(facts) => {
-                let reception = Arc::clone(&self.reception);
-                command::tls_started(&reception, self.talk_mut(), facts);
-                true
+                let blocking = auth::judges_tls(&self.reception);
+                let started =
+                    self.on_talk(blocking, move |r, talk| command::tls_started(r, talk, facts)).await;
+                started.is_some()
             }
             Err(reason) => {
                 self.tls_failed(&reason);

@@ -55,9 +55,10 @@ impl Work<'_> {
             }
             let mut line = Line { connection: &mut session.connection, limit: self.limits.command };
             let name = &authenticator.name;
-            match authenticator.authenticate(self.context, &mut line) {
+            let (outcome, field) = authenticator.authenticate(self.context, &mut line);
+            match outcome {
                 ClientOutcome::Accepted => {
-                    session.authenticator = Some(authenticator.log_field(self.context));
+                    session.authenticator = Some(field);
                     session.may_be_kept &= authenticator.is_same_for_all_messages();
                     return Ok(());
                 }

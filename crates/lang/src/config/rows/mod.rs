@@ -1,7 +1,7 @@
 //! Option rows of every driver, one file each; `deliver` refers to them from its tables of drivers.
 //!
 //! Rows of drivers that are not built are here too: they are documentation until the driver comes. The names of such
-//! drivers are in [`NOT_BUILT`], so that they are refused with a better reason than "cannot find".
+//! drivers are in [`UNAVAILABLE`], so that they are refused with a better reason than "cannot find".
 
 mod auth_cram_md5;
 mod auth_cyrus_sasl;
@@ -55,13 +55,9 @@ pub use transport_pipe::TRANSPORT_PIPE;
 pub use transport_queuefile::TRANSPORT_QUEUEFILE;
 pub use transport_smtp::TRANSPORT_SMTP;
 
-/// Drivers that Exim has and this program does not have yet, by class.
-pub static NOT_BUILT: &[(&str, &str)] = &[
-    ("authenticator", "cyrus_sasl"),
-    ("authenticator", "dovecot"),
-    ("authenticator", "external"),
-    ("authenticator", "gsasl"),
-    ("authenticator", "heimdal_gssapi"),
-    ("authenticator", "spa"),
-    ("authenticator", "tls"),
-];
+/// Drivers that Exim has and this program will not have: class, name, and the reason with what to use.
+pub static UNAVAILABLE: &[(&str, &str, &str)] = &[(
+    "authenticator",
+    "heimdal_gssapi",
+    "it needs a Kerberos library; the dovecot driver with public_name = GSSAPI leaves Kerberos to Dovecot",
+)];

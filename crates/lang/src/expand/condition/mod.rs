@@ -17,6 +17,7 @@ mod service;
 pub(crate) mod simple;
 mod srs;
 
+pub use service::saslauthd_accepts;
 pub use simple::lax_bool;
 
 /// One kind of condition.

@@ -116,6 +116,14 @@ impl Condition for Saslauthd {
     }
 }
 
+/// Whether saslauthd accepts a user and a password. May block.
+///
+/// # Errors
+/// It cannot be asked, or gives no answer; the text has nothing of the password.
+pub fn saslauthd_accepts(user: &[u8], password: &[u8], service: &[u8], realm: &[u8]) -> Result<bool, String> {
+    saslauthd(&SASLAUTHD_SOCKETS, &[user, password, service, realm].map(<[u8]>::to_vec))
+}
+
 /// User, password, service and realm go as counted strings; `OK` or `NO` comes back in the same way.
 fn saslauthd<P: AsRef<Path>>(sockets: &[P], strings: &[Vec<u8>]) -> Result<bool, String> {
     let mut request = Vec::new();
