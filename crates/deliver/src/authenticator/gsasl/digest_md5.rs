@@ -145,7 +145,8 @@ impl ClientResponse {
             uri: one(&list, "digest-uri")?,
             response: one(&list, "response")?.to_ascii_lowercase(),
         };
-        let is_whole = !read.user.is_empty() && !read.own_nonce.is_empty() && read.response.len() == 32;
+        let is_proof = read.response.len() == 32 && read.response.iter().all(u8::is_ascii_hexdigit);
+        let is_whole = !read.user.is_empty() && !read.own_nonce.is_empty() && is_proof;
         (is_ours && is_whole).then_some(read)
     }
 
