@@ -39,6 +39,7 @@ pub fn greet(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) 
     let protocol = talk.protocol();
     talk.scene.context.connection.protocol = protocol;
     if talk.scene.context.connection.proxy.is_none()
+        && !talk.is_announced
         && let Some(reply) = count_and_log(reception, talk, crowd)
     {
         return Progress::Close(Some(reply));
@@ -105,7 +106,8 @@ fn admit(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> P
     Progress::Acl(Phase::Connect, Box::new(then))
 }
 
-/// What comes before the header of a proxy: limits of number and the log line, both for the proxy. A reply ends the session.
+/// What comes before the header of a proxy, for the proxy, and before a handshake that comes first: limits of number and the log
+/// line. A reply ends the session.
 pub(crate) fn announce(reception: &Reception, talk: &mut Talk, crowd: Crowd) -> Option<Reply> {
     count_and_log(reception, talk, Some(crowd))
 }

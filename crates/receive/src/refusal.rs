@@ -95,6 +95,7 @@ const fn default_code(phase: Phase, is_defer: bool) -> u16 {
     match (phase, is_defer) {
         (Phase::Etrn, false) => 458,
         (Phase::Vrfy, false) => 252,
+        (Phase::Auth, false) => 503,
         (_, true) => 451,
         (_, false) => 550,
     }

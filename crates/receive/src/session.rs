@@ -70,9 +70,9 @@ pub async fn serve(
     let mut session = Session::with_talk(reception, Box::new(stream), talk);
     let tls_at_once =
         session.reception.tls.as_ref().is_some_and(|tls| tls.on_connect_ports.contains(&local.port()));
-    if tls_at_once && session.greets_early() {
-        session.run_greeting_early(crowd).await;
-    } else if !tls_at_once || Box::pin(session.start_tls(None)).await {
+    if tls_at_once {
+        session.run_in_tls(crowd).await;
+    } else {
         session.run(Some(crowd)).await;
     }
     drop(guard);

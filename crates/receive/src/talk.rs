@@ -254,6 +254,12 @@ pub struct Talk {
     pub auth_public_name: Option<Vec<u8>>,
     /// Whether TLS is on.
     pub is_encrypted: bool,
+    /// Whether HELO or EHLO has been said under TLS.
+    pub has_greeted_in_tls: bool,
+    /// The client wanted TLS within TLS: it gets no answers any more.
+    pub is_insecure: bool,
+    /// The connection has been counted and logged, before TLS.
+    pub is_announced: bool,
     /// `-oMm`: the message that this one is about.
     pub message_reference: Option<Vec<u8>>,
     /// The message is a bounce of our own.
@@ -296,6 +302,9 @@ impl Talk {
             advertised_authenticators: Vec::new(),
             auth_public_name: None,
             is_encrypted: false,
+            has_greeted_in_tls: false,
+            is_insecure: false,
+            is_announced: false,
             message_reference: None,
             is_own_error: false,
             quit: false,

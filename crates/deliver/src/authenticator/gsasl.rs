@@ -417,7 +417,7 @@ mod tests {
                 Step::Challenge(text) => Reply::new(334, STANDARD.encode(text)),
                 Step::Accepted { .. } => Reply::new(235, "ok"),
                 Step::Refused { .. } => Reply::new(535, "no"),
-                Step::Defer(_) => Reply::new(435, "later"),
+                Step::Defer(_) | Step::Undecided { .. } => Reply::new(435, "later"),
                 Step::Say(words) => Reply::new(334, words),
                 Step::Malformed => Reply::new(501, "bad"),
             })

@@ -66,6 +66,13 @@ pub enum Step {
     },
     /// It cannot be found out now; the text is for the log.
     Defer(String),
+    /// `server_condition` says something else than yes and no, and that is for the client too.
+    Undecided {
+        /// What it says.
+        text: String,
+        /// `server_set_id`.
+        id: Option<Vec<u8>>,
+    },
     /// What the client sent makes no sense to the mechanism.
     Malformed,
 }
@@ -336,7 +343,7 @@ impl Authenticator {
             Ok(text) => match text.trimmed().to_string_lossy().to_ascii_lowercase().as_str() {
                 "1" | "yes" | "true" => Step::Accepted { id: self.id(context) },
                 "" | "0" | "no" | "false" => Step::Refused { id: self.id(context) },
-                _ => Step::Defer(text.to_string_lossy()),
+                _ => Step::Undecided { text: text.to_string_lossy(), id: self.id(context) },
             },
             Err(ExpandError::Forced(_)) => Step::Refused { id: self.id(context) },
             Err(ExpandError::Failed(text) | ExpandError::Defer(text)) => Step::Defer(text),
@@ -518,7 +525,7 @@ pub(crate) mod tests {
                 Step::Say(words) => Reply::new(334, words),
                 Step::Accepted { .. } => Reply::new(235, "ok"),
                 Step::Refused { .. } => Reply::new(535, "no"),
-                Step::Defer(_) => Reply::new(435, "later"),
+                Step::Defer(_) | Step::Undecided { .. } => Reply::new(435, "later"),
                 Step::Malformed => Reply::new(501, "bad"),
             })
         }

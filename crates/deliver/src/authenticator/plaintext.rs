@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn what_the_condition_says_decides() {
         for (condition, expected) in [
-            (Some("maybe"), Step::Defer("maybe".to_owned())),
+            (Some("maybe"), Step::Undecided { text: "maybe".to_owned(), id: None }),
             (Some("${if eq{1}{2}{yes}fail}"), Step::Refused { id: None }),
             (Some(" Yes "), Step::Accepted { id: None }),
             (None, Step::Refused { id: None }),

@@ -73,7 +73,7 @@ impl Spa {
         challenge: &Challenge,
         input: &[u8],
     ) -> Finding {
-        let Some(answer) = Answer::read(input, challenge) else { return Finding::Malformed };
+        let Some(answer) = Answer::read(input, challenge) else { return Finding::Wrong };
         state.values = vec![Text::tainted(answer.user.as_bytes())];
         set_variables(context, &state.values);
         let Some(template) = &self.server_password else { return Finding::Wrong };
@@ -194,7 +194,7 @@ mod tests {
         let mut dialogue = server.begin();
         assert_eq!(dialogue.step(&mut context(), None), Step::Say("NTLM supported"));
         assert!(matches!(dialogue.step(&mut context(), Some(b"anything")), Step::Challenge(_)));
-        assert_eq!(dialogue.step(&mut context(), Some(b"anything")), Step::Malformed);
+        assert_eq!(dialogue.step(&mut context(), Some(b"anything")), Step::Refused { id: None });
         let mut script = super::super::tests::Script::new(&[(334, ""), (334, "AAAA"), (501, "cancelled")]);
         let outcome = driver("secret").authenticate("NTLM", &mut context(), &mut script);
         assert!(matches!(outcome, ClientOutcome::Cancelled(_)));

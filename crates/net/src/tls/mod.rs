@@ -127,7 +127,7 @@ impl From<io::Error> for TlsError {
     /// Sorts what comes out of a handshake: the library hides its own errors in `io::Error`.
     fn from(error: io::Error) -> Self {
         let from_tls =
-            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(ToString::to_string);
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(handshake_text);
         match (from_tls, error.kind()) {
             (Some(text), _) => TlsError::Handshake(text),
             (None, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => TlsError::Timeout,
@@ -137,6 +137,14 @@ impl From<io::Error> for TlsError {
             (None, _) => TlsError::Io(error),
         }
     }
+}
+
+/// The library's words, or ours where it only carries them.
+fn handshake_text(error: &rustls::Error) -> String {
+    if let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(reason)) = error {
+        return format!("certificate verify failed: {}", reason.0);
+    }
+    error.to_string()
 }
 
 fn config_error(what: &str) -> impl Fn(rustls::Error) -> TlsError + '_ {

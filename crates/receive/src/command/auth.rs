@@ -144,13 +144,12 @@ fn step(
         Step::Refused { id } => failed(reception, talk, &exchange, 535, "Incorrect authentication data", id),
         Step::Malformed => failed(reception, talk, &exchange, 501, "Invalid authentication data", None),
         Step::Defer(reason) => {
-            let client = log_line::client(reception, talk, false);
-            let line = format!(
-                "{} authenticator failed for {client}: 435 Unable to authenticate at present: {reason}",
-                exchange.name
-            );
-            reception.logs.main_and_reject(&line);
+            log_later(reception, talk, &exchange.name, None, &reason);
             Progress::fixed(435, "Unable to authenticate at present")
+        }
+        Step::Undecided { text, id } => {
+            log_later(reception, talk, &exchange.name, id.as_deref(), &text);
+            Progress::Reply(Reply::new(435, format!("Unable to authenticate at present: {text}")))
         }
     }
 }
@@ -175,20 +174,29 @@ pub(crate) fn judge_tls(reception: &Reception, talk: &mut Talk) {
         Step::Accepted { id } => accepted(talk, &found.name, &found.public_name, id),
         // A certificate of no use is no attempt to get in.
         Step::Refused { .. } | Step::Challenge(_) | Step::Say(_) | Step::Malformed => {}
-        Step::Defer(reason) => {
-            let client = log_line::client(reception, talk, false);
-            let line = format!(
-                "{} authenticator failed for {client}: Unable to authenticate at present: {reason}",
-                found.name
-            );
-            reception.logs.main_and_reject(&line);
-        }
+        Step::Defer(reason) => log_later(reception, talk, &found.name, None, &reason),
+        Step::Undecided { text, id } => log_later(reception, talk, &found.name, id.as_deref(), &text),
     }
 }
 
 /// Whether [`judge_tls`] has anything to do.
 pub(crate) fn judges_tls(reception: &Reception) -> bool {
     reception.delivery.authenticators.iter().any(|one| one.judges_tls())
+}
+
+fn log_later(reception: &Reception, talk: &Talk, name: &str, id: Option<&[u8]>, reason: &str) {
+    let id = shown_id(id);
+    let client = log_line::client(reception, talk, false);
+    let line = format!(
+        "{name} authenticator failed for {client}: 435 Unable to authenticate at present{id}: {reason}"
+    );
+    reception.logs.main_and_reject(&line);
+}
+
+fn shown_id(id: Option<&[u8]>) -> String {
+    id.filter(|id| !id.is_empty())
+        .map(|id| format!(" (set_id={})", log_line::printable(id)))
+        .unwrap_or_default()
 }
 
 fn failed(
@@ -202,7 +210,7 @@ fn failed(
     let connection = &mut talk.scene.context.connection;
     connection.auth_failed = true;
     connection.auth_fail_id.clone_from(&id);
-    let id = id.map(|id| format!(" (set_id={})", log_line::printable(&id))).unwrap_or_default();
+    let id = shown_id(id.as_deref());
     let client = log_line::client(reception, talk, false);
     let line = format!("{} authenticator failed for {client}: {code} {text}{id}", exchange.name);
     reception.logs.main_and_reject(&line);

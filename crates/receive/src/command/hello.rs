@@ -123,6 +123,7 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome, is_
     }
     talk.reset();
     talk.greeted = true;
+    talk.has_greeted_in_tls = talk.is_encrypted;
     talk.is_extended = is_extended;
     let greeting = greeting(reception, talk, outcome);
     talk.offers = Offers { early_pipelining: talk.offers.early_pipelining, ..Offers::default() };

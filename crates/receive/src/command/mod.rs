@@ -148,6 +148,12 @@ pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress
             _ => Progress::fixed(503, "Command refused, required Proxy negotiation failed"),
         };
     }
+    if talk.is_insecure {
+        return match oxim_mail::smtp::command::parse(line) {
+            Ok(Command::Quit) => quit::run(reception, talk),
+            _ => Progress::fixed(554, "Security failure"),
+        };
+    }
     if memchr::memchr(0, line).is_some() {
         return syntax_error(reception, talk, 501, "NUL characters are not allowed in SMTP commands");
     }

@@ -17,6 +17,11 @@ use crate::reply::Reply;
 use crate::talk::{Offers, Progress, Talk};
 
 pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
+    if talk.is_encrypted && !talk.has_greeted_in_tls {
+        // Who does not know where the session stands is not told more.
+        talk.is_insecure = true;
+        return Progress::fixed(554, "Already in TLS");
+    }
     if !talk.offers.tls {
         return protocol_error(reception, talk, 503, "STARTTLS command used when not advertised");
     }
@@ -34,6 +39,7 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
 pub(crate) fn after_handshake(reception: &Reception, talk: &mut Talk, facts: TlsFacts) {
     talk.reset();
     talk.is_encrypted = true;
+    talk.has_greeted_in_tls = false;
     // For clients that say no second EHLO (`tls_remember_esmtp`).
     let remembers = talk.is_extended && reception.tls.as_ref().is_some_and(|tls| tls.remembers_esmtp);
     talk.greeted = remembers;

@@ -10,7 +10,7 @@ use oxim_net::tls::{TlsFacts, server as tls_server};
 use super::Session;
 use crate::channel::{Channel, Wire};
 use crate::command::{self, auth};
-use crate::connect::Crowd;
+use crate::connect::{self, Crowd};
 use crate::log_line;
 use crate::reply::Reply;
 use crate::tls::NotReady;
@@ -63,15 +63,38 @@ impl Session {
     }
 
     /// Whether this client is greeted before the handshake ends (`tls_early_banner_hosts`).
-    pub(super) fn greets_early(&mut self) -> bool {
+    fn greets_early(&mut self) -> bool {
         let reception = Arc::clone(&self.reception);
         let context = &mut self.talk_mut().scene.context;
         reception.tls.as_ref().is_some_and(|tls| tls.greets_early(context))
     }
 
+    /// A session on a port where TLS starts at once. What the number of connections forbids is not worth a handshake.
+    pub(super) async fn run_in_tls(&mut self, crowd: Crowd) {
+        if self.greets_early() {
+            return self.run_greeting_early(crowd).await;
+        }
+        let is_proxied = self.talk_mut().scene.context.connection.proxy.is_some();
+        if !is_proxied {
+            let blocking = self.reception.blocking.connect;
+            let refusal = self.on_talk(blocking, move |r, talk| {
+                talk.is_announced = true;
+                connect::announce(r, talk, crowd)
+            });
+            match refusal.await {
+                Some(None) => {}
+                Some(reply) => return Box::pin(self.end(reply)).await,
+                None => return,
+            }
+        }
+        if Box::pin(self.start_tls(None)).await {
+            self.run(Some(crowd)).await;
+        }
+    }
+
     /// A session on a port where TLS starts at once, for a client that gets the greeting with our part of the handshake: it saves
     /// a turn under TLS 1.3. So the connect ACL runs before TLS.
-    pub(super) async fn run_greeting_early(&mut self, crowd: Crowd) {
+    async fn run_greeting_early(&mut self, crowd: Crowd) {
         let greeted = Box::pin(self.greet(Some(crowd), false)).await;
         if let Err(Some(reply)) = &greeted {
             reply.write(self.channel.output());
