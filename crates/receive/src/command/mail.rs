@@ -197,7 +197,11 @@ fn mail_auth(reception: &Arc<Reception>, talk: &mut Talk, auth: Vec<u8>) -> Prog
             ask(talk)
         }
         Verdict::Defer => {
-            let reply = refusal::refuse(reception, talk, Phase::MailAuth, "", &outcome);
+            let command = &talk.scene.context.connection.smtp_command;
+            let colon = memchr::memchr(b':', command).unwrap_or_default();
+            let argument = command.get(colon.saturating_add(1)..).unwrap_or_default().trim_ascii();
+            let what = format!(" {}", log_line::printable(argument));
+            let reply = refusal::refuse(reception, talk, Phase::MailAuth, &what, &outcome);
             talk.reset();
             talk.last_was_refused_mail = true;
             Progress::Reply(reply)
@@ -228,7 +232,10 @@ fn check_condition(reception: &Reception, talk: &mut Talk) {
     });
     if !is_good {
         let auth = talk.scene.context.connection.auth_sender.take().unwrap_or_default();
-        ignored(reception, talk, &auth, "failed condition");
+        let id = talk.scene.context.connection.auth_id.as_deref().map(log_line::printable);
+        let id = id.unwrap_or_default();
+        let why = format!("server_mail_auth_condition failed: authenticated ID=\"{id}\"");
+        ignored(reception, talk, &auth, &why);
     }
 }
 
