@@ -38,7 +38,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {
             return wire.as_ref().socket();
         }
         if let Some(stream) = any.downcast_ref::<TlsStream<Box<dyn Wire>>>() {
-            return stream.get_ref().0.as_ref().socket();
+            return stream.get_ref().0.get_ref().as_ref().socket();
         }
         any.downcast_ref()
     }

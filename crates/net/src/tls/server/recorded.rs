@@ -19,6 +19,11 @@ impl<S> Recorded<S> {
         Recorded { inner, heard: Some(Vec::new()) }
     }
 
+    /// The stream below.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
     /// What was read so far.
     pub(super) fn heard(&self) -> &[u8] {
         self.heard.as_deref().unwrap_or_default()
