@@ -5,6 +5,7 @@
 //! are always the same, and all that it started ends with it. `ground` sets the scene. A program that is not installed is
 //! said on standard error, and the trial passes; for root it is a failure, since `scripts/test-packages` installs them all.
 
+mod authentication;
 mod daemon;
 mod dovecot;
 mod exim4;
@@ -17,6 +18,7 @@ mod postfix;
 mod relay;
 mod smtp_clients;
 mod syslog;
+mod tls_survey;
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -52,6 +54,11 @@ const PEERS: &[Peer] = &[
     anyone("clients::international", &["/usr/bin/swaks", "/usr/bin/python3"], international::clients),
     anyone("clients::curl", &["/usr/bin/curl"], smtp_clients::curl),
     anyone("clients::msmtp", &["/usr/bin/msmtp"], smtp_clients::msmtp),
+    anyone("authentication::gsasl", &["/usr/bin/gsasl"], authentication::gsasl),
+    anyone("authentication::curl", &["/usr/bin/curl"], authentication::curl),
+    root("authentication::ntlm_exim4", &["/usr/sbin/exim4"], authentication::ntlm_exim4),
+    root("authentication::dovecot", &["/usr/sbin/dovecot", "/usr/bin/gsasl"], authentication::dovecot),
+    anyone("tls::testssl", &["/usr/bin/testssl"], tls_survey::testssl),
     anyone("clients::mailx", &["/usr/bin/bsd-mailx"], mail_programs::mailx),
     anyone("clients::git_send_email", &["/usr/lib/git-core/git-send-email"], mail_programs::git_send_email),
     root("next_hop::exim4", &["/usr/sbin/exim4"], exim4::next_hop),

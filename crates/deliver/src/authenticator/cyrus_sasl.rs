@@ -9,7 +9,7 @@ use oxim_lang::context::Context;
 use oxim_lang::expand::condition::saslauthd_accepts;
 use oxim_lang::expand::{ExpandError, Template};
 
-use super::password::{Credentials, Mechanism};
+use super::gsasl::password::{Credentials, Mechanism};
 use super::{AuthenticatorKind, ClientOutcome, DialogueState, Driver, Finding, Wire};
 
 /// The row.

@@ -6,6 +6,7 @@
 //! name, with the reason.
 
 pub mod digest_md5;
+pub(super) mod password;
 pub mod scram;
 mod simple;
 

@@ -10,7 +10,6 @@ pub mod cyrus_sasl;
 pub mod dovecot;
 pub mod external;
 pub mod gsasl;
-mod password;
 pub mod plaintext;
 pub mod spa;
 pub mod tls;

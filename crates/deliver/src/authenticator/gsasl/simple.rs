@@ -9,13 +9,13 @@ use oxim_lang::config::Instance;
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 
-use super::super::password::{Credentials, Mechanism as Password};
 use super::super::{
     ClientOutcome, DialogueState, Driver, Finding, Wire, cancel, client_value, cram_md5, decode_challenge,
     encode, is_equal, judge, random, set_variables, stars,
 };
 use super::digest_md5::{ClientResponse, ServerChallenge, hex};
 use super::expanded;
+use super::password::{Credentials, Mechanism as Password};
 
 /// Which mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Option rows of every driver, one file each; `deliver` refers to them from its tables of drivers.
 //!
-//! Rows of drivers that are not built are here too: they are documentation until the driver comes. The names of such
+//! Rows of drivers that are not built are here too: they are documentation. The names of such
 //! drivers are in [`UNAVAILABLE`], so that they are refused with a better reason than "cannot find".
 
 mod auth_cram_md5;

@@ -1,28 +1,28 @@
 //! PLAIN (RFC 4616) and LOGIN as mechanisms that send a password: what drivers share that judge it in different ways.
 
-use super::{ClientOutcome, DialogueState, Finding, Wire, encode, judge, stars};
+use super::super::{ClientOutcome, DialogueState, Finding, Wire, encode, judge, stars};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mechanism {
+pub(in crate::authenticator) enum Mechanism {
     Plain,
     Login,
 }
 
 /// What the client has sent.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Credentials {
+pub(in crate::authenticator) struct Credentials {
     /// Whom it wants to act as; empty if as itself.
-    pub(super) authorization: Vec<u8>,
+    pub(in crate::authenticator) authorization: Vec<u8>,
     /// Who it is.
-    pub(super) user: Vec<u8>,
+    pub(in crate::authenticator) user: Vec<u8>,
     /// Its password.
-    pub(super) password: Vec<u8>,
+    pub(in crate::authenticator) password: Vec<u8>,
 }
 
 impl Mechanism {
     /// The mechanism of this name.
-    pub(super) fn named(name: &str) -> Option<Mechanism> {
+    pub(in crate::authenticator) fn named(name: &str) -> Option<Mechanism> {
         match name.to_ascii_uppercase().as_str() {
             "PLAIN" => Some(Mechanism::Plain),
             "LOGIN" => Some(Mechanism::Login),
@@ -31,7 +31,7 @@ impl Mechanism {
     }
 
     /// Takes what the client sends until all is there; the error asks for more, or says that it makes no sense.
-    pub(super) fn gather(
+    pub(in crate::authenticator) fn gather(
         self,
         state: &mut DialogueState,
         input: Option<&[u8]>,
@@ -43,7 +43,12 @@ impl Mechanism {
     }
 
     /// Sends them as client.
-    pub(super) fn send(self, public_name: &str, wire: &mut dyn Wire, given: &Credentials) -> ClientOutcome {
+    pub(in crate::authenticator) fn send(
+        self,
+        public_name: &str,
+        wire: &mut dyn Wire,
+        given: &Credentials,
+    ) -> ClientOutcome {
         let lines = match self {
             Mechanism::Plain => {
                 let message = [given.authorization.as_slice(), &given.user, &given.password].join(&0);
@@ -69,7 +74,7 @@ impl Mechanism {
                 return judge(reply, shown);
             }
             let Some(line) = lines.next() else {
-                return super::cancel(wire, format!("the server asks for more: \"{reply}\""));
+                return super::super::cancel(wire, format!("the server asks for more: \"{reply}\""));
             };
             shown = stars(&line);
             command = line;
