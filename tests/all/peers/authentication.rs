@@ -76,8 +76,9 @@ fn by_gsasl(ground: &Ground, mechanism: &str, user: &str, password: &str, words:
     let mut all = vec!["timeout", "20", "gsasl", "--smtp"];
     all.extend(["--hostname", "mta.test.ex", "--mechanism", mechanism]);
     all.extend(["--authentication-id", user, "--password", password, "--anonymous-token", user]);
-    // For EXTERNAL; the others act as themselves.
-    all.extend(["--authorization-id", if mechanism == "EXTERNAL" { user } else { "" }]);
+    if mechanism == "EXTERNAL" {
+        all.extend(["--authorization-id", user]);
+    }
     all.extend(words);
     ground.run(&all, b"")
 }
@@ -98,6 +99,10 @@ pub(super) fn gsasl(ground: &Ground) {
     ];
     for (mechanism, user, name) in trials {
         for (words, encrypted) in [(CLEAR, ""), (TLS, " X=TLS1.3:")] {
+            // Under TLS gsasl has no SCRAM but with channel binding.
+            if mechanism.starts_with("SCRAM") && words == TLS {
+                continue;
+            }
             by_gsasl(ground, mechanism, user, "wonder", words).good();
             oxim.line(&["no MAIL in SMTP connection", &format!(" A={name}:{user}{encrypted}")]);
         }
@@ -244,8 +249,10 @@ pub(super) fn dovecot(ground: &Ground) {
     let greeter = start_greeter(ground);
     for mechanism in mechanisms {
         let name = format!("dovecot_{}", mechanism.to_ascii_lowercase().replace('-', ""));
-        by_gsasl(ground, mechanism, "alice", "wonder", TLS).good();
-        oxim.line(&["no MAIL in SMTP connection", &format!(" A={name}:alice X=TLS1.3:")]);
+        let (words, encrypted) =
+            if mechanism.starts_with("SCRAM") { (CLEAR, "") } else { (TLS, " X=TLS1.3:") };
+        by_gsasl(ground, mechanism, "alice", "wonder", words).good();
+        oxim.line(&["no MAIL in SMTP connection", &format!(" A={name}:alice{encrypted}")]);
         assert_ne!(by_gsasl(ground, mechanism, "alice", "guess", CLEAR).code(), 0, "{mechanism}");
         oxim.line(&[&format!("{name} authenticator failed for "), "535 Incorrect authentication data"]);
     }
