@@ -44,6 +44,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "require_files",
             "scope",
             "self_action",
+            "trace",
             "user_files",
             "walk",
         ],

@@ -74,7 +74,53 @@ fn own_subcommand(words: &[OsString]) -> Option<u8> {
     match (base, first.as_bytes()) {
         (b"oxim", b"check") => Some(mode::check::run(&rest)),
         (b"oxim", b"tlsa") => Some(mode::tlsa::run(&rest)),
+        (b"oxim", b"explain") => Some(explain(&rest, words)),
+        (b"oxim", b"queue") => Some(queue(&rest, words)),
         _ => None,
+    }
+}
+
+/// A program for a subcommand, of a command line of Exim's. `all` is what the process was started with.
+fn prepared(line: CommandLine, all: &[OsString]) -> Result<Program, u8> {
+    let said = |text: String| {
+        eprintln!("{text}");
+        1
+    };
+    privilege::before_reading(&line).map_err(said)?;
+    let program = Program::read(line)?;
+    privilege::after_reading(&program).and_then(|()| environment::settle(&program, all)).map_err(said)?;
+    Ok(program)
+}
+
+/// `oxim explain [-C FILE] [-D…] ADDRESS…`: an address test that tells each step.
+fn explain(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
+    let Some(line) = mode::explain::command_line(rest) else {
+        eprintln!("usage: oxim explain [-C FILE] ADDRESS...");
+        return 2;
+    };
+    let program = match prepared(line, all) {
+        Ok(program) => program,
+        Err(code) => return code,
+    };
+    if program.config.main.commandline_checks_require_admin && !privilege::is_admin(&program.config) {
+        eprintln!("exim: those command-line flags are set to require admin");
+        return 1;
+    }
+    with_delivery(&program, |delivery, context| mode::explain::run(&program, delivery, context))
+}
+
+/// `oxim queue …`: lists, shows and acts.
+fn queue(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
+    let wish = match mode::queue::Wish::read(rest) {
+        Ok(wish) => wish,
+        Err(text) => {
+            eprintln!("{text}");
+            return 2;
+        }
+    };
+    match prepared(wish.line(), all) {
+        Ok(program) => mode::queue::run(&program, &wish),
+        Err(code) => code,
     }
 }
 

@@ -37,6 +37,14 @@ impl Admission {
         Guard { admission: Arc::clone(self), host, total, same_host: *same_host }
     }
 
+    /// The hosts that are connected, in order, each with the number of its connections.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<(IpAddr, u32)> {
+        let mut hosts: Vec<(IpAddr, u32)> = self.by_host.lock().iter().map(|(ip, n)| (*ip, *n)).collect();
+        hosts.sort_unstable();
+        hosts
+    }
+
     /// How many connections are open now.
     #[must_use]
     pub fn open(&self) -> u32 {
@@ -86,6 +94,7 @@ mod tests {
         assert_eq!((first.total(), first.same_host()), (1, 1));
         assert_eq!((second.total(), second.same_host()), (2, 2));
         assert_eq!((third.total(), third.same_host()), (3, 1));
+        assert_eq!(admission.hosts(), [(a, 2), (b, 1)]);
         drop((first, second, third));
         assert_eq!(admission.open(), 0);
         assert!(admission.by_host.lock().is_empty());

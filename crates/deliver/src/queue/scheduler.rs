@@ -4,7 +4,7 @@
 //! once waits in memory, in order; when too much waits, the claims are given back and the next queue run finds the
 //! messages in the spool. Nothing here can lose a message: the store has it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ struct State {
     runs: usize,
     is_closing: bool,
     due: HashMap<MessageId, Stamp>,
+    in_hand: BTreeSet<MessageId>,
 }
 
 impl Scheduler {
@@ -103,11 +104,13 @@ impl Scheduler {
         loop {
             if let Some((claim, options)) = state.backlog.pop_front() {
                 state.running += 1;
-                drop(state);
                 let id = claim.id();
+                state.in_hand.insert(id);
+                drop(state);
                 let ended = self.attempt(claim, options);
                 state = self.state.lock();
                 state.running -= 1;
+                state.in_hand.remove(&id);
                 note(&mut state, id, ended);
                 if state.is_closing {
                     self.changed.notify_all();
@@ -174,6 +177,13 @@ impl Scheduler {
     pub fn busy(&self) -> usize {
         let state = self.state.lock();
         state.backlog.len() + state.running + state.runs
+    }
+
+    /// The messages that are being delivered, and how many queue runs go on.
+    #[must_use]
+    pub fn in_hand(&self) -> (Vec<MessageId>, usize) {
+        let state = self.state.lock();
+        (state.in_hand.iter().copied().collect(), state.runs)
     }
 
     /// Takes no more work, and waits until what goes on has ended, or the time is over.

@@ -24,6 +24,7 @@ pub mod redirect;
 pub mod require_files;
 pub mod scope;
 pub mod self_action;
+pub mod trace;
 pub mod user_files;
 pub mod walk;
 pub mod worklist;

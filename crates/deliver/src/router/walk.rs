@@ -8,6 +8,7 @@ use oxim_lang::expand::ExpandError;
 use oxim_lang::list::LogKind;
 
 use super::precondition::{self, Outcome};
+use super::trace::{self, Traced};
 use super::worklist::{DomainChange, Notices};
 use super::{Declined, Problem, Purpose, Router, Run, Verdict, error_code, generic, scope, write_log};
 use crate::address::{Address, RouterId, unique_form};
@@ -77,6 +78,7 @@ pub fn walk(
     notices: &mut Notices,
 ) -> Walked {
     debug::line(debug::ROUTE, || format!(">>>>>>>>>>>>>>>>>>>>>>>>\nrouting {}", address.text()));
+    trace::note(|| Traced::Address(address.text()));
     let outer_name = context.delivery.router_name.take();
     let outer_path = context.delivery.return_path.take();
     let outer_mode = std::mem::replace(&mut context.delivery.verify_mode, purpose.verify_mode());
@@ -118,6 +120,10 @@ impl Walk<'_> {
                 debug::line(debug::ROUTE, || {
                     format!("{} router skipped: previously routed {}", router.name, address.text())
                 });
+                trace::note(|| Traced::Skipped {
+                    router: router.name.clone(),
+                    reason: format!("previously routed {}", address.text()),
+                });
                 return Next::Router(next);
             }
             Rounds::TooMany => {
@@ -147,9 +153,16 @@ impl Walk<'_> {
             Outcome::Met => {}
             Outcome::Skip(reason) => {
                 debug::line(debug::ROUTE, || format!("{} router skipped: {reason}", router.name));
+                trace::note(|| Traced::Skipped { router: router.name.clone(), reason });
                 return Next::Router(next);
             }
-            Outcome::Defer(problem) => return self.defer(router, &work, problem),
+            Outcome::Defer(problem) => {
+                trace::note(|| Traced::Deferred {
+                    router: router.name.clone(),
+                    reason: problem.text().to_owned(),
+                });
+                return self.defer(router, &work, problem);
+            }
         }
         let verdict = match set_data(&mut run, &mut work) {
             Ok(true) => {
@@ -166,6 +179,10 @@ impl Walk<'_> {
 
     fn settle(&mut self, router: &Router, address: &mut Address, work: Address, verdict: Verdict) -> Next {
         debug::line(debug::ROUTE, || format!("{} router: {verdict:?} for {}", router.name, address.text()));
+        trace::note(|| Traced::Asked {
+            router: router.name.clone(),
+            verdict: self.in_words(&verdict, &work),
+        });
         let next = router.id.0.saturating_add(1);
         let step = match verdict {
             Verdict::Decline(text) => {
@@ -206,6 +223,31 @@ impl Walk<'_> {
             return decided(Step::Fail(address, Problem::new(error_code::UNKNOWN, text)));
         }
         self.unseen(router, address, step)
+    }
+
+    /// What a router has said, for `trace`.
+    fn in_words(&self, verdict: &Verdict, work: &Address) -> String {
+        match verdict {
+            Verdict::Decline(None) => "declined".to_owned(),
+            Verdict::Decline(Some(declined)) => format!("declined: {}", declined.text),
+            Verdict::Pass => "passed it on".to_owned(),
+            Verdict::Defer(problem) => format!("deferred: {}", problem.text()),
+            Verdict::Fail(problem) => format!("failed: {}", problem.text()),
+            Verdict::Discard => "discarded".to_owned(),
+            Verdict::FilteredOut => "discarded by a filter".to_owned(),
+            Verdict::Deliver => match work.transport {
+                Some(id) => format!("accepted: transport {}", self.delivery.transport_name(id)),
+                None => "accepted".to_owned(),
+            },
+            Verdict::Redirect(children) if children.is_empty() => "redirected to nobody".to_owned(),
+            Verdict::Redirect(children) => {
+                let all: Vec<String> = children.iter().map(Address::text).collect();
+                format!("redirected to {}", all.join(", "))
+            }
+            Verdict::Reroute { domain, .. } => {
+                format!("domain changed to {}", String::from_utf8_lossy(domain))
+            }
+        }
     }
 
     fn fails_verification(&self, router: &Router) -> bool {
@@ -282,6 +324,7 @@ impl Walk<'_> {
     /// No router wanted it.
     fn unrouteable(&mut self, mut address: Address, last: Option<&Router>) -> Walked {
         debug::line(debug::ROUTE, || "no more routers".to_owned());
+        trace::note(|| Traced::NoMore);
         address.router = None;
         address.transport = None;
         // What a router found out goes before the postmaster's text, and stays between it and the log.

@@ -235,6 +235,7 @@ main_fields! {
     pipelining_connect_advertise_hosts: String,
     primary_hostname: String,
     print_topbitchars: bool,
+    process_log_path: Template,
     prod_requires_admin: bool,
     proxy_protocol_timeout: Duration,
     qualify_domain: String,

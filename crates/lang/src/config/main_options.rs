@@ -317,7 +317,7 @@ pub static MAIN: &[OptionRow] = &[
         "process_log_path",
         Str,
         "/var/spool/exim4/exim-process.info",
-        NoEffectYet,
+        Works,
         "file for the answer to SIGUSR1",
     ),
     row("prod_requires_admin", Bool, "true", Works, "keep -M and -q for admin users"),

@@ -8,5 +8,6 @@ pub(crate) mod descriptors;
 pub(crate) mod interfaces;
 pub(crate) mod parent;
 pub(crate) mod pid_file;
+pub(crate) mod process_log;
 pub(crate) mod start;
 pub(crate) mod worker;

@@ -96,7 +96,8 @@ async fn supervise(
     listeners: &[TcpListener],
     ready: impl FnOnce() + Send,
 ) -> u8 {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut child)) = (
+    let (Ok(mut asked), Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut child)) = (
+        signal(SignalKind::user_defined1()),
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
         signal(SignalKind::hangup()),
@@ -143,6 +144,8 @@ async fn supervise(
                 _ = terminate.recv() => break true,
                 _ = interrupt.recv() => break true,
                 _ = hangup.recv() => forward(nix::sys::signal::Signal::SIGHUP),
+                // The worker knows what is going on, and tells it in our name.
+                _ = asked.recv() => forward(nix::sys::signal::Signal::SIGUSR1),
             }
         };
         if is_ending {

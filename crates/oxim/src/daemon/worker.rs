@@ -15,8 +15,8 @@ use oxim_receive::session;
 use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::interfaces;
 use super::pid_file::PidFile;
+use super::{interfaces, process_log};
 use crate::args::{CommandLine, Mode, QueueRun};
 use crate::assemble::Program;
 use crate::control;
@@ -108,9 +108,12 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         place: start.place,
         last_connection: Mutex::new(Instant::now()),
     });
-    let (Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::hangup()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut asked), Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)) = (
+        signal(SignalKind::user_defined1()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+        signal(SignalKind::interrupt()),
+    ) else {
         eprintln!("exim: signals cannot be received");
         return 1;
     };
@@ -133,6 +136,7 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&worker),
+            _ = asked.recv() => tell(&worker),
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -331,6 +335,25 @@ fn reload(worker: &Arc<Worker>) {
     }
 }
 
+/// SIGUSR1: writes what is going on into the file of `process_log_path`, for exiwhat.
+fn tell(worker: &Worker) {
+    let engine = Arc::clone(&worker.engine.read());
+    let (deliveries, runs) = worker.scheduler.in_hand();
+    let doings = process_log::Doings {
+        daemon: format!(
+            "daemon({}): {}",
+            crate::mode::version::EXIM_VERSION,
+            duties(&worker.line, &engine.config.main.tls_on_connect_ports, &worker.place)
+        ),
+        hosts: worker.admission.hosts(),
+        deliveries,
+        queue_runs: runs,
+    };
+    if let Err(error) = process_log::append(&engine.config, &engine.services, worker.place.pid, &doings) {
+        engine.services.log().panic(format!("process log: {error}"));
+    }
+}
+
 /// One line, though the terminal gets two.
 fn report_faulty(old: &Engine, errors: &[ConfigError]) {
     if let Some(error) = errors.first() {
@@ -342,16 +365,20 @@ fn report_faulty(old: &Engine, errors: &[ConfigError]) {
 /// `exim 4.99 daemon started: pid=1, -q30m, listening for SMTP on port 25 (IPv6 and IPv4)`.
 #[must_use]
 pub fn started_text(program: &Program, place: &Place) -> String {
-    let queue = match program.line.queue_run.as_ref().and_then(|q| q.interval) {
+    let version = crate::mode::version::EXIM_VERSION;
+    let duties = duties(&program.line, &program.config.main.tls_on_connect_ports, place);
+    format!("exim {version} daemon started: pid={}, {duties}", place.pid)
+}
+
+/// `-q30m, listening for SMTP on port 25 (IPv6 and IPv4)`.
+fn duties(line: &CommandLine, tls_on_connect_ports: &Option<String>, place: &Place) -> String {
+    let queue = match line.queue_run.as_ref().and_then(|q| q.interval) {
         Some(interval) => format!("-q{}", oxim_base::clock::interval(interval.as_secs())),
         None => "no queue runs".to_owned(),
     };
-    let at_once: Vec<u16> = oxim_lang::list::split(
-        program.config.main.tls_on_connect_ports.as_deref().unwrap_or_default().as_bytes(),
-    )
-    .filter_map(|item| interfaces::port(&String::from_utf8_lossy(&item)).ok())
-    .collect();
-    let version = crate::mode::version::EXIM_VERSION;
-    let listening = interfaces::shown(&place.addresses, &at_once);
-    format!("exim {version} daemon started: pid={}, {queue}, {listening}", place.pid)
+    let at_once: Vec<u16> =
+        oxim_lang::list::split(tls_on_connect_ports.as_deref().unwrap_or_default().as_bytes())
+            .filter_map(|item| interfaces::port(&String::from_utf8_lossy(&item)).ok())
+            .collect();
+    format!("{queue}, {}", interfaces::shown(&place.addresses, &at_once))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod address_test;
 pub(crate) mod check;
 pub(crate) mod expand_test;
+pub(crate) mod explain;
 pub(crate) mod filter_test;
 pub(crate) mod information;
 pub(crate) mod list_queue;
@@ -11,6 +12,7 @@ pub(crate) mod message_in_hand;
 pub(crate) mod new_aliases;
 pub(crate) mod origin;
 pub(crate) mod print_config;
+pub(crate) mod queue;
 pub(crate) mod queue_run;
 pub(crate) mod receive;
 pub(crate) mod retry_test;

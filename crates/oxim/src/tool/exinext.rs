@@ -11,7 +11,7 @@ use oxim_mail::message_id::MessageId;
 use oxim_spool::hints::Database;
 
 use super::hints::{open_in, reason, time};
-use super::{Call, configuration};
+use super::{Call, configuration, say};
 
 /// Does it.
 pub(super) fn run(call: &Call) -> u8 {
@@ -61,7 +61,7 @@ pub(super) fn run(call: &Call) -> u8 {
     if shown.is_empty() {
         println!("No retry data found for {wanted}");
     }
-    shown.iter().for_each(|record| print!("{record}"));
+    shown.iter().for_each(say);
     0
 }
 

@@ -4,9 +4,9 @@
 //! that cannot be understood is told on standard error and left out. Recipients stand in the order of the message;
 //! those that -J tells to be done count as done. Exit code 2 for wrong options and directories, 1 for wrong criteria.
 
-mod criteria;
-mod held;
-mod options;
+pub(crate) mod criteria;
+pub(crate) mod held;
+pub(crate) mod options;
 mod show;
 
 use std::collections::BTreeSet;

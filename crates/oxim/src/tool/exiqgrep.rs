@@ -9,9 +9,9 @@ use std::process::Command;
 use oxim_base::clock::Stamp;
 use oxim_lang::regex::Regex;
 
-use super::Call;
 use super::letters::Letters;
 use super::listing::{self, Listed};
+use super::{Call, say};
 
 const HELP: &str = "exiqgrep: lists the messages of the queue that fit
 
@@ -90,7 +90,7 @@ pub(super) fn run(call: &Call) -> u8 {
     if letters.has(b'c') {
         println!("{} matches out of {count} messages", chosen.len());
     } else {
-        chosen.iter().for_each(|listed| print!("{}", shown(listed, &letters)));
+        chosen.iter().for_each(|listed| say(shown(listed, &letters)));
     }
     0
 }

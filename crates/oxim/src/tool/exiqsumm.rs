@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
-use super::Call;
 use super::listing::{self, Listed};
+use super::{Call, say};
 
 /// What is known of one domain.
 struct Sum {
@@ -58,7 +58,7 @@ pub(super) fn run(call: &Call) -> u8 {
             }
         }
     }
-    print!("{}", summary(&listing::read(&String::from_utf8_lossy(&text)), parts));
+    say(summary(&listing::read(&String::from_utf8_lossy(&text)), parts));
     0
 }
 

@@ -5,14 +5,19 @@
 
 mod exicyclog;
 mod exigrep;
+mod exim_checkaccess;
+mod exim_dbmbuild;
 mod exim_dumpdb;
 mod exim_fixdb;
 mod exim_id_update;
+mod exim_lock;
+mod exim_msgdate;
 mod exim_tidydb;
 mod exinext;
-mod exipick;
+pub(crate) mod exipick;
 mod exiqgrep;
 mod exiqsumm;
+mod exiwhat;
 mod hints;
 mod letters;
 mod listing;
@@ -50,6 +55,18 @@ pub(crate) const TOOLS: &[Tool] = &[
         run: exigrep::run,
     },
     Tool {
+        name: "exim_checkaccess",
+        summary: "tells whether a client may send to a recipient",
+        tells_version: false,
+        run: exim_checkaccess::run,
+    },
+    Tool {
+        name: "exim_dbmbuild",
+        summary: "makes a DBM file",
+        tells_version: false,
+        run: exim_dbmbuild::run,
+    },
+    Tool {
         name: "exim_dumpdb",
         summary: "shows what the hints hold",
         tells_version: false,
@@ -66,6 +83,18 @@ pub(crate) const TOOLS: &[Tool] = &[
         summary: "renames queued messages between the two forms of ids",
         tells_version: false,
         run: exim_id_update::run,
+    },
+    Tool {
+        name: "exim_lock",
+        summary: "locks a mailbox while a command runs",
+        tells_version: false,
+        run: exim_lock::run,
+    },
+    Tool {
+        name: "exim_msgdate",
+        summary: "tells when a message came, by its id",
+        tells_version: false,
+        run: exim_msgdate::run,
     },
     Tool { name: "exim_tidydb", summary: "removes old hints", tells_version: false, run: exim_tidydb::run },
     Tool {
@@ -91,6 +120,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         summary: "sums up a listing of the queue by domain",
         tells_version: true,
         run: exiqsumm::run,
+    },
+    Tool {
+        name: "exiwhat",
+        summary: "tells what the processes are doing",
+        tells_version: true,
+        run: exiwhat::run,
     },
 ];
 
@@ -129,6 +164,12 @@ impl Call {
 /// The exit code; what is wrong has been told.
 pub(crate) fn configuration(file: Option<&[u8]>) -> Result<Program, u8> {
     Program::read(CommandLine { config_files: file.map(|f| vec![f.to_vec()]), ..CommandLine::default() })
+}
+
+/// Writes to standard output. Whoever read it may have gone: then there is nobody to tell.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = write!(std::io::stdout().lock(), "{text}");
 }
 
 fn base_name(path: &OsStr) -> &OsStr {

@@ -4,11 +4,11 @@
 
 use super::{Damage, Order, Source, Steps, slice};
 
-const HASH_MAGIC: u32 = 0x0006_1561;
+pub(super) const HASH_MAGIC: u32 = 0x0006_1561;
 const BTREE_MAGIC: u32 = 0x0005_3162;
 
 /// Bytes in front of a page's index.
-const HEADER_BYTES: usize = 26;
+pub(super) const HEADER_BYTES: usize = 26;
 
 // Types of pages.
 const HASH_UNSORTED: u8 = 2;
@@ -33,7 +33,7 @@ const ITEM_ELSEWHERE: u8 = 3;
 const ITEM_REMOVED: u8 = 0x80;
 
 /// The key whose hash the file's header holds, so that another hash function is noticed.
-const HASH_CHECK: &[u8] = b"%$sniglet^&\0";
+pub(super) const HASH_CHECK: &[u8] = b"%$sniglet^&\0";
 
 enum Form {
     Hash { max_bucket: u32, high_mask: u32, low_mask: u32, spares: Vec<u32> },
@@ -50,7 +50,7 @@ pub struct Database<S> {
 }
 
 /// The library's default hash function (Fowler, Noll, Vo).
-fn hash(key: &[u8]) -> u32 {
+pub(super) fn hash(key: &[u8]) -> u32 {
     key.iter().fold(0_u32, |hash, byte| hash.wrapping_mul(16_777_619) ^ u32::from(*byte))
 }
 

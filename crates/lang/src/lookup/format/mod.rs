@@ -2,6 +2,7 @@
 //! file's size, and the number of pages that one lookup reads is bounded, so that a damaged file defers and does no harm.
 
 pub mod berkeley;
+pub mod berkeley_write;
 pub mod cdb;
 pub mod gdbm;
 pub mod lmdb;

@@ -7,6 +7,7 @@ use oxim_lang::regex::Regex;
 
 use super::held::Held;
 use super::options::Options;
+use crate::tool::say;
 
 /// How a variable is compared.
 enum Test {
@@ -21,7 +22,7 @@ enum Test {
 }
 
 /// One of them.
-pub(super) struct Criterion {
+pub(crate) struct Criterion {
     /// The variable, as it was given.
     pub name: String,
     variable: String,
@@ -34,7 +35,7 @@ const TEXTUAL: &[&str] = &["eq", "ne", "=", "=~", "!~"];
 
 impl Criterion {
     /// Reads one. The error is what to print.
-    pub(super) fn parse(text: &[u8], caseful: bool, not: bool) -> Result<Criterion, String> {
+    pub(crate) fn parse(text: &[u8], caseful: bool, not: bool) -> Result<Criterion, String> {
         let whole = String::from_utf8_lossy(text).into_owned();
         let trimmed = whole.trim();
         let (body, is_negated) = match trimmed.strip_prefix('!') {
@@ -52,7 +53,7 @@ impl Criterion {
     }
 
     /// The rule, as `--show-rules` tells it.
-    pub(super) fn rule(&self) -> String {
+    pub(crate) fn rule(&self) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
         let _ = match &self.test {
@@ -179,7 +180,7 @@ fn number_of(value: &[u8]) -> f64 {
 }
 
 /// Which of two lists of values comes first: by number where both are numbers.
-pub(super) fn compare(a: &[Vec<u8>], b: &[Vec<u8>]) -> Ordering {
+pub(crate) fn compare(a: &[Vec<u8>], b: &[Vec<u8>]) -> Ordering {
     let numeric = |v: &[u8]| std::str::from_utf8(v).ok().and_then(|t| t.trim().parse::<f64>().ok());
     a.iter()
         .zip(b)
@@ -192,16 +193,16 @@ pub(super) fn compare(a: &[Vec<u8>], b: &[Vec<u8>]) -> Ordering {
 }
 
 /// Whether a message fits. With `--show-tests`, each step is told.
-pub(super) fn choose(held: &Held, criteria: &[Criterion], options: &Options) -> bool {
+pub(crate) fn choose(held: &Held, criteria: &[Criterion], options: &Options) -> bool {
     if options.show_tests {
-        println!("{}", held.message.id);
+        say(format_args!("{}\n", held.message.id));
     }
     for criterion in criteria {
         let answer = criterion.holds(held, options);
         if options.show_tests {
             let value = held.value(&criterion.variable).unwrap_or_default();
-            println!("  {:>25} =  '{}'", criterion.name, String::from_utf8_lossy(&value));
-            println!("  {:>25} => {}", criterion.rule(), u8::from(answer));
+            say(format_args!("  {:>25} =  '{}'\n", criterion.name, String::from_utf8_lossy(&value)));
+            say(format_args!("  {:>25} => {}\n", criterion.rule(), u8::from(answer)));
         }
         if answer == options.any {
             return answer;

@@ -16,7 +16,7 @@ use crate::mode::list_queue;
 
 /// The files of one message.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// -H.
     header_path: Vec<u8>,
     /// What -H holds.
@@ -28,7 +28,7 @@ pub(super) struct Source {
 }
 
 /// All messages of a directory and of its one-letter directories.
-pub(super) fn sources(directory: &Path) -> io::Result<Vec<Source>> {
+pub(crate) fn sources(directory: &Path) -> io::Result<Vec<Source>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -44,13 +44,13 @@ pub(super) fn sources(directory: &Path) -> io::Result<Vec<Source>> {
 }
 
 /// Keeps messages in a file, for `thaw`.
-pub(super) fn freeze(file: &Path, sources: &[Source]) -> io::Result<()> {
+pub(crate) fn freeze(file: &Path, sources: &[Source]) -> io::Result<()> {
     let bytes = postcard::to_stdvec(sources).map_err(io::Error::other)?;
     fs::write(file, bytes)
 }
 
 /// Reads what `freeze` kept.
-pub(super) fn thaw(file: &Path) -> io::Result<Vec<Source>> {
+pub(crate) fn thaw(file: &Path) -> io::Result<Vec<Source>> {
     postcard::from_bytes(&fs::read(file)?).map_err(io::Error::other)
 }
 
@@ -72,7 +72,7 @@ impl Source {
 }
 
 /// A message and what else is known.
-pub(super) struct Held {
+pub(crate) struct Held {
     /// The message; its non-recipients include those of -J.
     pub message: Message,
     source: Source,
@@ -81,7 +81,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Understands the files. The error is what to print.
-    pub(super) fn read(source: Source, now: i64) -> Result<Held, String> {
+    pub(crate) fn read(source: Source, now: i64) -> Result<Held, String> {
         let mut message = header_read::read(&source.header)
             .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(&source.header_path)))?;
         message
@@ -91,22 +91,22 @@ impl Held {
     }
 
     /// What messages are sorted by.
-    pub(super) fn arrival(&self) -> (i64, MessageId) {
+    pub(crate) fn arrival(&self) -> (i64, MessageId) {
         (self.message.received.seconds, self.message.id)
     }
 
     /// Header and body in bytes.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.message.size_with(self.source.body_size.unwrap_or(0))
     }
 
     /// Seconds since it came.
-    pub(super) fn age(&self) -> i64 {
+    pub(crate) fn age(&self) -> i64 {
         self.now.saturating_sub(self.message.received.seconds)
     }
 
     /// The addresses of one of the lists of recipients.
-    pub(super) fn each(&self, list: &str) -> Option<Vec<Vec<u8>>> {
+    pub(crate) fn each(&self, list: &str) -> Option<Vec<Vec<u8>>> {
         let message = &self.message;
         let recipients = || message.recipients.iter().map(|r| r.address.clone());
         Some(match list {
@@ -118,7 +118,7 @@ impl Held {
     }
 
     /// The value of a variable, by its name without the dollar sign. None: it is not defined for this message.
-    pub(super) fn value(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn value(&self, name: &str) -> Option<Vec<u8>> {
         if let Some(value) = self.header_value(name) {
             return value;
         }
@@ -128,7 +128,7 @@ impl Held {
     }
 
     /// All variables that are defined, but the body.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = FLAGS
             .iter()
             .chain(NUMBERS)

@@ -1,7 +1,7 @@
 //! The options of `exipick`: long names after one or two hyphens, `=` or the next word for values, and exiqgrep's letters.
 
 /// What `--help` says.
-pub(super) const HELP: &str = "exipick: lists the queued messages that fit
+pub(crate) const HELP: &str = "exipick: lists the queued messages that fit
 
 usage: exipick [options] [criterion ...]
 
@@ -35,12 +35,12 @@ How they are shown:
 ";
 
 /// What wrong options are answered with.
-pub(super) const USAGE: &str =
+pub(crate) const USAGE: &str =
     "Usage:\n      exipick [<options>] [<criterion> [<criterion> ...]]\n      exipick --help|--man\n";
 
 /// How messages are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// As `exim -bp`.
     #[default]
     Queue,
@@ -58,7 +58,7 @@ pub(super) enum Form {
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Options {
+pub(crate) struct Options {
     pub form: Form,
     pub undelivered_only: bool,
     pub with_generated: bool,
@@ -84,7 +84,7 @@ pub(super) struct Options {
 
 /// Why options are not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     /// Help was asked for.
     Help,
     /// What to say.
@@ -141,7 +141,7 @@ const PLAIN: &[&str] = &[
 
 impl Options {
     /// Reads the words behind the name.
-    pub(super) fn read(words: &[Vec<u8>]) -> Result<Options, Wrong> {
+    pub(crate) fn read(words: &[Vec<u8>]) -> Result<Options, Wrong> {
         let mut options = Options { input: b"input".to_vec(), ..Options::default() };
         let mut words = words.iter();
         while let Some(word) = words.next() {
