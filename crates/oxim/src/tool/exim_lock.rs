@@ -91,7 +91,7 @@ fn read(words: &[Vec<u8>]) -> Option<Wish> {
             b"-retries" => wish.retries = number()?,
             b"-interval" => wish.interval = number()?,
             b"-timeout" => wish.timeout = number()?,
-            other if other.starts_with(b"-") => return None,
+            other if other.is_empty() || other.starts_with(b"-") => return None,
             _ => break word,
         }
     };
