@@ -21,9 +21,11 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::certificate::Certificate;
 use super::file_cache::FileCache;
+use super::ocsp::Stapling;
 use super::trust::{Side, Trust};
 use super::{
-    CaSource, KeyPair, TlsError, TlsFacts, Verify, Versions, ciphers, config_error, dane, pem, signature,
+    CaSource, KeyPair, TlsError, TlsFacts, Verify, Versions, ciphers, config_error, dane, ocsp, pem,
+    signature,
 };
 use crate::dns::Tlsa;
 
@@ -50,6 +52,8 @@ pub struct ClientPolicy {
     pub ciphers: Option<String>,
     /// Which server this is, if sessions may be resumed.
     pub resumption_key: Option<String>,
+    /// Whether a stapled OCSP response matters. The library asks for one in any case.
+    pub ocsp: ocsp::Wanted,
 }
 
 /// A TLS session over `S`.
@@ -118,7 +122,7 @@ pub fn connect<S: Read + Write>(
     sni: Option<&str>,
     policy: &ClientPolicy,
 ) -> Result<(ClientStream<S>, TlsFacts), TlsError> {
-    let key = ClientPolicy { names: Vec::new(), tlsa: Vec::new(), ..policy.clone() };
+    let key = ClientPolicy { names: Vec::new(), tlsa: Vec::new(), ocsp: ocsp::Wanted::No, ..policy.clone() };
     let files: Vec<&Path> = policy
         .certificate
         .iter()
@@ -143,6 +147,16 @@ pub fn connect<S: Read + Write>(
         let reason = facts.verify_failure.clone().unwrap_or_default();
         return Err(TlsError::Unverified { reason, facts: Box::new(facts) });
     }
+    let is_ended = match policy.ocsp {
+        ocsp::Wanted::No => false,
+        ocsp::Wanted::Requested => facts.ocsp_fault == Some(ocsp::Fault::Malformed),
+        ocsp::Wanted::Required => facts.ocsp != Stapling::Verified,
+    };
+    if is_ended {
+        PREPARED.remove(&key);
+        stream.close();
+        return Err(TlsError::Unproven(Box::new(facts)));
+    }
     Ok((stream, facts))
 }
 
@@ -164,34 +178,57 @@ fn facts_of(
     }
     facts.ocsp_staple.clone_from(&kept);
     drop(kept);
+    let mut chain_is_trusted = false;
     if policy.verify != Verify::None {
         match judge(&facts.peer_chain, policy) {
-            Ok(()) => {
+            Ok(vouched) => {
                 facts.verified = true;
                 facts.dane = !policy.tlsa.is_empty();
+                chain_is_trusted = vouched == Vouched::Chain;
             }
             Err(reason) => facts.verify_failure = Some(reason),
         }
     }
+    if policy.ocsp != ocsp::Wanted::No {
+        (facts.ocsp, facts.ocsp_fault) = proof(&facts, policy, chain_is_trusted);
+    }
     facts
 }
 
+/// What the server's OCSP response proves.
+fn proof(facts: &TlsFacts, policy: &ClientPolicy, chain_is_trusted: bool) -> (Stapling, Option<ocsp::Fault>) {
+    let Some(staple) = &facts.ocsp_staple else { return (Stapling::NoResponse, None) };
+    match ocsp::judge_staple(staple, &facts.peer_chain, chain_is_trusted, &policy.ca, UnixTime::now()) {
+        Ok(_) => (Stapling::Verified, None),
+        Err(fault) => (Stapling::Failed, Some(fault)),
+    }
+}
+
+/// How much of a chain was found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vouched {
+    /// The first certificate: nothing is known of the others (DANE-EE).
+    Leaf,
+    /// All that leads to an authority.
+    Chain,
+}
+
 /// Chain first, then names, as Exim reports them.
-fn judge(chain: &[CertificateDer<'_>], policy: &ClientPolicy) -> Result<(), String> {
+fn judge(chain: &[CertificateDer<'_>], policy: &ClientPolicy) -> Result<Vouched, String> {
     if !policy.tlsa.is_empty() {
         let rules = dane::Rules { names: &policy.names, ..dane::Rules::default() };
         return dane::judge(chain, &policy.tlsa, &rules, UnixTime::now())
-            .map(|_fit| ())
+            .map(|fit| if fit.usage == dane::DANE_EE { Vouched::Leaf } else { Vouched::Chain })
             .map_err(|misfit| misfit.to_string());
     }
     let trust = Trust::of(&policy.ca, policy.crl.as_deref()).map_err(|error| error.to_string())?;
     trust.judge(chain, Side::Server)?;
     if policy.names.is_empty() {
-        return Ok(());
+        return Ok(Vouched::Chain);
     }
     let certificate = chain.first().and_then(|leaf| Certificate::parse(leaf).ok());
     if certificate.is_some_and(|certificate| policy.names.iter().any(|name| certificate.is_for_host(name))) {
-        return Ok(());
+        return Ok(Vouched::Chain);
     }
     Err("certificate name mismatch".to_owned())
 }

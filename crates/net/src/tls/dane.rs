@@ -21,8 +21,8 @@ use crate::dns::Tlsa;
 
 const PKIX_TA: u8 = 0;
 const PKIX_EE: u8 = 1;
-const DANE_TA: u8 = 2;
-const DANE_EE: u8 = 3;
+pub(super) const DANE_TA: u8 = 2;
+pub(super) const DANE_EE: u8 = 3;
 
 /// How to compare.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,7 +5,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::certificate::Certificate;
 use super::ciphers;
-use super::ocsp::Stapling;
+use super::ocsp::{Fault, Stapling};
 
 /// A TLS session, as logs and variables show it.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,8 @@ pub struct TlsFacts {
     pub ocsp_staple: Option<Vec<u8>>,
     /// What became of OCSP stapling (`$tls_in_ocsp`, `$tls_out_ocsp`).
     pub ocsp: Stapling,
+    /// Why the server's proof is none, if there was one.
+    pub ocsp_fault: Option<Fault>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// Keying material for SCRAM with channel binding `tls-exporter` (RFC 9266); TLS 1.3 only.

@@ -94,6 +94,9 @@ pub enum TlsError {
         /// What was negotiated.
         facts: Box<TlsFacts>,
     },
+    /// The server gave no proof that its certificate is not revoked, where one was required, or one that cannot be read. The
+    /// facts are those of the session that was ended.
+    Unproven(Box<TlsFacts>),
     /// The handshake took too long.
     Timeout,
     /// The connection broke.
@@ -105,6 +108,7 @@ impl fmt::Display for TlsError {
         match self {
             TlsError::Config(text) | TlsError::Handshake(text) => f.write_str(text),
             TlsError::Unverified { reason, .. } => write!(f, "certificate verify failed: {reason}"),
+            TlsError::Unproven(_) => f.write_str("certificate status check failed"),
             TlsError::Timeout => f.write_str("timed out"),
             TlsError::Io(error) => write!(f, "{error}"),
         }
@@ -118,6 +122,7 @@ impl std::error::Error for TlsError {
             TlsError::Config(_)
             | TlsError::Handshake(_)
             | TlsError::Unverified { .. }
+            | TlsError::Unproven(_)
             | TlsError::Timeout => None,
         }
     }

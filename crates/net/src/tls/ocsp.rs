@@ -125,6 +125,18 @@ impl Stapling {
     }
 }
 
+/// Whether a client wants a proof from the server that its certificate is not revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// It is not looked at.
+    #[default]
+    No,
+    /// It is judged, and only one that cannot be read ends the session.
+    Requested,
+    /// There is no session without a good one.
+    Required,
+}
+
 /// What is said of one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use oxim_net::dns::Tlsa;
 use oxim_net::smtp_client::{SmtpError, StartTls};
 use oxim_net::tls::client::ClientPolicy;
-use oxim_net::tls::{CaSource, KeyPair, TlsFacts, Verify};
+use oxim_net::tls::ocsp::{self, Fault};
+use oxim_net::tls::{CaSource, KeyPair, TlsError, TlsFacts, Verify};
+use oxim_spool::log::Selector;
 
 use super::dane::Dane;
 use super::session::{Opening, Session, lost};
 use super::trouble::{self, About, Codes, Trouble};
 use super::{Target, Work};
 use crate::transport::{DeliveryError, error_code};
+
+/// `$tls_out_tlsa_usage` if all records are of DANE-TA.
+const DANE_TA_ONLY: u8 = 0b100;
 
 /// How TLS is to be done with a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +37,22 @@ impl Work<'_> {
             Dane::Off { note } => Ok(TlsWishes { note, ..self.wishes_of_options(target)? }),
             Dane::Unusable => Ok(TlsWishes { is_mandatory: true, ..self.wishes_of_options(target)? }),
             Dane::Verified { base, records } => self.wishes_of_dane(target, base, records),
+        }
+    }
+
+    /// Whether the server has to prove that its certificate is not revoked.
+    fn proof_wanted(&mut self, target: &Target) -> ocsp::Wanted {
+        let tls = &self.smtp.tls;
+        // Who publishes the server's own key in the DNS takes it out there, too: there may be no authority to ask.
+        let is_for_authorities = matches!(self.context.delivery.tlsa_usage, 0 | DANE_TA_ONLY);
+        if self.is_in(tls.require_ocsp.as_ref(), target) {
+            ocsp::Wanted::Required
+        } else if (is_for_authorities || !tls.requests_ocsp_by_default)
+            && self.is_in(tls.request_ocsp.as_ref(), target)
+        {
+            ocsp::Wanted::Requested
+        } else {
+            ocsp::Wanted::No
         }
     }
 
@@ -60,6 +81,7 @@ impl Work<'_> {
             verify: Verify::Require,
             names,
             tlsa: records,
+            ocsp: self.proof_wanted(target),
             certificate: self.own_certificate()?,
             ciphers,
             ..ClientPolicy::default()
@@ -91,6 +113,7 @@ impl Work<'_> {
             },
             certificate,
             ciphers,
+            ocsp: self.proof_wanted(target),
             ..ClientPolicy::default()
         };
         Ok(TlsWishes { policy, sni, ..TlsWishes::default() })
@@ -102,7 +125,7 @@ impl Work<'_> {
         let limit = self.limits.command;
         let facts = session.connection.tls_on_connect(wishes.sni.as_deref(), &wishes.policy, limit);
         let facts = facts.map_err(|error| {
-            self.tell_of_dane(session, target, &error);
+            self.tell(session, target, &error);
             lost(session, target, error)
         })?;
         self.encrypted(session, facts);
@@ -110,13 +133,29 @@ impl Work<'_> {
     }
 
     fn encrypted(&mut self, session: &mut Session, facts: TlsFacts) {
+        if let Some(fault) = &facts.ocsp_fault
+            && self.delivery.services.log().selectors().has(Selector::TlsCipher)
+        {
+            self.log(&fault.client_log_line());
+        }
         let facts = Arc::new(facts);
         self.context.delivery.tls = Some(Arc::clone(&facts));
         session.tls = Some(facts);
     }
 
-    /// The main log's line about a handshake that failed under DANE.
-    fn tell_of_dane(&self, session: &Session, target: &Target, error: &SmtpError) {
+    /// The main log's line about a server that could not prove that its certificate is not revoked.
+    fn tell_of_proof(&self, error: &TlsError) {
+        if let TlsError::Unproven(facts) = error {
+            let line = facts.ocsp_fault.as_ref().map(Fault::client_log_line);
+            self.log(line.as_deref().unwrap_or("Required TLS certificate status not received"));
+        }
+    }
+
+    /// The main log's lines about a handshake that failed over OCSP, or under DANE.
+    fn tell(&self, session: &Session, target: &Target, error: &SmtpError) {
+        if let SmtpError::Tls(error) = error {
+            self.tell_of_proof(error);
+        }
         if let SmtpError::Tls(error) = error
             && !session.wishes.tls.policy.tlsa.is_empty()
         {
@@ -165,10 +204,11 @@ impl Work<'_> {
             }
             Ok(StartTls::Refused(_)) => Ok(()),
             Err(SmtpError::Tls(error)) if !is_required && self.smtp.tls.tempfail_tryclear => {
+                self.tell_of_proof(&error);
                 Err(Opening::InTheClear(trouble::tls_text(&error)))
             }
             Err(error) => {
-                self.tell_of_dane(session, target, &error);
+                self.tell(session, target, &error);
                 Err(Opening::Trouble(trouble::broken(target, &session.used(target), error, About::Host)))
             }
         }

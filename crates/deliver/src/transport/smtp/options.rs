@@ -37,6 +37,10 @@ pub(super) struct TlsOptions {
     pub(super) try_dane: Option<List>,
     pub(super) require_dane: Option<List>,
     pub(super) dane_ciphers: Option<Template>,
+    pub(super) request_ocsp: Option<List>,
+    /// `hosts_request_ocsp` was left as it is: where the TLSA records vouch for the server's own certificate, nothing is asked.
+    pub(super) requests_ocsp_by_default: bool,
+    pub(super) require_ocsp: Option<List>,
 }
 
 /// What is signed, and how (manual section 58.2).
@@ -196,6 +200,9 @@ impl Smtp {
                 try_dane: hosts("hosts_try_dane"),
                 require_dane: hosts("hosts_require_dane"),
                 dane_ciphers: options.template("dane_require_tls_ciphers"),
+                request_ocsp: hosts("hosts_request_ocsp"),
+                requests_ocsp_by_default: options.string("hosts_request_ocsp") == Some("*"),
+                require_ocsp: hosts("hosts_require_ocsp"),
             },
             dkim: DkimOptions {
                 domain: options.template("dkim_domain"),

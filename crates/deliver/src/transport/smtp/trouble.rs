@@ -113,6 +113,7 @@ pub(super) fn tls_text(error: &TlsError) -> String {
         TlsError::Unverified { reason, .. } => {
             format!("TLS session: (certificate verification failed): {reason}")
         }
+        TlsError::Unproven(_) => "TLS session: (certificate status check failed)".to_owned(),
         TlsError::Config(text) => format!("TLS session: (setup): {text}"),
         TlsError::Timeout => "TLS session: (SSL_connect): timed out".to_owned(),
         TlsError::Handshake(_) | TlsError::Io(_) => format!("TLS session: (SSL_connect): {error}"),

@@ -203,7 +203,13 @@ pub(super) static ROWS: &[VariableRow] = &[
         "Usages of the server's TLSA records: bit n is usage n, 0 without DANE.",
         |c, _| Value::Number(i64::from(c.delivery.tlsa_usage)),
     ),
-    row("tls_out_ocsp", Delivery, Clean, "Always 0: no proof was asked for.", |c, _| proof(outgoing(c))),
+    row(
+        "tls_out_ocsp",
+        Delivery,
+        Clean,
+        "What became of the server's OCSP proof: 0 not wanted, 1 none came, 3 it is bad, 4 it is good.",
+        |c, _| proof(outgoing(c)),
+    ),
     row("tls_out_ourcert", Delivery, Clean, "The certificate that the server was shown.", |c, _| {
         own_certificate(outgoing(c))
     }),
