@@ -43,7 +43,9 @@ fn reception() -> &'static Arc<Reception> {
              check_spool_space = 0\ncheck_spool_inodes = 0\nsender_unqualified_hosts = *\n\
              recipient_unqualified_hosts = *\nmessage_size_limit = 20k\nheader_maxsize = 4000\n\
              smtp_max_synprot_errors = 100\nsmtp_max_unknown_commands = 100\nsmtp_accept_max_nonmail = 100\n\
-             smtp_enforce_sync = false\ntls_advertise_hosts =\nacl_smtp_rcpt = accept\nacl_smtp_data = deny\n",
+             smtp_enforce_sync = false\ntls_advertise_hosts =\nacl_smtp_rcpt = accept\nacl_smtp_data = deny\n\
+             hosts_xclient = *\nacl_smtp_wellknown = accept\nwellknown_advertise_hosts = *\nacl_smtp_vrfy = accept\n\
+             acl_smtp_expn = accept\nacl_smtp_etrn = accept\ndsn_advertise_hosts = *\nprdr_enable = true\n",
             directory.display()
         );
         let config = config::read_bytes("/fuzz", text.as_bytes(), &[], &Catalogue::default());

@@ -13,6 +13,11 @@ pub const DKIM_SIGNATURES_MAX: usize = 20;
 pub const WELLKNOWN_BYTES_MAX: u64 = 64 * 1024;
 /// Most that `control = debug` keeps in memory until its trigger, in bytes.
 pub const DEBUG_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// How many threads may wait for files, DNS or other hosts at once, for all sessions of a process together. Each costs its stack
+/// while it waits, a few dozen kilobytes of memory.
+pub const BLOCKING_THREADS_MAX: usize = 4096;
+/// Bytes of a message that count as a line for `smtp_receive_timeout`, where no line end comes.
+pub const LINE_PROGRESS_BYTES: usize = 1024;
 /// How deep ACLs may call ACLs. Exim's figure.
 pub const ACL_DEPTH_MAX: usize = 20;
 /// How deep items may stand in one another, in one string and through all the calls above. Bounds the stack used.
@@ -42,7 +47,10 @@ pub const SMTP_REPLY_LINE_BYTES_MAX: usize = 4_096;
 /// Longest whole reply taken from an SMTP server, in bytes.
 pub const SMTP_REPLY_BYTES_MAX: usize = 64 * 1024;
 /// Bodies up to this size, in bytes, stay in memory and in the journal; larger ones get a file of their own.
-pub const JOURNAL_BODY_BYTES_MAX: usize = 256 * 1024;
+/// With the rest of a session it keeps what a client can hold in memory within a quarter of a mebibyte, header lines aside.
+pub const JOURNAL_BODY_BYTES_MAX: usize = 176 * 1024;
+/// Up to this size, in bytes, a body in memory counts as small: it doubles when it grows.
+pub const BODY_SMALL_BYTES: usize = 32 * 1024;
 /// Longest answer of dccifd, in bytes: two short lines and a header line.
 pub const DCC_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest answer of a virus scanner or spam scanner, in bytes: a report is a few pages.

@@ -27,8 +27,9 @@ use crate::args::{CommandLine, DeliveryMode};
 use crate::assemble::Program;
 use crate::{privilege, services};
 
-/// How many ACLs, verifications and deliveries may block at once.
-const WORKERS: usize = 128;
+/// How many ACLs and verifications may block at once. Threads are made when they are needed: a lookup that hangs in two thousand
+/// sessions must not keep the next one from its answer.
+const WORKERS: usize = oxim_base::limits::BLOCKING_THREADS_MAX;
 
 /// What a mode that takes or sends mail works with.
 pub struct Engine {

@@ -17,6 +17,7 @@ use oxim_net::socket::set_dscp;
 use oxim_net::tls::server::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// What a buffer may keep while the session is idle, in bytes.
 const IDLE_BUFFER_BYTES: usize = 512;
@@ -191,6 +192,8 @@ impl Channel {
     /// As [`Self::read`]; an unfinished line stays in [`Self::pending`].
     pub async fn read_line(&mut self, timeout: Option<Duration>) -> Result<Line, ReadError> {
         let mut searched = 0;
+        // The limit is for the line: a client that sends it byte by byte gets no more time.
+        let patience = Patience::new(timeout);
         loop {
             let pending = self.pending();
             let unseen = pending.get(searched..).unwrap_or_default();
@@ -207,12 +210,13 @@ impl Channel {
             if self.output.len() > OUTPUT_BYTES_MAX {
                 self.flush(timeout).await;
             }
-            self.read(timeout).await?;
+            self.read(patience.left()).await?;
         }
     }
 
     async fn skip_long_line(&mut self, timeout: Option<Duration>) -> Result<Line, ReadError> {
         let head = self.pending().get(..IDLE_BUFFER_BYTES).unwrap_or_default().to_vec();
+        let patience = Patience::new(timeout);
         loop {
             let pending = self.pending();
             if let Some(end) = memchr::memchr(b'\n', pending) {
@@ -221,8 +225,34 @@ impl Channel {
             }
             let all = pending.len();
             self.consume(all);
-            self.read(timeout).await?;
+            self.read(patience.left()).await?;
         }
+    }
+}
+
+/// A time limit that several reads share.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    limit: Option<Duration>,
+    since: Instant,
+}
+
+impl Patience {
+    /// The whole limit, from now on. None: for ever.
+    #[must_use]
+    pub fn new(limit: Option<Duration>) -> Patience {
+        Patience { limit, since: Instant::now() }
+    }
+
+    /// What is left of it.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.saturating_sub(self.since.elapsed()))
+    }
+
+    /// The client has sent enough for the limit to begin anew.
+    pub fn renew(&mut self) {
+        self.since = Instant::now();
     }
 }
 
@@ -304,6 +334,21 @@ mod tests {
         client.write_all(b"\r\nNOOP\r\n").await.unwrap();
         assert!(matches!(channel.read_line(SECOND).await.unwrap(), Line::TooLong(_)));
         assert_eq!(channel.read_line(SECOND).await.unwrap(), Line::Whole(b"NOOP".to_vec()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_has_its_time_however_slowly_it_comes() {
+        let (mut channel, mut client) = pair();
+        let slow = tokio::spawn(async move {
+            for _ in 0..100 {
+                client.write_all(b"x").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(400)).await;
+            }
+        });
+        let began = Instant::now();
+        assert!(matches!(channel.read_line(SECOND).await, Err(ReadError::Timeout)));
+        assert!(began.elapsed() < Duration::from_millis(1100));
+        slow.abort();
     }
 
     #[tokio::test]

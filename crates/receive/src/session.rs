@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxim_base::limits::LINE_PROGRESS_BYTES;
 use oxim_lang::context::Context;
 use oxim_mail::smtp::dot::Framing;
 use tokio::net::TcpStream;
@@ -18,7 +19,7 @@ use crate::acl::{Debugging, Outcome, Phase, Step};
 use crate::admission::Guard;
 use crate::body::{Incoming, Place};
 use crate::caller::Caller;
-use crate::channel::{Channel, Line, ReadError, Wire};
+use crate::channel::{Channel, Line, Patience, ReadError, Wire};
 use crate::command::{self, Verb, auth};
 use crate::connect::{self, Crowd};
 use crate::ending;
@@ -423,13 +424,14 @@ impl Session {
                 let is_local = talk.is_local() || talk.scene.context.connection.host_checking;
                 let framing = if is_local { Framing::Local } else { Framing::Network };
                 let mut incoming = Box::new(self.incoming(framing));
+                let mut patience = Patience::new(self.timeout());
                 loop {
                     let (used, ended) = incoming.feed(self.channel.pending());
                     self.channel.consume(used);
                     if ended {
                         return Ok(self.arrived(*incoming).await);
                     }
-                    self.read_data(Some(incoming.place())).await?;
+                    self.read_data(Some(incoming.place()), &mut patience).await?;
                 }
             }
             BodySource::Chunk { size, last } => self.receive_chunk(size, last).await,
@@ -442,6 +444,7 @@ impl Session {
             None => Box::new(self.incoming(Framing::Chunks)),
         };
         let mut left = size;
+        let mut patience = Patience::new(self.timeout());
         while left > 0 {
             let pending = self.channel.pending();
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(pending.len());
@@ -449,7 +452,7 @@ impl Session {
             self.channel.consume(take);
             left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
             if left > 0 {
-                self.read_data(Some(incoming.place())).await?;
+                self.read_data(Some(incoming.place()), &mut patience).await?;
             }
         }
         if last {
@@ -477,21 +480,29 @@ impl Session {
     /// Throws bytes away.
     async fn skip(&mut self, size: u64) -> Result<(), Flow> {
         let mut left = size;
+        let mut patience = Patience::new(self.timeout());
         while left > 0 {
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.channel.pending().len());
             self.channel.consume(take);
             left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
             if left > 0 {
-                self.read_data(None).await?;
+                self.read_data(None, &mut patience).await?;
             }
         }
         Ok(())
     }
 
-    /// Reads once within a message.
-    async fn read_data(&mut self, place: Option<Place>) -> Result<(), Flow> {
-        let error = match self.channel.read(self.timeout()).await {
-            Ok(()) => return Ok(()),
+    /// Reads once within a message. The time limit begins anew with each line, or as many bytes.
+    async fn read_data(&mut self, place: Option<Place>, patience: &mut Patience) -> Result<(), Flow> {
+        let error = match self.channel.read(patience.left()).await {
+            Ok(()) => {
+                let input = self.channel.pending();
+                let is_line = input.len() >= LINE_PROGRESS_BYTES || memchr::memchr(b'\n', input).is_some();
+                if is_line {
+                    patience.renew();
+                }
+                return Ok(());
+            }
             Err(error) => error,
         };
         let reception = Arc::clone(&self.reception);

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use oxim_base::limits::JOURNAL_BODY_BYTES_MAX;
+use oxim_base::limits::{BODY_SMALL_BYTES, JOURNAL_BODY_BYTES_MAX};
 use oxim_mail::message_id::MessageId;
 
 pub use crate::error::{ClaimError, SpoolError};
@@ -180,6 +180,7 @@ impl Draft {
             self.spill = Some(spill);
             return Ok(());
         }
+        make_room(&mut self.memory, bytes.len());
         self.memory.extend_from_slice(bytes);
         Ok(())
     }
@@ -192,13 +193,25 @@ impl Draft {
         if let Some(spill) = &mut self.spill {
             return spill.body();
         }
-        let memory = std::mem::take(&mut self.memory);
+        let mut memory = std::mem::take(&mut self.memory);
+        if memory.capacity().saturating_sub(memory.len()) > BODY_SMALL_BYTES {
+            memory.shrink_to_fit();
+        }
         Ok(Body::Memory(self.sealed.get_or_insert_with(|| Bytes::from(memory)).clone()))
     }
 
     pub(crate) fn into_parts(mut self) -> Result<(Body, Option<Box<dyn Spill>>), SpoolError> {
         let body = self.body()?;
         Ok((body, self.spill))
+    }
+}
+
+/// Small bodies double; one that is no longer small gets all the room that it may have: what is not written to costs nothing,
+/// and moving it again and again would leave holes.
+fn make_room(memory: &mut Vec<u8>, more: usize) {
+    let wanted = memory.len().saturating_add(more);
+    if wanted > memory.capacity() && wanted > BODY_SMALL_BYTES {
+        memory.reserve_exact(JOURNAL_BODY_BYTES_MAX.max(wanted).saturating_sub(memory.len()));
     }
 }
 

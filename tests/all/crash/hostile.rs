@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
-use super::stand::{Plan, Stand};
+use super::stand::{Client, Plan, Stand};
 use super::{Chance, amount};
 
 /// Pieces of SMTP, among which random bytes are strewn.
@@ -104,5 +104,124 @@ pub(super) fn random_input() {
     assert_eq!(processes(&stand), before, "a process of the daemon ended: {}", stand.trouble());
     let trouble = stand.trouble();
     assert!(!trouble.contains("panicked"), "{trouble}");
+    stand.stop();
+}
+
+/// Clients that send a byte now and then are gone when the time for a line is over, in a command and within a message.
+pub(super) fn slow_clients_are_dropped() {
+    let mut stand = Stand::start(&Plan { main: "smtp_receive_timeout = 2s\n", ..Plan::default() });
+    let trickle = |opening: &[u8]| {
+        let mut stream = TcpStream::connect(stand.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        for line in opening.split_inclusive(|b| *b == b'\n') {
+            stream.write_all(line).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut heard = Vec::new();
+        let began = Instant::now();
+        // Far more bytes than two seconds have room for, so that only the server can end it.
+        while began.elapsed() < Duration::from_secs(15) {
+            let mut part = [0; 512];
+            match stream.read(&mut part) {
+                Ok(0) => break,
+                Ok(count) => heard.extend_from_slice(&part[..count]),
+                Err(_) if stream.write_all(b"x").is_err() => break,
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+        (began.elapsed(), String::from_utf8_lossy(&heard).into_owned())
+    };
+    let message = b"EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<b@mta.test>\r\nDATA\r\nSubject: x\r\n";
+    std::thread::scope(|scope| {
+        for opening in [b"".as_slice(), b"EHLO c.test\r\n", message] {
+            scope.spawn(move || {
+                let (took, heard) = trickle(opening);
+                assert!(took < Duration::from_secs(12), "{opening:?} after {took:?}: {heard}");
+                assert!(heard.contains("421 "), "{opening:?}: {heard}");
+            });
+        }
+    });
+    stand.stop();
+}
+
+/// More connections at once than the limit are answered, and do not keep others out for long.
+pub(super) fn a_storm_of_connections() {
+    let mut stand = Stand::start(&Plan { connections: 50, ..Plan::default() });
+    let before = processes(&stand);
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let storm = |_| {
+            let stand = &stand;
+            scope.spawn(move || {
+                let mut streams = Vec::new();
+                for _ in 0..amount(50, 500) {
+                    let Ok(stream) = TcpStream::connect(stand.address) else { continue };
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                    streams.push(stream);
+                }
+                let first = |mut stream: TcpStream| {
+                    let mut part = [0; 3];
+                    stream
+                        .read_exact(&mut part)
+                        .map_or(String::new(), |()| String::from_utf8_lossy(&part).into())
+                };
+                streams.into_iter().map(first).collect::<Vec<String>>()
+            })
+        };
+        let threads: Vec<_> = (0..8).map(storm).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let count = |code: &str| answers.iter().filter(|answer| *answer == code).count();
+    assert!(count("220") >= 50, "{answers:?}");
+    assert!(count("421") > 0, "{answers:?}");
+    assert_eq!(count("220") + count("421"), answers.len(), "all were answered: {answers:?}");
+    assert!(stand.accepts_again(), "{}", stand.trouble());
+    assert_eq!(processes(&stand), before, "a process of the daemon ended: {}", stand.trouble());
+    stand.stop();
+}
+
+/// While many sessions wait in `delay` or for something that never answers, others are answered at once.
+pub(super) fn waiting_sessions_do_not_keep_others_waiting() {
+    // Takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    std::thread::spawn(move || silent.incoming().flatten().collect::<Vec<_>>());
+    let main = "acl_smtp_rcpt = rcpt\n";
+    let acl = format!(
+        "rcpt:\n  accept senders = delay@c.test\n    delay = 60s\n  accept senders = hang@c.test\n    \
+         condition = ${{readsocket{{inet:127.0.0.1:{port}}}{{x}}{{60s}}}}\n  accept\n"
+    );
+    let (hanging, delayed) = (amount(150, 950), amount(100, 950));
+    let connections = u32::try_from(hanging + delayed).unwrap() + 50;
+    let mut stand = Stand::start(&Plan { connections, main, acl: &acl, ..Plan::default() });
+    let open = |sender: &str| {
+        let mut client = Client::connect(stand.address).unwrap();
+        client.hello().unwrap();
+        assert!(client.command(&format!("MAIL FROM:<{sender}@c.test>")).unwrap().code < 400);
+        client
+    };
+    let mut waiting = Vec::new();
+    for index in 0..hanging + delayed {
+        let mut client = open(if index < hanging { "hang" } else { "delay" });
+        client.write(b"RCPT TO:<b@mta.test>\r\n").unwrap();
+        waiting.push(client);
+    }
+    let mut times: Vec<Duration> = (0..100)
+        .map(|_| {
+            let mut client = open("plain");
+            let began = Instant::now();
+            assert_eq!(client.command("RCPT TO:<b@mta.test>").unwrap().code, 250);
+            began.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    eprintln!(
+        "{} sessions waiting; RCPT answered: median {:?}, 99th {:?}",
+        waiting.len(),
+        times[50],
+        times[98]
+    );
+    // The figure that is wanted is a quarter of a second; a machine under load has more.
+    assert!(times[98] < Duration::from_secs(if super::is_full() { 1 } else { 5 }), "{times:?}");
+    drop(waiting);
     stand.stop();
 }

@@ -43,6 +43,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("control::log_rotation", control::log_rotation),
         trial("smuggling::one_message_stays_one", smuggling::one_message_stays_one),
         trial("hostile::random_input", hostile::random_input),
+        trial("hostile::slow_clients_are_dropped", hostile::slow_clients_are_dropped),
+        trial("hostile::a_storm_of_connections", hostile::a_storm_of_connections),
+        trial(
+            "hostile::waiting_sessions_do_not_keep_others_waiting",
+            hostile::waiting_sessions_do_not_keep_others_waiting,
+        ),
     ]
 }
 

@@ -21,6 +21,10 @@ pub(super) struct Plan<'a> {
     pub(super) delivers: bool,
     /// More main options.
     pub(super) main: &'a str,
+    /// The ACL section.
+    pub(super) acl: &'a str,
+    /// `smtp_accept_max`; 0 stands for 200.
+    pub(super) connections: u32,
     /// The spool, if it is not in the stand's own folder.
     pub(super) spool: Option<&'a Path>,
     /// A program that starts the daemon, with its arguments.
@@ -32,6 +36,8 @@ pub(super) struct Stand {
     top: tempfile::TempDir,
     spool: PathBuf,
     delivers: bool,
+    connections: u32,
+    acl_section: String,
     main: String,
     wrap: Vec<String>,
     pub(super) address: SocketAddr,
@@ -60,6 +66,8 @@ impl Stand {
             top,
             spool,
             delivers: plan.delivers,
+            connections: if plan.connections == 0 { 200 } else { plan.connections },
+            acl_section: plan.acl.to_owned(),
             main: plan.main.to_owned(),
             wrap: plan.wrap.iter().map(|w| (*w).to_owned()).collect(),
             address,
@@ -85,15 +93,23 @@ impl Stand {
         let text = format!(
             "spool_directory = {spool}\nlog_file_path = {top}/log/%slog\nprimary_hostname = mta.test\nkeep_environment =\n\
              local_interfaces = 127.0.0.1\ndaemon_smtp_ports = {port}\npid_file_path = {top}/daemon.pid\n{user}{queue}\
-             smtp_accept_max = 200\nsmtp_connect_backlog = 200\nhost_lookup =\nrfc1413_query_timeout = 0s\n\
-             tls_advertise_hosts =\nsmtp_accept_queue_per_connection = 0\nacl_smtp_rcpt = accept\nmessage_size_limit = 50M\n{}{more}\n\
-             begin acl\nbegin routers\nall:\n  driver = accept\n  transport = maildir\nbegin transports\nmaildir:\n  driver = appendfile\n\
+             smtp_accept_max = {}\nsmtp_connect_backlog = 200\nhost_lookup =\nrfc1413_query_timeout = 0s\n\
+             tls_advertise_hosts =\nsmtp_accept_queue_per_connection = 0\nmessage_size_limit = 50M\n{}{more}\n\
+             begin acl\n{}begin routers\nall:\n  driver = accept\n  transport = maildir\nbegin transports\nmaildir:\n  driver = appendfile\n\
              \x20 directory = {top}/mail\n  maildir_format\n  create_directory\n  user = {}\n  group = {}\nbegin retry\n* * F,1h,1s\n",
-            self.main,
+            self.connections,
+            self.acl(),
+            self.acl_section,
             user.lines().next().unwrap().rsplit(' ').next().unwrap(),
             user.lines().nth(1).unwrap().rsplit(' ').next().unwrap(),
         );
         fs::write(self.config(), text).unwrap();
+    }
+
+    /// The main options of the plan, with an RCPT ACL that accepts if they name none.
+    fn acl(&self) -> String {
+        let names_one = self.main.contains("acl_smtp_rcpt");
+        format!("{}{}", if names_one { "" } else { "acl_smtp_rcpt = accept\n" }, self.main)
     }
 
     /// The configuration file.

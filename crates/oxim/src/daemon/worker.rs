@@ -24,6 +24,8 @@ use crate::control::server::Control;
 use crate::engine::{Engine, Settings};
 use crate::mode::queue_run;
 
+/// Threads beyond those of sessions, for what the daemon itself has to wait for.
+const SPARE_THREADS: usize = 64;
 /// How long sessions and deliveries may go on after SIGTERM.
 const LAST_MINUTE: Duration = Duration::from_secs(10);
 
@@ -74,7 +76,11 @@ struct Worker {
 /// Works until SIGTERM. The exit code is 0 then.
 pub fn run(start: Start) -> u8 {
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(oxim_base::limits::BLOCKING_THREADS_MAX.saturating_add(SPARE_THREADS))
+        .enable_all()
+        .build();
     let runtime = match built {
         Ok(runtime) => runtime,
         Err(error) => {
