@@ -20,6 +20,7 @@ mod oracle;
 mod peers;
 mod place;
 mod scenario;
+mod signatures;
 mod tidy;
 
 use libtest_mimic::Arguments;
@@ -41,5 +42,6 @@ fn main() {
     trials.extend(lookup_servers::trials());
     trials.extend(generator::trials());
     trials.extend(imap_folders::trials());
+    trials.extend(signatures::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

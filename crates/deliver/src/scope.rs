@@ -36,6 +36,7 @@ pub fn enter_message(context: &mut Context, message: &Message, body: &Body) {
     scope.acl_m.clone_from(&message.acl_m);
     scope.received = message.received;
     scope.body_lines = message.body_lines;
+    scope.received_count = u32::try_from(message.headers.find(b"received").count()).unwrap_or(u32::MAX);
     let header_lines = u64::try_from(message.headers.line_count()).unwrap_or(0);
     scope.lines = header_lines.saturating_add(message.body_lines);
     scope.body_zeros = message.body_zeros;

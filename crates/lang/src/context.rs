@@ -323,6 +323,10 @@ pub struct Message {
     pub content: crate::content::ContentFacts,
     /// What the last `spf` condition found.
     pub spf: Option<Box<crate::sender_policy::SpfFacts>>,
+    /// What is known of its ARC chain.
+    pub arc: crate::arc::ArcFacts,
+    /// What the first `dmarc_status` condition found.
+    pub dmarc: Option<Box<crate::dmarc::DmarcFacts>>,
     /// What is known of its DKIM signatures; None if none were looked at.
     pub dkim: Option<Box<crate::signatures::DkimFacts>>,
     /// `$local_scan_data`.
@@ -369,6 +373,8 @@ impl Default for Message {
             content: crate::content::ContentFacts::default(),
             spf: None,
             dkim: None,
+            arc: crate::arc::ArcFacts::default(),
+            dmarc: None,
             local_scan_data: None,
             system_counters: [0; 10],
             list_results: crate::list::Results::default(),

@@ -1,8 +1,10 @@
 //! Exim's language: configuration, lists, lookups, expansions.
 
+pub mod arc;
 pub mod config;
 pub mod content;
 pub mod context;
+pub mod dmarc;
 pub mod expand;
 pub mod host;
 pub mod interfaces;

@@ -45,9 +45,9 @@ impl DkimResult {
         let signature = &self.checked.signature;
         let mut out = b"dkim=".to_vec();
         if self.is_changed() {
-            out.extend_from_slice(
-                &[b"policy (", self.status.as_bytes(), b" - ", self.reason.as_bytes(), b")"].concat(),
-            );
+            let why = [self.status.as_bytes(), b" - ", self.reason.as_bytes()].concat();
+            out.extend_from_slice(b"policy ");
+            out.extend_from_slice(&crate::expand::authresults_comment(&why));
         } else {
             out.extend_from_slice(self.result_text().as_bytes());
         }
@@ -59,7 +59,8 @@ impl DkimResult {
             ("a", &signature.algorithm),
         ] {
             if !value.is_empty() {
-                out.extend_from_slice(&[b" header.", name.as_bytes(), b"=", value].concat());
+                let value = crate::expand::authresults_value(value);
+                out.extend_from_slice(&[b" header.", name.as_bytes(), b"=", &value].concat());
             }
         }
         out

@@ -134,6 +134,10 @@ pub fn examine(reception: &Arc<Reception>, talk: &mut Talk, received: Received) 
     let origin = Origin { is_local, is_smtp: true, sender_set, extract_recipients: false };
     let mut received = received;
     let signatures = received.signatures.take();
+    if received.headers.contains(b"arc-seal") || received.headers.contains(b"arc-message-signature") {
+        let lines = received.headers.all().iter().map(|header| header.text.clone()).collect();
+        talk.scene.context.message.arc.lines = Arc::new(lines);
+    }
     let pending = match prepare(reception, talk, received, origin) {
         Ok(pending) => pending,
         Err(reply) => return Progress::Reply(reply),

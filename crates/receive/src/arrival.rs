@@ -92,6 +92,10 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
         let _ = write!(out, " M8S={}", talk.transaction.body);
     }
     out.push_str(&crate::signatures::arrival_field(reception, talk));
+    if talk.scene.context.message.arc.state() == oxim_mailauth::arc::verify::State::Pass {
+        out.push_str(" ARC");
+    }
+    out.push_str(crate::dmarc::arrival_field(reception, talk).as_str());
     if wants.receive_time {
         let _ = write!(out, " RT={}", log_line::duration(facts.taken, wants.millisec));
     }

@@ -74,7 +74,8 @@ pub(crate) fn attempt(
     let Some((mut connection, addresses)) = released else { return Cut::NotDone };
     let Ok(body) = draft.body() else { return Cut::NotDone };
     let delivery = reception.delivery.clone();
-    let Some(transport) = delivery.transport(held.transport) else { return Cut::NotDone };
+    let transport = delivery.transport(held.transport).filter(|transport| !transport.driver.signs_messages());
+    let Some(transport) = transport else { return Cut::NotDone };
     let batch = Batch {
         addresses,
         message: Arc::new(message.clone()),

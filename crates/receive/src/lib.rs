@@ -24,6 +24,7 @@ pub mod command;
 pub mod connect;
 mod cutthrough;
 pub mod dcc;
+pub mod dmarc;
 pub mod ending;
 pub mod fixup;
 pub mod hint_record;

@@ -2,7 +2,7 @@
 //!
 //! Failure mode of building: every fault of the configuration that concerns reception, at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use oxim_base::Text;
 use oxim_base::clock::Zone;
@@ -85,6 +85,8 @@ pub struct Blocking {
 
 /// Everything that receiving needs.
 pub struct Reception {
+    /// Itself, for what an ACL has put on the queue.
+    pub(crate) own: Weak<Reception>,
     /// The configuration.
     pub config: Arc<Config>,
     /// What the language needs.
@@ -150,7 +152,8 @@ impl Reception {
         let needs_tls = !settings.hosts.tls.is_unset() || !tls.on_connect_ports.is_empty();
         let blocking = blocking(&settings, &acls, &parts.delivery, &config.main.dkim_verify_signers);
         let zone = parts.services.zone;
-        Ok(Arc::new(Reception {
+        Ok(Arc::new_cyclic(|own| Reception {
+            own: Weak::clone(own),
             config,
             settings,
             acls,

@@ -46,7 +46,7 @@ pub fn policy(config: &Config) -> Policy {
 }
 
 /// A DNS without servers.
-struct NoDns;
+pub(crate) struct NoDns;
 
 impl Dns for NoDns {
     fn txt(&self, _: &str) -> Answer<Vec<u8>> {

@@ -27,6 +27,8 @@ wants! {
     delay_delivery DelayDelivery;
     dkim Dkim;
     dkim_verbose DkimVerbose;
+    dmarc Dmarc;
+    dmarc_verbose DmarcVerbose;
     etrn Etrn;
     host_lookup_failed HostLookupFailed;
     ident_timeout IdentTimeout;

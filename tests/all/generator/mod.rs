@@ -12,7 +12,7 @@ mod batch;
 mod differences;
 mod fixture;
 mod grammar;
-mod random;
+pub(crate) mod random;
 mod sentence;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -276,6 +276,11 @@ pub trait Driver: Send + Sync {
     /// Whether deliveries run as a user, one batch at a time, before the remote ones.
     fn is_local(&self) -> bool;
 
+    /// Whether it puts signatures on what it sends, so that nothing may go past it (cutthrough delivery).
+    fn signs_messages(&self) -> bool {
+        false
+    }
+
     /// How many addresses one run takes (`batch_max`, `max_rcpt`); 0 is no limit.
     fn addresses_max(&self) -> usize;
 

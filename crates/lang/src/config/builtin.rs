@@ -12,9 +12,11 @@ use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
 
 /// Facilities that are there, as the words after `_HAVE_`. One line each, added with the feature.
 static FACILITIES: &[&str] = &[
+    "ARC",
     "DANE",
     "DCC",
     "DKIM",
+    "DMARC",
     "DNSSEC",
     "ESMTP_LIMITS",
     "ICONV",
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!(builtins.at_start("_HAVE_NOTHING"), None);
         assert_eq!(builtins.at_start("_have_tls"), None);
         assert_eq!(builtins.at_start("_OPT_MAIN_QUEUE_ONLY_FILE"), Some((25, "y")));
-        assert_eq!(builtins.at_start("_OPT_MAIN_DMARC_TLD_FILE"), None);
+        assert_eq!(builtins.at_start("_OPT_MAIN_DNS_CSA_USE_REVERSE"), None);
         assert_eq!(builtins.at_start("_OPT_ROUTERS_VERIFY_ONLY"), Some((24, "y")));
         assert_eq!(builtins.at_start("_OPT_TRANSPORT_SMTP_PORT"), Some((24, "y")));
         assert_eq!(builtins.at_start("_DRIVER_ROUTER_ACCEPT"), Some((21, "y")));

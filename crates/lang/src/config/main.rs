@@ -168,6 +168,11 @@ main_fields! {
     dkim_verify_min_keysizes: String,
     dkim_verify_minimal: bool,
     dkim_verify_signers: Template,
+    dmarc_apply_pct: bool,
+    dmarc_forensic_sender: Option<Template>,
+    dmarc_history_file: Option<Template>,
+    dmarc_lookup: String,
+    dmarc_tld_file: Option<Template>,
     dns_again_means_nonexist: Option<String>,
     dns_check_names_pattern: String,
     dns_cname_loops: i64,
@@ -399,6 +404,12 @@ pub fn check(options: &Options) -> Vec<ConfigError> {
     };
     if let Some(message) = options.string("log_selector").and_then(selector_error) {
         fail("log_selector", message);
+    }
+    match options.string("dmarc_lookup") {
+        Some("publicsuffix" | "treewalk") | None => {}
+        Some(other) => {
+            fail("dmarc_lookup", format!("dmarc_lookup must be publicsuffix or treewalk: \"{other}\""));
+        }
     }
     if let Some(facility) = options.string("syslog_facility").filter(|facility| !facility.is_empty())
         && !is_facility(facility)

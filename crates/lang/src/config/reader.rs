@@ -297,6 +297,10 @@ impl Reader<'_> {
                 is_inside = true;
                 self.new_acl(&line, name, rest);
             } else if is_inside {
+                if let Some(at) = line.text.find("set $acl_") {
+                    let message = "a name after \"set\" has no dollar sign: it is left out".to_owned();
+                    self.warn(&line, message, at..line.text.len());
+                }
                 if let Some(acl) = self.acls.last_mut() {
                     acl.lines.push(SourceLine { text: line.text, location: line.location });
                 }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use oxim_base::Text;
 
 use crate::context::Context;
+pub(crate) use item::authresults::{comment as authresults_comment, value as authresults_value};
 pub(crate) use parse::{Fault, Parser};
 pub(crate) use tree::Body;
 

@@ -4,10 +4,10 @@
 //! A key that is itself a rule is not matched by that rule: the shorter ones are tried. The result has the form of the key:
 //! U-labels if there are some in it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use oxim_mail::idna;
+use oxim_mailauth::dmarc::suffix::Rules;
 
 use super::files::{self, FileError};
 use super::{KeyedFile, LookupKind, LookupType, Style};
@@ -27,22 +27,12 @@ pub(super) static REGDOM: LookupKind = LookupKind {
     doc: "registered domain of a domain (public suffix and one label), by the same file",
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
-    /// The name is a suffix.
-    Plain,
-    /// Each name one label longer is a suffix.
-    Wild,
-    /// The name is not a suffix, though a wild rule says so.
-    Exception,
-}
-
-/// The rules by name, in A-labels; a name may have a plain and a wild one.
-struct List(HashMap<Vec<u8>, Vec<Rule>>);
+/// The rules of a file.
+struct List(Rules);
 
 fn open(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String> {
     let name = String::from_utf8_lossy(path).into_owned();
-    let opened = files::parsed("psl", path, |opened| Ok(List::parse(&opened.read()?)));
+    let opened = files::parsed("psl", path, |opened| Ok(List(Rules::parse(&opened.read()?))));
     let list = opened.map_err(|error| match error {
         FileError::Io(e) => format!("failed to open {name} for public suffix lookup: {}", files::reason(&e)),
         FileError::NotRegular => format!("{name} is not a regular file (psl lookup)"),
@@ -51,62 +41,13 @@ fn open(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String> {
     Ok(list)
 }
 
-impl List {
-    fn parse(text: &[u8]) -> List {
-        let mut rules: HashMap<Vec<u8>, Vec<Rule>> = HashMap::new();
-        for line in text.split(|b| *b == b'\n') {
-            let line = line.trim_ascii_start();
-            let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-            let line = line.get(..end).unwrap_or_default();
-            if line.is_empty() || line.starts_with(b"//") {
-                continue;
-            }
-            let (rule, name) = match line {
-                [b'!', name @ ..] => (Rule::Exception, name),
-                [b'*', b'.', name @ ..] => (Rule::Wild, name),
-                name => (Rule::Plain, name),
-            };
-            // A rule that cannot be a domain matches none.
-            if let Ok(name) = idna::to_ascii(name) {
-                rules.entry(name.to_ascii_lowercase()).or_default().push(rule);
-            }
-        }
-        List(rules)
-    }
-
-    fn has(&self, name: &[u8], rule: Rule) -> bool {
-        self.0.get(name).is_some_and(|rules| rules.contains(&rule))
-    }
-
-    /// How many labels of a domain, counted from its end, are its public suffix. None: no rule fits.
-    fn suffix_labels(&self, labels: &[&[u8]]) -> Option<usize> {
-        let count = labels.len();
-        // From the longest name on: the rule with most labels counts.
-        for start in 0..count {
-            let name = labels.get(start..).unwrap_or_default().join(&b'.');
-            let length = count.saturating_sub(start);
-            if self.has(&name, Rule::Exception) {
-                return Some(length.saturating_sub(1));
-            }
-            let parent = labels.get(start.saturating_add(1)..).unwrap_or_default().join(&b'.');
-            if !parent.is_empty() && self.has(&parent, Rule::Wild) {
-                return Some(length);
-            }
-            if start > 0 && self.has(&name, Rule::Plain) {
-                return Some(length);
-            }
-        }
-        None
-    }
-}
-
 impl KeyedFile for List {
     fn find(&self, _: &mut Context, key: &[u8], lookup: &LookupType) -> Result<Option<Vec<u8>>, String> {
         let Ok(ascii) = idna::to_ascii(key) else { return Ok(None) };
         let ascii = ascii.to_ascii_lowercase();
         let labels: Vec<&[u8]> = ascii.split(|b| *b == b'.').collect();
         let more = usize::from(lookup.kind.name == "regdom");
-        let Some(wanted) = self.suffix_labels(&labels).map(|n| n.saturating_add(more)) else {
+        let Some(wanted) = self.0.suffix_labels(&labels, false).map(|n| n.saturating_add(more)) else {
             return Ok(None);
         };
         let Some(start) = labels.len().checked_sub(wanted) else { return Ok(None) };
@@ -126,7 +67,7 @@ mod tests {
         "// comment\naero\naerobatic.aero\n*.ck\n!www.ck\n\u{7f51}\u{7edc}.cn trailing words\ncn\n";
 
     fn look(kind: &str, key: &str) -> String {
-        let list = List::parse(RULES.as_bytes());
+        let list = List(Rules::parse(RULES.as_bytes()));
         let lookup = LookupType::parse(kind).unwrap();
         let found = list.find(&mut Context::default(), key.as_bytes(), &lookup).unwrap();
         found.map_or(String::new(), |data| String::from_utf8(data).unwrap())

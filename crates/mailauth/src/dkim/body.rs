@@ -48,6 +48,12 @@ impl BodyHasher {
         (self.canon, self.hash, self.limit) == (canon, hash, limit)
     }
 
+    /// How it hashes.
+    #[must_use]
+    pub fn way(&self) -> (Canon, Hash, Option<u64>) {
+        (self.canon, self.hash, self.limit)
+    }
+
     fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.hashed >= limit)
     }

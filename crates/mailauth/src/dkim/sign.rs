@@ -87,7 +87,7 @@ impl HeaderChoice {
 
     /// The names for `h=` and the lines that they mean: those that are there from the bottom up, then the names of which
     /// there is no (further) line.
-    fn choose<'a>(&self, lines: &[&'a [u8]]) -> (Vec<Vec<u8>>, Vec<&'a [u8]>) {
+    pub(crate) fn choose<'a>(&self, lines: &[&'a [u8]]) -> (Vec<Vec<u8>>, Vec<&'a [u8]>) {
         let mut is_used = vec![false; self.names.len()];
         let (mut names, mut chosen) = (Vec::new(), Vec::new());
         for line in lines.iter().rev() {

@@ -129,11 +129,7 @@ impl Signature {
     /// Where its key is: `selector._domainkey.domain`. None if that is no name for the DNS.
     #[must_use]
     pub fn key_name(&self) -> Option<String> {
-        let name = [self.selector.as_slice(), b"._domainkey.", &self.domain].concat();
-        let is_name = name.len() <= 253
-            && name.split(|b| *b == b'.').all(|label| !label.is_empty() && label.len() <= 63)
-            && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if is_name { String::from_utf8(name).ok() } else { None }
+        key_name(&self.selector, &self.domain)
     }
 
     /// The domain of the identity; that of the signature if none is given.
@@ -155,7 +151,17 @@ impl Signature {
     }
 }
 
-fn method(algorithm: &[u8]) -> Option<(KeyType, Hash)> {
+/// The name in the DNS of the key of a selector and domain.
+pub(crate) fn key_name(selector: &[u8], domain: &[u8]) -> Option<String> {
+    let name = [selector, b"._domainkey.", domain].concat();
+    let is_name = name.len() <= 253
+        && name.split(|b| *b == b'.').all(|label| !label.is_empty() && label.len() <= 63)
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if is_name { String::from_utf8(name).ok() } else { None }
+}
+
+/// The key type and hash of `a=`.
+pub(crate) fn method(algorithm: &[u8]) -> Option<(KeyType, Hash)> {
     let at = memchr::memchr(b'-', algorithm)?;
     let (key, hash) = algorithm.split_at_checked(at)?;
     Some((KeyType::from_word(key)?, Hash::from_word(hash.strip_prefix(b"-")?)?))

@@ -120,7 +120,8 @@ fn signature_value(line: &[u8]) -> Option<&[u8]> {
     if name.trim_ascii_end().eq_ignore_ascii_case(b"dkim-signature") { value.get(1..) } else { None }
 }
 
-fn name_of(line: &[u8]) -> &[u8] {
+/// The name of a header line.
+pub(crate) fn name_of(line: &[u8]) -> &[u8] {
     let at = memchr::memchr(b':', line).unwrap_or(line.len());
     line.get(..at).unwrap_or_default().trim_ascii_end()
 }

@@ -236,6 +236,8 @@ fn variable_of<'a>(rest: &'a str, clause: &str) -> Result<(&'a str, &'a str), St
             return Ok((name, after.trim_start()));
         }
     }
+    // No name can begin with a dollar sign; it was printed so in the manual. Reading the file has warned of it.
+    let rest = rest.strip_prefix('$').filter(|name| name.starts_with("acl_")).unwrap_or(rest);
     if !rest.starts_with("acl_c") && !rest.starts_with("acl_m") {
         return Err(bad("must start \"acl_c\" or \"acl_m\""));
     }
@@ -389,6 +391,13 @@ mod tests {
             "invalid character \"-\" in variable name in ACL modifier \"set acl_m_a-b = 3\""
         );
         assert_eq!(refusal("warn bmi_optin = *"), "ACL condition \"bmi_optin\" is not implemented yet");
+    }
+
+    #[test]
+    fn a_dollar_sign_before_the_name_is_left_out() {
+        let acl = Acl::compile_text("warn set $acl_m_a = x").unwrap();
+        assert_eq!(format!("{:?}", acl.statements.first().unwrap().clauses), "[set acl_m_a = x]");
+        assert!(refusal("warn set $x = 1").starts_with("invalid variable name"));
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub struct MessageControls {
     pub dkim_disable_verify: bool,
     /// `dmarc_disable_verify`.
     pub dmarc_disable_verify: bool,
+    /// `dmarc_enable_forensic`.
+    pub dmarc_enable_forensic: bool,
     /// `utf8_downconvert`: 1 always, -1 for servers without SMTPUTF8; None for never.
     pub utf8_downconvert: Option<i8>,
     /// `no_mbox_unspool`.

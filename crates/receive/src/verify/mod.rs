@@ -6,6 +6,7 @@
 //! Manual sections 44.26 and 44.45 to 44.51.
 
 mod address;
+mod arc;
 mod callout;
 mod callout_cache;
 mod csa;
@@ -20,12 +21,14 @@ use oxim_base::Text;
 
 use crate::acl::{Phase, Phases, Run, Tested};
 pub(crate) use held::{Held, Onward, offer};
-pub(crate) use options::{NOT_YET, Options};
+pub(crate) use options::Options;
 pub(crate) use sender::SenderVerification;
 
 /// What is to be verified.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
+    /// `arc`, perhaps with the states that are accepted.
+    Arc(Option<Text>),
     /// `certificate`.
     Certificate,
     /// `csa`, with the domain to ask for if it is not the HELO name.
@@ -89,6 +92,7 @@ impl Request {
     /// Where it can be asked.
     fn phases(&self) -> Phases {
         match self {
+            Request::Arc(_) => crate::acl::phases(&[Phase::Data]),
             Request::Certificate
             | Request::Csa { .. }
             | Request::Helo
@@ -104,6 +108,7 @@ impl Request {
 
     fn name(&self) -> &'static str {
         match self {
+            Request::Arc(_) => "arc",
             Request::Certificate => "certificate",
             Request::Csa { .. } => "csa",
             Request::HeaderNamesAscii => "header_names_ascii",
@@ -124,7 +129,8 @@ impl Request {
             | Request::HeaderNamesAscii
             | Request::HeaderSyntax
             | Request::NotBlind { .. } => false,
-            Request::Csa { .. }
+            Request::Arc(_)
+            | Request::Csa { .. }
             | Request::HeaderSender(_)
             | Request::Helo
             | Request::Recipient(_)
@@ -139,7 +145,8 @@ impl Request {
             Request::HeaderSender(options)
             | Request::Recipient(options)
             | Request::Sender { options, .. } => options.callout.is_some(),
-            Request::Certificate
+            Request::Arc(_)
+            | Request::Certificate
             | Request::Csa { .. }
             | Request::HeaderNamesAscii
             | Request::HeaderSyntax
@@ -160,6 +167,7 @@ pub(crate) fn verify(run: &mut Run<'_>, request: &Request) -> Tested {
         ));
     }
     match request {
+        Request::Arc(states) => arc::chain(run, states.as_ref()),
         Request::Certificate => host::certificate(run),
         Request::Csa { domain } => csa::verify(run, domain.as_ref()),
         Request::HeaderNamesAscii => header::detailed(run, header::names_ascii),

@@ -7,9 +7,6 @@ use oxim_lang::list::split_at;
 
 use super::Request;
 
-/// How the refusal of something that is not built ends.
-pub(crate) const NOT_YET: &str = " is not implemented yet";
-
 /// How an address is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -137,7 +134,11 @@ impl Request {
             "csa" => {
                 Ok(Request::Csa { domain: options.first().filter(|domain| !domain.is_empty()).cloned() })
             }
-            "arc" => Err(format!("\"verify = {word}\"{NOT_YET}")),
+            "arc" => match options.as_slice() {
+                [] => Ok(Request::Arc(None)),
+                [states] => Ok(Request::Arc(Some(states.clone()))),
+                _ => Err(format!("unexpected '/' found in \"{shown}\" (arc has one list of states)")),
+            },
             _ => Err(format!(
                 "expected \"sender[=address]\", \"recipient\", \"helo\", \"header_syntax\", \"header_sender\", \
                  \"header_names_ascii\" or \"reverse_host_lookup\" at start of ACL condition \"verify {shown}\""
@@ -306,7 +307,9 @@ mod tests {
             "bad time value in ACL condition \"verify sender/callout=foo\""
         );
         assert!(parsed("nonsense").unwrap_err().starts_with("expected \"sender[=address]\""));
-        assert!(parsed("arc").unwrap_err().ends_with(NOT_YET));
+        assert_eq!(parsed("arc").unwrap(), Request::Arc(None));
+        assert_eq!(parsed("arc/none:pass").unwrap(), Request::Arc(Some(Text::from("none:pass"))));
+        assert!(parsed("arc/none/pass").is_err());
         assert!(parsed("recipient/quota=cachepos=x").unwrap_err().starts_with("bad time value"));
         assert!(parsed("recipient/quota=x").unwrap_err().starts_with("unknown option"));
     }

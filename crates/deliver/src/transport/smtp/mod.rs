@@ -16,6 +16,7 @@ mod hosts;
 mod international;
 mod options;
 mod pool;
+mod seal;
 mod session;
 mod sign;
 #[cfg(test)]
@@ -134,6 +135,10 @@ impl Driver for Smtp {
 
     fn is_local(&self) -> bool {
         false
+    }
+
+    fn signs_messages(&self) -> bool {
+        self.dkim.domain.is_some() || self.arc_sign.is_some()
     }
 
     fn addresses_max(&self) -> usize {
@@ -417,12 +422,13 @@ impl Work<'_> {
     /// A filter or a signature may depend on the host, so that each host gets a message of its own.
     fn compose(&mut self) -> Result<(), Outcome> {
         let has_filter = self.transport.generic.filter.is_some();
-        if self.composed.is_none() || has_filter || self.signs() {
+        if self.composed.is_none() || has_filter || self.signs() || self.smtp.arc_sign.is_some() {
             let mut composed = compose::compose(self.delivery, self.transport, self.context, self.batch)?;
             if has_filter && composed.body.is_none() && !composed.header.ends_with(b"\n") {
                 composed.header.push(b'\n');
             }
-            self.composed = Some(self.signed(composed).map_err(Outcome::Deferred)?);
+            let signed = self.signed(composed).map_err(Outcome::Deferred)?;
+            self.composed = Some(self.sealed(signed));
         }
         Ok(())
     }

@@ -106,6 +106,7 @@ pub struct Smtp {
     pub(super) utf8_downconvert: Option<Template>,
     pub(super) tls: TlsOptions,
     pub(super) dkim: DkimOptions,
+    pub(super) arc_sign: Option<Template>,
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -204,6 +205,7 @@ impl Smtp {
                 requests_ocsp_by_default: options.string("hosts_request_ocsp") == Some("*"),
                 require_ocsp: hosts("hosts_require_ocsp"),
             },
+            arc_sign: options.template("arc_sign"),
             dkim: DkimOptions {
                 domain: options.template("dkim_domain"),
                 selector: options.template("dkim_selector"),

@@ -8,7 +8,7 @@ use crate::config::options::{OptionRow, row};
 pub static TRANSPORT_SMTP: &[OptionRow] = &[
     row("address_retry_include_sender", Bool, "true", NotYet, "retry data of addresses by sender too"),
     row("allow_localhost", Bool, "false", Works, "deliver to this host"),
-    row("arc_sign", Str, "", NotYet, "seal with ARC"),
+    row("arc_sign", Str, "", Works, "seal with ARC"),
     row("authenticate_hosts", Alias("hosts_require_auth"), "", Works, "older name of hosts_require_auth"),
     row("authenticated_sender", Str, "", Works, "AUTH parameter of MAIL"),
     row("authenticated_sender_force", Bool, "false", Works, "send it without authentication too"),

@@ -9,7 +9,7 @@ use super::{ExpandError, Fault, Parser};
 use crate::config::Status;
 use crate::context::Context;
 
-mod authresults;
+pub(crate) mod authresults;
 mod certificate;
 mod conditional;
 mod extract;

@@ -13,10 +13,12 @@ use super::ExpandError;
 use crate::context::Context;
 
 mod address;
+mod arc;
 mod connection;
 mod content;
 mod dcc;
 mod dkim;
+mod dmarc;
 mod evaluation;
 mod message;
 mod not_yet;
@@ -109,10 +111,12 @@ impl VariableRow {
 /// All variables, by what they belong to.
 pub static VARIABLES: &[&[VariableRow]] = &[
     address::ROWS,
+    arc::ROWS,
     connection::ROWS,
     content::ROWS,
     dcc::ROWS,
     dkim::ROWS,
+    dmarc::ROWS,
     evaluation::ROWS,
     message::ROWS,
     not_yet::ROWS,
@@ -206,6 +210,9 @@ pub(crate) fn hint(name: &str) -> &'static str {
         " (6th character of a user-defined ACL variable must be a digit or underscore)"
     } else if name.starts_with("acl_") {
         " (user-defined ACL variables must start acl_c or acl_m)"
+    } else if name == "domain_used_domain" {
+        // So an edition of the manual has it.
+        " (did you mean dmarc_used_domain?)"
     } else {
         ""
     }

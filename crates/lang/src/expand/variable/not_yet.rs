@@ -20,12 +20,5 @@ const fn family(name: &'static str) -> VariableRow {
     VariableRow { family: true, ..not_yet(name) }
 }
 
-pub(super) static ROWS: &[VariableRow] = &[
-    family("arc_"),
-    family("atrn_"),
-    family("bmi_"),
-    not_yet("connection_id"),
-    family("dmarc_"),
-    family("event_"),
-    family("tpda_"),
-];
+pub(super) static ROWS: &[VariableRow] =
+    &[family("atrn_"), family("bmi_"), not_yet("connection_id"), family("event_"), family("tpda_")];

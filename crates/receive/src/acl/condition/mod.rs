@@ -4,6 +4,7 @@ pub(crate) mod authenticated;
 pub(crate) mod dcc;
 pub(crate) mod decode;
 pub(crate) mod dkim;
+pub(crate) mod dmarc;
 pub(crate) mod dnslists;
 pub(crate) mod domains;
 pub(crate) mod encrypted;
@@ -49,7 +50,7 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &decode::ROW,
     &dkim::SIGNERS_ROW,
     &dkim::STATUS_ROW,
-    &not_yet("dmarc_status", "The DMARC result is in the list."),
+    &dmarc::ROW,
     &dnslists::ROW,
     &domains::ROW,
     &encrypted::ROW,

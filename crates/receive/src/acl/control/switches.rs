@@ -1,7 +1,7 @@
 //! The controls that only switch something on or off: `enforce_sync`, `no_pipelining` and their kin.
 
 use super::super::Phase;
-use super::{ControlRow, Phases, SMTP_ONLY, all_but};
+use super::{ControlRow, Phases, SMTP_ONLY, all_but, phases};
 
 /// A control without options that sets a flag.
 macro_rules! switch {
@@ -21,6 +21,7 @@ macro_rules! switch {
 }
 
 const BEFORE_AUTH: Phases = all_but(&[Phase::Connect, Phase::Helo]);
+const DMARC_PLACES: Phases = phases(&[Phase::Data, Phase::NotSmtp, Phase::NotSmtpStart]);
 const BEFORE_DATA: Phases = all_but(&[Phase::Mail, Phase::Rcpt, Phase::Predata, Phase::NotSmtpStart]);
 
 switch!(
@@ -30,13 +31,26 @@ switch!(
     "Lets the client use AUTH though it was not offered.",
     connection.allow_auth_unadvertised = true
 );
-// No signature is verified yet, so there is nothing to switch off; docs/differences.md says so.
 switch!(
     DKIM_DISABLE_VERIFY,
     "dkim_disable_verify",
     SMTP_ONLY,
     "Switches DKIM verification off for the message.",
     message.dkim_disable_verify = true
+);
+switch!(
+    DMARC_DISABLE_VERIFY,
+    "dmarc_disable_verify",
+    DMARC_PLACES,
+    "Switches DMARC off for the message.",
+    message.dmarc_disable_verify = true
+);
+switch!(
+    DMARC_ENABLE_FORENSIC,
+    "dmarc_enable_forensic",
+    DMARC_PLACES,
+    "Has DMARC forensic reports sent.",
+    message.dmarc_enable_forensic = true
 );
 switch!(
     ENFORCE_SYNC,
