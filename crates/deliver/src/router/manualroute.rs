@@ -6,6 +6,7 @@ use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::list::{List, ListKind, Match, Subject, split_at};
 
 use super::host_list::{Method, NotFound};
+use super::matching;
 use super::{
     Build, Problem, RouterDriver, RouterKind, Run, TransportUse, Verdict, error_code, host_item, host_list,
     prepare,
@@ -272,7 +273,8 @@ fn find_rule<'r>(
                 run.context.local.value = data;
                 return Ok(Some(rule));
             }
-            Err(_) => {
+            Err(defer) => {
+                matching::tell(run.context, &defer, "route_list");
                 return Err(Problem::new(error_code::UNKNOWN, "lookup defer in route_list".to_owned()));
             }
         }

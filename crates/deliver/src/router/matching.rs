@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use oxim_base::Text;
 use oxim_lang::context::Context;
-use oxim_lang::list::{HostName, List, Match, Subject};
+use oxim_lang::list::{Defer, HostName, List, LogKind, Match, Subject, write_log};
 
 use super::{Problem, Run, error_code};
 
@@ -22,9 +22,17 @@ pub fn test(
         Ok(Match::Yes { data }) => Ok(Some(data)),
         Ok(Match::No) => Ok(None),
         Err(defer) => {
-            oxim_base::debug::line(oxim_base::debug::ROUTE, || format!("{option}: {defer}"));
+            tell(context, &defer, option);
             Err(Problem::new(error_code::UNKNOWN, format!("{option} check lookup or other defer")))
         }
+    }
+}
+
+/// Tells the postmaster of a list that cannot be used as it is written.
+pub(super) fn tell(context: &Context, defer: &Defer, option: &str) {
+    oxim_base::debug::line(oxim_base::debug::ROUTE, || format!("{option}: {defer}"));
+    if let Defer::Config(text) = defer {
+        write_log(context, LogKind::Panic, text);
     }
 }
 
