@@ -145,12 +145,13 @@ fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> 
         }
     }
     let id = Generator::new(std::process::id(), None, Form::Long).next(Stamp::now());
+    // The lines that are added do not count.
+    let size = headers.size_bytes().saturating_add(body.len()).saturating_add(1);
     complete(program, &mut headers, &context.message.sender, id);
     let message = &mut context.message;
     message.id = Some(id);
     message.body_lines = body.iter().filter(|byte| **byte == b'\n').count() as u64;
     message.body_zeros = body.iter().filter(|byte| **byte == 0).count() as u64;
-    let size = headers.size_bytes().saturating_add(body.len()).saturating_add(1);
     message.size = i64::try_from(size).unwrap_or(i64::MAX);
     message.received = Stamp::now();
     message.first_delivery = true;

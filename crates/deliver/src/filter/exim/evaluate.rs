@@ -201,7 +201,7 @@ impl Evaluation<'_> {
             let what: &[u8] =
                 if before.is_empty() { b"Deliver message to: " } else { b"deliver message to: " };
             let errors = errors_to.map(|to| [b" errors_to ", to.as_slice()].concat()).unwrap_or_default();
-            self.show_line(&[before, what, &shown, &errors, behind]);
+            self.show_line(&[before, what, &shown, behind, &errors]);
             return Ok(());
         }
         self.make(Deed::Mail { address, is_unqualified, errors_to }, prefix);
@@ -392,8 +392,9 @@ impl Evaluation<'_> {
             }
             Condition::ForAnyAddress(list, inner) => self.any_address(list, inner)?,
             Condition::Number { left, right, above } => {
-                let left = self.number(left)?;
-                let right = self.number(right)?;
+                let left = self.expand_condition(left)?;
+                let right = self.expand_condition(right)?;
+                let (left, right) = (number(&left)?, number(&right)?);
                 if *above { left > right } else { left < right }
             }
             Condition::Text { left, right, test, caseful } => {
@@ -404,24 +405,21 @@ impl Evaluation<'_> {
         })
     }
 
-    fn number(&mut self, template: &Template) -> Result<i64, Halt> {
-        let text = self.expand_condition(template)?;
-        scaled(text.as_bytes()).ok_or_else(|| Halt::error(format!("malformed numerical string \"{text}\"")))
-    }
-
     fn any_address(&mut self, list: &Template, inner: &Condition) -> Result<bool, Halt> {
         let list = self.expand_condition(list)?;
-        let before = self.context.address.this_address.clone();
         let syntax = self.rules.syntax;
+        // A fault does not end the search, and the last one is told. If none fits, the variable stays at the last address.
+        let mut fault = None;
         for item in address_list(list.as_bytes()) {
             let Ok(parsed) = item.parse(&syntax) else { continue };
             self.context.address.this_address = Some(list.derive(parsed.address));
-            if self.holds(inner)? {
-                return Ok(true);
+            match self.holds(inner) {
+                Ok(true) => return fault.map_or(Ok(true), Err),
+                Ok(false) => {}
+                Err(halt) => fault = Some(halt),
             }
         }
-        self.context.address.this_address = before;
-        Ok(false)
+        fault.map_or(Ok(false), Err)
     }
 
     fn compare(&mut self, test: TextTest, caseful: bool, left: &Text, right: &Text) -> Result<bool, Halt> {
@@ -435,7 +433,8 @@ impl Evaluation<'_> {
                 start.and_then(|start| subject.get(start..)).is_some_and(|tail| same(tail, object))
             }
             TextTest::Contains if caseful => memchr::memmem::find(subject, object).is_some(),
-            TextTest::Contains => contains_caseless(subject, object),
+            // Nothing is in no text, unless case counts: so Exim has it.
+            TextTest::Contains => !object.is_empty() && contains_caseless(subject, object),
             TextTest::Matches => return self.matches(left, object, caseful),
         })
     }
@@ -513,6 +512,11 @@ fn scaled(text: &[u8]) -> Option<i64> {
         _ => (text, 1),
     };
     digits.parse::<i64>().ok()?.checked_mul(scale)
+}
+
+/// A number of a condition.
+fn number(text: &Text) -> Result<i64, Halt> {
+    scaled(text.as_bytes()).ok_or_else(|| Halt::error(format!("malformed numerical string \"{text}\"")))
 }
 
 #[cfg(test)]
@@ -621,6 +625,12 @@ mod tests {
                 "if foranyaddress $h_to: ($thisaddress contains bob) then testprint $thisaddress endif testprint \"-$thisaddress\""
             ),
             "Testprint: bob@test.ex\nTestprint: -\n"
+        );
+        assert_eq!(
+            shown(
+                "if foranyaddress $h_to: ($thisaddress contains zzz) then else testprint $thisaddress endif"
+            ),
+            "Testprint: bob@test.ex\n"
         );
     }
 

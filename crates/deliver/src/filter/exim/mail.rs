@@ -120,8 +120,9 @@ impl Evaluation<'_> {
             out.extend_from_slice(b" (noerror)");
         }
         out.push(b'\n');
-        let mut line = |name: &str, value: &[u8], end: &str| {
-            if !value.is_empty() {
+        // What is given is shown, even if it is empty.
+        let mut line = |name: &str, given: &Option<Template>, value: &[u8], end: &str| {
+            if given.is_some() {
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b": ");
                 out.extend_from_slice(value);
@@ -129,17 +130,17 @@ impl Evaluation<'_> {
                 out.push(b'\n');
             }
         };
-        line("     cc", &values.cc, "");
-        line("    bcc", &values.bcc, "");
-        line("   from", &values.from, "");
-        line("reply_to", &values.reply_to, "");
-        line("subject", &printing(&values.subject), "");
-        line("extra_headers", &printing(&values.headers), "");
-        line("   text", &printing(&values.text), "");
-        line("   file", &values.file, if mail.expand { " (expanded)" } else { "" });
-        line("    log", &values.log, "");
-        line("   once", &values.once, "");
-        line("once_repeat", &values.once_repeat, "");
+        line("     cc", &mail.cc, &values.cc, "");
+        line("    bcc", &mail.bcc, &values.bcc, "");
+        line("   from", &mail.from, &values.from, "");
+        line("reply_to", &mail.reply_to, &values.reply_to, "");
+        line("subject", &mail.subject, &printing(&values.subject), "");
+        line("extra_headers", &mail.extra_headers, &printing(&values.headers), "");
+        line("   text", &mail.text, &printing(&values.text), "");
+        line("   file", &mail.file, &values.file, if mail.expand { " (expanded)" } else { "" });
+        line("    log", &mail.log, &values.log, "");
+        line("   once", &mail.once, &values.once, "");
+        line("once_repeat", &mail.once_repeat, &values.once_repeat, "");
         if mail.return_message {
             out.extend_from_slice(b"Return original message\n");
         }

@@ -24,6 +24,7 @@ pub(super) fn compare(
         (Match::Contains, Comparator::Casemap) => Ok(contains_caseless(value, key)),
         (Match::Matches, Comparator::Octet) => glob(key, value, false),
         (Match::Matches, Comparator::Casemap) => glob(key, value, true),
+        (_, Comparator::NumericUnrequired) => Err("missing previous require \"comparator-i;ascii-numeric\";"),
         (Match::Contains | Match::Matches, Comparator::Numeric) => {
             Err("comparator does not offer specified matchtype")
         }

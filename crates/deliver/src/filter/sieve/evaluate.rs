@@ -7,6 +7,7 @@ use oxim_mail::rfc2047::{Undecodable, decode};
 
 use super::compare::compare;
 use super::notify::{self, Mailto};
+use super::parse::is_field;
 use super::tree::{Block, Command, How, Part, Test};
 use super::{Fault, Script, vacation};
 use crate::filter::{Deed, End, Made, Outcome};
@@ -120,7 +121,7 @@ impl Run<'_> {
                 self.make(Deed::Mail { address, is_unqualified: false, errors_to: None }, false);
             }
             Command::FileInto { folder, copy, line } => {
-                if folder.is_empty() || memchr::memmem::find(folder, b"..").is_some() {
+                if folder.is_empty() || folder.split(|b| *b == b'/').any(|part| part == b"..") {
                     return Err(Fault { message: "invalid folder".to_owned(), line: *line }.into());
                 }
                 self.keeps &= *copy;
@@ -193,21 +194,20 @@ impl Run<'_> {
         Ok(match test {
             Test::Constant(answer) => *answer,
             Test::Not(inner) => !self.holds(inner)?,
+            // All are evaluated, even if the first decides: a fault in any of them counts.
             Test::All(tests) => {
+                let mut all = true;
                 for test in tests {
-                    if !self.holds(test)? {
-                        return Ok(false);
-                    }
+                    all &= self.holds(test)?;
                 }
-                true
+                all
             }
             Test::Any(tests) => {
+                let mut any = false;
                 for test in tests {
-                    if self.holds(test)? {
-                        return Ok(true);
-                    }
+                    any |= self.holds(test)?;
                 }
-                false
+                any
             }
             Test::Header(how, fields, keys) => {
                 let values = fields.iter().flat_map(|name| self.values(name));
@@ -233,7 +233,7 @@ impl Run<'_> {
                 });
                 self.any(how, values, keys)?
             }
-            Test::Exists(fields) => fields.iter().all(|name| self.context.message.headers.contains(name)),
+            Test::Exists(fields, line) => self.exists(fields, *line)?,
             Test::Size(over, limit) => {
                 let size = u64::try_from(self.context.message.size).unwrap_or(0);
                 if *over { size > *limit } else { size < *limit }
@@ -244,6 +244,18 @@ impl Run<'_> {
                 known && self.any(how, std::iter::once(b"maybe".to_vec()), keys)?
             }
         })
+    }
+
+    fn exists(&self, fields: &[Vec<u8>], line: usize) -> Result<bool, Fault> {
+        for name in fields {
+            if !is_field(name) {
+                return Err(Fault { message: "header string expansion failed".to_owned(), line });
+            }
+            if !self.context.message.headers.contains(name) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn any(&self, how: &How, values: impl Iterator<Item = Vec<u8>>, keys: &[Vec<u8>]) -> Result<bool, Fault> {

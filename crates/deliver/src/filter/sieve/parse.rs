@@ -229,8 +229,9 @@ impl Parser<'_> {
         let inner = depth.saturating_add(1);
         if self.lexer.word("address")? {
             let how = self.how(true)?;
-            let fields = self.fields("header string list expected", is_address_field)?;
+            let fields = self.fields()?;
             let keys = self.keys()?;
+            let fields = self.valid(fields, is_address_field)?;
             return Ok(Some(Test::Address(self.at_end(how), fields, keys)));
         }
         if self.lexer.word("allof")? {
@@ -240,8 +241,8 @@ impl Parser<'_> {
             return Ok(Some(Test::Any(self.tests(inner)?)));
         }
         if self.lexer.word("exists")? {
-            let fields = self.fields("header string list expected", is_field)?;
-            return Ok(Some(Test::Exists(fields)));
+            // What is no name is a fault only when it is asked for.
+            return Ok(Some(Test::Exists(self.fields()?, self.lexer.line())));
         }
         if self.lexer.word("false")? {
             return Ok(Some(Test::Constant(false)));
@@ -251,8 +252,10 @@ impl Parser<'_> {
         }
         if self.lexer.word("header")? {
             let how = self.how(false)?;
-            let fields = self.fields("header string list expected", is_field)?;
+            let fields = self.fields()?;
             let keys = self.keys()?;
+            // `exists` may ask for the empty name; here it is none.
+            let fields = self.valid(fields, |name| !name.is_empty() && is_field(name))?;
             return Ok(Some(Test::Header(self.at_end(how), fields, keys)));
         }
         if self.lexer.word("not")? {
@@ -334,8 +337,15 @@ impl Parser<'_> {
         }
     }
 
-    fn fields(&mut self, missing: &str, is_valid: impl Fn(&[u8]) -> bool) -> Parsed<Vec<Vec<u8>>> {
-        let Some(fields) = self.lexer.strings()? else { return self.lexer.fault(missing) };
+    fn fields(&mut self) -> Parsed<Vec<Vec<u8>>> {
+        match self.lexer.strings()? {
+            Some(fields) => Ok(fields),
+            None => self.lexer.fault("header string list expected"),
+        }
+    }
+
+    /// The names, if all are of the kind that is wanted. The line of the fault is that where the test ends.
+    fn valid(&self, fields: Vec<Vec<u8>>, is_valid: impl Fn(&[u8]) -> bool) -> Parsed<Vec<Vec<u8>>> {
         if fields.iter().all(|name| is_valid(name)) {
             Ok(fields)
         } else {
@@ -395,10 +405,8 @@ impl Parser<'_> {
         match name.to_ascii_lowercase().as_slice() {
             b"i;octet" => Ok(Comparator::Octet),
             b"i;ascii-casemap" | b"en;ascii-casemap" => Ok(Comparator::Casemap),
-            b"i;ascii-numeric" => {
-                self.need(self.required.numeric, "comparator-i;ascii-numeric")?;
-                Ok(Comparator::Numeric)
-            }
+            b"i;ascii-numeric" if self.required.numeric => Ok(Comparator::Numeric),
+            b"i;ascii-numeric" => Ok(Comparator::NumericUnrequired),
             _ => self.lexer.fault("invalid comparator"),
         }
     }
@@ -502,7 +510,7 @@ fn faulty(commands: &[Command]) -> bool {
 }
 
 /// RFC 5322 field names; bytes over 127 are let through as in Exim.
-fn is_field(name: &[u8]) -> bool {
+pub(super) fn is_field(name: &[u8]) -> bool {
     name.iter().all(|byte| *byte > b' ' && *byte != b':' && *byte != 127)
 }
 

@@ -109,6 +109,8 @@ pub enum Comparator {
     Casemap,
     /// `i;ascii-numeric`.
     Numeric,
+    /// `i;ascii-numeric` without the `require` that it needs: a fault when something is compared.
+    NumericUnrequired,
 }
 
 /// Which part of an address is looked at.
@@ -157,8 +159,8 @@ pub enum Test {
     Address(How, Vec<Vec<u8>>, Vec<Vec<u8>>),
     /// `envelope`.
     Envelope(How, Vec<Vec<u8>>, Vec<Vec<u8>>),
-    /// `exists`.
-    Exists(Vec<Vec<u8>>),
+    /// `exists`, and the line where it ends.
+    Exists(Vec<Vec<u8>>, usize),
     /// `size`; true: `:over`.
     Size(bool, u64),
     /// `valid_notify_method`.
