@@ -379,29 +379,85 @@ impl Work<'_> {
     }
 
     /// One message to one host, over a connection that waits or a new one. What was answered is in `progress`.
+    ///
+    /// A server that takes few recipients at a time (LIMITS) gets the rest in further transactions, over another connection
+    /// when it takes no more on this one.
     fn deliver_to(&mut self, target: &Target) -> Option<Trouble> {
-        let recipients = self.waiting();
+        let mut recipients = self.waiting();
         if let Err(outcome) = self.compose() {
             return Some(self.not_composed(target, outcome));
         }
         let place =
             pool::Place { transport: self.smtp.number, server: SocketAddr::new(target.address, target.port) };
+        let mut kept = None;
         if let Some(mut session) = self.waiting_session(&place, target) {
-            let passed = self.transact(&mut session, target, &recipients);
+            let passed = self.carry(&mut session, target, &mut recipients);
             if !passed.is_stale {
-                return self.after(place, session, passed);
+                let is_over = recipients.is_empty() || !passed.is_clean && passed.trouble.is_some();
+                kept = self.after(place, session, passed);
+                if is_over {
+                    return kept;
+                }
             }
         }
-        match self.open(target) {
-            Ok(mut session) => {
-                let passed = self.transact(&mut session, target, &recipients);
-                self.after(place, session, passed)
-            }
-            Err(trouble) => {
-                self.set_waiting(&trouble.error);
-                Some(trouble)
+        loop {
+            match self.open(target) {
+                Ok(mut session) => {
+                    let passed = self.carry(&mut session, target, &mut recipients);
+                    let is_over = recipients.is_empty() || !passed.is_clean && passed.trouble.is_some();
+                    kept = self.after(place, session, passed).or(kept);
+                    if is_over {
+                        return kept;
+                    }
+                }
+                Err(trouble) => {
+                    self.set_waiting(&trouble.error);
+                    return Some(trouble);
+                }
             }
         }
+    }
+
+    /// As many transactions as the recipients need and the connection allows. Those that were named leave the list.
+    fn carry(
+        &mut self,
+        session: &mut Session,
+        target: &Target,
+        recipients: &mut Vec<usize>,
+    ) -> transaction::Passed {
+        let mut kept = None;
+        loop {
+            let part = self.part(session, recipients);
+            let mut passed = self.transact(session, target, &part);
+            if passed.is_stale {
+                return passed;
+            }
+            // A refusal of the sender ends those too that have not been named.
+            let waits = |index: &usize| matches!(self.progress.get(*index), Some(Progress::Waits(_)));
+            recipients.retain(|index| !part.contains(index) && waits(index));
+            kept = passed.trouble.take().or(kept);
+            if recipients.is_empty() || !passed.is_clean || self.is_full(session) {
+                passed.trouble = kept;
+                return passed;
+            }
+        }
+    }
+
+    /// The recipients of the next transaction, by what the server says of its limits (RFC 9422).
+    fn part(&self, session: &Session, recipients: &[usize]) -> Vec<usize> {
+        let limits = session.limits();
+        let domain = |index: &usize| self.batch.addresses.get(*index).map(|address| &address.domain);
+        let first = recipients.first().and_then(domain);
+        let max = limits.rcpt_max.and_then(|max| usize::try_from(max).ok()).filter(|max| *max > 0);
+        let one_domain = limits.rcpt_domain_max.is_some_and(|max| max > 0);
+        let wanted = recipients.iter().filter(|index| !one_domain || domain(index) == first);
+        wanted.copied().take(max.unwrap_or(usize::MAX)).collect()
+    }
+
+    /// Whether the connection has carried all that it may.
+    fn is_full(&self, session: &Session) -> bool {
+        let theirs = session.limits().mail_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(0);
+        [self.smtp.messages_max, theirs].into_iter().any(|max| max > 0 && session.messages >= max)
     }
 
     fn after(
@@ -410,8 +466,7 @@ impl Work<'_> {
         session: Session,
         passed: transaction::Passed,
     ) -> Option<Trouble> {
-        let is_full = self.smtp.messages_max > 0 && session.messages >= self.smtp.messages_max;
-        if passed.is_clean && !is_full && session.may_be_kept {
+        if passed.is_clean && !self.is_full(&session) && session.may_be_kept {
             pool::keep(place, session);
         } else {
             session.quit();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::list;
+use oxim_mail::smtp::extension::Limits;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::{Connection, SmtpError};
 use oxim_net::socket::{ConnectTarget, Endpoint};
@@ -48,6 +49,12 @@ impl Session {
     /// Says QUIT and does not wait.
     pub(super) fn quit(self) {
         self.connection.quit(Duration::ZERO);
+    }
+
+    /// What the server says that it takes. Said in the clear by one that offers TLS it does not count.
+    pub(super) fn limits(&self) -> Limits {
+        let extensions = self.connection.extensions();
+        if extensions.starttls { Limits::default() } else { extensions.limits }
     }
 
     pub(super) fn is_reusable(&self) -> bool {
