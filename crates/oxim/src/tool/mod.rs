@@ -13,6 +13,7 @@ mod exim_id_update;
 mod exim_lock;
 mod exim_msgdate;
 mod exim_tidydb;
+mod eximstats;
 mod exinext;
 pub(crate) mod exipick;
 mod exiqgrep;
@@ -97,6 +98,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         run: exim_msgdate::run,
     },
     Tool { name: "exim_tidydb", summary: "removes old hints", tells_version: false, run: exim_tidydb::run },
+    Tool {
+        name: "eximstats",
+        summary: "makes statistics of main logs",
+        tells_version: true,
+        run: eximstats::run,
+    },
     Tool {
         name: "exinext",
         summary: "tells when an address, domain or message is tried again",
