@@ -152,8 +152,7 @@ impl Options {
             other => {
                 let is_missing =
                     ["-merge", "-charts", "-chartdir", "-chartrel", "-xls", "-bylocaldomain", "-d"]
-                        .iter()
-                        .any(|name| other == *name)
+                        .contains(&other)
                         || ["-xls=", "-show_rt", "-show_dt"].iter().any(|name| other.starts_with(name));
                 if is_missing {
                     return Err(format!("option {other} is not implemented yet"));

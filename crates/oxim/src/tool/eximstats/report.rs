@@ -177,7 +177,7 @@ pub(super) fn time_rows(
         }
     }
     if times.beyond > 0 {
-        let limit = limits.last().unwrap_or(last);
+        let limit = limits.next_back().unwrap_or(last);
         rows.push(("Over", limit, times.beyond, percent(times.beyond, total), percent(total, total)));
     }
     rows
