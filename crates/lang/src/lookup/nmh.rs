@@ -125,12 +125,12 @@ impl Daemon {
                 .ok_or_else(|| format!("no address for {name}"))?;
             over_udp(SocketAddr::new(address, port), request, manner.patience)
         };
-        answer.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+        answer.map_err(|error| {
+            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
                 surroundings::log_panic(context, &format!("Timeout on nmh lookup on \"{name}\""));
-                "read timed out".to_owned()
+                return "read timed out".to_owned();
             }
-            _ => format!("nmh lookup on \"{name}\": {}", reason(&error)),
+            format!("nmh lookup on \"{name}\": {}", reason(&error))
         })
     }
 }

@@ -161,7 +161,7 @@ mod tests {
             slot[4..].copy_from_slice(&4_u32.to_le_bytes());
         }
         let pointer = (hash(b"a") & 255) as usize * 8;
-        endless[pointer..pointer + 4].copy_from_slice(&(table as u32).to_le_bytes());
+        endless[pointer..pointer + 4].copy_from_slice(&u32::try_from(table).unwrap().to_le_bytes());
         endless[pointer + 4..pointer + 8].copy_from_slice(&1_000_000_u32.to_le_bytes());
         assert_eq!(database(&endless).find(b"a"), Err(Damage::new("endless")));
     }
