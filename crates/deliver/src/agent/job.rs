@@ -237,7 +237,7 @@ pub enum RoomJob {
         message_bytes: u64,
     },
     /// A directory, as it would be written to.
-    Directory(NewFileJob),
+    Directory(Box<NewFileJob>),
 }
 
 /// Run a command.

@@ -561,7 +561,7 @@ impl Driver for Appendfile {
         let allowed = self.create_where(transport, context)?;
         let job = match self.target(transport, context, &batch, &allowed)? {
             Target::File(path) => RoomJob::File { path, quota, message_bytes },
-            Target::Directory(directory) => RoomJob::Directory(NewFileJob {
+            Target::Directory(directory) => RoomJob::Directory(Box::new(NewFileJob {
                 directory,
                 form: NewFileForm::Maildir {
                     tag: Vec::new(),
@@ -576,7 +576,7 @@ impl Driver for Appendfile {
                 quota,
                 message_bytes,
                 host_name: delivery.config.main.primary_hostname.clone().into_bytes(),
-            }),
+            })),
         };
         Ok(Some(Job::Room(job)))
     }
