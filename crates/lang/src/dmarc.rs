@@ -194,10 +194,12 @@ fn spf_claim(context: &Context) -> Option<(Authentication, String)> {
 fn dkim_claims(context: &Context) -> Vec<(Authentication, String)> {
     let results = context.message.dkim.as_deref().map(|facts| facts.results.as_slice()).unwrap_or_default();
     let claim = |result: &crate::signatures::DkimResult| {
-        let authentication = match result.checked.status {
-            _ if result.is_good() => Authentication::Passed,
-            Status::KeyLater if !result.is_changed() => Authentication::Later,
-            _ => Authentication::NotPassed,
+        let authentication = if result.is_good() {
+            Authentication::Passed
+        } else if result.checked.status == Status::KeyLater && !result.is_changed() {
+            Authentication::Later
+        } else {
+            Authentication::NotPassed
         };
         Some((authentication, ascii(&result.checked.signature.domain)?))
     };

@@ -338,10 +338,9 @@ fn report(context: &Context, facts: &DmarcFacts, checked: &Checked, from: &str, 
         "--{boundary}\nContent-Type: message/feedback-report\n\n\
         Feedback-Type: auth-failure\nUser-Agent: Oxim/{}\nVersion: 1\nOriginal-Mail-From: <{sender}>\n\
         Arrival-Date: {date}\nSource-IP: {client}\nReported-Domain: {domain}\nAuth-Failure: dmarc\n\
-        Identity-Alignment: {}\nAuthentication-Results: {host}; {}\n\n\
+        Identity-Alignment: spf, dkim\nAuthentication-Results: {host}; {}\n\n\
         --{boundary}\nContent-Type: text/rfc822-headers\n\n",
         env!("CARGO_PKG_VERSION"),
-        "spf, dkim",
         printable(&facts.authentication_result()),
     );
     let mut out = out.into_bytes();

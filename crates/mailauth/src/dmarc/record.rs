@@ -225,7 +225,7 @@ mod tests {
     fn record(text: &str) -> Record {
         match Reading::of(text.as_bytes()) {
             Reading::Record(record) => *record,
-            other => panic!("{other:?}"),
+            other @ (Reading::Other | Reading::Unusable) => panic!("{other:?}"),
         }
     }
 

@@ -136,7 +136,7 @@ fn apply(talk: &mut Talk, told: Told) {
     talk.reset();
     talk.greeted = false;
     talk.is_extended = false;
-    talk.offers = Offers { early_pipelining: talk.offers.early_pipelining, ..Offers::default() };
+    talk.offers = Offers::default();
     let connection = &mut talk.scene.context.connection;
     connection.helo_name = None;
     connection.helo_verified = false;

@@ -246,10 +246,10 @@ impl Conversation {
 /// What went wrong, as a log line has it.
 #[must_use]
 pub fn trouble(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "Connection timed out".to_owned(),
-        _ => error_text(error),
+    if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
+        return "Connection timed out".to_owned();
     }
+    error_text(error)
 }
 
 fn addresses(host: &str, resolver: Option<&BlockingResolver>) -> Vec<IpAddr> {

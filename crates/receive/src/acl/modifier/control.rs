@@ -22,7 +22,7 @@ fn compile(argument: &Argument<'_>) -> Result<Box<dyn Modifier>, String> {
         return Err(refusal);
     }
     let constant = argument.template.constant();
-    let may_block = constant.is_none_or(|text| control::may_block(text));
+    let may_block = constant.is_none_or(control::may_block);
     Ok(Box::new(Control { may_block }))
 }
 
