@@ -90,7 +90,7 @@ pub(super) fn judged_alike(judge: &mut Judge) {
             Outcome::NoRecord if !record.starts_with("v=DMARC1") => Some(Reason::NoVersion),
             _ if has_organization => Some(Reason::Registry),
             _ if is_strict => Some(Reason::Strict),
-            _ => None,
+            Outcome::NoRecord | Outcome::Accept | Outcome::Fail(_) => None,
         };
         let shown = format!(
             "{number}: {record} from={from} owner={owner} spf={spf:?} dkim={dkim:?} ours={ours:?} theirs={theirs}"

@@ -61,9 +61,7 @@ impl Mail {
             }
             body.push(b'\n');
         }
-        for _ in 0..random.below(3) {
-            body.push(b'\n');
-        }
+        body.extend(std::iter::repeat_n(b'\n', random.below(3)));
         Mail { lines, body }
     }
 
