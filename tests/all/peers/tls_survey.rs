@@ -12,7 +12,7 @@ pub(super) fn testssl(ground: &Ground) {
     let oxim = Oxim::start(
         ground,
         &format!(
-            "{}tls_advertise_hosts = *\ntls_certificate = /mnt/tls/server.pem\ntls_privatekey = /mnt/tls/server.key\n",
+            "{}smtp_accept_max = 0\ntls_advertise_hosts = *\ntls_certificate = /mnt/tls/server.pem\ntls_privatekey = /mnt/tls/server.key\n",
             main_options(ground)
         ),
         &[],

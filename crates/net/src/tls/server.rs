@@ -163,8 +163,8 @@ impl ServerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Chooser::new(keys.clone(), false)));
         config.alpn_protocols.clone_from(&policy.alpn);
-        // The client's order counts for nothing when the postmaster gave one.
-        config.ignore_client_order = policy.ciphers.is_some();
+        // Our order counts: the strongest, or what the postmaster said.
+        config.ignore_client_order = true;
         config.send_half_rtt_data = policy.early_data_out;
         if policy.resumption {
             config.ticketer = aws_lc_rs::Ticketer::new().map_err(config_error("session tickets"))?;
