@@ -5,6 +5,7 @@
 //! thousand. What is not installed is said on standard error, and the trial passes; for root it is a failure.
 
 mod dmarc;
+mod history;
 mod mail;
 
 use std::io::{BufRead, BufReader, Write};
@@ -29,7 +30,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("arc_both_ways_with_dkimpy", mail::chains),
         trial("dmarc_beside_opendmarc", dmarc::judged_alike),
         trial("authentication_results_by_authres", authentication_results),
+        Trial::test("signatures::dmarc_history_in_mariadb", history::imported),
     ]
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
 fn is_full() -> bool {
@@ -52,9 +58,7 @@ impl Judge {
         let probe = Command::new(PYTHON).args(["-c", MODULES]).stderr(Stdio::null()).status();
         if !probe.is_ok_and(|status| status.success()) {
             let why = "dkimpy, authres, opendkim or opendmarc is not installed";
-            let is_root =
-                std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-            if is_root {
+            if is_root() {
                 return Err(format!("{why}: run scripts/test-packages").into());
             }
             eprintln!("skipped: {why}");
