@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use oxim_net::socket::error_text;
 use oxim_spool::log::{LogSelectors, Selector};
 
 use crate::address::{Address, AddressKind};
@@ -121,7 +122,7 @@ impl Lines<'_> {
         let before_routing = matches!(error.code, error_code::RETRY_TIME | error_code::QUEUED_DOMAIN);
         let _ = write!(line, "{} defer ({})", if before_routing { " routing" } else { "" }, error.code);
         if error.code > 0 {
-            let _ = write!(line, ": {}", nix::errno::Errno::from_raw(error.code).desc());
+            let _ = write!(line, ": {}", error_text(&std::io::Error::from_raw_os_error(error.code)));
         }
         if let Some(host) = &error.host {
             self.host(&mut line, host, false);
@@ -212,6 +213,12 @@ impl Lines<'_> {
         }
         if success && host.is_continued {
             line.push('*');
+        }
+        if let Some(proxy) = host.proxy.filter(|_| self.has(Selector::Proxy)) {
+            let _ = write!(line, " PRX=[{}]", proxy.ip());
+            if self.has(Selector::OutgoingPort) {
+                let _ = write!(line, ":{}", proxy.port());
+            }
         }
         if let Some(local) = host.local.filter(|_| self.has(Selector::OutgoingInterface)) {
             let _ = write!(line, " I=[{}]:{}", local.ip(), local.port());

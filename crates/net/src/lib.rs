@@ -8,6 +8,7 @@
 //! | [`tls`] | both sides of TLS, certificates, cipher strings | server async, client blocking |
 //! | [`smtp_client`] | the client's end of SMTP and LMTP | blocking |
 //! | [`socket`] | connected sockets with a limit per step | blocking |
+//! | [`socks`] | connections by way of a SOCKS proxy | blocking |
 //! | [`listen`] | listening sockets | given to the runtime by the caller |
 //! | [`proxy_protocol`] | who a proxy speaks for | async |
 //!
@@ -19,4 +20,5 @@ pub mod listen;
 pub mod proxy_protocol;
 pub mod smtp_client;
 pub mod socket;
+pub mod socks;
 pub mod tls;

@@ -7,6 +7,7 @@
 
 mod authentication;
 mod daemon;
+mod dante;
 mod dovecot;
 mod exim4;
 mod ground;
@@ -69,6 +70,7 @@ const PEERS: &[Peer] = &[
     root("international::postfix", &["postfix", "/usr/bin/python3"], postfix::international),
     root("next_hop::opensmtpd", &["opensmtpd"], opensmtpd::next_hop),
     root("sends_to_us::opensmtpd", &["opensmtpd"], opensmtpd::sends_to_us),
+    root("proxies::dante", &["/usr/sbin/danted"], dante::proxies),
     root("next_hop::dovecot_lmtp", &["/usr/lib/dovecot/lmtp"], dovecot::next_hop),
     anyone("daemon::ports_and_interfaces", &[], daemon::ports_and_interfaces),
     anyone("daemon::notification", &[], daemon::notification),

@@ -178,6 +178,8 @@ pub struct HostUsed {
     pub port: u16,
     /// Our end.
     pub local: Option<SocketAddr>,
+    /// The SOCKS proxy that led there.
+    pub proxy: Option<SocketAddr>,
     /// What TLS came to.
     pub tls: Option<Arc<oxim_net::tls::TlsFacts>>,
     /// The lookups that led there were authenticated.

@@ -53,7 +53,7 @@ pub(super) fn open(
 ) -> Option<Result<Opened, NotOpened>> {
     let address = host.address?;
     let batch = Batch::without_message(Vec::new())?;
-    let scope = context.delivery.clone();
+    let (scope, proxy) = (context.delivery.clone(), context.connection.proxy);
     context.delivery.transport_name = Some(transport.name.clone());
     let mut work = Work {
         smtp,
@@ -79,6 +79,7 @@ pub(super) fn open(
         Err(error) => Err(NotOpened::Unclear(error.text)),
     };
     context.delivery = scope;
+    context.connection.proxy = proxy;
     Some(opened)
 }
 

@@ -19,6 +19,7 @@ mod pool;
 mod seal;
 mod session;
 mod sign;
+mod socks;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -113,7 +114,7 @@ impl Driver for Smtp {
             let error = DeliveryError::new(error_code::UNKNOWN, "message has lines too long for transport");
             return Run::all(batch, &Outcome::Failed(error));
         }
-        let scope = context.delivery.clone();
+        let (scope, proxy) = (context.delivery.clone(), context.connection.proxy);
         let progress = batch.addresses.iter().map(|_| Progress::Waits(None)).collect();
         let mut work = Work {
             smtp: self,
@@ -130,6 +131,7 @@ impl Driver for Smtp {
         };
         let run = work.run();
         context.delivery = scope;
+        context.connection.proxy = proxy;
         run
     }
 
@@ -518,6 +520,9 @@ impl Work<'_> {
         let wishes = self.wishes(target, found.local).ok();
         if wishes.as_ref() == Some(&found.wishes) {
             self.context.delivery.tls.clone_from(&found.tls);
+            if found.proxy.is_some() {
+                self.context.connection.proxy = found.proxy;
+            }
             found.is_continued = true;
             return Some(found);
         }

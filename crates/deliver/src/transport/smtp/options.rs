@@ -86,6 +86,7 @@ pub struct Smtp {
     pub(super) retry_by_address: Switch,
     pub(super) serialize: Option<List>,
     pub(super) interface: Option<Template>,
+    pub(super) socks_proxy: Option<Template>,
     pub(super) keepalive: bool,
     pub(super) helo_data: Template,
     pub(super) timeouts: Timeouts,
@@ -164,6 +165,7 @@ impl Smtp {
             retry_by_address: options.switch("retry_include_ip_address"),
             serialize: hosts("serialize_hosts"),
             interface: options.template("interface"),
+            socks_proxy: options.template("socks_proxy"),
             keepalive: options.bool("keepalive"),
             helo_data: options
                 .template("helo_data")

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxim_lang::context::ProxySession;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::list;
 use oxim_mail::smtp::extension::Limits;
@@ -23,6 +24,8 @@ pub(super) struct Wishes {
     pub(super) helo: String,
     pub(super) interface: Option<IpAddr>,
     pub(super) tls: TlsWishes,
+    /// `socks_proxy`, expanded.
+    pub(super) proxies: Option<Vec<u8>>,
 }
 
 /// A connection that is ready for MAIL.
@@ -30,6 +33,8 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) wishes: Wishes,
     pub(super) local: Option<SocketAddr>,
+    /// The SOCKS proxy that leads there.
+    pub(super) proxy: Option<ProxySession>,
     pub(super) tls: Option<Arc<TlsFacts>>,
     /// The field `A=`.
     pub(super) authenticator: Option<String>,
@@ -65,6 +70,7 @@ impl Session {
     pub(super) fn used(&self, target: &Target) -> HostUsed {
         HostUsed {
             local: self.local,
+            proxy: self.proxy.and_then(|session| session.proxy),
             tls: self.tls.clone(),
             authenticator: self.authenticator.clone(),
             is_continued: self.is_continued,
@@ -102,9 +108,10 @@ impl Work<'_> {
         local: Option<SocketAddr>,
     ) -> Result<Wishes, DeliveryError> {
         let interface = self.interface(target)?;
+        let proxies = self.proxies()?;
         let tls = self.tls_wishes(target)?;
         self.context.delivery.sending = local;
-        Ok(Wishes { helo: self.helo()?, interface, tls })
+        Ok(Wishes { helo: self.helo()?, interface, tls, proxies })
     }
 
     fn helo(&mut self) -> Result<String, DeliveryError> {
@@ -146,6 +153,7 @@ impl Work<'_> {
     pub(super) fn open(&mut self, target: &Target) -> Result<Session, Trouble> {
         let silent = |error| Trouble { about: About::Configuration, ..Trouble::quiet(error) };
         let interface = self.interface(target).map_err(silent)?;
+        let proxies = self.proxies().map_err(silent)?;
         let tls = self.tls_wishes(target).map_err(|error| match error.code {
             error_code::DANE => Trouble::host(error),
             _ => silent(error),
@@ -153,7 +161,8 @@ impl Work<'_> {
         if let Some(note) = &tls.note {
             self.log(note);
         }
-        match self.open_once(target, interface, &tls, true) {
+        let proxies = proxies.as_deref();
+        match self.open_once(target, interface, proxies, &tls, true) {
             Err(Opening::InTheClear(text)) => {
                 // The connection is in an unknown state: another one, without TLS.
                 let line = format!(
@@ -161,7 +170,8 @@ impl Work<'_> {
                     target.field()
                 );
                 self.log(&line);
-                self.open_once(target, interface, &tls, false).map_err(|opening| opening.into_trouble(target))
+                self.open_once(target, interface, proxies, &tls, false)
+                    .map_err(|opening| opening.into_trouble(target))
             }
             other => other.map_err(|opening| opening.into_trouble(target)),
         }
@@ -171,6 +181,7 @@ impl Work<'_> {
         &mut self,
         target: &Target,
         interface: Option<IpAddr>,
+        proxies: Option<&[u8]>,
         tls: &TlsWishes,
         with_tls: bool,
     ) -> Result<Session, Opening> {
@@ -182,8 +193,16 @@ impl Work<'_> {
             tcp_nodelay: true,
             dscp: None,
         };
-        let connection = Connection::connect(&to)
-            .map_err(|error| Opening::Trouble(trouble::broken(target, &target.used(), error, About::Host)))?;
+        let connected = match proxies {
+            Some(list) => self.connect_by_proxy(list, target, &to).map_err(Opening::Trouble)?,
+            None => Connection::connect(&to).map(|connection| (connection, None)).map_err(|error| {
+                Opening::Trouble(trouble::broken(target, &target.used(), error, About::Host))
+            })?,
+        };
+        let (connection, proxy) = connected;
+        if proxy.is_some() {
+            self.context.connection.proxy = proxy;
+        }
         let local = connection.local_address();
         self.context.delivery.sending = local;
         let helo = match self.helo() {
@@ -195,8 +214,9 @@ impl Work<'_> {
         };
         let mut session = Session {
             connection,
-            wishes: Wishes { helo, interface, tls: tls.clone() },
+            wishes: Wishes { helo, interface, tls: tls.clone(), proxies: proxies.map(<[u8]>::to_vec) },
             local,
+            proxy,
             tls: None,
             authenticator: None,
             is_pipelined: false,

@@ -64,7 +64,8 @@ impl Trouble {
     /// The main log's line about it: `H=host [address]: text: strerror`.
     pub(super) fn line(&self, target: &Target) -> String {
         let place = target.field();
-        let system = (self.error.code > 0).then(|| nix::errno::Errno::from_raw(self.error.code).desc());
+        let system =
+            (self.error.code > 0).then(|| error_text(&std::io::Error::from_raw_os_error(self.error.code)));
         match (self.error.text.is_empty(), system) {
             (true, Some(system)) => format!("{place} {system}"),
             (true, None) => place,

@@ -85,7 +85,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
     row("retry_use_local_part", Bool, "false", Works, "retry data by address and not by domain"),
     row("serialize_hosts", Str, "", Works, "hosts that get one connection at a time"),
     row("size_addition", Int, "1024", Works, "bytes added to SIZE; negative for no SIZE"),
-    row("socks_proxy", Str, "", NotYet, "SOCKS proxies"),
+    row("socks_proxy", Str, "", Works, "SOCKS proxies by way of which hosts are reached"),
     row("tls_alpn", Str, "", NotYet, "protocol names sent in ALPN"),
     row("tls_certificate", Str, "", Works, "certificate of the client"),
     row("tls_crl", Str, "", NotYet, "revocation lists"),
