@@ -95,3 +95,7 @@ pub const LOOKUP_SERVER_REST_TIME: std::time::Duration = std::time::Duration::fr
 pub const LOOKUP_RESULTS_MAX: usize = 1_000;
 /// How deep values may stand in one another in a JSON file, and filters in an LDAP query.
 pub const LOOKUP_NESTING_MAX: usize = 100;
+/// Memory for the hash of one password (yescrypt, scrypt); the dearest of Debian's cost factors, 11, takes as much.
+pub const PASSWORD_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// Memory that the hash of one password may go through in all, which bounds its time: some seconds.
+pub const PASSWORD_WORK_BYTES_MAX: u64 = 4 << 30;

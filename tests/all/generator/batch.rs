@@ -31,15 +31,16 @@ pub(crate) struct Program {
 }
 
 /// Lines that fail inside what sets `$value`, `$0` to `$3` and `$item`: exim4 leaves these as they are then, which is
-/// empty. Without them what one line leaves behind would show in the next ones.
-const RESET: [&str; 7] = [
+/// empty. The check of a signed address forgets the last one, and sets `$0` to `$3` itself. Without them what one line leaves behind would show in the next ones.
+const RESET: [&str; 8] = [
+    "${prvscheck{prvs=078548828b=a@ex.org}{key}}",
     "${extract{1}{:}{}{${if bool{x}}}}",
     "${if match{}{(z?)(z?)(z?)}{${if bool{x}}}}",
     "${map{:}{${if bool{x}}}}",
     "${reduce{:}{}{${if bool{x}}}}",
     "${filter{:}{bool{x}}}",
     "${if forany{:}{bool{x}}}",
-    "${sort{:}{<}{${if bool{x}}}}",
+    "${sort{:a}{<}{}}",
 ];
 
 /// Answers, and the places behind lines of which the process has died.

@@ -591,8 +591,11 @@ const PART_LISTS: &[&str] = &[
 /// Writes expressions and counts how often each row is used.
 pub(crate) struct Writer<'a> {
     pub(crate) random: Random,
-    /// Uses of each row: `item if`, `operator lc`, `condition eq`, `variable domain`.
+    /// Uses of each row in lines that are two and more levels deep: `item if`, `operator lc`, `condition eq`,
+    /// `variable domain`.
     pub(crate) uses: BTreeMap<String, usize>,
+    /// The rows of the line in hand.
+    rows: Vec<String>,
     /// Names of variables that both programs know and agree on.
     variables: &'a [String],
     folder: &'a str,
@@ -601,7 +604,7 @@ pub(crate) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer with its own seed.
     pub(crate) fn new(seed: u64, variables: &'a [String], folder: &'a str) -> Writer<'a> {
-        Writer { random: Random::new(seed), uses: BTreeMap::new(), variables, folder }
+        Writer { random: Random::new(seed), uses: BTreeMap::new(), rows: Vec::new(), variables, folder }
     }
 
     /// One line: the row whose turn it is at the top, nested expressions below it, spoilt one time in nine.
@@ -621,6 +624,10 @@ impl<'a> Writer<'a> {
             let name = self.variables[row - ITEMS.len() - OPERATORS.len() - CONDITIONS.len()].clone();
             self.variable(&name, depth)
         };
+        let is_variable = row >= ITEMS.len() + OPERATORS.len() + CONDITIONS.len();
+        if !is_variable && levels(&text) < 2 && self.random.percent(85) {
+            text = self.wrapped(&text);
+        }
         if self.random.percent(11) {
             text = self.spoilt(&text);
         }
@@ -628,11 +635,22 @@ impl<'a> Writer<'a> {
             // It would join the line with the next one.
             text.push('z');
         }
+        let is_deep = levels(&text) >= 2;
+        for row in self.rows.drain(..).filter(|row| is_deep || row.starts_with("variable")) {
+            *self.uses.entry(row).or_default() += 1;
+        }
         text.replace("FOLDER", self.folder)
     }
 
+    /// The text as an argument of something simple.
+    fn wrapped(&mut self, text: &str) -> String {
+        let around =
+            ["${lc:@}", "${uc:@}", "${if eq{@}{a}{=}{<@>}}", "${sg{@}{a}{A}}", "${strlen:@}", "${quote:@}"];
+        self.random.pick(&around).replace('@', text)
+    }
+
     fn count(&mut self, kind: &str, name: &str) {
-        *self.uses.entry(format!("{kind} {name}")).or_default() += 1;
+        self.rows.push(format!("{kind} {name}"));
     }
 
     fn item(&mut self, (name, patterns): &(&str, &[&str]), depth: usize) -> String {
@@ -834,4 +852,25 @@ impl<'a> Writer<'a> {
         }
         letters.into_iter().collect()
     }
+}
+
+/// How deep expressions stand in one another.
+fn levels(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut open = Vec::new();
+    let mut deepest = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'{' => {
+                let before = |back: usize| index.checked_sub(back).and_then(|place| bytes.get(place));
+                open.push(before(1) == Some(&b'$') && before(2) != Some(&b'\\'));
+                deepest = deepest.max(open.iter().filter(|is_expression| **is_expression).count());
+            }
+            b'}' => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    deepest
 }

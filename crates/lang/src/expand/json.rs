@@ -5,7 +5,10 @@
 
 /// The elements of an array. The error is the part that is missing.
 pub(crate) fn elements(text: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
-    let inside = inside(text, b'[', b']').ok_or("missing '[' wrapping array")?;
+    if text.trim_ascii_start().first() != Some(&b'[') {
+        return Err("missing '[' wrapping array");
+    }
+    let inside = inside(text, b'[', b']').ok_or("missing ']' wrapping array")?;
     if inside.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }

@@ -21,6 +21,9 @@ pub(crate) struct Fault {
     pub(crate) position: usize,
 }
 
+/// Operators that Exim looks at for a variable with a certificate before it reads their string as others.
+const CERTIFICATE_OPERATORS: [&str; 4] = ["base64", "md5", "sha1", "sha256"];
+
 /// Reads one string.
 pub(crate) struct Parser<'a> {
     source: &'a [u8],
@@ -173,6 +176,21 @@ impl<'a> Parser<'a> {
 
     /// The strings in braces of an item with a fixed syntax, `{..}{..}}`, to the item's closing brace.
     pub(crate) fn strings(&mut self, name: &str, min: usize, max: usize) -> Result<Vec<Body>, Fault> {
+        let bodies = self.open_strings(name, min, max)?;
+        self.space();
+        if self.eat(b'}') {
+            return Ok(bodies);
+        }
+        if self.peek() == Some(b'{') {
+            return self.fault(format!("Too many arguments for '{name}' (max is {max})"));
+        }
+        self.fault(
+            self.misplaced_brace().map_or_else(|| format!("missing '}}' after '{name}'"), str::to_owned),
+        )
+    }
+
+    /// The strings in braces of an item, without what follows them.
+    pub(crate) fn open_strings(&mut self, name: &str, min: usize, max: usize) -> Result<Vec<Body>, Fault> {
         let mut bodies = Vec::new();
         while bodies.len() < max {
             if !self.space_eat(b'{') {
@@ -186,16 +204,7 @@ impl<'a> Parser<'a> {
             }
             bodies.push(self.body()?);
         }
-        self.space();
-        if self.eat(b'}') {
-            return Ok(bodies);
-        }
-        if self.peek() == Some(b'{') {
-            return self.fault(format!("Too many arguments for '{name}' (max is {max})"));
-        }
-        self.fault(
-            self.misplaced_brace().map_or_else(|| format!("missing '}}' after '{name}'"), str::to_owned),
-        )
+        Ok(bodies)
     }
 
     fn part(&mut self, body: &mut Body) -> Result<(), Fault> {
@@ -318,8 +327,8 @@ impl<'a> Parser<'a> {
         let name = self.rest().get(..length).unwrap_or_default().to_vec();
         self.advance(length);
         self.eat(b':');
-        if name.iter().any(|b| matches!(b, b'{' | b'}')) {
-            // The name has swallowed braces: the next error about one says so.
+        if name.contains(&b'}') {
+            // The name has swallowed a brace: the next error about one says so.
             self.header_ran_on = true;
         }
         Some(HeaderReference::new(form, name))
@@ -375,8 +384,17 @@ impl<'a> Parser<'a> {
         }
         self.note_blocking(row.may_block);
         self.advance(1);
+        if CERTIFICATE_OPERATORS.contains(&name) && self.is_cut_off_variable() {
+            return self.unterminated();
+        }
         let operand = self.body()?;
         Ok(Node::Operator { row, arguments: arguments.map(Into::into), operand })
+    }
+
+    /// Whether nothing remains but the beginning of a reference to a variable.
+    fn is_cut_off_variable(&self) -> bool {
+        let name = self.rest().strip_prefix(b"$").map(|rest| rest.strip_prefix(b"{").unwrap_or(rest));
+        name.is_some_and(|name| name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_'))
     }
 
     /// One condition, with its leading `!`s.

@@ -38,8 +38,7 @@ impl Branches {
             Some(b'}') => No::Nothing,
             None | Some(_) => {
                 if parser.word(|b| b.is_ascii_alphanumeric() || b == b'_') != "fail" {
-                    let text = format!("syntax error in \"{item}\" item - \"fail\" expected");
-                    return parser.fault(parser.misplaced_brace().map_or(text, str::to_owned));
+                    return parser.fault(format!("syntax error in \"{item}\" item - \"fail\" expected"));
                 }
                 if !parser.space_eat(b'}') {
                     return Err(problem(parser, "did not close with '}' after forcedfail"));

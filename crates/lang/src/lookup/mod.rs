@@ -258,7 +258,7 @@ impl LookupType {
             _ if rest.ends_with('*') => (rest.trim_end_matches('*'), DefaultKey::Star),
             _ => (rest, DefaultKey::None),
         };
-        let kind = kind_named(base).ok_or_else(|| format!("unknown lookup type \"{rest}\""))?;
+        let kind = kind_named(base).ok_or_else(|| format!("unknown lookup type \"{base}\""))?;
         if let Style::Unavailable { reason, .. } = &kind.style {
             return Err(format!("lookup type \"{base}\" {reason}"));
         }

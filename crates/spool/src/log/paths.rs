@@ -55,7 +55,7 @@ impl LogPaths {
         let standard = LogPaths::standard(spool_directory);
         let mut paths: Vec<&str> = Vec::new();
         let mut syslog = false;
-        for item in option.split(':').map(str::trim) {
+        for item in items(option) {
             match item {
                 "syslog" => syslog = true,
                 "" => paths.push(&standard.template),
@@ -103,6 +103,16 @@ impl LogPaths {
     }
 }
 
+/// The items of the option, which may begin with another separator (`<; `), as lists do.
+fn items(option: &str) -> impl Iterator<Item = &str> {
+    let changed = option.trim_start().strip_prefix('<').and_then(|rest| {
+        let separator = rest.chars().next().filter(|c| c.is_ascii_punctuation() || c.is_ascii_control())?;
+        Some((separator, rest.get(separator.len_utf8()..)?))
+    });
+    let (separator, list) = changed.unwrap_or((':', option));
+    list.split(separator).map(str::trim)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +128,7 @@ mod tests {
             ("syslog", "/s/log/%slog", false, true),
             (":syslog", "/s/log/%slog", true, true),
             ("syslog : /usr/log/exim_%s", "/usr/log/exim_%s", true, true),
+            ("<; syslog ; /usr/log/exim:%s", "/usr/log/exim:%s", true, true),
             ("/usr/log/exim_%s", "/usr/log/exim_%s", true, false),
         ];
         for (option, template, files, syslog) in forms {

@@ -76,6 +76,9 @@ pub(crate) fn run(context: &mut Context, strings: &[Body]) -> Result<(Text, AclV
 
 /// What the expansion says about an ACL that neither accepts nor denies.
 pub(crate) fn failure(name: &Text, outcome: &AclOutcome) -> ExpandError {
+    // The text of an ACL may have several lines.
+    let name = name.to_string_lossy();
+    let name = name.lines().next().unwrap_or_default();
     let word = match outcome {
         AclOutcome::Accept => "ACCEPT",
         AclOutcome::Deny => "DENY",

@@ -16,6 +16,7 @@ mod secret;
 mod service;
 pub(crate) mod simple;
 mod srs;
+mod yescrypt;
 
 pub use service::saslauthd_accepts;
 pub use simple::lax_bool;
@@ -132,7 +133,7 @@ pub(crate) fn strings(parser: &mut Parser<'_>, name: &str, count: usize) -> Resu
         if !parser.space_eat(b'{') {
             let text = match bodies.len() {
                 0 => format!("missing {{ after \"{name}\""),
-                _ => format!("missing 2nd string in {{}} after \"{name}\""),
+                _ => return parser.fault(format!("missing 2nd string in {{}} after \"{name}\"")),
             };
             return parser.fault(parser.misplaced_brace().map_or(text, str::to_owned));
         }

@@ -1,4 +1,4 @@
-//! Conditions that check passwords against hashes: `crypteq`, `ldapauth`, and the services that are not built yet.
+//! Conditions that check passwords: `crypteq` against hashes, `ldapauth` by a server.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use md5::Md5;
 use oxim_base::Text;
 use sha1::{Digest, Sha1};
 
-use super::{Condition, ConditionRow, strings};
+use super::{Condition, ConditionRow, strings, yescrypt};
 use crate::config::Status;
 use crate::context::Context;
 use crate::expand::operator::hash::lower_hex;
@@ -93,8 +93,11 @@ fn crypt_equal(plain: &[u8], encrypted: &Text) -> Result<bool, ExpandError> {
 /// Compares with a crypt(3) hash. A text that is no hash (`x`, `*`, `!`) equals nothing.
 fn unix_equal(plain: &[u8], hash: &[u8]) -> Result<bool, ExpandError> {
     let Ok(hash) = std::str::from_utf8(hash) else { return Ok(false) };
-    if ["$y$", "$gy$", "$7$"].iter().any(|prefix| hash.starts_with(prefix)) {
-        return Err(ExpandError::Failed("yescrypt and scrypt passwords are not implemented yet".to_owned()));
+    if hash.starts_with("$gy$") {
+        return Err(ExpandError::Failed("gost-yescrypt passwords are not implemented yet".to_owned()));
+    }
+    if yescrypt::is_hash(hash) {
+        return yescrypt::equal(plain, hash).map_err(ExpandError::Failed);
     }
     // The library trusts the form of what it compares with.
     if !hash.starts_with('$') && !is_des(hash) {
@@ -140,7 +143,7 @@ fn digest_equal(digest: &[u8], data: &[u8]) -> bool {
 }
 
 /// Equality whose duration does not tell where the difference is.
-fn same(first: &[u8], second: &[u8]) -> bool {
+pub(super) fn same(first: &[u8], second: &[u8]) -> bool {
     first.len() == second.len() && first.iter().zip(second).fold(0_u8, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
@@ -178,7 +181,8 @@ mod tests {
         for nothing in ["x", "*", "!", "$9$abc$def"] {
             assert_eq!(crypt_equal(b"test", &Text::from(nothing)), Ok(false), "{nothing}");
         }
-        assert!(crypt_equal(b"test", &Text::from("$y$j9T$abcdefgh$4aYJlpUYBQ")).is_err());
+        assert!(crypt_equal(b"test", &Text::from("$gy$j9T$abcdefgh$4aYJlpUYBQ")).is_err());
+        assert_eq!(crypt_equal(b"test", &Text::from("$y$j9T$abcdefgh$4aYJlpUYBQ")), Ok(false));
         assert!(crypt_equal(b"test", &Text::from("{foo}abc")).is_err());
     }
 }

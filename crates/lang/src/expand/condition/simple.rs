@@ -21,15 +21,12 @@ pub(super) static ROWS: &[&ConditionRow] = &[
         "The string is true, yes or a number other than 0; not: false, no, 0, nothing.",
         &[("${if bool{yes}}", "true"), ("${if bool{ 00 }}", "")],
         |p| {
-            let rest = p.rest();
-            let literal =
-                rest.strip_prefix(b"{").and_then(|r| r.split(|b| *b == b'}').next()).unwrap_or_default();
-            let parsed = one(p, "bool", |_, s| strict_bool(s))?;
+            let string = strings(p, "bool", 1)?.pop().unwrap_or_default();
             // A wrong constant is a fault even where it would not be looked at.
-            if !literal.iter().any(|b| matches!(b, b'$' | b'\\')) {
-                strict_bool(&Text::clean(literal)).map_err(|e| p.complaint(e))?;
+            if let Some(constant) = string.constant() {
+                strict_bool(&constant).map_err(|e| p.complaint(e))?;
             }
-            Ok(parsed)
+            Ok(Box::new(One { string, test: |_, s| strict_bool(s) }))
         },
     ),
     &row(
@@ -132,7 +129,7 @@ fn strict_bool(text: &Text) -> Result<bool, ExpandError> {
     let digits = word.strip_prefix(b"-").unwrap_or(&word);
     match word.as_slice() {
         b"true" | b"yes" => Ok(true),
-        b"" | b"false" | b"no" => Ok(false),
+        b"" | b"-" | b"false" | b"no" => Ok(false),
         _ if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
             Ok(digits.iter().any(|b| *b != b'0'))
         }
@@ -143,7 +140,10 @@ fn strict_bool(text: &Text) -> Result<bool, ExpandError> {
 /// The loose reading of truth that router and ACL conditions share.
 #[must_use]
 pub fn lax_bool(text: &Text) -> bool {
-    !matches!(text.as_bytes().trim_ascii().to_ascii_lowercase().as_slice(), b"" | b"0" | b"no" | b"false")
+    let word = text.as_bytes().trim_ascii();
+    !matches!(word, b"" | b"-" | b"0")
+        && !word.eq_ignore_ascii_case(b"no")
+        && !word.eq_ignore_ascii_case(b"false")
 }
 
 enum Def {
@@ -282,6 +282,8 @@ mod tests {
             ("yes", Some(true), true),
             ("00", Some(false), true),
             ("", Some(false), false),
+            ("-", Some(false), false),
+            ("-0", Some(false), true),
             ("x", None, true),
             (" NO ", Some(false), false),
         ] {

@@ -69,8 +69,16 @@ enum Rest {
     Named(Body, Branches),
     /// `{separators}{fields}` and the branches.
     Numbered(Body, Body, Branches),
-    /// Any strings, and whether `fail` comes after them.
-    Open(Vec<Body>, bool),
+    /// Any strings, and what follows them.
+    Open(Open),
+}
+
+struct Open {
+    strings: Vec<Body>,
+    /// Whether `fail` comes after the strings.
+    fail: bool,
+    /// What remained of the source after each string, for complaints.
+    tails: Vec<Box<str>>,
 }
 
 fn extract(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
@@ -110,17 +118,22 @@ fn argument(parser: &mut Parser<'_>, number: usize) -> Result<Body, Fault> {
 }
 
 fn open_strings(parser: &mut Parser<'_>) -> Result<Rest, Fault> {
+    let tail = |parser: &mut Parser<'_>| {
+        parser.space();
+        String::from_utf8_lossy(parser.rest()).into()
+    };
     let mut strings = vec![argument(parser, 2)?];
+    let mut tails = vec![tail(parser)];
     while strings.len() < 4 && parser.space_eat(b'{') {
         strings.push(parser.body()?);
+        tails.push(tail(parser));
     }
-    parser.space();
     let fail = parser.rest().starts_with(b"fail");
     parser.advance(if fail { 4 } else { 0 });
     if !parser.space_eat(b'}') {
         return parser.fault("curly-bracket problem in conditional yes/no parsing: did not close with '}'");
     }
-    Ok(Rest::Open(strings, fail))
+    Ok(Rest::Open(Open { strings, fail, tails }))
 }
 
 fn is_number(key: &str) -> bool {
@@ -151,49 +164,50 @@ impl Item for Extract {
                 let value = numbered_field(&fields, separators.as_bytes(), number.unwrap_or(0));
                 branches.append_value(context, out, value)
             }
-            (Rest::Open(strings, fail), number) => {
-                open_append(context, out, strings, *fail, key.as_bytes(), number)
-            }
+            (Rest::Open(open), number) => open.append(context, out, key.as_bytes(), number),
         }
     }
 }
 
-fn open_append(
-    context: &mut Context,
-    out: &mut Text,
-    strings: &[Body],
-    fail: bool,
-    key: &[u8],
-    number: Option<i64>,
-) -> Result<(), ExpandError> {
-    let (value, branches) = match (number, strings) {
-        (Some(number), [separators, fields, branches @ ..]) => {
-            let separators = separators.expand(context)?;
-            let fields = fields.expand(context)?;
-            (numbered_field(&fields, separators.as_bytes(), number), branches)
-        }
-        (Some(_), _) => return Err(ExpandError::Failed("missing '{' for arg 3 of extract".to_owned())),
-        (None, [fields, branches @ ..]) => {
-            let fields = fields.expand(context)?;
-            (named_field(&fields, key), branches)
-        }
-        (None, []) => return Ok(()),
-    };
-    let problem = |what: &str| {
-        let text = format!("curly-bracket problem in conditional yes/no parsing: {what}");
-        Err(ExpandError::Failed(text))
-    };
-    match branches {
-        [] if fail => problem("'yes' part did not start with '{'"),
-        [] => yes_no::append_value(context, out, "extract", value, None, yes_no::Otherwise::Nothing),
-        [yes] if fail => {
-            yes_no::append_value(context, out, "extract", value, Some(yes), yes_no::Otherwise::Fail)
-        }
-        [yes] => yes_no::append_value(context, out, "extract", value, Some(yes), yes_no::Otherwise::Nothing),
-        [yes, no] if !fail => {
-            yes_no::append_value(context, out, "extract", value, Some(yes), yes_no::Otherwise::String(no))
-        }
-        _ => problem("did not close with '}'"),
+impl Open {
+    fn append(
+        &self,
+        context: &mut Context,
+        out: &mut Text,
+        key: &[u8],
+        number: Option<i64>,
+    ) -> Result<(), ExpandError> {
+        let (value, branches) = match (number, self.strings.as_slice()) {
+            (Some(number), [separators, fields, branches @ ..]) => {
+                let separators = separators.expand(context)?;
+                let fields = fields.expand(context)?;
+                (numbered_field(&fields, separators.as_bytes(), number), branches)
+            }
+            (Some(_), _) => return Err(ExpandError::Failed("missing '{' for arg 3 of extract".to_owned())),
+            (None, [fields, branches @ ..]) => {
+                let fields = fields.expand(context)?;
+                (named_field(&fields, key), branches)
+            }
+            (None, []) => return Ok(()),
+        };
+        let (yes, otherwise) = match branches {
+            [] if self.fail => return Err(self.problem("'yes' part did not start with '{'", 0, branches)),
+            [] => (None, yes_no::Otherwise::Nothing),
+            [yes] if self.fail => (Some(yes), yes_no::Otherwise::Fail),
+            [yes] => (Some(yes), yes_no::Otherwise::Nothing),
+            [yes, no] if !self.fail => (Some(yes), yes_no::Otherwise::String(no)),
+            _ => return Err(self.problem("did not close with '}'", 2, branches)),
+        };
+        yes_no::append_value(context, out, "extract", value, yes, otherwise)
+    }
+
+    /// What is wrong behind so many of the branches, with the source from there.
+    fn problem(&self, what: &str, behind: usize, branches: &[Body]) -> ExpandError {
+        let strings = self.strings.len().saturating_sub(branches.len()).saturating_add(behind);
+        let tail = strings.checked_sub(1).and_then(|last| self.tails.get(last)).map_or("", AsRef::as_ref);
+        ExpandError::Failed(format!(
+            "curly-bracket problem in conditional yes/no parsing: {what}\n remaining string is '{tail}'"
+        ))
     }
 }
 
@@ -277,13 +291,12 @@ fn json_field(
 ) -> Result<Option<Text>, ExpandError> {
     let failed = |problem: &str| ExpandError::Failed(format!("{problem} for extract json"));
     let found = match number {
-        Some(number) if number < 1 => {
-            return Err(ExpandError::Failed(
-                "first argument of \"extract\" must be greater than zero".to_owned(),
-            ));
-        }
         Some(number) => {
             let elements = json::elements(fields.as_bytes()).map_err(failed)?;
+            if number < 1 {
+                let text = "first argument of \"extract\" must be greater than zero";
+                return Err(ExpandError::Failed(text.to_owned()));
+            }
             pick(number, elements.len()).and_then(|index| elements.get(index).map(|e| e.trim_ascii_end()))
         }
         None => json::member(fields.as_bytes(), key).map_err(failed)?,

@@ -279,15 +279,11 @@ fn sort(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     if !parser.space_eat(b'{') {
         return parser.fault("missing '{' for comparator arg of sort");
     }
-    let word = parser.word(|b| b != b'}').to_owned();
-    let comparator = comparator(&word);
-    let comparator = match comparator {
+    let word = parser.plain_string()?;
+    let comparator = match comparator(&String::from_utf8_lossy(&word)) {
         Ok(comparator) => comparator,
         Err(message) => return parser.fault(message),
     };
-    if !parser.eat(b'}') {
-        return parser.fault("missing '}' closing comparator arg of sort");
-    }
     if !parser.space_eat(b'{') {
         return parser.fault("missing '{' for extractor arg of sort");
     }
@@ -298,7 +294,10 @@ fn sort(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
 
 fn comparator(word: &str) -> Result<Comparator, String> {
     let name: String = match word.bytes().next() {
-        Some(b'<' | b'>' | b'=') => word.to_owned(),
+        Some(b'<' | b'>' | b'=') => {
+            let length = if word.get(1..).is_some_and(|rest| rest.starts_with('=')) { 2 } else { 1 };
+            word.chars().take(length).collect()
+        }
         _ => word.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect(),
     };
     if name.is_empty() {

@@ -67,14 +67,14 @@ impl Item for Lookup {
             None => None,
         };
         let source = self.source.expand_guarded(context, |part| lookup::guarded(self.kind.kind, part))?;
-        let source = if key.is_some() { source.trimmed() } else { source };
         let found =
             lookup::find(context, &self.kind, key.as_ref(), &source).map_err(|error| match error {
                 LookupError::Failed(text) => ExpandError::Failed(text),
                 LookupError::Defer(text) => {
+                    let high = context.config.main.print_topbitchars;
                     let what = key.as_ref().map_or_else(
                         || lookup::service::without_secrets(self.kind.kind.name, &source),
-                        Text::to_string_lossy,
+                        |key| printing(key.as_bytes(), high),
                     );
                     ExpandError::Defer(format!("lookup of \"{what}\" gave DEFER: {text}"))
                 }
@@ -85,13 +85,32 @@ impl Item for Lookup {
         let Some((wild, fixed)) = found.parts else {
             return self.branches.append_value(context, out, Some(found.data));
         };
-        // After partial matching $1 and $2 are the wild and the fixed part of the key.
+        // After partial matching $1 and $2 are the wild and the fixed part of the key; $0 stays what it was.
         let taint = key.as_ref().map(Text::taint).unwrap_or_default();
-        let whole = key.unwrap_or_default();
-        let captures = vec![whole, Text::with_taint(wild, taint), Text::with_taint(fixed, taint)];
+        let zero = context.local.captures.first().cloned().unwrap_or_default();
+        let captures = vec![zero, Text::with_taint(wild, taint), Text::with_taint(fixed, taint)];
         let saved = std::mem::replace(&mut context.local.captures, captures);
         let result = self.branches.append_value(context, out, Some(found.data));
         context.local.captures = saved;
         result
     }
+}
+
+/// The text with what cannot be printed as escapes; bytes above 127 as they are if `high`.
+fn printing(text: &[u8], high: bool) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0b => out.extend_from_slice(b"\\v"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b' '..=b'~' => out.push(*byte),
+            128.. if high => out.push(*byte),
+            other => out.extend_from_slice(format!("\\{other:03o}").as_bytes()),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }

@@ -24,6 +24,8 @@ use crate::restrict;
 
 /// How long a command may run. Exim's figure.
 const RUN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The only option.
+const PREEXPAND: &[u8] = b"preexpand";
 /// What a shell says of a command that it cannot find.
 const NOT_FOUND: i32 = 127;
 
@@ -55,15 +57,14 @@ enum CommandText {
 fn parse(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     let mut before = false;
     while parser.eat(b',') {
-        match parser.word(|b| !matches!(b, b',' | b'{' | b' ' | b'\\')) {
-            "preexpand" => before = true,
-            other => {
-                // A space belongs to the word that it spoils.
-                let spoiled = if other.is_empty() { parser.word(|b| b != b',' && b != b'{') } else { other };
-                let text = format!("bad option '{}' for run", spoiled.trim_end());
-                return parser.fault(text);
-            }
+        if !parser.rest().starts_with(PREEXPAND) {
+            let letters = |byte: &&u8| byte.is_ascii_alphabetic();
+            let length = parser.rest().iter().skip(1).take_while(letters).count().saturating_add(1);
+            let option = String::from_utf8_lossy(parser.rest().get(..length).unwrap_or_default());
+            return parser.fault(format!("bad option '{option}' for run"));
         }
+        parser.advance(PREEXPAND.len());
+        before = true;
     }
     if !parser.space_eat(b'{') {
         return parser.fault("missing '{' for command arg of run");
@@ -86,6 +87,9 @@ fn raw_command(parser: &mut Parser<'_>) -> Result<Vec<u8>, Fault> {
         parser.advance(length);
         return Ok(text.get(..length.saturating_sub(1)).unwrap_or_default().to_vec());
     }
+    if let Some(text) = probe.misplaced_brace() {
+        return parser.fault(text);
+    }
     let mut depth = 1_usize;
     let mut bytes = text.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {
@@ -107,7 +111,7 @@ fn raw_command(parser: &mut Parser<'_>) -> Result<Vec<u8>, Fault> {
 
 fn command_words(parser: &mut Parser<'_>, raw: &[u8]) -> Result<CommandText, Fault> {
     let mut bodies = Vec::new();
-    let whole = String::from_utf8_lossy(raw.trim_ascii()).into_owned();
+    let whole = String::from_utf8_lossy(raw.trim_ascii_start()).into_owned();
     for word in words(raw) {
         let mut inner = Parser::new(&word);
         let (body, fault) = inner.whole();

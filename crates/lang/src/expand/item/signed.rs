@@ -25,10 +25,9 @@ pub(super) static ROWS: &[&ItemRow] = &[
         "Checks a signed address: address, secret, result; without a result it gives the address that was signed.",
         &[("${prvscheck{a@b}{secret}}", "")],
         |p| {
-            let strings = p.strings("prvscheck", 1, 3)?;
-            if strings.len() < 2 {
-                return p.fault("Not enough arguments for 'prvscheck' (min is 1)");
-            }
+            // Read in two parts, which the complaints show.
+            let mut strings = p.open_strings("prvscheck", 1, 1)?;
+            strings.extend(p.strings("prvscheck", 1, 2)?);
             Ok(Box::new(Check { strings }))
         },
     ),
@@ -57,6 +56,7 @@ impl Item for Check {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         let [address, rest @ ..] = self.strings.as_slice() else { return Ok(()) };
         let address = address.expand(context)?;
+        context.local.prvscheck_result = None;
         let Some(signed) = prvs::read(address.as_bytes()) else {
             // The rest is evaluated all the same, so that what is wrong with it shows.
             return rest.iter().try_for_each(|body| body.expand(context).map(|_| ()));

@@ -24,7 +24,8 @@ pub(super) static ROWS: &[&OperatorRow] = &[
             "The elements of a named list; `_a`, `_d`, `_h` or `_l` gives its kind.",
             &[],
             |context, kind, s| {
-                let kinds: &[ListKind] = match kind {
+                // What follows the letter does not count.
+                let kinds: &[ListKind] = match kind.map(|word| word.get(..1).unwrap_or_default()) {
                     None => &[ListKind::Address, ListKind::Domain, ListKind::Host, ListKind::LocalPart],
                     Some("a") => &[ListKind::Address],
                     Some("d") => &[ListKind::Domain],
@@ -45,7 +46,7 @@ pub(super) static ROWS: &[&OperatorRow] = &[
 ];
 
 fn kind_word(kind: Option<&str>) -> &'static str {
-    match kind {
+    match kind.map(|word| word.get(..1).unwrap_or_default()) {
         Some("a") => "address ",
         Some("d") => "domain ",
         Some("h") => "host ",

@@ -15,7 +15,8 @@ pub(super) static ROWS: &[&OperatorRow] = &[
             &[("${expand:\\${lc:ABC\\}}", "abc")],
             |context, _, s| {
                 if s.is_foreign() {
-                    return Err(ExpandError::Failed(format!("attempt to expand tainted string '{s}'")));
+                    let text = format!("attempt to expand tainted string '{s}'");
+                    return Err(ExpandError::Failed(format!("internal expansion of \"{s}\" failed: {text}")));
                 }
                 let template = Template::compile_bytes(s.as_bytes());
                 super::super::tree::enter(context, |context| template.expand(context)).map_err(|error| {
