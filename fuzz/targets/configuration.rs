@@ -17,6 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         routers: Drivers { generic: rows::ROUTER_GENERIC, drivers: vec![&REDIRECT] },
         transports: Drivers { generic: rows::TRANSPORT_GENERIC, drivers: vec![&SMTP] },
         authenticators: Drivers { generic: rows::AUTH_GENERIC, drivers: vec![&PLAINTEXT] },
+        ..Catalogue::default()
     };
     match read_bytes("fuzz", bytes, &[], &catalogue) {
         Ok(config) => {

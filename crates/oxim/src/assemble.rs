@@ -47,6 +47,8 @@ pub(crate) fn catalogue() -> Catalogue {
             generic: rows::AUTH_GENERIC,
             drivers: AUTHENTICATORS.iter().map(|kind| &kind.row).collect(),
         },
+        acl_conditions: oxim_receive::acl::built_conditions().collect(),
+        acl_modifiers: oxim_receive::acl::built_modifiers().collect(),
     }
 }
 

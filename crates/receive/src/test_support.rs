@@ -124,7 +124,7 @@ fn build(text: &str, selectors: &str) -> Place {
         generic: config::rows::AUTH_GENERIC,
         drivers: AUTHENTICATORS.iter().map(|kind| &kind.row).collect(),
     };
-    let catalogue = Catalogue { routers: none(), transports: none(), authenticators };
+    let catalogue = Catalogue { routers: none(), transports: none(), authenticators, ..Catalogue::default() };
     let config = Arc::new(config::read_bytes("/test", text.as_bytes(), &[], &catalogue).unwrap());
     let services = Arc::new(Services { zone: oxim_base::clock::Zone::Utc, ..Services::default() });
     let _ = services.version.set("4.96".to_owned());

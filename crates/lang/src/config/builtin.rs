@@ -1,11 +1,15 @@
-//! Predefined macros: `_HAVE_*`, `_DRIVER_*`, `_LOG_*` and `_OPT_*` (manual section 6.9).
+//! Predefined macros: `_HAVE_*`, `_DRIVER_*`, `_ACL_*`, `_EXP_*`, `_LOG_*`, `_OPT_*` and `_CRYPTO_*` (manual section
+//! 6.9), and `_RESUME_DECODE` (section 43.12).
 //!
 //! They exist to be asked by `.ifdef`, so a macro is there exactly when what it names works: an option that is refused
 //! as not implemented has none. They are not kept in a table, but recognised in the option and driver tables.
 
+use std::sync::OnceLock;
+
 use oxim_mailauth::dkim::sign::{OVERSIGN_HEADERS, SIGN_HEADERS};
 
 use crate::expand::{self, Kind};
+use crate::lookup::{LOOKUPS, Style};
 
 use super::main_options::MAIN;
 use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
@@ -13,6 +17,7 @@ use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
 /// Facilities that are there, as the words after `_HAVE_`. One line each, added with the feature.
 static FACILITIES: &[&str] = &[
     "ARC",
+    "CRYPTEQ",
     "DANE",
     "DCC",
     "DKIM",
@@ -23,14 +28,24 @@ static FACILITIES: &[&str] = &[
     "IPV6",
     "NATIVE_SRS",
     "OPENSSL",
+    "PAM",
+    "PERL",
     "PRDR",
+    "PROXY",
     "SPF",
     "SRS",
     "TLS",
     "TLS1_3",
+    "TLS_RESUME",
+    "TRANSPORT_APPEND_MAILDIR",
+    "TRANSPORT_APPEND_MAILSTORE",
+    "TRANSPORT_APPEND_MBX",
     "WELLKNOWN",
     "XCLIENT",
 ];
+
+/// Names after `_CRYPTO_`.
+static CRYPTO: &[&str] = &["HASH_SHA3", "SIGN_ED25519"];
 
 /// Names that `log_selector` takes.
 pub static LOG_SELECTORS: &[&str] = &[
@@ -101,8 +116,13 @@ pub static LOG_SELECTORS: &[&str] = &[
 ];
 
 /// Predefined macros with a value of their own.
-static TEXTS: &[(&str, &str)] =
-    &[("DKIM_SIGN_HEADERS", SIGN_HEADERS), ("DKIM_OVERSIGN_HEADERS", OVERSIGN_HEADERS)];
+fn texts() -> [(&'static str, &'static str); 3] {
+    [
+        ("DKIM_SIGN_HEADERS", SIGN_HEADERS),
+        ("DKIM_OVERSIGN_HEADERS", OVERSIGN_HEADERS),
+        ("RESUME_DECODE", resume_decode()),
+    ]
+}
 
 /// Every other predefined macro has this value.
 const VALUE: &str = "y";
@@ -111,6 +131,8 @@ const VALUE: &str = "y";
 #[derive(Clone, Debug)]
 pub struct Builtins {
     classes: Vec<(&'static str, &'static str, Drivers)>,
+    acl_conditions: Vec<&'static str>,
+    acl_modifiers: Vec<&'static str>,
     is_empty: bool,
 }
 
@@ -124,6 +146,8 @@ impl Builtins {
                 ("TRANSPORTS_", "TRANSPORT_", catalogue.transports.clone()),
                 ("ROUTERS_", "ROUTER_", catalogue.routers.clone()),
             ],
+            acl_conditions: catalogue.acl_conditions.clone(),
+            acl_modifiers: catalogue.acl_modifiers.clone(),
             is_empty: false,
         }
     }
@@ -131,7 +155,12 @@ impl Builtins {
     /// No predefined macros at all.
     #[must_use]
     pub fn none() -> Builtins {
-        Builtins { classes: Vec::new(), is_empty: true }
+        Builtins {
+            classes: Vec::new(),
+            acl_conditions: Vec::new(),
+            acl_modifiers: Vec::new(),
+            is_empty: true,
+        }
     }
 
     /// The longest predefined macro with which `text` begins: its length and value.
@@ -141,11 +170,19 @@ impl Builtins {
         if self.is_empty || !token.as_bytes().first().is_some_and(u8::is_ascii_uppercase) {
             return None;
         }
-        if let Some((name, value)) = TEXTS.iter().find(|(name, _)| token.starts_with(name)) {
+        if let Some((name, value)) = texts().iter().find(|(name, _)| token.starts_with(name)) {
             return Some((name.len().saturating_add(1), value));
         }
-        let length = if let Some(rest) = token.strip_prefix("HAVE_") {
+        let length = if let Some(rest) = token.strip_prefix("HAVE_LOOKUP_") {
+            longest(rest, lookups())
+        } else if let Some(rest) = token.strip_prefix("HAVE_") {
             longest(rest, FACILITIES.iter().copied())
+        } else if let Some(rest) = token.strip_prefix("CRYPTO_") {
+            longest(rest, CRYPTO.iter().copied())
+        } else if let Some(rest) = token.strip_prefix("ACL_COND_") {
+            longest(rest, self.acl_conditions.iter().copied())
+        } else if let Some(rest) = token.strip_prefix("ACL_MOD_") {
+            longest(rest, self.acl_modifiers.iter().copied())
         } else if let Some(rest) = token.strip_prefix("LOG_") {
             longest(rest, LOG_SELECTORS.iter().copied())
         } else if let Some(rest) = token.strip_prefix("OPT_MAIN_") {
@@ -200,6 +237,10 @@ impl Builtins {
             names.extend(group);
         };
         add("HAVE_", &mut FACILITIES.iter().copied());
+        add("HAVE_LOOKUP_", &mut lookups());
+        add("CRYPTO_", &mut CRYPTO.iter().copied());
+        add("ACL_COND_", &mut self.acl_conditions.iter().copied());
+        add("ACL_MOD_", &mut self.acl_modifiers.iter().copied());
         add("LOG_", &mut LOG_SELECTORS.iter().copied());
         for (prefix, kind) in EXPANSIONS {
             add(&format!("EXP_{prefix}"), &mut expand::names(kind));
@@ -213,9 +254,33 @@ impl Builtins {
             add(&format!("OPT_{generic}"), &mut working(drivers.generic));
         }
         add("OPT_MAIN_", &mut working(MAIN));
-        let texts = TEXTS.iter().map(|(name, value)| (format!("_{name}"), *value));
+        let texts = texts().into_iter().map(|(name, value)| (format!("_{name}"), value));
         names.into_iter().map(|name| (name, VALUE)).chain(texts).collect()
     }
+}
+
+/// The lookup types that are built; the two that share a driver in Exim with another have no macro there.
+fn lookups() -> impl Iterator<Item = &'static str> {
+    LOOKUPS.iter().filter(|kind| !matches!(kind.style, Style::Unavailable { .. })).map(|kind| kind.name)
+}
+
+/// The elements 1 to 30, for `${listextract{$tls_in_resumption}{_RESUME_DECODE}}`: what each bit says.
+fn resume_decode() -> &'static str {
+    const SUPPORTED: usize = 1;
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let bits = [(2, "ticket wanted"), (4, "session offered"), (8, "ticket given"), (16, "session resumed")];
+    TEXT.get_or_init(|| {
+        let element = |number: usize| {
+            let set = bits.iter().filter(|(bit, _)| number & bit != 0).map(|(_, words)| *words);
+            let words: Vec<&str> = set.collect();
+            if words.is_empty() && number == SUPPORTED {
+                "nothing wanted or offered".into()
+            } else {
+                words.join(", ")
+            }
+        };
+        (1..=31).map(element).collect::<Vec<String>>().join(" : ")
+    })
 }
 
 /// What can be expanded, as macros have it.
@@ -272,6 +337,21 @@ mod tests {
         assert_eq!(builtins.at_start("_EXP_COND_EXISTS"), Some((16, "y")));
         assert_eq!(builtins.at_start("_EXP_VAR_LOCAL_PART_DATA"), Some((24, "y")));
         assert_eq!(builtins.at_start("_EXP_ITEM_DLFUNC"), None);
+        assert_eq!(builtins.at_start("_HAVE_LOOKUP_LSEARCH"), Some((20, "y")));
+        assert_eq!(builtins.at_start("_HAVE_LOOKUP_NIS"), None);
+        assert_eq!(builtins.at_start("_ACL_COND_HOSTS"), Some((15, "y")));
+        assert_eq!(builtins.at_start("_ACL_COND_SPAM"), None);
+        assert_eq!(builtins.at_start("_ACL_MOD_SET"), Some((12, "y")));
+        assert_eq!(builtins.at_start("_CRYPTO_HASH_SHA3"), Some((17, "y")));
+    }
+
+    #[test]
+    fn the_number_of_a_resumption_has_its_element() {
+        let elements: Vec<&str> = resume_decode().split(" : ").collect();
+        assert_eq!(elements.len(), 31);
+        assert_eq!(elements[0], "nothing wanted or offered");
+        assert_eq!(elements[0x16], "ticket wanted, session offered, session resumed");
+        assert!(elements.iter().all(|e| !e.is_empty()));
     }
 
     #[test]

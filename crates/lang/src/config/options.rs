@@ -115,6 +115,10 @@ pub struct Catalogue {
     pub transports: Drivers,
     /// Authenticators.
     pub authenticators: Drivers,
+    /// Names of the ACL conditions that are built, for predefined macros.
+    pub acl_conditions: Vec<&'static str>,
+    /// Names of the ACL modifiers that are built.
+    pub acl_modifiers: Vec<&'static str>,
 }
 
 /// The value of an option.

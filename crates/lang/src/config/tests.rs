@@ -27,6 +27,8 @@ pub(crate) fn catalogue() -> Catalogue {
             drivers: vec![&APPENDFILE, &AUTOREPLY, &LMTP, &PIPE, &SMTP],
         },
         authenticators: Drivers { generic: rows::AUTH_GENERIC, drivers: vec![&CRAM_MD5, &PLAINTEXT] },
+        acl_conditions: vec!["condition", "hosts"],
+        acl_modifiers: vec!["delay", "set"],
     }
 }
 

@@ -21,6 +21,7 @@ mod tests;
 mod tree;
 pub mod variable;
 mod yes_no;
+mod yescrypt;
 
 use std::fmt;
 use std::ops::Range;

@@ -168,6 +168,16 @@ pub fn documentation() -> impl Iterator<Item = (String, &'static str)> {
     clauses.chain(control::ROWS.iter().map(|row| (format!("control = {}", row.name), row.doc)))
 }
 
+/// The names of the conditions that are built.
+pub fn built_conditions() -> impl Iterator<Item = &'static str> {
+    condition::ROWS.iter().filter(|row| !matches!(row.kind, Kind::ConditionNotYet)).map(|row| row.name)
+}
+
+/// The names of the modifiers that are built.
+pub fn built_modifiers() -> impl Iterator<Item = &'static str> {
+    modifier::ROWS.iter().map(|row| row.name)
+}
+
 /// The row of a name. Case counts.
 pub(crate) fn find(name: &str) -> Option<&'static ClauseRow> {
     condition::ROWS.iter().chain(modifier::ROWS).find(|row| row.name == name).copied()

@@ -29,8 +29,8 @@ use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use parking_lot::RwLock;
 
-pub use clause::documentation;
 pub(crate) use clause::{Answer, Tested};
+pub use clause::{built_conditions, built_modifiers, documentation};
 pub use compile::Acl;
 pub(crate) use condition::decode::decode_part;
 pub use control::debug::Debugging;

@@ -31,6 +31,7 @@ fn catalogue() -> Catalogue {
             drivers: TRANSPORTS.iter().map(|kind| &kind.row).collect(),
         },
         authenticators: Drivers { generic: rows::AUTH_GENERIC, drivers: Vec::new() },
+        ..Catalogue::default()
     }
 }
 

@@ -16,7 +16,6 @@ mod secret;
 mod service;
 pub(crate) mod simple;
 mod srs;
-mod yescrypt;
 
 pub use service::saslauthd_accepts;
 pub use simple::lax_bool;

@@ -6,10 +6,11 @@ use md5::Md5;
 use oxim_base::Text;
 use sha1::{Digest, Sha1};
 
-use super::{Condition, ConditionRow, strings, yescrypt};
+use super::{Condition, ConditionRow, strings};
 use crate::config::Status;
 use crate::context::Context;
 use crate::expand::operator::hash::lower_hex;
+use crate::expand::yescrypt::{self, same};
 use crate::expand::{Body, ExpandError, Fault, Parser};
 
 pub(super) static ROWS: &[&ConditionRow] = &[
@@ -140,11 +141,6 @@ fn digest_equal(digest: &[u8], data: &[u8]) -> bool {
         n if n == hex.len() => same(&hex, &data.to_ascii_lowercase()),
         _ => false,
     }
-}
-
-/// Equality whose duration does not tell where the difference is.
-pub(super) fn same(first: &[u8], second: &[u8]) -> bool {
-    first.len() == second.len() && first.iter().zip(second).fold(0_u8, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@
 use oxim_base::limits::{PASSWORD_MEMORY_BYTES_MAX, PASSWORD_WORK_BYTES_MAX};
 use yescrypt::{Mode, Params};
 
-use super::secret::same;
-
 const YESCRYPT: &str = "$y$";
 const SCRYPT: &str = "$7$";
 /// The digits of settings and hashes, each for six bits, the lowest first.
@@ -20,8 +18,13 @@ const SALT_BYTES_MAX: usize = 64;
 const SCRYPT_NUMBER_DIGITS: usize = 5;
 
 /// Whether the text says that it is such a hash.
-pub(super) fn is_hash(hash: &str) -> bool {
+pub(crate) fn is_hash(hash: &str) -> bool {
     hash.starts_with(YESCRYPT) || hash.starts_with(SCRYPT)
+}
+
+/// Equality whose duration does not tell where the difference is.
+pub(crate) fn same(first: &[u8], second: &[u8]) -> bool {
+    first.len() == second.len() && first.iter().zip(second).fold(0_u8, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 /// What a hash was made with.
@@ -35,7 +38,7 @@ struct Setting {
 }
 
 /// Whether the hash is that of the password.
-pub(super) fn equal(plain: &[u8], hash: &str) -> Result<bool, String> {
+pub(crate) fn equal(plain: &[u8], hash: &str) -> Result<bool, String> {
     let setting = hash.strip_prefix(YESCRYPT).map_or_else(|| scrypt(hash), yescrypt);
     let Some(setting) = setting else { return Ok(false) };
     let params = setting.params;
