@@ -112,8 +112,8 @@ static DIFFERENCES: &[Difference] = &[
         reason: "exim4 splits strings and nested values at them",
         applies: |line, exim, oxim| {
             let wrong = |text: &str| text.contains("wrapping");
-            let nested = ["[[", "a,b\"", "b,c\"", "[1,2],"].iter().any(|part| line.contains(part));
-            line.contains("json") && (nested || wrong(exim) || wrong(oxim))
+            let nested = ["[[", "[,", "a,b\"", "b,c\"", "[1,2],"].iter().any(|part| line.contains(part));
+            line.contains("json") && (nested || line.contains("all_json") || wrong(exim) || wrong(oxim))
         },
     },
     Difference {
@@ -144,7 +144,8 @@ static DIFFERENCES: &[Difference] = &[
         name: "extract by number, where it is not evaluated",
         reason: "the key decides what must follow; exim4 does not look at it then",
         applies: |line, exim, oxim| {
-            line.contains("extract{") && oxim.contains("curly-bracket problem") && !failed(exim)
+            let open = oxim.contains("curly-bracket problem") || oxim.contains("for arg 3 of extract");
+            line.contains("extract{") && open && !failed(exim)
         },
     },
     Difference {
@@ -191,9 +192,9 @@ static DIFFERENCES: &[Difference] = &[
         applies: |line, _, _| line.contains("%lo}"),
     },
     Difference {
-        name: "an encoded word with a line break",
+        name: "an encoded word with control characters",
         reason: "is none",
-        applies: |line, _, oxim| line.contains("rfc2047d:") && oxim.contains("?q?a\n"),
+        applies: |line, _, oxim| line.contains("rfc2047d:") && oxim.contains("=?iso-8859-1?q?"),
     },
     Difference {
         name: "sg where it does not count",
@@ -206,9 +207,29 @@ static DIFFERENCES: &[Difference] = &[
         applies: |line, exim, _| (line.contains("rxquote") || line.contains("\\\\")) && exim.contains("\\ "),
     },
     Difference {
-        name: "an empty address",
-        reason: "is not looked for in lists",
-        applies: |line, exim, _| line.contains("match_ip{}") && exim.contains("unable to complete match"),
+        name: "escapes in a replacement of sg",
+        reason: "stand for what they are; exim4 reads them twice",
+        applies: |line, _, _| line.contains("${sg") && line.contains("\\\\"),
+    },
+    Difference {
+        name: "empty alternatives in sg",
+        reason: "after an empty match the search goes on behind the next letter",
+        applies: |line, _, _| line.contains("${sg") && line.contains("||"),
+    },
+    Difference {
+        name: "reduce of an empty list",
+        reason: "gives the start value; exim4 that of a reduce inside",
+        applies: |line, _, _| line.contains("${reduce{}{"),
+    },
+    Difference {
+        name: "numbers where they do not count",
+        reason: "are not looked at; exim4 fails on some",
+        applies: |_, exim, oxim| exim.contains("is not a positive number") && !failed(oxim),
+    },
+    Difference {
+        name: "what is no address in match_ip",
+        reason: "is in no list, or undecided; exim4 fails otherwise",
+        applies: |line, exim, _| line.contains("match_ip{") && exim.contains("unable to complete match"),
     },
     Difference {
         name: "an unknown character set",
@@ -218,7 +239,7 @@ static DIFFERENCES: &[Difference] = &[
     Difference {
         name: "a lone backslash as address",
         reason: "it is none",
-        applies: |line, _, _| line.contains(":\\\\}") || line.contains(", \\\\}"),
+        applies: |line, _, _| line.contains(":\\\\}") || line.contains("{\\\\}}") || line.contains(", \\\\}"),
     },
     Difference {
         name: "random numbers",
@@ -298,9 +319,7 @@ static DIFFERENCES: &[Difference] = &[
     Difference {
         name: "the value of a list that does not match",
         reason: "there is none; exim4 leaves an item behind",
-        applies: |line, exim, _| {
-            line.contains("match_address") && line.contains("value") && exim.contains('@')
-        },
+        applies: |line, _, _| line.contains("match_address") && line.contains("value"),
     },
 ];
 
@@ -313,13 +332,23 @@ fn both_fail(exim: &str, oxim: &str) -> bool {
 }
 
 /// Differences that few lines show: they need not occur in every run.
-const RARE: [&str; 9] = [
+const RARE: [&str; 19] = [
+    "arguments from data",
+    "a name in a list of addresses",
+    "escapes in a replacement of sg",
+    "empty alternatives in sg",
+    "reduce of an empty list",
+    "numbers where they do not count",
+    "addresses after one without local part",
+    "numeric variables after prvscheck",
+    "the value of a list that does not match",
+    "a lone backslash as address",
     "long secrets",
     "options of readsocket that are spoilt",
     "an address with a scope",
-    "an encoded word with a line break",
+    "an encoded word with control characters",
     "sg where it does not count",
-    "an empty address",
+    "what is no address in match_ip",
     "IPv4 addresses in IPv6 form",
     "an address without domain",
     "a space after a backslash at the end of an element",

@@ -33,6 +33,8 @@ const SAMPLE: usize = 6_000;
 const FULL: usize = 100_000;
 /// How often each row must be used in a full run, in lines that are two and more levels deep.
 const USES_MIN: usize = 200;
+/// How often each variable must be used.
+const VARIABLE_USES_MIN: usize = 100;
 /// Most kinds of differences that are meant.
 const DIFFERENCES_MAX: usize = 50;
 /// Lines that one process expands.
@@ -240,9 +242,11 @@ fn full_checks(
     let rows = ITEMS.iter().map(|(n, _)| format!("item {n}"));
     let rows = rows.chain(OPERATORS.iter().map(|(n, _)| format!("operator {n}")));
     let rows = rows.chain(CONDITIONS.iter().map(|(n, _)| format!("condition {n}")));
-    for row in rows.chain(variables.iter().map(|n| format!("variable {n}"))) {
+    let rows = rows.map(|row| (row, USES_MIN));
+    let variables = variables.iter().map(|n| (format!("variable {n}"), VARIABLE_USES_MIN));
+    for (row, uses_min) in rows.chain(variables) {
         let uses = writer.uses.get(&row).copied().unwrap_or(0);
-        if uses < USES_MIN {
+        if uses < uses_min {
             faults.push(format!("{row}: used {uses} times"));
         }
     }

@@ -9,6 +9,16 @@ impl Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
+    /// A generator for one of many cases: what the others take from theirs does not change it.
+    pub(crate) fn of_case(seed: u64, case: usize) -> Random {
+        let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(case as u64));
+        // Neighbouring seeds begin alike.
+        for _ in 0..4 {
+            random.next();
+        }
+        random
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

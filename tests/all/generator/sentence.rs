@@ -590,7 +590,8 @@ const PART_LISTS: &[&str] = &[
 
 /// Writes expressions and counts how often each row is used.
 pub(crate) struct Writer<'a> {
-    pub(crate) random: Random,
+    seed: u64,
+    random: Random,
     /// Uses of each row in lines that are two and more levels deep: `item if`, `operator lc`, `condition eq`,
     /// `variable domain`.
     pub(crate) uses: BTreeMap<String, usize>,
@@ -604,27 +605,30 @@ pub(crate) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer with its own seed.
     pub(crate) fn new(seed: u64, variables: &'a [String], folder: &'a str) -> Writer<'a> {
-        Writer { random: Random::new(seed), uses: BTreeMap::new(), rows: Vec::new(), variables, folder }
+        Writer { seed, random: Random::new(seed), uses: BTreeMap::new(), rows: Vec::new(), variables, folder }
     }
 
     /// One line: the row whose turn it is at the top, nested expressions below it, spoilt one time in nine.
     pub(crate) fn line(&mut self, turn: usize) -> String {
+        self.random = Random::of_case(self.seed, turn);
         let depth = 2 + usize::from(self.random.percent(25));
-        let rows = ITEMS.len() + OPERATORS.len() + CONDITIONS.len() + self.variables.len();
-        let row = turn % rows;
-        let mut text = if let Some(item) = ITEMS.get(row) {
+        let rows = ITEMS.len() + OPERATORS.len() + CONDITIONS.len();
+        // Every third line is about a variable, so that their number does not change the other lines.
+        let is_variable = turn % 3 == 2;
+        let row = (turn - turn / 3) % rows;
+        let mut text = if is_variable {
+            let name = self.variables[turn / 3 % self.variables.len()].clone();
+            self.variable(&name, depth)
+        } else if let Some(item) = ITEMS.get(row) {
             self.item(item, depth)
         } else if let Some(operator) = OPERATORS.get(row - ITEMS.len()) {
             self.operator(operator, depth)
-        } else if let Some(condition) = CONDITIONS.get(row - ITEMS.len() - OPERATORS.len()) {
+        } else {
+            let condition = &CONDITIONS[row - ITEMS.len() - OPERATORS.len()];
             let test = self.condition_row(condition, depth - 1);
             let branches = self.code('y', depth - 1);
             format!("${{if {test}{branches}}}")
-        } else {
-            let name = self.variables[row - ITEMS.len() - OPERATORS.len() - CONDITIONS.len()].clone();
-            self.variable(&name, depth)
         };
-        let is_variable = row >= ITEMS.len() + OPERATORS.len() + CONDITIONS.len();
         if !is_variable && levels(&text) < 2 && self.random.percent(85) {
             text = self.wrapped(&text);
         }

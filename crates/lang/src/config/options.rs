@@ -348,6 +348,11 @@ impl Options {
         }
     }
 
+    /// The texts that have been asked for as templates: option name, setting, template.
+    pub fn templates(&self) -> impl Iterator<Item = (&'static str, &Setting, &Template)> {
+        self.set.iter().filter_map(|(name, setting)| Some((*name, setting, setting.compiled.get()?)))
+    }
+
     /// The texts that have been asked for as templates and can never be expanded: option name, setting, template. What is not
     /// expanded is never compiled, so after everything has been built these are all of the faulty ones.
     pub fn faulty_templates(&self) -> impl Iterator<Item = (&'static str, &Setting, &Template)> {

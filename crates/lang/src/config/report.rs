@@ -20,20 +20,28 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<S
     Some(format!("did you mean \"{name}\"?"))
 }
 
-/// Insertions, deletions and replacements that make one word of another.
+/// Insertions, deletions, replacements and exchanges of neighbours that make one word of another.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut last = None;
     for (line, x) in a.bytes().enumerate() {
         let mut diagonal = line;
         let mut left = line.saturating_add(1);
         let mut next = vec![left];
-        for (above, y) in row.iter().skip(1).zip(b.bytes()) {
+        let mut beside = None;
+        for (column, (above, y)) in row.iter().skip(1).zip(b.bytes()).enumerate() {
             let replaced = diagonal.saturating_add(usize::from(x != y));
             left = replaced.min(above.saturating_add(1)).min(left.saturating_add(1));
-            diagonal = *above;
+            if last == Some(y) && beside == Some(x) {
+                let exchanged = column.checked_sub(1).and_then(|back| before.get(back));
+                left = exchanged.map_or(left, |from| left.min(from.saturating_add(1)));
+            }
+            (diagonal, beside) = (*above, Some(y));
             next.push(left);
         }
-        row = next;
+        last = Some(x);
+        before = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or(0)
 }
@@ -105,6 +113,8 @@ mod tests {
     fn distances_and_suggestions() {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("macth", "match"), 1);
+        assert_eq!(distance("domians", "domains"), 1);
         assert_eq!(
             nearest("qualify_domian", ["qualify_domain", "queue_only"].into_iter()).unwrap(),
             "did you mean \"qualify_domain\"?"

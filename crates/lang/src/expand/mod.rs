@@ -16,6 +16,7 @@ pub mod item;
 mod json;
 pub mod operator;
 mod parse;
+pub mod suggestion;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -84,6 +85,15 @@ pub struct SyntaxError {
     pub span: Range<usize>,
 }
 
+/// A variable that comes from outside, in the name of a file: whoever evaluates it is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedName {
+    /// Its name.
+    pub variable: String,
+    /// Where the name of the file begins in the source.
+    pub position: usize,
+}
+
 /// A string of the configuration, compiled.
 ///
 /// Cloning is cheap. Equality is equality of the sources.
@@ -96,6 +106,7 @@ struct Compiled {
     fault: Option<SyntaxError>,
     constant: Option<Text>,
     may_block: bool,
+    refused_names: Vec<RefusedName>,
 }
 
 impl Template {
@@ -118,6 +129,7 @@ impl Template {
             fault,
             constant,
             may_block: parser.may_block(),
+            refused_names: parser.into_refused_names(),
         }))
     }
 
@@ -131,7 +143,20 @@ impl Template {
             fault: None,
             constant: Some(constant),
             may_block: false,
+            refused_names: Vec::new(),
         }))
+    }
+
+    /// Variables from outside in names of files within the string, for `oxim check`.
+    #[must_use]
+    pub fn refused_names(&self) -> &[RefusedName] {
+        &self.0.refused_names
+    }
+
+    /// The variables from outside that stand in the string itself, outside of items and operators.
+    #[must_use]
+    pub fn foreign_variables(&self) -> Vec<&'static str> {
+        self.0.body.foreign_variables().collect()
     }
 
     /// What is wrong with the syntax, if anything is.

@@ -6,10 +6,10 @@
 
 use oxim_base::limits::EXPANSION_NESTING_MAX;
 
-use super::ExpandError;
 use super::item::{self, Item};
 use super::tree::{Body, Node};
 use super::variable::{self, HeaderReference, VariableReference};
+use super::{ExpandError, RefusedName};
 use super::{condition, operator};
 
 /// The first syntax fault of a string.
@@ -31,12 +31,20 @@ pub(crate) struct Parser<'a> {
     depth: usize,
     blocks: bool,
     header_ran_on: bool,
+    refused_names: Vec<RefusedName>,
 }
 
 impl<'a> Parser<'a> {
     /// A parser at the start of a string.
     pub(crate) fn new(source: &'a [u8]) -> Parser<'a> {
-        Parser { source, position: 0, depth: 0, blocks: false, header_ran_on: false }
+        Parser {
+            source,
+            position: 0,
+            depth: 0,
+            blocks: false,
+            header_ran_on: false,
+            refused_names: Vec::new(),
+        }
     }
 
     /// Whether anything read so far may block.
@@ -47,6 +55,30 @@ impl<'a> Parser<'a> {
     /// Notes that something that was read may block.
     pub(crate) fn note_blocking(&mut self, blocks: bool) {
         self.blocks |= blocks;
+    }
+
+    /// Where names of files hold what comes from outside.
+    pub(crate) fn into_refused_names(self) -> Vec<RefusedName> {
+        self.refused_names
+    }
+
+    /// A string in braces that names a file: what stands in it and comes from outside is noted.
+    pub(crate) fn file_name(&mut self) -> Result<Body, Fault> {
+        let position = self.position;
+        let body = self.body()?;
+        self.note_file_name(&body, position);
+        Ok(body)
+    }
+
+    /// Where the next byte stands.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Notes what comes from outside in a string that names a file and begins at a place.
+    pub(crate) fn note_file_name(&mut self, body: &Body, position: usize) {
+        let names = body.foreign_variables().map(|name| RefusedName { variable: name.to_owned(), position });
+        self.refused_names.extend(names);
     }
 
     /// Reads to the end: the parts before the first fault, and the fault.

@@ -72,6 +72,16 @@ impl Body {
         }
     }
 
+    /// The variables from outside that stand here, not inside items and operators.
+    pub(crate) fn foreign_variables(&self) -> impl Iterator<Item = &'static str> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::Variable(reference) => reference.foreign_name(),
+            Node::Literal(_) | Node::Capture(_) | Node::Header(_) | Node::Operator { .. } | Node::Item(_) => {
+                None
+            }
+        })
+    }
+
     /// Evaluates to a new text.
     pub(crate) fn expand(&self, context: &mut Context) -> Result<Text, ExpandError> {
         let mut out = Text::new();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use oxim_lang::config::{self, Config, ConfigError, Location, Options, report};
+use oxim_lang::expand::suggestion::{instead_of, name_in, suggestion};
 use oxim_lang::expand::{SyntaxError, Template};
 use oxim_receive::acl::Acls;
 
@@ -23,8 +24,10 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
             let config = Arc::new(config);
             let mut errors = crate::build::all(&config).err().unwrap_or_default();
             let never_legal = Acls::build(&config).map(|acls| acls.check()).unwrap_or_default();
-            errors.extend(never_legal.into_iter().map(|error| marked_in_acl(&config, error)));
+            errors.extend(never_legal);
+            errors = errors.into_iter().map(|error| marked_in_acl(&config, error)).collect();
             errors.extend(never_expandable(&config));
+            errors.extend(refused_names(&config));
             for warning in &config.warnings {
                 print!("{}", report::render(warning, true));
             }
@@ -66,10 +69,90 @@ fn never_expandable(config: &Config) -> Vec<ConfigError> {
     errors
 }
 
-/// The error of an ACL, with its line.
+/// Options of drivers that name files, where values from outside are refused.
+const FILE_OPTIONS: &[&str] = &["directory", "file", "once", "socket"];
+
+/// Names of files that hold values from outside: every use of them is refused.
+fn refused_names(config: &Config) -> Vec<ConfigError> {
+    let instances = config.routers.iter().chain(&config.transports);
+    let mut errors = Vec::new();
+    for instance in instances {
+        for (name, setting, template) in instance.options.templates() {
+            let Some(location) = &setting.location else { continue };
+            let line = format!("{name} = {}", template.source());
+            let start = line.len().saturating_sub(template.source().len());
+            let own = template.foreign_variables().into_iter().filter(|_| FILE_OPTIONS.contains(&name));
+            let own = own.map(|variable| (variable, start));
+            let inside = template.refused_names().iter();
+            let inside = inside.map(|n| (n.variable.as_str(), start.saturating_add(n.position)));
+            errors.extend(own.chain(inside).map(|(variable, from)| refused(location, &line, variable, from)));
+        }
+    }
+    for line in config.acls.iter().flat_map(|acl| &acl.lines) {
+        let Some((_, value)) = line.text.split_once('=') else { continue };
+        let start = line.text.find(value).unwrap_or(0);
+        let template = Template::compile(value);
+        let names = template.refused_names().iter();
+        errors.extend(
+            names.map(|n| refused(&line.location, &line.text, &n.variable, start.saturating_add(n.position))),
+        );
+    }
+    errors
+}
+
+/// The error about a variable in the name of a file that begins at a place of the line.
+fn refused(location: &Location, line: &str, variable: &str, from: usize) -> ConfigError {
+    let rest = line.get(from..).unwrap_or_default();
+    let braced = format!("${{{variable}}}");
+    let plain = format!("${variable}");
+    let found = rest.find(&braced).map(|at| (at, braced.len()));
+    let (at, length) = found.or_else(|| rest.find(&plain).map(|at| (at, plain.len()))).unwrap_or((0, 1));
+    let start = from.saturating_add(at);
+    ConfigError::at(
+        location,
+        format!("the value of ${variable} comes from outside and is refused in the name of a file"),
+    )
+    .shown(line, start..start.saturating_add(length).min(line.len()), location.line)
+    .helped(Some(instead_of(variable)))
+}
+
+/// The word of a line of an ACL that is no condition or modifier: the first, or that after the verb.
+fn wrong_in_acl(line: &str) -> &str {
+    let known = |word: &str| oxim_receive::acl::documentation().any(|(name, _)| name == word);
+    let is_verb = |word: &&str| VERBS.contains(word);
+    let words = line.split(|c: char| c.is_whitespace() || matches!(c, '=' | '!'));
+    words.filter(|word| !word.is_empty()).find(|word| !is_verb(word) && !known(word)).unwrap_or_default()
+}
+
+/// The name that may have been meant in such a line.
+fn meant_in_acl(line: &str) -> Option<String> {
+    let names: Vec<String> = oxim_receive::acl::documentation().map(|(name, _)| name).collect();
+    report::nearest(wrong_in_acl(line), names.iter().map(String::as_str))
+}
+
+/// What a statement of an ACL may begin with.
+const VERBS: &[&str] = &["accept", "defer", "deny", "discard", "drop", "require", "warn"];
+
+/// The error of an ACL, with its line; others as they are.
 fn marked_in_acl(config: &Config, error: ConfigError) -> ConfigError {
-    let lines = config.acls.iter().flat_map(|acl| &acl.lines);
-    let mut line = lines.filter(|line| {
+    if error.excerpt.is_some() {
+        return error;
+    }
+    let lines = || config.acls.iter().flat_map(|acl| &acl.lines);
+    let quoted = error.message.split_once("unknown ACL condition/modifier in \"").map(|(_, rest)| rest);
+    if let Some(text) = quoted.map(|rest| rest.trim_end_matches('"')) {
+        let (help, word) = (meant_in_acl(text), wrong_in_acl(text));
+        return match lines().find(|line| line.text.trim() == text.trim()) {
+            Some(line) => {
+                let start = line.text.find(word).unwrap_or(0);
+                let span = start..start.saturating_add(word.len());
+                let error = ConfigError { location: Some(line.location.clone()), ..error };
+                error.shown(&line.text, span, line.location.line).helped(help)
+            }
+            None => error.helped(help),
+        };
+    }
+    let mut line = lines().filter(|line| {
         error
             .location
             .as_ref()
@@ -85,11 +168,15 @@ fn marked_in_acl(config: &Config, error: ConfigError) -> ConfigError {
 fn marked(location: &Location, name: &str, line: &str, start: usize, fault: &SyntaxError) -> ConfigError {
     let end = line.len();
     let from = start.saturating_add(fault.span.start).min(end.saturating_sub(1));
-    ConfigError::at(location, format!("{name} can never be expanded: {}", fault.message)).shown(
-        line,
-        from..end,
-        location.line,
-    )
+    // A name that is wrong is marked itself; the parser stands behind it then.
+    let wrong = name_in(&fault.message).and_then(|wrong| {
+        let until = from.saturating_add(wrong.len()).saturating_add(1).min(end);
+        let at = line.get(start..until)?.rfind(wrong)?.saturating_add(start);
+        Some(at..at.saturating_add(wrong.len()))
+    });
+    ConfigError::at(location, format!("{name} can never be expanded: {}", fault.message))
+        .shown(line, wrong.unwrap_or(from..end), location.line)
+        .helped(suggestion(&fault.message))
 }
 
 fn show(errors: &[ConfigError], path: &str) -> u8 {
@@ -120,5 +207,45 @@ mod tests {
         assert!(shown.contains("smtp_banner can never be expanded"), "{shown}");
         assert!(shown.contains("test.conf:7"), "{shown}");
         assert!(shown.contains("unknown condition \"foo\""), "{shown}");
+    }
+
+    fn all_errors(text: &str) -> String {
+        let config = config::read_bytes("test.conf", text.as_bytes(), &[], &assemble::catalogue()).unwrap();
+        let config = Arc::new(config);
+        let mut errors = crate::build::all(&config).err().unwrap_or_default();
+        errors.extend(never_expandable(&config));
+        errors.extend(refused_names(&config));
+        let errors = errors.into_iter().map(|error| marked_in_acl(&config, error));
+        errors.map(|error| report::render(&error, false)).collect()
+    }
+
+    #[test]
+    fn misspelt_names_are_marked_and_the_right_ones_told() {
+        let shown = all_errors(
+            "smtp_banner = a ${if eq{$primary_hostnam}{b}{c}}\nbegin acl\nx:\n  accept condition = ${if macth{a}{b}}\n",
+        );
+        assert!(shown.contains("did you mean \"primary_hostname\"?"), "{shown}");
+        assert!(shown.contains("did you mean \"match\"?"), "{shown}");
+        assert!(shown.contains("│                          ^^^^^^^^^^^^^^^\n"), "{shown}");
+        assert!(shown.contains("│                         ^^^^^\n"), "{shown}");
+        let shown = all_errors("begin acl\nx:\n  accept domians = a\n");
+        assert!(shown.contains("did you mean \"domains\"?"), "{shown}");
+    }
+
+    #[test]
+    fn values_from_outside_in_names_of_files() {
+        let shown = all_errors(
+            "begin acl\nx:\n  accept condition = ${lookup{a}lsearch{/etc/$sender_address_domain}}\n\
+             begin routers\nr:\n  driver = redirect\n  data = ${lookup{$local_part}lsearch{/etc/aliases.$domain}}\n\
+             begin transports\nt:\n  driver = appendfile\n  user = mail\n  file = /var/mail/$local_part\n\
+             u:\n  driver = appendfile\n  user = mail\n  file = /var/mail/$local_part_data\n",
+        );
+        assert!(
+            shown.contains("use $local_part_data, the value of the lookup, instead of $local_part\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("use $domain_data, the value of the lookup, instead of $domain\n"), "{shown}");
+        assert!(shown.contains("look $sender_address_domain up"), "{shown}");
+        assert_eq!(shown.matches("is refused in the name of a file").count(), 3, "{shown}");
     }
 }

@@ -55,7 +55,7 @@ fn lookup_item(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     if !parser.eat(b'{') {
         return parser.fault("missing '{' for lookup file-or-query arg");
     }
-    let source = parser.body()?;
+    let source = if single { parser.file_name()? } else { parser.body()? };
     Ok(Box::new(Lookup { kind, key, source, branches: Branches::parse(parser, "lookup")? }))
 }
 

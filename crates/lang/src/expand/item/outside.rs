@@ -32,10 +32,15 @@ pub(super) static ROWS: &[&ItemRow] = &[
             "The contents of a file; newlines become the second string if there is one.",
             &[("${readfile{/dev/null}}", "")],
             |p| {
-                super::strings::fixed(p, "readfile", 1, 2, |context, texts| match texts {
+                let position = p.position().saturating_add(1);
+                let strings = p.strings("readfile", 1, 2)?;
+                if let Some(name) = strings.first() {
+                    p.note_file_name(name, position);
+                }
+                Ok(super::strings::of_strings(strings, |context, texts| match texts {
                     [path, rest @ ..] => read_file(context, path, rest.first()),
                     [] => Ok(Text::new()),
-                })
+                }))
             },
         )
     },

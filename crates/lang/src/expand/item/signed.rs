@@ -57,7 +57,9 @@ impl Item for Check {
         let [address, rest @ ..] = self.strings.as_slice() else { return Ok(()) };
         let address = address.expand(context)?;
         context.local.prvscheck_result = None;
-        let Some(signed) = prvs::read(address.as_bytes()) else {
+        // A signed address has one line.
+        let line = address.as_bytes().strip_suffix(b"\n").unwrap_or(address.as_bytes());
+        let Some(signed) = prvs::read(line).filter(|_| !line.contains(&b'\n')) else {
             // The rest is evaluated all the same, so that what is wrong with it shows.
             return rest.iter().try_for_each(|body| body.expand(context).map(|_| ()));
         };

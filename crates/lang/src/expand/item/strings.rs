@@ -130,7 +130,12 @@ pub(super) fn fixed(
     max: usize,
     work: Work,
 ) -> Result<Box<dyn Item>, Fault> {
-    Ok(Box::new(Fixed { strings: parser.strings(name, min, max)?, work }))
+    Ok(of_strings(parser.strings(name, min, max)?, work))
+}
+
+/// The same of strings that have been read.
+pub(super) fn of_strings(strings: Vec<Body>, work: Work) -> Box<dyn Item> {
+    Box::new(Fixed { strings, work })
 }
 
 impl Item for Fixed {

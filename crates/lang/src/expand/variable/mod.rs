@@ -173,6 +173,11 @@ impl VariableReference {
         }
     }
 
+    /// Its name, if its value always comes from outside.
+    pub(crate) fn foreign_name(&self) -> Option<&'static str> {
+        self.row.taint.is_foreign().then_some(self.row.name).filter(|_| !self.row.family)
+    }
+
     /// Whether reading it may wait.
     pub(crate) fn may_block(&self) -> bool {
         self.row.may_block
