@@ -11,6 +11,7 @@ pub mod agent;
 pub mod authenticator;
 pub mod bounce;
 pub mod delivery;
+pub mod event;
 pub mod filter;
 pub mod log_line;
 pub mod plan;

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::address::Address;
 use crate::bounce::Failure;
 use crate::delivery::Delivery;
+use crate::event::{self, Event};
 use crate::log_line::Lines;
 use crate::retry_hints;
 use crate::submission::Submitter;
@@ -139,12 +140,13 @@ impl Settlement<'_> {
                             self.lines.delivered(&address, &done, first, dont_deliver, took, return_path);
                         self.main_line(&line);
                     }
+                    self.delivered_event(context, &address, &done);
                     self.delivered(context, transport, address, &done);
                     first = false;
                 }
                 Outcome::Failed(error) => self.failed(context, address, error),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
-                    self.wait_or_give_up(address, error, all_over)
+                    self.wait_or_give_up(context, address, error, all_over)
                 }
                 Outcome::Deferred(error) if error.code == error_code::HOSTS_NOT_DUE => {
                     self.waits(address, error)
@@ -162,6 +164,32 @@ impl Settlement<'_> {
                 self.claim.id()
             ));
         }
+    }
+
+    fn delivered_event(&self, context: &mut Context, address: &Address, done: &Delivered) {
+        let data = done.confirmation.as_deref().unwrap_or_default();
+        let data = if self.tells_confirmation(address) || done.host.is_some() { data } else { &[] };
+        // Line ends as in the log: a backslash and an n.
+        let shown = String::from_utf8_lossy(data).trim_end().replace('\n', "\\n").into_bytes();
+        let event = Event::new("msg:delivery", &shown);
+        event::of_address(self.delivery, context, address, done.host.as_deref(), event);
+    }
+
+    /// Whether what a transport says is of another server, and so part of its events.
+    fn tells_confirmation(&self, address: &Address) -> bool {
+        let transport = address.transport.and_then(|id| self.delivery.transport(id));
+        transport.is_some_and(|t| matches!(t.kind.row.name, "smtp" | "lmtp" | "autoreply"))
+    }
+
+    /// `msg:fail:delivery`, or without a transport `msg:fail:internal`: before the line about it.
+    fn failed_event(&self, context: &mut Context, address: &Address, error: &DeliveryError) {
+        if address.transport.is_none() {
+            event::of_failed_address(self.delivery, context, address, error.text.as_bytes());
+            return;
+        }
+        let data = if self.tells_confirmation(address) { error.text.as_bytes() } else { &[] };
+        let event = Event::new("msg:fail:delivery", data);
+        event::of_address(self.delivery, context, address, error.host.as_deref(), event);
     }
 
     fn delivered(&self, context: &mut Context, transport: &str, address: Address, done: &Delivered) {
@@ -228,6 +256,7 @@ impl Settlement<'_> {
     /// An address that can never be delivered.
     pub fn failed(&self, context: &mut Context, address: Address, error: DeliveryError) {
         retry_hints::forget_address(self.delivery, context, &address);
+        self.failed_event(context, &address, &error);
         let text = self.lines.failed(&address, &error);
         self.main_line(&format!("** {text}"));
         let is_unrouted = address.router.is_none() && address.transport.is_none();
@@ -236,7 +265,8 @@ impl Settlement<'_> {
     }
 
     /// An address that is given up without being tried: the line about it is the message's own.
-    pub fn cancelled(&self, address: Address, error: DeliveryError) {
+    pub fn cancelled(&self, context: &mut Context, address: Address, error: DeliveryError) {
+        self.failed_event(context, &address, &error);
         self.tally.lock().failed.push(Failure { address, error });
     }
 
@@ -244,10 +274,16 @@ impl Settlement<'_> {
     pub fn deferred(&self, context: &mut Context, address: Address, error: DeliveryError) {
         let timed_out =
             retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
-        self.wait_or_give_up(address, error, timed_out);
+        self.wait_or_give_up(context, address, error, timed_out);
     }
 
-    fn wait_or_give_up(&self, address: Address, mut error: DeliveryError, timed_out: bool) {
+    fn wait_or_give_up(
+        &self,
+        context: &mut Context,
+        address: Address,
+        mut error: DeliveryError,
+        timed_out: bool,
+    ) {
         let text = self.lines.deferred(&address, &error);
         if error.is_for_panic_log {
             self.log().both(format!("{} == {text}", self.claim.id()));
@@ -258,6 +294,7 @@ impl Settlement<'_> {
         if timed_out {
             error.text = "retry timeout exceeded".to_owned();
             error.bounce_text = error.bounce_text.or_else(|| Some("retry timeout exceeded".into()));
+            self.failed_event(context, &address, &error);
             let line = format!("{}: retry timeout exceeded", address.text());
             self.main_line(&format!("** {line}"));
             self.message_line(&line);

@@ -551,6 +551,17 @@ pub struct DeliveryScope {
     pub mailstore_basename: Option<Vec<u8>>,
 }
 
+/// What an `event_action` is expanded for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFacts {
+    /// `$event_name`.
+    pub name: &'static str,
+    /// `$event_data`.
+    pub data: Vec<u8>,
+    /// `$event_defer_errno`.
+    pub errno: i64,
+}
+
 /// What one evaluation sets and restores.
 #[derive(Clone, Debug, Default)]
 pub struct Local {
@@ -580,6 +591,8 @@ pub struct Local {
     pub dnslist_text: Option<Text>,
     /// `$dnslist_value`.
     pub dnslist_value: Option<Text>,
+    /// The event for which an `event_action` is expanded.
+    pub event: Option<Box<EventFacts>>,
     /// `$ldap_dn`: the name of the entry that the last LDAP lookup has found.
     pub ldap_dn: Option<Text>,
     /// `$lookup_dnssec_authenticated`: empty, `no` or `yes`.

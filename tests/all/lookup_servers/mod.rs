@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("ldap", ldap::lookups),
         trial("mysql", mysql::lookups),
         trial("pgsql", pgsql::lookups),
+        trial("pgsql_events", pgsql::events),
         trial("clamd", scanners::clamd),
         trial("redis", redis::lookups),
         trial("redis_refusals", redis::refusals),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Server, Talk, check, check_both, config, folder, free_port, give_away, unprivileged};
+use super::{Server, Talk, check, check_both, config, folder, free_port, give_away, is_root, unprivileged};
 
 /// Where Debian puts `initdb` and `postgres`.
 fn binaries() -> Option<PathBuf> {
@@ -54,6 +54,84 @@ pub(super) fn lookups() {
     }
     questions(folder, &config, port);
     trouble(&binaries, folder, port, server, talk);
+}
+
+/// The example of Exim's documentation of events, as it is printed: a row for each of a thousand deliveries.
+pub(super) fn events() {
+    let Some(binaries) = binaries().filter(|_| is_root()) else {
+        eprintln!("skipped: postgresql is not installed, or this is not root");
+        return;
+    };
+    let folder = folder();
+    let folder = folder.path();
+    assert!(prepare(&binaries, folder));
+    let port = free_port();
+    let _server = start(&binaries, folder, port);
+    std::fs::create_dir(folder.join("spool")).unwrap();
+    give_away(&folder.join("spool"));
+    let path = folder.display();
+    let example = r"  event_action = ${if eq {msg:delivery}{$event_name} \
+{${lookup pgsql {SELECT * FROM record_Delivery( \
+    '${quote_pgsql:$sender_address_domain}',\
+    '${quote_pgsql:${lc:$sender_address_local_part}}', \
+    '${quote_pgsql:$domain}', \
+    '${quote_pgsql:${lc:$local_part}}', \
+    '${quote_pgsql:$host_address}', \
+    '${quote_pgsql:${lc:$host}}', \
+    '${quote_pgsql:$message_exim_id}')}} \
+} {}}
+";
+    let config = config(
+        folder,
+        &format!(
+            "primary_hostname = mx.test.ex\nspool_directory = {path}/spool\nlog_file_path = {path}/log-%s\n\
+             exim_user = nobody\nexim_group = nogroup\nkeep_environment =\ntls_advertise_hosts =\n\
+             never_users =\nhide pgsql_servers = 127.0.0.1::{port}/postgres/post/p w\n\
+             acl_smtp_rcpt = accept\nbegin routers\nall:\n  driver = accept\n  transport = box\n\
+             begin transports\nbox:\n  driver = appendfile\n  file = {path}/box\n  user = nobody\n{example}"
+        ),
+    );
+    let mut talk = Talk::begin(&config);
+    let until = std::time::Instant::now() + super::PATIENCE;
+    while talk.ask("${lookup pgsql{select 'ready'}}") != "ready" {
+        assert!(std::time::Instant::now() < until, "not ready");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    talk.ask(
+        "${lookup pgsql{create table d(sd text, sl text, rd text, rl text, ip text, fqdn text, id text)}}",
+    );
+    talk.ask(
+        "${lookup pgsql{create function record_Delivery(text,text,text,text,text,text,text) returns void as \
+         'insert into d values (\\$1,\\$2,\\$3,\\$4,\\$5,\\$6,\\$7)' language sql}}",
+    );
+    thousand(&config);
+    let rows = "${lookup pgsql{select count(*), count(distinct rl), count(distinct id), min(sd), max(sl), min(rd), max(ip) || max(fqdn), min(length(id)) from d}}";
+    let expected = "count=1000 count=1000 count=10 min=s.ex max=o'brien min=test.ex ?column?=\"\" min=23 ";
+    assert_eq!(talk.ask(rows), expected, "{}", std::fs::read_to_string(folder.join("log-main")).unwrap());
+}
+
+/// Ten messages of a hundred recipients.
+fn thousand(config: &Path) {
+    let mut child = Command::new(crate::place::oxim())
+        .arg("-C")
+        .arg(config)
+        .args(["-bs", "-odi"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut script = String::from("HELO c.ex\r\n");
+    for message in 0..10 {
+        script.push_str("MAIL FROM:<O'Brien@s.ex>\r\n");
+        for recipient in 0..100 {
+            script.push_str(&format!("RCPT TO:<R{message}x{recipient}@test.ex>\r\n"));
+        }
+        script.push_str("DATA\r\nSubject: x\r\n\r\ntext\r\n.\r\n");
+    }
+    script.push_str("QUIT\r\n");
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), script.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 fn questions(folder: &Path, config: &Path, port: u16) {

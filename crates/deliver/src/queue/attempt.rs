@@ -282,7 +282,7 @@ impl Attempt<'_> {
         };
         let addresses = self.obey(&settlement, filtered, pending(&message));
         if self.options.give_up {
-            give_up(&settlement, addresses);
+            give_up(&settlement, &mut context, addresses);
         } else if self.is_looping(&message) {
             for address in addresses {
                 let text = "Too many \"Received\" headers - suspected mail loop".to_owned();
@@ -433,6 +433,7 @@ impl Attempt<'_> {
                 String::new()
             };
             self.main_line(&format!("Completed{suffix}"));
+            crate::event::completed(context);
             return finish(self.store, self.claim);
         }
         let mut changed = Message::clone(message);
@@ -726,14 +727,14 @@ fn dsn_request(notify: NotifyFlags, orcpt: Option<Vec<u8>>) -> DsnRequest {
     }
 }
 
-fn give_up(settlement: &Settlement<'_>, addresses: Vec<Address>) {
+fn give_up(settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
     for address in addresses {
         let error = DeliveryError {
             code: error_code::UNKNOWN,
             text: "delivery cancelled by administrator".to_owned(),
             ..DeliveryError::default()
         };
-        settlement.cancelled(address, error);
+        settlement.cancelled(context, address, error);
     }
 }
 

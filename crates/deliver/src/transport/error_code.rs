@@ -32,6 +32,8 @@ pub const MAILBOX_FULL: i32 = -22;
 pub const BAD_FORMAT: i32 = -23;
 /// A transport filter failed.
 pub const FILTER_FAILED: i32 = -24;
+/// An event's action wants no connection.
+pub const EVENT_REFUSED: i32 = -58;
 /// `max_parallel` runs of the transport are under way.
 pub const CONCURRENCY_LIMIT: i32 = -57;
 /// A file kept appearing and disappearing.

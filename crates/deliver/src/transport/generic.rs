@@ -52,6 +52,12 @@ pub struct Generic {
     pub shadow_condition: Option<Template>,
     /// A command that the message goes through.
     pub filter: Option<Filter>,
+    /// Expanded for each event.
+    pub event_action: Option<Template>,
+    /// Its older form for deliveries.
+    pub tpda_delivery_action: Option<Template>,
+    /// Its older form for hosts that make a message wait.
+    pub tpda_host_defer_action: Option<Template>,
     /// Shown under `-d`.
     pub debug_print: Option<Template>,
 }
@@ -68,6 +74,7 @@ impl Generic {
                 format!("{} transport: body_only and headers_only are mutually exclusive", instance.name);
             return Err(vec![ConfigError::at(&instance.location, text)]);
         }
+        let of_smtp = |name: &str| if options.has(name) { options.template(name) } else { None };
         Ok(Generic {
             body_only: options.bool("body_only"),
             headers_only: options.bool("headers_only"),
@@ -91,6 +98,9 @@ impl Generic {
             shadow_transport: options.string("shadow_transport").map(str::to_owned),
             shadow_condition: options.template("shadow_condition"),
             filter: Filter::build(options),
+            event_action: options.template("event_action"),
+            tpda_delivery_action: of_smtp("tpda_delivery_action"),
+            tpda_host_defer_action: of_smtp("tpda_host_defer_action"),
             debug_print: options.template("debug_print"),
         })
     }

@@ -371,6 +371,15 @@ pub struct Transport {
 }
 
 impl Transport {
+    /// Whether anything is to be expanded for events.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        let generic = &self.generic;
+        generic.event_action.is_some()
+            || generic.tpda_delivery_action.is_some()
+            || generic.tpda_host_defer_action.is_some()
+    }
+
     /// Builds a transport from its section.
     ///
     /// # Errors

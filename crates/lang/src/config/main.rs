@@ -189,6 +189,7 @@ main_fields! {
     envelope_to_remove: bool,
     errors_copy: Option<String>,
     errors_reply_to: Option<String>,
+    event_action: Option<Template>,
     exim_group: u32,
     exim_path: String,
     exim_user: u32,

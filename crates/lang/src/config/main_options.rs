@@ -203,7 +203,7 @@ pub static MAIN: &[OptionRow] = &[
     row("envelope_to_remove", Bool, "true", Works, "take Envelope-to: lines out of incoming messages"),
     row("errors_copy", Str, "", Works, "who gets copies of bounces"),
     row("errors_reply_to", Str, "", Works, "Reply-To: of bounces and warnings"),
-    row("event_action", Str, "", NotYet, "expanded for every event outside transports"),
+    row("event_action", Str, "", Works, "expanded for every event outside transports"),
     row("exim_group", Gid, "", Works, "group the program runs under"),
     row("exim_path", Str, "/usr/sbin/exim4", Works, "where the program is"),
     row("exim_user", Uid, "", Works, "user the program runs under"),

@@ -3,9 +3,13 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use oxim_base::Text;
 use oxim_base::clock::Stamp;
+use oxim_deliver::event::{self, Event};
 use oxim_deliver::queue::{AttemptOptions, Ended};
+use oxim_lang::context::Context;
 use oxim_mail::message_id::MessageId;
+use oxim_spool::message::Recipient;
 use oxim_spool::store::admin::{self, AdminError};
 use oxim_spool::store::{Claim, ClaimError, LocalStore, Part, Store};
 
@@ -33,8 +37,21 @@ pub fn run(program: &Program, command: &MessageCommand) -> u8 {
             return 1;
         }
     };
+    // Events may run ACLs and lookups: that takes the whole engine.
+    let raises_events = command.action == MessageAction::Remove && program.config.main.event_action.is_some();
+    let runtime = small_runtime().ok().filter(|_| raises_events);
+    let engine =
+        runtime.as_ref().map(|runtime| Engine::build(program, runtime.handle(), Settings::default()));
+    if let Some(Err(errors)) = &engine {
+        assemble::report(errors);
+    }
     let work = Work { program, store: &store, who: privilege::caller_login() };
-    work.run(command)
+    let code = work.run(command);
+    drop(engine);
+    if let Some(runtime) = runtime {
+        runtime.shutdown_background();
+    }
+    code
 }
 
 fn id_of(word: &[u8]) -> Option<MessageId> {
@@ -247,6 +264,7 @@ impl Work<'_> {
     fn remove(&self, id: &MessageId) -> bool {
         match self.store.claim(id) {
             Ok(claim) => {
+                self.raise_events(&claim);
                 self.log(id, &format!("removed by {}", self.who));
                 self.log(id, "Completed");
                 match self.store.finish(claim) {
@@ -266,6 +284,25 @@ impl Work<'_> {
             }
             Err(error) => self.trouble(id, &AdminError::Claim(error)),
         }
+    }
+
+    /// A message that is removed fails for those who have not got it.
+    fn raise_events(&self, claim: &Claim) {
+        if self.program.config.main.event_action.is_none() {
+            return;
+        }
+        let (message, services) = (claim.message(), Arc::clone(&self.program.services));
+        let config = Arc::clone(&self.program.config);
+        let mut context = Context::for_message(config, services, message, claim.body().clone());
+        let text = format!("message removed by {}", self.who);
+        let waits = |recipient: &&Recipient| !message.non_recipients.contains(&recipient.address);
+        for recipient in message.recipients.iter().filter(waits) {
+            let (local_part, domain) = oxim_mail::address::split_at_domain(&recipient.address);
+            context.address.local_part = Text::tainted(local_part);
+            context.address.domain = Text::tainted(domain.unwrap_or_default());
+            event::raise_main(&mut context, Event::new("msg:fail:internal", text.as_bytes()));
+        }
+        event::completed(&mut context);
     }
 
     fn show(&self, word: &[u8], part: Part) -> u8 {

@@ -20,6 +20,7 @@ mod xclient;
 
 use std::sync::Arc;
 
+use oxim_deliver::event::{self, Event};
 use oxim_mail::smtp::command::{Command, CommandError};
 
 use crate::log_line;
@@ -196,6 +197,10 @@ pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress
 /// Whether obeying the command may wait for files, DNS or lookups, so that it must run on a worker thread.
 #[must_use]
 pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
+    // Any command may be faulty, and raise an event.
+    if reception.config.main.event_action.as_ref().is_some_and(|action| action.may_block()) {
+        return true;
+    }
     let Ok(command) = oxim_mail::smtp::command::parse(line) else { return false };
     let rules = &reception.blocking;
     match command {
@@ -351,6 +356,8 @@ fn error(
     reason: &str,
 ) -> Reply {
     talk.counts.errors = talk.counts.errors.saturating_add(1);
+    let name = if kind == "syntax" { "smtp:fail:syntax" } else { "smtp:fail:protocol" };
+    event::raise_main(&mut talk.scene.context, Event::new(name, reason.as_bytes()));
     let wanted = reception.wants.for_error(kind);
     let command = log_line::printable(&talk.scene.context.connection.smtp_command);
     if wanted {

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
+use oxim_deliver::event::{self, Event};
 use oxim_net::tls::TlsFacts;
+use oxim_net::tls::certificate::Certificate;
 
 use super::{auth, protocol_error};
 use crate::acl::{Outcome, Phase, Verdict};
@@ -35,8 +37,43 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
     Progress::Acl(Phase::StartTls, Box::new(then))
 }
 
-/// The handshake has succeeded: the session begins anew.
-pub(crate) fn after_handshake(reception: &Reception, talk: &mut Talk, facts: TlsFacts) {
+/// The handshake has succeeded: the session begins anew. False: an event's action does not want the client's certificate.
+pub(crate) fn after_handshake(reception: &Reception, talk: &mut Talk, facts: TlsFacts) -> bool {
+    if !certificate_events(reception, talk, &facts) {
+        return false;
+    }
+    begin_anew(reception, talk, facts);
+    true
+}
+
+/// `tls:cert` for each certificate of the client, the leaf last. False: one is not wanted.
+fn certificate_events(reception: &Reception, talk: &mut Talk, facts: &TlsFacts) -> bool {
+    if reception.config.main.event_action.is_none() {
+        return true;
+    }
+    for depth in (0..facts.peer_chain.len()).rev() {
+        let chain = facts.peer_chain.iter().skip(depth).cloned().collect();
+        let before =
+            talk.scene.context.connection.tls.replace(TlsFacts { peer_chain: chain, ..facts.clone() });
+        let said =
+            event::raise_main(&mut talk.scene.context, Event::new("tls:cert", depth.to_string().as_bytes()));
+        talk.scene.context.connection.tls = before;
+        if let Some(text) = said {
+            let subject = facts.peer_chain.get(depth).and_then(|der| Certificate::parse(der).ok());
+            let subject = subject.map(|certificate| certificate.subject_one_line).unwrap_or_default();
+            let address = talk.scene.context.connection.host_address.map(|ip| ip.to_string());
+            reception.logs.main(&format!(
+                "[{}] SSL verify denied by event-action: depth={depth} cert={subject}: {text}",
+                address.unwrap_or_default()
+            ));
+            after_failure(reception, talk, "(SSL_accept): certificate verify failed");
+            return false;
+        }
+    }
+    true
+}
+
+fn begin_anew(reception: &Reception, talk: &mut Talk, facts: TlsFacts) {
     talk.reset();
     talk.is_encrypted = true;
     talk.has_greeted_in_tls = false;
@@ -63,6 +100,7 @@ pub(crate) fn after_handshake(reception: &Reception, talk: &mut Talk, facts: Tls
 
 /// The handshake has failed: nothing more can be said on this connection.
 pub(crate) fn after_failure(reception: &Reception, talk: &mut Talk, reason: &str) {
+    event::raise_main(&mut talk.scene.context, Event::new("tls:fail:connect", reason.as_bytes()));
     let client = log_line::client(reception, talk, false);
     reception.logs.main(&format!("TLS error on connection from {client} {reason}"));
     if reception.wants.smtp_connection && talk.log_connection {

@@ -45,18 +45,19 @@ impl Session {
         }
         // What came in the clear behind the command must not be taken for something said under TLS.
         if !self.channel.pending().is_empty() {
-            self.tls_failed("input was sent in the clear after STARTTLS");
+            self.tls_failed("input was sent in the clear after STARTTLS".to_owned()).await;
             return false;
         }
         match self.handshake(server).await {
             Ok(facts) => {
-                let blocking = auth::judges_tls(&self.reception);
+                let has_events = self.reception.config.main.event_action.is_some();
+                let blocking = has_events || auth::judges_tls(&self.reception);
                 let started =
                     self.on_talk(blocking, move |r, talk| command::tls_started(r, talk, facts)).await;
-                started.is_some()
+                started.unwrap_or(false)
             }
             Err(reason) => {
-                self.tls_failed(&reason);
+                self.tls_failed(reason).await;
                 false
             }
         }
@@ -108,9 +109,9 @@ impl Session {
         }
     }
 
-    fn tls_failed(&mut self, reason: &str) {
-        let reception = Arc::clone(&self.reception);
-        command::tls_failed(&reception, self.talk_mut(), reason);
+    async fn tls_failed(&mut self, reason: String) {
+        let blocking = self.reception.config.main.event_action.is_some();
+        self.on_talk(blocking, move |r, talk| command::tls_failed(r, talk, &reason)).await;
     }
 
     /// The handshake itself; the policy may depend on the name that the client asks for. What is to be sent goes into it.

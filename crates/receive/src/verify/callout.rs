@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use oxim_base::Text;
 use oxim_deliver::address::{Address, RouteHost, TransportId};
+use oxim_deliver::event::{self, Event};
 use oxim_deliver::transport::smtp::{Downconvert, Form, Limits, NotOpened, Opened};
 use oxim_lang::config::Options as ConfigOptions;
+use oxim_lang::context::AddressScope;
 use oxim_lang::expand::Template;
 use oxim_mail::address::split_at_domain;
 use oxim_mail::smtp::reply::Reply;
@@ -444,7 +446,10 @@ fn ask(
     known: &mut Domain,
 ) -> Ended {
     let limits = Limits { connect: options.connect(), command: options.timeout };
-    let (connection, used) = match connect(run, callout.transport, host, limits) {
+    let outer = enter(run, callout);
+    let opened = connect(run, callout.transport, host, limits);
+    leave(run, outer);
+    let (connection, used) = match opened {
         Some(Ok(opened)) => (opened.connection, opened.used),
         Some(Err(NotOpened::Unclear(why))) => return Ended::Unclear { why },
         Some(Err(NotOpened::Refused { sent, reply })) => {
@@ -458,6 +463,7 @@ fn ask(
     };
     let Some(form) = form else {
         connection.quit(options.timeout.min(Duration::from_secs(5)));
+        closed(run, callout);
         return Ended::NotInternational;
     };
     let mut talk = Talk { connection, timeout: options.timeout, form };
@@ -473,7 +479,40 @@ fn ask(
         return ended;
     }
     talk.connection.quit(options.timeout.min(Duration::from_secs(5)));
+    closed(run, callout);
     ended
+}
+
+/// Sets the variables of the address that is verified, for the events of the connection. Gives what was there.
+fn enter(run: &mut Run<'_>, callout: &Callout) -> (&'static str, AddressScope) {
+    let context = &mut run.scene.context;
+    let outer = (context.delivery.verify_mode, context.address.clone());
+    context.delivery.verify_mode = match callout.role {
+        Role::Recipient => "R",
+        Role::Sender | Role::HeaderSender => "S",
+    };
+    let (local_part, domain) = split_at_domain(&callout.address);
+    context.address.local_part = Text::tainted(local_part);
+    context.address.domain = Text::tainted(domain.unwrap_or_default());
+    outer
+}
+
+fn leave(run: &mut Run<'_>, outer: (&'static str, AddressScope)) {
+    let context = &mut run.scene.context;
+    (context.delivery.verify_mode, context.address) = outer;
+}
+
+/// `tcp:close`.
+fn closed(run: &mut Run<'_>, callout: &Callout) {
+    let delivery = run.reception.delivery.clone();
+    let Some(transport) = delivery.transport(callout.transport).filter(|t| t.has_events()) else { return };
+    let outer = enter(run, callout);
+    run.lending(|context| {
+        let name = context.delivery.transport_name.replace(transport.name.clone());
+        event::raise_transport(context, transport, Event::new("tcp:close", b""));
+        context.delivery.transport_name = name;
+    });
+    leave(run, outer);
 }
 
 fn converse(

@@ -41,12 +41,20 @@ impl Work<'_> {
             return Ok(Dane::Off { note: None });
         }
         if !target.is_secure {
+            self.event("dane:fail", b"dane-required");
             return Err(refusal(format!("DANE error: {} lookup not DNSSEC", target.name)));
         }
         let found = self.tlsa_records(target)?;
         match found {
-            Dane::Off { .. } if is_required => Err(refusal("DANE error: tlsa lookup FAIL".to_owned())),
-            Dane::Unusable if is_required => Err(refusal("DANE error: No usable TLSA records".to_owned())),
+            Dane::Off { note } if is_required => {
+                let word: &[u8] = if note.is_some() { b"dnssec-invalid" } else { b"dane-required" };
+                self.event("dane:fail", word);
+                Err(refusal("DANE error: tlsa lookup FAIL".to_owned()))
+            }
+            Dane::Unusable if is_required => {
+                self.event("dane:fail", b"dane-required");
+                Err(refusal("DANE error: No usable TLSA records".to_owned()))
+            }
             Dane::Verified { ref records, .. } => {
                 self.context.delivery.tlsa_usage = dane::usage_bits(records);
                 Ok(found)

@@ -129,7 +129,7 @@ impl Work<'_> {
             lost(session, target, error)
         })?;
         self.encrypted(session, facts);
-        Ok(())
+        self.certificate_events(session, target)
     }
 
     fn encrypted(&mut self, session: &mut Session, facts: TlsFacts) {
@@ -152,13 +152,14 @@ impl Work<'_> {
     }
 
     /// The main log's lines about a handshake that failed over OCSP, or under DANE.
-    fn tell(&self, session: &Session, target: &Target, error: &SmtpError) {
+    fn tell(&mut self, session: &Session, target: &Target, error: &SmtpError) {
         if let SmtpError::Tls(error) = error {
             self.tell_of_proof(error);
         }
         if let SmtpError::Tls(error) = error
             && !session.wishes.tls.policy.tlsa.is_empty()
         {
+            self.event("dane:fail", b"validation-failure");
             let text = trouble::tls_text(error);
             let text = text.strip_prefix("TLS session: ").unwrap_or(&text);
             self.log(&format!(
@@ -173,6 +174,9 @@ impl Work<'_> {
         let is_required =
             session.wishes.tls.is_mandatory || self.is_in(self.smtp.tls.require.as_ref(), target);
         if !session.connection.extensions().starttls {
+            if session.wishes.tls.is_mandatory {
+                self.event("dane:fail", b"starttls-not-supported");
+            }
             return if is_required {
                 Err(required(
                     session,
@@ -191,6 +195,7 @@ impl Work<'_> {
         match session.connection.starttls(wishes.sni.as_deref(), &wishes.policy, limit) {
             Ok(StartTls::Started(facts)) => {
                 self.encrypted(session, *facts);
+                self.certificate_events(session, target)?;
                 self.hello(session, target)
             }
             Ok(StartTls::Refused(_)) if is_required => Err(required(

@@ -12,6 +12,7 @@ mod authenticate;
 mod callout;
 mod dane;
 mod encrypt;
+mod events;
 mod hosts;
 mod international;
 mod options;
@@ -375,9 +376,9 @@ impl Work<'_> {
         }
         if trouble.is_logged {
             self.log(&trouble.line(target));
-            return None;
         }
-        Some(trouble)
+        self.deferral_events(&trouble);
+        if trouble.is_logged { None } else { Some(trouble) }
     }
 
     /// One message to one host, over a connection that waits or a new one. What was answered is in `progress`.
@@ -472,6 +473,7 @@ impl Work<'_> {
             pool::keep(place, session);
         } else {
             session.quit();
+            self.event("tcp:close", b"");
         }
         passed.trouble
     }

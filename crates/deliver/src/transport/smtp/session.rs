@@ -164,6 +164,7 @@ impl Work<'_> {
         let proxies = proxies.as_deref();
         match self.open_once(target, interface, proxies, &tls, true) {
             Err(Opening::InTheClear(text)) => {
+                self.clear_text_events(&text);
                 // The connection is in an unknown state: another one, without TLS.
                 let line = format!(
                     "{text}: delivering unencrypted to {} (not in hosts_require_tls)",
@@ -193,6 +194,9 @@ impl Work<'_> {
             tcp_nodelay: true,
             dscp: None,
         };
+        if let Some(trouble) = self.connect_event(target) {
+            return Err(Opening::Trouble(trouble));
+        }
         let connected = match proxies {
             Some(list) => self.connect_by_proxy(list, target, &to).map_err(Opening::Trouble)?,
             None => Connection::connect(&to).map(|connection| (connection, None)).map_err(|error| {
@@ -209,6 +213,7 @@ impl Work<'_> {
             Ok(helo) => helo,
             Err(error) => {
                 connection.quit(Duration::ZERO);
+                self.event("tcp:close", b"");
                 return Err(Opening::Trouble(Trouble::host(error)));
             }
         };
@@ -224,7 +229,8 @@ impl Work<'_> {
             is_prdr: false,
             is_continued: false,
             messages: 0,
-            may_be_kept: true,
+            // What happens on a connection belongs to the message in hand.
+            may_be_kept: !self.transport.has_events(),
         };
         match self.greet(&mut session, target, with_tls) {
             Ok(()) => {
@@ -241,6 +247,7 @@ impl Work<'_> {
             }
             Err(opening) => {
                 session.quit();
+                self.event("tcp:close", b"");
                 Err(opening)
             }
         }
@@ -254,6 +261,14 @@ impl Work<'_> {
         let reply = session.connection.read_banner(limit).map_err(|error| lost(session, target, error))?;
         if !reply.is_success() {
             return Err(bad_host(session, target, "initial connection", &reply));
+        }
+        if let Some(said) = self.event("smtp:connect", &reply.to_text()) {
+            let text = format!("deferred by smtp:connect event expansion: {}", said.to_string_lossy());
+            let error = DeliveryError {
+                host: Some(Box::new(session.used(target))),
+                ..DeliveryError::new(error_code::EXPANSION_FAILED, text)
+            };
+            return Err(Opening::Trouble(Trouble::host(error)));
         }
         self.hello(session, target)?;
         if with_tls && self.smtp.protocol != Protocol::Smtps {
@@ -277,6 +292,9 @@ impl Work<'_> {
             }
         };
         let reply = reply.map_err(|error| lost(session, target, error))?;
+        if verb != "HELO" {
+            self.event("smtp:ehlo", &reply.to_text());
+        }
         if reply.is_success() {
             Ok(())
         } else {

@@ -366,6 +366,7 @@ impl Step<'_, '_> {
                 self.set(index, Progress::Ends(Outcome::Failed(error)));
             } else {
                 self.deferral.get_or_insert_with(|| error.clone());
+                self.work.recipient_events(index, &error);
                 self.set(index, Progress::Waits(Some(error)));
             }
         }

@@ -3,7 +3,7 @@
 use crate::config::options::OptionKind::{
     Bool, GidExpanded, Rewrite, Str, StrLines, StrList, Time, UidExpanded,
 };
-use crate::config::options::Status::{NotYet, Works};
+use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Options of every transport.
@@ -15,7 +15,7 @@ pub static TRANSPORT_GENERIC: &[OptionRow] = &[
     row("disable_logging", Bool, "false", Works, "keep deliveries out of the main log"),
     row("driver", Str, "", Works, "which driver it is"),
     row("envelope_to_add", Bool, "false", Works, "add Envelope-to:"),
-    row("event_action", Str, "", NotYet, "expanded for every event of the transport"),
+    row("event_action", Str, "", Works, "expanded for every event of the transport"),
     row("group", GidExpanded, "", Works, "group of the delivery"),
     row("headers_add", StrLines, "", Works, "header lines added"),
     row("headers_only", Bool, "false", Works, "deliver the header section only"),

@@ -99,7 +99,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
     row("tls_verify_cert_hostnames", Str, "*", Works, "hosts whose certificate must hold their name"),
     row("tls_verify_certificates", Str, "system", Works, "certificates that hosts are checked against"),
     row("tls_verify_hosts", Str, "", Works, "hosts that must show a good certificate"),
-    row("tpda_delivery_action", Str, "", NotYet, "older form of event_action for a delivery"),
-    row("tpda_host_defer_action", Str, "", NotYet, "older form of event_action for a host that defers"),
+    row("tpda_delivery_action", Str, "", Works, "older form of event_action for a delivery"),
+    row("tpda_host_defer_action", Str, "", Works, "older form of event_action for a host that defers"),
     row("utf8_downconvert", Str, "-1", Works, "turn international addresses into ASCII"),
 ];

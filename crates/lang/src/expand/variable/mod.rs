@@ -20,6 +20,7 @@ mod dcc;
 mod dkim;
 mod dmarc;
 mod evaluation;
+mod event;
 mod message;
 mod not_yet;
 mod process;
@@ -118,6 +119,7 @@ pub static VARIABLES: &[&[VariableRow]] = &[
     dkim::ROWS,
     dmarc::ROWS,
     evaluation::ROWS,
+    event::ROWS,
     message::ROWS,
     not_yet::ROWS,
     process::ROWS,

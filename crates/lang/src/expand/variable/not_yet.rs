@@ -21,4 +21,4 @@ const fn family(name: &'static str) -> VariableRow {
 }
 
 pub(super) static ROWS: &[VariableRow] =
-    &[family("atrn_"), family("bmi_"), not_yet("connection_id"), family("event_"), family("tpda_")];
+    &[family("atrn_"), family("bmi_"), not_yet("connection_id")];

@@ -1,0 +1,141 @@
+//! The events of a connection and of what is said over it. Only `tcp:connect`, `smtp:connect` and `tls:cert` heed a result.
+
+use std::sync::Arc;
+
+use oxim_base::Text;
+use oxim_net::tls::TlsFacts;
+use oxim_net::tls::certificate::Certificate;
+
+use super::session::{Opening, Session};
+use super::trouble::{About, Trouble};
+use super::{Target, Work};
+use crate::event::{self, Event};
+use crate::transport::{DeliveryError, error_code};
+
+impl Work<'_> {
+    /// Raises an event with the variables as they are. Gives a result that is not empty.
+    pub(super) fn event(&mut self, name: &'static str, data: &[u8]) -> Option<Text> {
+        if !self.transport.has_events() {
+            return None;
+        }
+        event::raise_transport(self.context, self.transport, Event::new(name, data))
+    }
+
+    /// `tcp:connect`: a result means that no connection is made.
+    pub(super) fn connect_event(&mut self, target: &Target) -> Option<Trouble> {
+        self.event("tcp:connect", b"")?;
+        let error = DeliveryError::new(error_code::EVENT_REFUSED, String::new());
+        self.log(&format!("{} Event requests alternate response", target.field()));
+        Some(Trouble::quiet(error))
+    }
+
+    /// `tls:cert`, for each certificate that came, the leaf last: a result means that the certificate is not taken.
+    pub(super) fn certificate_events(
+        &mut self,
+        session: &mut Session,
+        target: &Target,
+    ) -> Result<(), Opening> {
+        if !self.transport.has_events() {
+            return Ok(());
+        }
+        let Some(facts) = session.tls.clone() else { return Ok(()) };
+        let mut refused = None;
+        for depth in (0..facts.peer_chain.len()).rev() {
+            let chain = facts.peer_chain.iter().skip(depth).cloned().collect();
+            let shown = TlsFacts { peer_chain: chain, ..TlsFacts::clone(&facts) };
+            self.context.delivery.tls = Some(Arc::new(shown));
+            refused = self.event("tls:cert", depth.to_string().as_bytes()).map(|text| (depth, text));
+            if refused.is_some() {
+                break;
+            }
+        }
+        self.context.delivery.tls = Some(Arc::clone(&facts));
+        let Some((depth, text)) = refused else { return Ok(()) };
+        let subject = facts.peer_chain.get(depth).and_then(|der| Certificate::parse(der).ok());
+        let subject = subject.map(|certificate| certificate.subject_one_line).unwrap_or_default();
+        self.log(&format!(
+            "[{}] SSL verify denied by event-action: depth={depth} cert={subject}: {}",
+            target.address,
+            text.to_string_lossy()
+        ));
+        // A host that is only tried to be verified is used all the same.
+        if session.wishes.tls.policy.verify == oxim_net::tls::Verify::Try {
+            return Ok(());
+        }
+        let what = "TLS session: (certificate verification failed): denied by event-action".to_owned();
+        let is_required =
+            session.wishes.tls.is_mandatory || self.is_in(self.smtp.tls.require.as_ref(), target);
+        if !is_required && self.smtp.tls.tempfail_tryclear && !self.is_tls_at_once() {
+            return Err(Opening::InTheClear(what));
+        }
+        let error = DeliveryError {
+            host: Some(Box::new(session.used(target))),
+            ..DeliveryError::new(error_code::TLS_FAILED, what)
+        };
+        Err(Opening::Trouble(Trouble::quiet(error)))
+    }
+
+    fn is_tls_at_once(&self) -> bool {
+        self.smtp.protocol == super::Protocol::Smtps
+    }
+
+    /// `msg:host:defer`, and `msg:defer` if there is no other host: a host could not take the message now.
+    pub(super) fn deferral_events(&mut self, trouble: &Trouble) {
+        let is_due = trouble.about == About::Host || trouble.about == About::Message && !trouble.is_final;
+        if !is_due || !self.transport.has_events() || self.batch.addresses.is_empty() {
+            return;
+        }
+        let data = match trouble.error.text.as_str() {
+            "" if trouble.error.code > 0 => nix::errno::Errno::from_raw(trouble.error.code).desc().to_owned(),
+            text => text.to_owned(),
+        };
+        let errno = i64::from(trouble.error.code);
+        self.with_router(|work| {
+            work.errors(["msg:host:defer", "msg:defer"], data.as_bytes(), errno);
+        });
+    }
+
+    /// TLS failed, and the host is tried without it: to events, that was a host that deferred.
+    pub(super) fn clear_text_events(&mut self, text: &str) {
+        if self.transport.has_events() && !self.batch.addresses.is_empty() {
+            let errno = i64::from(error_code::TLS_FAILED);
+            let event = Event { name: "msg:host:defer", data: text.as_bytes(), errno };
+            self.with_router(|work| {
+                event::raise_transport(work.context, work.transport, event);
+            });
+        }
+        self.context.delivery.tls = None;
+    }
+
+    /// `msg:rcpt:host:defer`, and `msg:rcpt:defer` if there is no other host: a recipient was put off.
+    pub(super) fn recipient_events(&mut self, index: usize, error: &DeliveryError) {
+        if !self.transport.has_events() {
+            return;
+        }
+        let Some(address) = self.batch.addresses.get(index).cloned() else { return };
+        let outer = self.context.address.clone();
+        crate::router::scope::enter(self.context, &address);
+        // The digits of the reply code are in the upper byte, the letter for "from an MX record" in the lower.
+        let errno = i64::from(error.more) << 8 | i64::from(b'A');
+        let text = error.text.clone();
+        self.with_router(|work| {
+            work.errors(["msg:rcpt:host:defer", "msg:rcpt:defer"], text.as_bytes(), errno);
+        });
+        self.context.address = outer;
+    }
+
+    fn errors(&mut self, [of_host, of_all]: [&'static str; 2], data: &[u8], errno: i64) {
+        event::raise_transport(self.context, self.transport, Event { name: of_host, data, errno });
+        if !self.has_more_hosts {
+            event::raise_transport(self.context, self.transport, Event { name: of_all, data, errno });
+        }
+    }
+
+    fn with_router(&mut self, work: impl FnOnce(&mut Self)) {
+        let router = self.batch.addresses.first().and_then(|address| address.router);
+        let name = router.and_then(|id| self.delivery.router(id)).map(|router| router.name.clone());
+        let outer = std::mem::replace(&mut self.context.delivery.router_name, name);
+        work(self);
+        self.context.delivery.router_name = outer;
+    }
+}
