@@ -110,7 +110,6 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_REQUIRE_ALPN", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_VERIFY_AVOID_TLS", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOST_NAME_EXTRACT", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_SOCKS_PROXY", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_TLS_ALPN", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_TLS_CRL", NOT_YET),
 ];
