@@ -3,6 +3,7 @@
 //! A row says where the control is illegal, whether it takes options, and what it does. Controls that are known but not built
 //! are refused when the configuration is read; if their name comes out of an expansion, when they are reached.
 
+mod bmi;
 mod cutthrough;
 pub(super) mod debug;
 mod dscp;
@@ -67,6 +68,7 @@ const SMTP_ONLY: Phases = phases(&[Phase::NotSmtp, Phase::NotSmtpStart]);
 /// All controls.
 pub(crate) static ROWS: &[&ControlRow] = &[
     &switches::ALLOW_AUTH_UNADVERTISED,
+    &bmi::ROW,
     &local_part::CASEFUL,
     &local_part::CASELOWER,
     &cutthrough::ROW,
