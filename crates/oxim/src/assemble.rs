@@ -133,6 +133,6 @@ pub(crate) fn read_again(line: &CommandLine) -> Result<Program, Vec<ConfigError>
 /// Tells the first error in Exim's form.
 pub(crate) fn report(errors: &[ConfigError]) {
     if let Some(first) = errors.first() {
-        eprintln!("{} {}", Stamp::now().log(Zone::Local), first.exim_text());
+        complain!("{} {}", Stamp::now().log(Zone::Local), first.exim_text());
     }
 }

@@ -5,6 +5,9 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "most code is about one or two of the many modes")]
 #![allow(unreachable_pub, reason = "a program has no outside: `pub` marks what its modules offer each other")]
 
+#[macro_use]
+mod console;
+
 mod args;
 mod arguments_line;
 mod assemble;

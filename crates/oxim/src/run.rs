@@ -26,7 +26,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
     let line = match args::parse(words) {
         Ok(line) => line,
         Err(error) => {
-            eprintln!("{}", error.0);
+            complain!("{}", error.0);
             return 1;
         }
     };
@@ -83,7 +83,7 @@ fn own_subcommand(words: &[OsString]) -> Option<u8> {
 /// A program for a subcommand, of a command line of Exim's. `all` is what the process was started with.
 fn prepared(line: CommandLine, all: &[OsString]) -> Result<Program, u8> {
     let said = |text: String| {
-        eprintln!("{text}");
+        complain!("{text}");
         1
     };
     privilege::before_reading(&line).map_err(said)?;
@@ -95,7 +95,7 @@ fn prepared(line: CommandLine, all: &[OsString]) -> Result<Program, u8> {
 /// `oxim explain [-C FILE] [-D…] ADDRESS…`: an address test that tells each step.
 fn explain(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
     let Some(line) = mode::explain::command_line(rest) else {
-        eprintln!("usage: oxim explain [-C FILE] ADDRESS...");
+        complain!("usage: oxim explain [-C FILE] ADDRESS...");
         return 2;
     };
     let program = match prepared(line, all) {
@@ -103,7 +103,7 @@ fn explain(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
         Err(code) => return code,
     };
     if program.config.main.commandline_checks_require_admin && !privilege::is_admin(&program.config) {
-        eprintln!("exim: those command-line flags are set to require admin");
+        complain!("exim: those command-line flags are set to require admin");
         return 1;
     }
     with_delivery(&program, |delivery, context| mode::explain::run(&program, delivery, context))
@@ -114,7 +114,7 @@ fn queue(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
     let wish = match mode::queue::Wish::read(rest) {
         Ok(wish) => wish,
         Err(text) => {
-            eprintln!("{text}");
+            complain!("{text}");
             return 2;
         }
     };
@@ -127,7 +127,7 @@ fn queue(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
 fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
     match &line.mode {
         Mode::Help | Mode::Usage => {
-            println!(
+            say!(
                 "Oxim is a mail transfer agent. It is normally called by mail programs, not from a shell command line.\nOptions and arguments are those of Exim; see its manual, chapter 5, and docs/differences.md."
             );
             return u8::from(line.mode == Mode::Usage);
@@ -137,7 +137,7 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         _ => {}
     }
     if let Err(text) = privilege::before_reading(&line) {
-        eprintln!("{text}");
+        complain!("{text}");
         return 1;
     }
     if let Some(submission) =
@@ -152,7 +152,7 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
     if let Err(text) =
         privilege::after_reading(&program).and_then(|()| environment::settle(&program, words.all))
     {
-        eprintln!("{text}");
+        complain!("{text}");
         return 1;
     }
     if matches!(internal, Internal::No) {
@@ -162,7 +162,7 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         return start::delete_pid_file(&program);
     }
     if oxim_base::debug::enabled(debug::ALL) {
-        eprint!("{}", debug_header(&program));
+        complain_part!("{}", debug_header(&program));
     }
     if is_daemon(&program.line) {
         start_daemon(program, words.own, &internal)
@@ -176,7 +176,7 @@ fn through_daemon(submission: Result<Submission, String>, spool: Option<&std::pa
     match submission {
         Ok(submission) => control::client::submit(&submission, spool),
         Err(text) => {
-            eprintln!("{text}");
+            complain!("{text}");
             1
         }
     }
@@ -208,7 +208,7 @@ fn is_daemon(line: &CommandLine) -> bool {
 
 fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8 {
     if !privilege::is_admin(&program.config) && rustix::process::geteuid().is_root() {
-        eprintln!("exim: permission denied");
+        complain!("exim: permission denied");
         return 1;
     }
     if !matches!(internal, Internal::Worker) && checked(&program) != 0 {
@@ -247,12 +247,12 @@ fn with_configuration(program: &Program) -> u8 {
         && is_check(&program.line.mode)
         && !privilege::is_admin(&program.config)
     {
-        eprintln!("exim: those command-line flags are set to require admin");
+        complain!("exim: those command-line flags are set to require admin");
         return 1;
     }
     match &program.line.mode {
         Mode::Version => {
-            println!("Configuration file is {}", program.config.path);
+            say!("Configuration file is {}", program.config.path);
             checked(program)
         }
         Mode::Receive { .. } => mode::receive::message(program),
@@ -284,11 +284,11 @@ fn with_configuration(program: &Program) -> u8 {
 /// `-be`, `-bem`: as the caller, so that nobody reads other people's files by it.
 fn expand_test(program: &Program, message: Option<&[u8]>) -> u8 {
     if privilege::give_up().is_err() {
-        eprintln!("exim: privilege could not be given up");
+        complain!("exim: privilege could not be given up");
         return 1;
     }
     if program.line.loaded_message.is_some() && !privilege::is_admin(&program.config) {
-        eprintln!("exim: permission denied");
+        complain!("exim: permission denied");
         return 1;
     }
     with_context(program, |context| {
@@ -296,7 +296,7 @@ fn expand_test(program: &Program, message: Option<&[u8]>) -> u8 {
             message.map_or(Ok(()), |file| mode::message_in_hand::read(program, context, file))
         });
         if let Err(text) = entered {
-            eprintln!("{text}");
+            complain!("{text}");
             return 1;
         }
         if let Some(id) = &program.line.loaded_message {
@@ -310,17 +310,17 @@ fn expand_test(program: &Program, message: Option<&[u8]>) -> u8 {
 /// `-bf`, `-bF`: as the caller, whose files they are.
 fn filter_test(program: &Program, test: &crate::args::FilterTest) -> u8 {
     if !program.line.arguments.is_empty() {
-        eprintln!("exim: incompatible command-line options or arguments");
+        complain!("exim: incompatible command-line options or arguments");
         return 1;
     }
     if privilege::give_up().is_err() {
-        eprintln!("exim: privilege could not be given up");
+        complain!("exim: privilege could not be given up");
         return 1;
     }
     with_context(program, |context| match mode::origin::enter(program, context) {
         Ok(()) => mode::filter_test::run(program, context, test),
         Err(text) => {
-            eprintln!("{text}");
+            complain!("{text}");
             1
         }
     })
@@ -359,7 +359,7 @@ fn with_context(program: &Program, work: impl FnOnce(&mut Context) -> u8) -> u8 
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("exim: no runtime: {error}");
+            complain!("exim: no runtime: {error}");
             return 1;
         }
     };
@@ -382,7 +382,7 @@ fn with_delivery(program: &Program, work: impl FnOnce(&Delivery, &mut Context) -
     with_context(program, |context| match mode::origin::enter(program, context) {
         Ok(()) => work(&delivery, context),
         Err(text) => {
-            eprintln!("{text}");
+            complain!("{text}");
             1
         }
     })

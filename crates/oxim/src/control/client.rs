@@ -42,7 +42,7 @@ pub(crate) fn is_configuration_closed(line: &CommandLine) -> bool {
 pub(crate) fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
     let paths: Vec<PathBuf> = spool.map(super::path).into_iter().chain([super::public_path()]).collect();
     let Some(socket) = paths.iter().find_map(|path| UnixStream::connect(path).ok()) else {
-        eprintln!(
+        complain!(
             "exim: the message has not been accepted: this user cannot write to the spool, and no daemon answers at {}",
             paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or ")
         );
@@ -51,7 +51,7 @@ pub(crate) fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
     match exchange(submission, socket) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("exim: the message could not be submitted to the daemon: {error}");
+            complain!("exim: the message could not be submitted to the daemon: {error}");
             TRY_AGAIN
         }
     }
@@ -101,7 +101,7 @@ fn pump(mut socket: UnixStream, is_dialogue: bool) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Without the last chunk the daemon takes nothing.
             Err(error) => {
-                eprintln!("exim: error reading standard input: {error}");
+                complain!("exim: error reading standard input: {error}");
                 let _ = socket.shutdown(Shutdown::Write);
                 return;
             }

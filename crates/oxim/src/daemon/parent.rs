@@ -77,7 +77,7 @@ pub(crate) fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("exim: no runtime: {error}");
+            complain!("exim: no runtime: {error}");
             return 1;
         }
     };

@@ -44,7 +44,7 @@ pub(crate) fn detach(words: &[OsString]) -> u8 {
             _ => 1,
         },
         Err(error) => {
-            eprintln!("exim: the daemon cannot be started: {error}");
+            complain!("exim: the daemon cannot be started: {error}");
             1
         }
     }
@@ -177,14 +177,14 @@ fn pid_path(program: &Program) -> Option<PathBuf> {
 /// `-oPX`: removes the pid file of a daemon that has ended.
 pub(crate) fn delete_pid_file(program: &Program) -> u8 {
     if !crate::privilege::is_admin(&program.config) {
-        eprintln!("exim: permission denied");
+        complain!("exim: permission denied");
         return 1;
     }
     match pid_path(program).map(|path| PidFile::remove_stale(&path)) {
         Some(Ok(())) => 0,
         Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => 0,
         Some(Err(error)) => {
-            eprintln!("exim: the pid file is not removed: {error}");
+            complain!("exim: the pid file is not removed: {error}");
             1
         }
         None => 1,
@@ -236,7 +236,7 @@ pub(crate) fn run(program: Program, words: &[OsString], is_detached: bool, only_
         Ok(listeners) => listeners,
         Err(text) => {
             program.services.log().main(&text);
-            eprintln!("exim: {text}");
+            complain!("exim: {text}");
             return 1;
         }
     };
@@ -277,7 +277,7 @@ pub(crate) fn run_worker(program: Program) -> u8 {
     let (socket, listeners) = match taken {
         Ok(taken) => taken,
         Err(error) => {
-            eprintln!("exim: the worker got no sockets: {error}");
+            complain!("exim: the worker got no sockets: {error}");
             return 1;
         }
     };
@@ -288,7 +288,7 @@ pub(crate) fn run_worker(program: Program) -> u8 {
         groups_of: Some(crate::privilege::login_of(main.exim_user)),
     };
     if let Err(error) = identity.assume() {
-        eprintln!("exim: the worker cannot become uid {}: {error}", main.exim_user);
+        complain!("exim: the worker cannot become uid {}: {error}", main.exim_user);
         return 1;
     }
     // Giving up root has unset it, so this comes after that. The parent may have died before.

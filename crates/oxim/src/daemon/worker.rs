@@ -84,7 +84,7 @@ pub fn run(start: Start) -> u8 {
     let runtime = match built {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("exim: no runtime: {error}");
+            complain!("exim: no runtime: {error}");
             return 1;
         }
     };
@@ -120,7 +120,7 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         signal(SignalKind::hangup()),
         signal(SignalKind::interrupt()),
     ) else {
-        eprintln!("exim: signals cannot be received");
+        complain!("exim: signals cannot be received");
         return 1;
     };
     if let Err(error) = listen(&worker, start.listeners) {

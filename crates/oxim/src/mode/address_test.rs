@@ -24,17 +24,17 @@ pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context,
         // Exim prompts whatever standard input is, and answers an empty line too.
         let mut lines = io::stdin().lock().split(b'\n');
         loop {
-            print!("> ");
+            say_part!("> ");
             let _ = io::stdout().flush();
             let Some(Ok(line)) = lines.next() else { break };
             test(line.trim_ascii());
         }
-        println!();
+        say!("");
     } else {
         for argument in program.line.arguments.iter().filter(|argument| !argument.is_empty()) {
             if argument.len() > ARGUMENT_BYTES_MAX {
                 let length = argument.len();
-                eprintln!(
+                complain!(
                     "exim: length limit exceeded ({length} > {ARGUMENT_BYTES_MAX}) for: address verification"
                 );
                 return 1;

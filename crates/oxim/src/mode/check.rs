@@ -16,7 +16,7 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
     if let [file] = words {
         line.config_files = Some(vec![file.clone()]);
     } else if !words.is_empty() {
-        eprintln!("usage: oxim check [FILE]");
+        complain!("usage: oxim check [FILE]");
         return 2;
     }
     match config::read(&assemble::source(&line), &assemble::catalogue()) {
@@ -29,7 +29,7 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
             errors.extend(never_expandable(&config));
             errors.extend(refused_names(&config));
             for warning in &config.warnings {
-                print!("{}", report::render(warning, true));
+                say_part!("{}", report::render(warning, true));
             }
             show(&errors, &config.path)
         }
@@ -181,13 +181,13 @@ fn marked(location: &Location, name: &str, line: &str, start: usize, fault: &Syn
 
 fn show(errors: &[ConfigError], path: &str) -> u8 {
     for error in errors {
-        print!("{}", report::render(error, false));
+        say_part!("{}", report::render(error, false));
     }
     if errors.is_empty() {
-        println!("{path}: no errors");
+        say!("{path}: no errors");
         return 0;
     }
-    println!("{} error{}", errors.len(), if errors.len() == 1 { "" } else { "s" });
+    say!("{} error{}", errors.len(), if errors.len() == 1 { "" } else { "s" });
     1
 }
 

@@ -94,7 +94,7 @@ fn interact(program: &Program, context: &mut Context, macros: &mut Macros) {
     loop {
         // Exim prompts whatever standard input is.
         if pending.is_none() {
-            print!("> ");
+            say_part!("> ");
             let _ = io::stdout().flush();
         }
         let Some(Ok(line)) = lines.next() else { break };
@@ -111,7 +111,7 @@ fn interact(program: &Program, context: &mut Context, macros: &mut Macros) {
         }
         show(program, context, macros, &whole);
     }
-    println!();
+    say!("");
 }
 
 /// Defines a macro or prints an expansion. Names of macros are text; a line that is not goes without them.
@@ -122,8 +122,8 @@ fn show(program: &Program, context: &mut Context, macros: &mut Macros, line: &[u
     macros.replace(&mut text, is_definition);
     match definition(&text).filter(|_| is_definition) {
         Some(found) => match macros.define(&found) {
-            Ok(()) => println!("Defined macro '{}'", found.name),
-            Err(error) => eprintln!("{} {}", program.services.log().stamp(), error.exim_text()),
+            Ok(()) => say!("Defined macro '{}'", found.name),
+            Err(error) => complain!("{} {}", program.services.log().stamp(), error.exim_text()),
         },
         None => print(context, text.as_bytes()),
     }

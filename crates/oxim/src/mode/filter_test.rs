@@ -45,7 +45,7 @@ pub(crate) fn run(program: &Program, context: &mut Context, test: &FilterTest) -
     match try_run(program, context, test) {
         Ok(code) => code,
         Err(text) => {
-            eprintln!("{text}");
+            complain!("{text}");
             1
         }
     }

@@ -5,11 +5,11 @@ const HELP: &str = "The -bI: flag takes a word that names the information wanted
 /// Prints what was asked for. Exit code 1, with the help text on standard error, for an unknown word.
 pub(crate) fn run(word: &[u8]) -> u8 {
     match word.to_ascii_lowercase().as_slice() {
-        b"help" => println!("{HELP}"),
-        b"dscp" => oxim_net::socket::DSCP_NAMES.iter().for_each(|(name, _)| println!("{name}")),
-        b"sieve" => oxim_deliver::filter::sieve::EXTENSIONS.iter().for_each(|name| println!("{name}")),
+        b"help" => say!("{HELP}"),
+        b"dscp" => oxim_net::socket::DSCP_NAMES.iter().for_each(|(name, _)| say!("{name}")),
+        b"sieve" => oxim_deliver::filter::sieve::EXTENSIONS.iter().for_each(|name| say!("{name}")),
         _ => {
-            eprintln!("{HELP}");
+            complain!("{HELP}");
             return 1;
         }
     }

@@ -11,12 +11,12 @@ use crate::{control, privilege, services};
 
 fn open(program: &Program) -> Result<LocalStore, u8> {
     if program.config.main.queue_list_requires_admin && !privilege::is_admin(&program.config) {
-        eprintln!("exim: Permission denied");
+        complain!("exim: Permission denied");
         return Err(1);
     }
     control::flush(&program.services.spool_directory);
     LocalStore::direct(services::store_config(&program.config, &program.services)).map_err(|error| {
-        eprintln!("exim: {error}");
+        complain!("exim: {error}");
         1
     })
 }
@@ -34,11 +34,11 @@ pub(crate) fn count(program: &Program) -> u8 {
     };
     match store.list(Some(queue(program))) {
         Ok(entries) => {
-            println!("{}", entries.len());
+            say!("{}", entries.len());
             0
         }
         Err(error) => {
-            eprintln!("exim: {error}");
+            complain!("exim: {error}");
             1
         }
     }
@@ -53,7 +53,7 @@ pub(crate) fn list(program: &Program, listing: Listing) -> u8 {
     let entries = match store.list(Some(queue(program))) {
         Ok(entries) => entries,
         Err(error) => {
-            eprintln!("exim: {error}");
+            complain!("exim: {error}");
             return 1;
         }
     };

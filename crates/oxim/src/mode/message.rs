@@ -23,7 +23,7 @@ pub fn run(program: &Program, command: &MessageCommand) -> u8 {
     let delivers = matches!(command.action, MessageAction::Deliver | MessageAction::DeliverForced);
     let is_admin = privilege::is_admin(&program.config);
     if !is_admin && (!delivers || program.config.main.prod_requires_admin) {
-        eprintln!("exim: Permission denied");
+        complain!("exim: Permission denied");
         return 1;
     }
     control::flush(&program.services.spool_directory);
@@ -33,7 +33,7 @@ pub fn run(program: &Program, command: &MessageCommand) -> u8 {
     let store = match LocalStore::direct(services::store_config(&program.config, &program.services)) {
         Ok(store) => store,
         Err(error) => {
-            eprintln!("exim: {error}");
+            complain!("exim: {error}");
             return 1;
         }
     };
@@ -137,11 +137,11 @@ impl Work<'_> {
 
     fn trouble(&self, id: &MessageId, error: &AdminError) -> bool {
         match error {
-            AdminError::AlreadyFrozen | AdminError::NotFrozen => println!("Message {id} {error}"),
-            AdminError::Claim(ClaimError::Busy) => println!("Message {id} is locked"),
-            AdminError::Claim(ClaimError::Gone) => println!("Spool data file for {id} does not exist"),
-            AdminError::NotARecipient(_) => println!("{error}"),
-            AdminError::Claim(_) | AdminError::Spool(_) => println!("Message {id}: {error}"),
+            AdminError::AlreadyFrozen | AdminError::NotFrozen => say!("Message {id} {error}"),
+            AdminError::Claim(ClaimError::Busy) => say!("Message {id} is locked"),
+            AdminError::Claim(ClaimError::Gone) => say!("Spool data file for {id} does not exist"),
+            AdminError::NotARecipient(_) => say!("{error}"),
+            AdminError::Claim(_) | AdminError::Spool(_) => say!("Message {id}: {error}"),
         }
         false
     }
@@ -149,7 +149,7 @@ impl Work<'_> {
     fn freeze(&self, id: &MessageId) -> bool {
         match admin::freeze(self.store, id, Stamp::now().seconds) {
             Ok(claim) => {
-                println!("Message {id} is now frozen");
+                say!("Message {id} is now frozen");
                 self.log(&claim.id(), &format!("frozen by {}", self.who));
                 true
             }
@@ -160,7 +160,7 @@ impl Work<'_> {
     fn thaw(&self, id: &MessageId) -> bool {
         match admin::thaw(self.store, id) {
             Ok(claim) => {
-                println!("Message {id} is no longer frozen");
+                say!("Message {id} is no longer frozen");
                 self.log(&claim.id(), &format!("unfrozen by {}", self.who));
                 true
             }
@@ -169,7 +169,7 @@ impl Work<'_> {
     }
 
     fn modified(id: &MessageId) -> bool {
-        println!("Message {id} has been modified");
+        say!("Message {id} has been modified");
         true
     }
 
@@ -269,17 +269,17 @@ impl Work<'_> {
                 self.log(id, "Completed");
                 match self.store.finish(claim) {
                     Ok(()) => {
-                        println!("Message {id} has been removed");
+                        say!("Message {id} has been removed");
                         true
                     }
                     Err(error) => {
-                        println!("Message {id} could not be removed: {error}");
+                        say!("Message {id} could not be removed: {error}");
                         false
                     }
                 }
             }
             Err(ClaimError::Gone) => {
-                println!("Message {id} has been removed or did not exist");
+                say!("Message {id} has been removed or did not exist");
                 false
             }
             Err(error) => self.trouble(id, &AdminError::Claim(error)),
@@ -315,14 +315,14 @@ impl Work<'_> {
         match self.store.read_part(&id, part) {
             Ok(mut reader) => u8::from(io::copy(&mut reader, &mut io::stdout().lock()).is_err()),
             Err(ClaimError::Gone) => {
-                println!(
+                say!(
                     "Failed to open {} file for {id}{suffix}: No such file or directory",
                     if part == Part::Log { "message log" } else { "input" }
                 );
                 1
             }
             Err(error) => {
-                println!("Failed to open input file for {id}{suffix}: {error}");
+                say!("Failed to open input file for {id}{suffix}: {error}");
                 1
             }
         }
@@ -343,7 +343,7 @@ impl Work<'_> {
                 u8::from(written.is_err())
             }
             Err(_) => {
-                println!("Failed to open input file for {id}-H: No such file or directory");
+                say!("Failed to open input file for {id}-H: No such file or directory");
                 1
             }
         }

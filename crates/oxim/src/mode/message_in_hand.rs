@@ -102,8 +102,8 @@ pub(crate) fn load(program: &Program, context: &mut Context, id: &[u8]) {
             context.message.recipients_visible = true;
         }
         Err(reason) => {
-            eprintln!("{} {reason}", program.services.log().stamp());
-            println!("Failed to load message datafile {id}\nFailed to load message {id}");
+            complain!("{} {reason}", program.services.log().stamp());
+            say!("Failed to load message datafile {id}\nFailed to load message {id}");
         }
     }
 }

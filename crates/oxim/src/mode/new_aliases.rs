@@ -13,7 +13,7 @@ pub(crate) fn run(program: &Program) -> u8 {
         return 0;
     };
     if crate::privilege::give_up().is_err() {
-        eprintln!("exim: privilege could not be given up");
+        complain!("exim: privilege could not be given up");
         return 1;
     }
     let mut child = Command::new(command);
@@ -21,7 +21,7 @@ pub(crate) fn run(program: &Program) -> u8 {
     match child.status() {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
         Err(error) => {
-            eprintln!("exim: failed to exec {command}: {error}");
+            complain!("exim: failed to exec {command}: {error}");
             1
         }
     }

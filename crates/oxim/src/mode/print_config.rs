@@ -22,7 +22,7 @@ pub(crate) fn run(program: &Program) -> u8 {
             u8::from(!found)
         }
         Err(Refused::NotAdmin) => {
-            eprintln!("exim: permission denied");
+            complain!("exim: permission denied");
             1
         }
     }

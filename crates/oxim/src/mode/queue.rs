@@ -125,13 +125,13 @@ impl Wish {
 /// Does it.
 pub(crate) fn run(program: &Program, wish: &Wish) -> u8 {
     if program.config.main.queue_list_requires_admin && !privilege::is_admin(&program.config) {
-        eprintln!("exim: Permission denied");
+        complain!("exim: Permission denied");
         return 1;
     }
     let chosen = match chosen(program, wish) {
         Ok(chosen) => chosen,
         Err((code, text)) => {
-            eprintln!("exim: {text}");
+            complain!("exim: {text}");
             return code;
         }
     };
@@ -182,7 +182,7 @@ fn chosen(program: &Program, wish: &Wish) -> Result<Vec<Chosen>, (u8, String)> {
                     all.push(Chosen { queue: name.clone(), held });
                 }
                 Ok(_) => {}
-                Err(text) => eprintln!("exim: {text}"),
+                Err(text) => complain!("exim: {text}"),
             }
         }
     }
@@ -196,7 +196,7 @@ fn is_wanted(held: &Held, wish: &Wish, criteria: &[Criterion], options: &Options
 
 fn act(program: &Program, action: MessageAction, argument: Option<&Vec<u8>>, chosen: &[Chosen]) -> u8 {
     if chosen.is_empty() {
-        println!("no message fits");
+        say!("no message fits");
         return 0;
     }
     let ids = chosen.iter().map(|chosen| chosen.held.message.id.as_bytes().to_vec());

@@ -61,13 +61,13 @@ fn label(run: &QueueRun) -> String {
 /// Runs the queue once.
 pub fn run(program: &Program, wanted: &QueueRun) -> u8 {
     if program.config.main.prod_requires_admin && !crate::privilege::is_admin(&program.config) {
-        eprintln!("exim: Permission denied");
+        complain!("exim: Permission denied");
         return 1;
     }
     let options = match options(wanted, program.line.dont_deliver) {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("exim: {error}");
+            complain!("exim: {error}");
             return 1;
         }
     };

@@ -14,7 +14,7 @@ use crate::mode::origin::{self, host_and_port};
 
 fn engine(program: &Program, shows_logs: bool) -> Result<(tokio::runtime::Runtime, Arc<Engine>), u8> {
     let runtime = small_runtime().map_err(|error| {
-        eprintln!("exim: no runtime: {error}");
+        complain!("exim: no runtime: {error}");
         1
     })?;
     let engine = Engine::build(program, runtime.handle(), Settings { shows_logs, ..Settings::default() })
@@ -27,7 +27,7 @@ fn engine(program: &Program, shows_logs: bool) -> Result<(tokio::runtime::Runtim
 
 fn given(line: &CommandLine) -> Result<Given, u8> {
     origin::given(line).map_err(|text| {
-        eprintln!("{text}");
+        complain!("{text}");
         1
     })
 }
@@ -115,7 +115,7 @@ pub(crate) fn batch(program: &Program) -> u8 {
 /// `-bh`, `-bhc`: as if from a host; nothing is accepted.
 pub(crate) fn host_check(program: &Program, host: &[u8], callouts: bool) -> u8 {
     let Some((ip, port)) = host_and_port(host) else {
-        eprintln!("exim abandoned: \"{}\" is not an IP address", String::from_utf8_lossy(host));
+        complain!("exim abandoned: \"{}\" is not an IP address", String::from_utf8_lossy(host));
         return 1;
     };
     let given = match given(&program.line) {

@@ -12,11 +12,11 @@ pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context)
         program.line.arguments.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
     match find(&words, delivery, context) {
         Ok(text) => {
-            println!("{text}");
+            say!("{text}");
             0
         }
         Err(text) => {
-            println!("{text}");
+            say!("{text}");
             1
         }
     }
@@ -25,7 +25,7 @@ pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context)
 fn find(words: &[String], delivery: &Delivery, context: &mut Context) -> Result<String, String> {
     let (first, rest) = words.split_first().ok_or("-brt needs a domain or address argument")?;
     if !first.contains(['@', '.']) {
-        println!(
+        say!(
             "Warning: \"{first}\" contains no '@' and no '.' characters. It is being \ntreated as a one-component domain, not as a local part.\n"
         );
     }

@@ -8,10 +8,10 @@ use crate::assemble::Program;
 /// Rewrites the first argument; further ones are not looked at, as in Exim.
 pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context) -> u8 {
     let Some(address) = program.line.arguments.first() else {
-        println!("-brw needs an address argument");
+        say!("-brw needs an address argument");
         return 1;
     };
     let shown = delivery.rewrite.show(context, &String::from_utf8_lossy(address), &delivery.rewrite_settings);
-    print!("{shown}");
+    say_part!("{shown}");
     0
 }

@@ -10,13 +10,13 @@ use oxim_net::tls::{certificates_of_file, dane};
 /// Prints the records. Exit code 0, 1 if the file cannot be used, 2 for wrong arguments.
 pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
     let Some((file, [usage, selector, matching])) = arguments(words) else {
-        eprintln!("usage: oxim tlsa FILE [USAGE SELECTOR MATCHING]");
+        complain!("usage: oxim tlsa FILE [USAGE SELECTOR MATCHING]");
         return 2;
     };
     let certificates = match certificates_of_file(&file) {
         Ok(certificates) => certificates,
         Err(error) => {
-            eprintln!("{error}");
+            complain!("{error}");
             return 1;
         }
     };
@@ -24,14 +24,14 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
     let chosen = if is_about_leaf { certificates.get(..1) } else { certificates.get(1..) };
     for certificate in chosen.unwrap_or_default() {
         let Some(data) = dane::association(certificate, selector, matching) else {
-            eprintln!("no public key in a certificate of {}", file.display());
+            complain!("no public key in a certificate of {}", file.display());
             return 1;
         };
         let mut hex = String::with_capacity(data.len().saturating_mul(2));
         for byte in data {
             let _ = write!(hex, "{byte:02x}");
         }
-        println!("TLSA {usage} {selector} {matching} {hex}");
+        say!("TLSA {usage} {selector} {matching} {hex}");
     }
     0
 }

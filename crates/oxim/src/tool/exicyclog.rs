@@ -33,7 +33,7 @@ pub(super) fn run(call: &Call) -> u8 {
                 None => return call.fail(1, "-l needs a path"),
             },
             other => {
-                println!("** exicyclog: unknown option {}", String::from_utf8_lossy(other));
+                say!("** exicyclog: unknown option {}", String::from_utf8_lossy(other));
                 return 1;
             }
         }
@@ -44,7 +44,7 @@ pub(super) fn run(call: &Call) -> u8 {
         Err(Fault::Text(text)) => return call.fail(1, text),
     };
     if !paths.files {
-        println!("*** Exim is logging to syslog - no log files to cycle ***");
+        say!("*** Exim is logging to syslog - no log files to cycle ***");
         return 1;
     }
     let mut code = 0;

@@ -42,11 +42,11 @@ pub(super) fn run(call: &Call) -> u8 {
     let wish = match read(&call.words) {
         Ok(Some(wish)) => wish,
         Ok(None) => {
-            print!("{USAGE}{HELP}");
+            say_part!("{USAGE}{HELP}");
             return 0;
         }
         Err(text) => {
-            eprint!("{text}{USAGE}");
+            complain_part!("{text}{USAGE}");
             return 2;
         }
     };
@@ -61,7 +61,7 @@ pub(super) fn run(call: &Call) -> u8 {
     for name in if wish.files.is_empty() { stdin.as_slice() } else { &wish.files } {
         let done = log_file::open(name).and_then(|reader| log_file::lines(reader, |line| search.line(line)));
         if let Err(error) = done {
-            eprintln!("Unable to open {}: {}", String::from_utf8_lossy(name), strerror(&error));
+            complain!("Unable to open {}: {}", String::from_utf8_lossy(name), strerror(&error));
             code = 2;
         }
     }

@@ -13,22 +13,22 @@ const USAGE: &str = "Usage: exim_checkaccess <IP address> <email address> [exim 
 /// Does it.
 pub(super) fn run(call: &Call) -> u8 {
     let [host, recipient, options @ ..] = call.words.as_slice() else {
-        println!("{USAGE}");
+        say!("{USAGE}");
         return 1;
     };
     let host = String::from_utf8_lossy(host).into_owned();
     let Ok(address) = host.parse::<IpAddr>() else {
-        println!("** Invalid IP address \"{host}\"\n{USAGE}");
+        say!("** Invalid IP address \"{host}\"\n{USAGE}");
         return 1;
     };
     match ask(call, address, recipient, options) {
         Ok(Verdict::Accepted) => {
-            println!("Accepted");
+            say!("Accepted");
             0
         }
         Ok(Verdict::Rejected(reply)) => {
-            println!("Rejected:");
-            reply.iter().for_each(|line| println!("  {line}"));
+            say!("Rejected:");
+            reply.iter().for_each(|line| say!("  {line}"));
             0
         }
         Ok(Verdict::None) => 0,

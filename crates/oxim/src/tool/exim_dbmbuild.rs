@@ -48,7 +48,7 @@ pub(super) fn run(call: &Call) -> u8 {
         return usage();
     }
     if input == output {
-        println!("exim_dbmbuild: input and output filenames are the same");
+        say!("exim_dbmbuild: input and output filenames are the same");
         return 1;
     }
     let path = Path::new(OsStr::from_bytes(input));
@@ -58,7 +58,7 @@ pub(super) fn run(call: &Call) -> u8 {
         match fs::File::open(path) {
             Ok(file) => Box::new(file),
             Err(error) => {
-                println!("exim_dbmbuild: unable to open {}: {}", path.display(), strerror(&error));
+                say!("exim_dbmbuild: unable to open {}: {}", path.display(), strerror(&error));
                 return 1;
             }
         }
@@ -67,7 +67,7 @@ pub(super) fn run(call: &Call) -> u8 {
 }
 
 fn usage() -> u8 {
-    println!("usage: exim_dbmbuild [-nolc] <source file> <dbm base name>");
+    say!("usage: exim_dbmbuild [-nolc] <source file> <dbm base name>");
     1
 }
 
@@ -78,14 +78,14 @@ fn build(wish: &Wish, reader: impl BufRead, output: &Path) -> u8 {
     let mut file = match fs::File::create(&temporary) {
         Ok(file) => file,
         Err(error) => {
-            println!("exim_dbmbuild: unable to create {}: {}", temporary.display(), strerror(&error));
+            say!("exim_dbmbuild: unable to create {}: {}", temporary.display(), strerror(&error));
             return 1;
         }
     };
     let abandon = |text: &str| {
         // What is left is a temporary file; the reason matters more.
         let _ = fs::remove_file(&temporary);
-        println!("{text}\ndbmbuild abandoned");
+        say!("{text}\ndbmbuild abandoned");
         2
     };
     let mut entries = Entries { wish, pairs: Vec::new(), places: HashMap::new(), duplicates: 0 };
@@ -105,10 +105,10 @@ fn build(wish: &Wish, reader: impl BufRead, output: &Path) -> u8 {
         return abandon(&format!("{}: {}", output.display(), strerror(&error)));
     }
     let count = entries.pairs.len();
-    println!("{count} {} written", if count == 1 { "entry" } else { "entries" });
+    say!("{count} {} written", if count == 1 { "entry" } else { "entries" });
     if entries.duplicates > 0 {
         let keys = if entries.duplicates == 1 { "key" } else { "keys" };
-        println!("{} duplicate {keys} ", entries.duplicates);
+        say!("{} duplicate {keys} ", entries.duplicates);
     }
     u8::from(entries.duplicates > 0 && !wish.no_duplicate_error)
 }
@@ -140,7 +140,7 @@ impl Entries<'_> {
                         data.extend_from_slice(text.trim_ascii_start());
                     }
                     None => {
-                        println!("Unexpected continuation line ignored\n{}\n", String::from_utf8_lossy(text))
+                        say!("Unexpected continuation line ignored\n{}\n", String::from_utf8_lossy(text))
                     }
                 }
                 continue;
@@ -173,7 +173,7 @@ impl Entries<'_> {
             Some(place) => {
                 self.duplicates = self.duplicates.saturating_add(1);
                 if !self.wish.no_warnings {
-                    eprintln!("** Duplicate key \"{shown}\"");
+                    complain!("** Duplicate key \"{shown}\"");
                 }
                 if self.wish.last_counts
                     && let Some(pair) = self.pairs.get_mut(*place)

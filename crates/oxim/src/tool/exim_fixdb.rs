@@ -19,17 +19,17 @@ pub(super) fn run(call: &Call) -> u8 {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    println!("Modifying Exim hints database {}", opened.shown_path);
+    say!("Modifying Exim hints database {}", opened.shown_path);
     let mut current: Option<Vec<u8>> = None;
     let mut input = std::io::stdin().lock();
     loop {
-        print!("> ");
+        say_part!("> ");
         let mut line = Vec::new();
         // Whoever reads our output may have gone; the input still counts.
         let _ = std::io::stdout().flush();
         match input.read_until(b'\n', &mut line) {
             Ok(0) => {
-                println!();
+                say!("");
                 return 0;
             }
             Ok(_) => {}
@@ -51,17 +51,17 @@ fn step(opened: &Opened, current: &mut Option<Vec<u8>>, line: &[u8]) -> Result<(
     let is_change = line.first().is_some_and(u8::is_ascii_digit) && line.get(1).is_none_or(|b| *b == b' ');
     let key = match (&*current, line) {
         (None, b"d") => {
-            println!("No previous record name is set");
+            say!("No previous record name is set");
             return Ok(());
         }
         (None, _) if is_change => {
-            println!("No previous record name is set");
+            say!("No previous record name is set");
             return Ok(());
         }
         (Some(key), b"d") => {
             let was_there = opened.hints.get(&opened.database, key).map_err(said)?.is_some();
             opened.hints.delete(&opened.database, key).map_err(said)?;
-            println!("{}", if was_there { "deleted" } else { "not found" });
+            say!("{}", if was_there { "deleted" } else { "not found" });
             return Ok(());
         }
         (Some(key), _) if is_change => {
@@ -75,11 +75,11 @@ fn step(opened: &Opened, current: &mut Option<Vec<u8>>, line: &[u8]) -> Result<(
     };
     match opened.hints.get(&opened.database, &key).map_err(said)? {
         Some(hint) => {
-            print!("{}", fields(&opened.database, &hint, opened.zone));
+            say_part!("{}", fields(&opened.database, &hint, opened.zone));
             *current = Some(key);
         }
         None => {
-            println!("record {} not found", String::from_utf8_lossy(&key));
+            say!("record {} not found", String::from_utf8_lossy(&key));
             *current = None;
         }
     }
@@ -149,7 +149,7 @@ fn change(opened: &Opened, key: &[u8], line: &[u8]) -> Result<bool, String> {
     let said = |error: oxim_spool::hints::HintsError| error.to_string();
     let Some(hint) = opened.hints.get(&opened.database, key).map_err(said)? else { return Ok(true) };
     if value.is_empty() {
-        println!("value missing");
+        say!("value missing");
         return Ok(false);
     }
     let new = match &opened.database {
@@ -166,13 +166,13 @@ fn change(opened: &Opened, key: &[u8], line: &[u8]) -> Result<bool, String> {
         Err(wrong) => {
             let is_field = !matches!(wrong, Wrong::Field);
             match wrong {
-                Wrong::Time => println!("bad time value"),
-                Wrong::Number => println!("bad number"),
-                Wrong::Field => println!("unknown field number"),
+                Wrong::Time => say!("bad time value"),
+                Wrong::Number => say!("bad number"),
+                Wrong::Field => say!("unknown field number"),
                 Wrong::Kind => {
                     let kind = opened.database.name();
                     let kind = kind.split('-').next().unwrap_or_default();
-                    println!("Can't change contents of {kind} database record");
+                    say!("Can't change contents of {kind} database record");
                 }
             }
             Ok(is_field)

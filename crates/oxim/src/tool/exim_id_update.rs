@@ -48,11 +48,11 @@ pub(super) fn run(call: &Call) -> u8 {
             b"--dry" => wish.dry = true,
             b"--verbose" => wish.verbose = true,
             b"-h" | b"--help" => {
-                print!("{HELP}");
+                say_part!("{HELP}");
                 return 0;
             }
             b"-v" | b"--version" => {
-                println!("exim_id_update: {}", crate::mode::version::EXIM_VERSION);
+                say!("exim_id_update: {}", crate::mode::version::EXIM_VERSION);
                 return 0;
             }
             other if other.starts_with(b"-") || wish.spool.is_some() => {
@@ -101,7 +101,7 @@ fn all(spool: &Path, wish: &Wish) -> Result<usize, String> {
             let Some(new) = other_form(id, wish.upgrade) else { continue };
             let moved = new.and_then(|new| update(&directories, &queue, id, new, wish));
             if let Err(text) = moved {
-                eprintln!("{id}: {text}");
+                complain!("{id}: {text}");
                 left = left.saturating_add(1);
             }
         }
@@ -136,7 +136,7 @@ fn update(
 ) -> Result<(), String> {
     let said = |error: std::io::Error| error.to_string();
     if wish.verbose || wish.dry {
-        println!("{old} -> {new}");
+        say!("{old} -> {new}");
     }
     if wish.dry {
         return Ok(());

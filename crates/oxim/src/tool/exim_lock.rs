@@ -43,7 +43,7 @@ struct Wish {
 /// Does it.
 pub(super) fn run(call: &Call) -> u8 {
     let Some(wish) = read(&call.words) else {
-        println!("{USAGE}");
+        say!("{USAGE}");
         return 1;
     };
     match lock(&wish) {
@@ -112,13 +112,13 @@ fn read(words: &[Vec<u8>]) -> Option<Wish> {
 impl Wish {
     fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            println!("exim_lock: {text}");
+            say!("exim_lock: {text}");
         }
     }
 
     fn tell(&self, text: impl std::fmt::Display) {
         if self.verbose {
-            println!("exim_lock: {text}");
+            say!("exim_lock: {text}");
         }
     }
 }
@@ -157,18 +157,18 @@ fn lock(wish: &Wish) -> Result<Locked, NotLocked> {
             Err(Failed::Final) => return Err(NotLocked),
             Err(Failed::Busy) => {
                 if wish.verbose {
-                    println!(" ... waiting");
+                    say!(" ... waiting");
                 }
                 std::thread::sleep(Duration::from_secs(wish.interval));
             }
         }
     }
-    println!("exim_lock: locking failed too many times");
+    say!("exim_lock: locking failed too many times");
     Err(NotLocked)
 }
 
 fn final_fault(text: impl std::fmt::Display) -> Failed {
-    println!("exim_lock: {text}");
+    say!("exim_lock: {text}");
     Failed::Final
 }
 
@@ -317,7 +317,7 @@ impl Locked {
             if let (Some(read), Some(changed)) = (time(self.times.0), time(self.times.1)) {
                 let times = fs::FileTimes::new().set_accessed(read).set_modified(changed);
                 if let Err(error) = self.mailbox.set_times(times) {
-                    println!("exim_lock: the times could not be restored: {}", strerror(&error));
+                    say!("exim_lock: the times could not be restored: {}", strerror(&error));
                 }
             }
         }
@@ -357,9 +357,9 @@ fn run_command(wish: &Wish) {
         Ok(status) if status.success() => {}
         Ok(status) => {
             use std::os::unix::process::ExitStatusExt;
-            println!("warning: nonzero status {}", status.into_raw());
+            say!("warning: nonzero status {}", status.into_raw());
         }
-        Err(error) => println!("warning: the command could not be run: {}", strerror(&error)),
+        Err(error) => say!("warning: the command could not be run: {}", strerror(&error)),
     }
 }
 

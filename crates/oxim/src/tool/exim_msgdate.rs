@@ -44,11 +44,11 @@ pub(super) fn run(call: &Call) -> u8 {
     let wish = match read(&call.words) {
         Ok(Some(wish)) => wish,
         Ok(None) => {
-            print!("{HELP}");
+            say_part!("{HELP}");
             return 0;
         }
         Err(text) if text == "version" => {
-            println!("exim_msgdate {}", crate::mode::version::EXIM_VERSION);
+            say!("exim_msgdate {}", crate::mode::version::EXIM_VERSION);
             return 0;
         }
         Err(text) => return call.fail(1, format_args!("{text}\n{HELP}")),
@@ -65,9 +65,9 @@ pub(super) fn run(call: &Call) -> u8 {
             Some((stamp, pid)) => {
                 let pid = if wish.shows_pid { pid } else { None };
                 let tail = pid.map_or_else(String::new, |pid| format!("\tpid {pid}"));
-                println!("{}{tail}", shown(stamp, wish.form));
+                say!("{}{tail}", shown(stamp, wish.form));
             }
-            None => eprintln!("{id} not parsed"),
+            None => complain!("{id} not parsed"),
         }
     }
     0

@@ -20,10 +20,10 @@ pub(super) fn run(call: &Call) -> u8 {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    println!("Tidying Exim hints database {}", opened.shown_path);
+    say!("Tidying Exim hints database {}", opened.shown_path);
     match tidy(&opened) {
         Ok(()) => {
-            println!("Tidying complete");
+            say!("Tidying complete");
             0
         }
         Err(text) => call.fail(1, text),
@@ -44,7 +44,7 @@ fn tidy(opened: &Opened) -> Result<(), String> {
             continue;
         };
         opened.hints.delete(&opened.database, &key).map_err(|error| error.to_string())?;
-        println!("deleted {name} ({reason})");
+        say!("deleted {name} ({reason})");
     }
     Ok(())
 }

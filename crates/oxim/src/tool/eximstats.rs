@@ -23,7 +23,7 @@ pub(super) fn run(call: &Call) -> u8 {
             return 0;
         }
         Err(text) => {
-            eprintln!("Eximstats: {text}\n{}", options::HELP);
+            complain!("Eximstats: {text}\n{}", options::HELP);
             return 1;
         }
     };
@@ -33,12 +33,12 @@ pub(super) fn run(call: &Call) -> u8 {
         let done = log_file::open(name).and_then(|reader| log_file::lines(reader, |line| counts.line(line)));
         if let Err(error) = done {
             let reason = oxim_deliver::agent::job::strerror(&error);
-            eprintln!("Failed to read {}: {reason}", String::from_utf8_lossy(name));
+            complain!("Failed to read {}: {reason}", String::from_utf8_lossy(name));
             return 1;
         }
     }
     if counts.last.is_empty() && !options.empty_ok {
-        eprintln!("**** No valid log lines read");
+        complain!("**** No valid log lines read");
         return 1;
     }
     let mut code = 0;

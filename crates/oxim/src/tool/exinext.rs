@@ -31,7 +31,7 @@ pub(super) fn run(call: &Call) -> u8 {
         }
     }
     let Some(wanted) = wanted.filter(|w| !w.is_empty()) else {
-        println!("Usage: exinext <address>|<domain>|<local-part>");
+        say!("Usage: exinext <address>|<domain>|<local-part>");
         return 1;
     };
     let wanted = String::from_utf8_lossy(&wanted).into_owned();
@@ -52,14 +52,14 @@ pub(super) fn run(call: &Call) -> u8 {
         }
     };
     if hosts.is_empty() && wanted.contains(['@', '.']) {
-        println!("No remote hosts found for {wanted}");
+        say!("No remote hosts found for {wanted}");
     }
     let shown = match records(&program.services.spool_directory, &wanted, &hosts) {
         Ok(shown) => shown,
         Err(text) => return call.fail(1, text),
     };
     if shown.is_empty() {
-        println!("No retry data found for {wanted}");
+        say!("No retry data found for {wanted}");
     }
     shown.iter().for_each(say);
     0
@@ -93,7 +93,7 @@ fn hosts(call: &Call, options: &[Vec<u8>], address: &str) -> Result<Vec<String>,
                 hosts.push(format!("{name}:{}", ip.trim_matches(['[', ']'])));
             }
         } else if line.contains(" cannot be resolved at this time") || line.contains(" is undeliverable") {
-            println!("{line}");
+            say!("{line}");
         }
     }
     Ok(hosts)

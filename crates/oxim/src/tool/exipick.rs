@@ -27,11 +27,11 @@ pub(super) fn run(call: &Call) -> u8 {
     let options = match Options::read(&call.words) {
         Ok(options) => options,
         Err(Wrong::Help) => {
-            print!("{}", options::HELP);
+            say_part!("{}", options::HELP);
             return 0;
         }
         Err(Wrong::Unknown(text)) => {
-            eprintln!("{text}\n{}", options::USAGE);
+            complain!("{text}\n{}", options::USAGE);
             return 2;
         }
     };
@@ -40,12 +40,12 @@ pub(super) fn run(call: &Call) -> u8 {
     let criteria = match criteria {
         Ok(criteria) => criteria,
         Err(text) => {
-            eprintln!("{text}");
+            complain!("{text}");
             return 1;
         }
     };
     if options.show_rules {
-        criteria.iter().for_each(|criterion| println!("{}\t{}", criterion.name, criterion.rule()));
+        criteria.iter().for_each(|criterion| say!("{}\t{}", criterion.name, criterion.rule()));
     }
     let sources = match sources(call, &options) {
         Ok(sources) => sources,
@@ -62,7 +62,7 @@ pub(super) fn run(call: &Call) -> u8 {
         .filter_map(|source| match Held::read(source, now) {
             Ok(held) => Some(held),
             Err(text) => {
-                eprintln!("{text}");
+                complain!("{text}");
                 None
             }
         })
@@ -87,7 +87,7 @@ fn sources(call: &Call, options: &Options) -> Result<Vec<Source>, u8> {
     crate::control::flush(&spool);
     let directory = spool.join(OsStr::from_bytes(&options.queue)).join(OsStr::from_bytes(&options.input));
     held::sources(&directory).map_err(|error| {
-        eprintln!("Couldn't opendir {}: {}", directory.display(), strerror(&error));
+        complain!("Couldn't opendir {}: {}", directory.display(), strerror(&error));
         2
     })
 }

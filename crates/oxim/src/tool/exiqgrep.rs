@@ -59,11 +59,11 @@ pub(super) fn run(call: &Call) -> u8 {
         _ => true,
     }) || [b'z', b'x', b'c'].iter().any(|l| letters.has(*l));
     if letters.has(b'h') || !letters.unknown.is_empty() {
-        print!("{HELP}");
+        say_part!("{HELP}");
         return 0;
     }
     if !selects || !letters.rest.is_empty() {
-        print!("{HELP}");
+        say_part!("{HELP}");
         return 1;
     }
     let wanted = match Wanted::of(&letters) {
@@ -88,7 +88,7 @@ pub(super) fn run(call: &Call) -> u8 {
         chosen.reverse();
     }
     if letters.has(b'c') {
-        println!("{} matches out of {count} messages", chosen.len());
+        say!("{} matches out of {count} messages", chosen.len());
     } else {
         chosen.iter().for_each(|listed| say(shown(listed, &letters)));
     }

@@ -35,7 +35,7 @@ pub(super) fn run(call: &Call) -> u8 {
         [] => None,
         [option, file] if option == b"-C" => Some(file.clone()),
         _ => {
-            eprintln!("Usage: exiwhat [-C file]");
+            complain!("Usage: exiwhat [-C file]");
             return 1;
         }
     };
@@ -56,7 +56,7 @@ pub(super) fn run(call: &Call) -> u8 {
         lines.insert(process.pid, format!("{:5} {}\n", process.pid, doing(&process.words)));
     }
     if text.is_empty() && lines.is_empty() {
-        println!("No exim process data");
+        say!("No exim process data");
         return 0;
     }
     say(text);

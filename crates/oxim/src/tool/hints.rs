@@ -45,7 +45,7 @@ pub(super) struct Opened {
 pub(super) fn open(call: &Call, options: &str) -> Result<Opened, u8> {
     let has_time = options.contains("-t");
     let usage = || {
-        println!(
+        say!(
             "Usage: {} {options}  <spool-directory> <database-name>\n  <database-name> = {NAMES}",
             call.name()
         );
@@ -71,7 +71,7 @@ pub(super) fn open(call: &Call, options: &str) -> Result<Opened, u8> {
     let spool = PathBuf::from(OsStr::from_bytes(spool));
     let shown_path = spool.join("db").join(database.name()).display().to_string();
     let hints = open_in(&spool).map_err(|text| {
-        println!("** {text}");
+        say!("** {text}");
         1
     })?;
     Ok(Opened { hints, database, spool, shown_path, zone, keys_only, keep })
@@ -92,7 +92,7 @@ pub(super) fn open_in(spool: &std::path::Path) -> Result<Hints, String> {
             .is_root()
             .then_some(oxim_spool::Owner { uid: status.uid(), gid: status.gid() }),
         cache: false,
-        report: Arc::new(|text| eprintln!("{text}")),
+        report: Arc::new(|text| complain!("{text}")),
     })
     .map_err(|error| error.to_string())
 }

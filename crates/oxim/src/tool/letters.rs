@@ -58,7 +58,7 @@ impl Letters {
             if plain.as_bytes().contains(letter) {
                 self.flags.insert(*letter);
             } else {
-                eprintln!("Unknown option: {}", char::from(*letter));
+                complain!("Unknown option: {}", char::from(*letter));
                 self.unknown.push(char::from(*letter));
             }
             body = rest;

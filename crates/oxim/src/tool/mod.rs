@@ -160,7 +160,7 @@ impl Call {
 
     /// Tells about a fault, and returns the exit code.
     pub(crate) fn fail(&self, code: u8, text: impl std::fmt::Display) -> u8 {
-        eprintln!("{}: {text}", self.name());
+        complain!("{}: {text}", self.name());
         code
     }
 }
@@ -173,10 +173,9 @@ pub(crate) fn configuration(file: Option<&[u8]>) -> Result<Program, u8> {
     Program::read(CommandLine { config_files: file.map(|f| vec![f.to_vec()]), ..CommandLine::default() })
 }
 
-/// Writes to standard output. Whoever read it may have gone: then there is nobody to tell.
+/// Writes to standard output.
 pub(crate) fn say(text: impl std::fmt::Display) {
-    use std::io::Write;
-    let _ = write!(std::io::stdout().lock(), "{text}");
+    say_part!("{text}");
 }
 
 fn base_name(path: &OsStr) -> &OsStr {
@@ -190,7 +189,7 @@ pub(crate) fn run(words: &[OsString]) -> Option<u8> {
     let tool = TOOLS.iter().find(|tool| tool.name.as_bytes() == name.as_bytes())?;
     let call = Call { path: path.clone(), words: rest.iter().map(|w| w.as_bytes().to_vec()).collect() };
     if tool.tells_version && call.words.first().is_some_and(|w| w == b"--version") {
-        println!("{}: {}\nbuild: {}", tool.name, path.to_string_lossy(), crate::mode::version::EXIM_VERSION);
+        say!("{}: {}\nbuild: {}", tool.name, path.to_string_lossy(), crate::mode::version::EXIM_VERSION);
         return Some(0);
     }
     Some((tool.run)(&call))
