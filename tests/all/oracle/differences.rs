@@ -68,6 +68,11 @@ pub(super) const KNOWN: &[Difference] = &[
         "text *commands 0 + 250-LIMITS MAILMAX=1000 RCPTMAX=50000",
         "an extension of 4.98",
     ),
+    row(
+        "dialogue::internet dialogue::smarthost dialogue::local",
+        "text *commands 0 + 250-LIMITS MAILMAX=1000 RCPTMAX=50000",
+        "offered since 4.98",
+    ),
     // -bP macro_list
     row("options::*", "macro_list _HAVE_DLFUNC", FOREIGN),
     row("options::*", "macro_list _HAVE_GNUTLS", OPENSSL),
