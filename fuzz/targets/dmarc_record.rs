@@ -42,8 +42,11 @@ fuzz_target!(|data: &[u8]| {
     }
     let domain = String::from_utf8_lossy(domain).to_ascii_lowercase();
     let suffixes = Suffixes::File(Rules::parse(file).into());
+    // Of what is no name, with empty labels, the built-in list may give any part.
+    let is_name = !domain.split('.').any(str::is_empty);
     for suffixes in [&suffixes, &Suffixes::BuiltIn] {
-        assert!(domain.ends_with(suffixes.organizational_domain(&domain)));
+        let found = suffixes.organizational_domain(&domain);
+        assert!(!is_name || domain.ends_with(found));
     }
     let claims = Claims {
         from: &domain,
