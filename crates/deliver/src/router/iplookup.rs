@@ -12,6 +12,7 @@ use oxim_lang::config::{ConfigError, DriverRow, rows};
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::list::split;
 use oxim_lang::regex::Regex;
+use oxim_mail::address::AddressSyntax;
 use oxim_net::socket::{ConnectTarget, Socket};
 
 use super::{
@@ -112,20 +113,18 @@ impl IpLookup {
             }
         };
         prepare::propagate(run, address)?;
-        let bytes = wanted.as_bytes();
-        match memchr::memrchr(b'@', bytes) {
-            Some(at) if at > 0 && at.saturating_add(1) < bytes.len() => {}
-            _ => {
-                let text = format!(
-                    "{} router: reroute string {wanted} is not of the form user@domain",
-                    run.router.name
-                );
-                run.log(&text);
-                return Err(Problem::new(error_code::UNKNOWN, text));
-            }
-        }
+        // A server is not the postmaster: only what is an address through and through goes on.
+        let syntax =
+            AddressSyntax { smtp_utf8: run.context.message.smtputf8, ..run.delivery.settings.syntax };
+        let parsed = oxim_mail::address::parse(wanted.as_bytes(), &syntax);
+        let Some(parsed) = parsed.ok().filter(|parsed| parsed.local_part_end.is_some()) else {
+            let text =
+                format!("{} router: reroute string {wanted} is not of the form user@domain", run.router.name);
+            run.log(&text);
+            return Err(Problem::new(error_code::UNKNOWN, text));
+        };
         let parent = prepare::parent(run, address);
-        let mut child = Address::child(&parent, wanted.into_bytes());
+        let mut child = Address::child(&parent, parsed.address);
         child.start = run.router.generic.redirect_router;
         Ok(Verdict::Redirect(vec![child]))
     }

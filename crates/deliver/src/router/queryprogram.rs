@@ -116,7 +116,9 @@ impl QueryProgram {
         let argv = self.argv(run)?;
         let answer = self.ask(run, &identity, argv)?;
         let (word, rest) = split_answer(&answer);
-        let text = || String::from_utf8_lossy(rest).into_owned();
+        // The answer is one line: what follows must not get into a reply of ours.
+        let line = rest.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+        let text = || String::from_utf8_lossy(line).into_owned();
         let problem = |text: String| Problem::new(error_code::UNKNOWN, text);
         Ok(match Word::read(word) {
             Some(Word::Decline) => Verdict::Decline(None),
