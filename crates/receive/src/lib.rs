@@ -25,6 +25,7 @@ pub mod connect;
 mod cutthrough;
 pub mod dcc;
 pub mod dmarc;
+pub mod each_second;
 pub mod ending;
 pub mod fixup;
 pub mod hint_record;

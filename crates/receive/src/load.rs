@@ -1,26 +1,16 @@
 //! The load average, for `smtp_load_reserve` and `queue_only_load`. Read at most once a second; unreadable counts as zero.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use oxim_base::clock::Stamp;
+use crate::each_second::EachSecond;
 
 /// The load average of the last minute.
 #[derive(Debug, Default)]
-pub struct Load {
-    asked: AtomicI64,
-    value: AtomicI64,
-}
+pub struct Load(EachSecond<i64>);
 
 impl Load {
     /// In thousandths.
     #[must_use]
     pub fn thousandths(&self) -> i64 {
-        let now = Stamp::now().seconds;
-        if self.asked.swap(now, Ordering::Relaxed) != now {
-            let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-            self.value.store(parse(&text).unwrap_or(0), Ordering::Relaxed);
-        }
-        self.value.load(Ordering::Relaxed)
+        self.0.get(|| parse(&std::fs::read_to_string("/proc/loadavg").unwrap_or_default()).unwrap_or(0))
     }
 }
 

@@ -2,32 +2,11 @@
 //!
 //! The answer is remembered for a moment, because every MAIL command asks. A file system that cannot be asked has room.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use oxim_base::clock::Stamp;
-
+use crate::each_second::EachSecond;
 use crate::reception::Reception;
 
-/// What a file system had left when it was last asked.
-#[derive(Debug, Default)]
-pub struct SpaceLeft {
-    asked: AtomicI64,
-    kilobytes: AtomicI64,
-    inodes: AtomicI64,
-}
-
-impl SpaceLeft {
-    /// Kilobytes and inodes left; not older than a second.
-    fn left(&self, directory: &str) -> (i64, i64) {
-        let now = Stamp::now().seconds;
-        if self.asked.swap(now, Ordering::Relaxed) != now {
-            let (kilobytes, inodes) = ask(directory);
-            self.kilobytes.store(kilobytes, Ordering::Relaxed);
-            self.inodes.store(inodes, Ordering::Relaxed);
-        }
-        (self.kilobytes.load(Ordering::Relaxed), self.inodes.load(Ordering::Relaxed))
-    }
-}
+/// Kilobytes and inodes that a file system had left when it was last asked.
+pub type SpaceLeft = EachSecond<(i64, i64)>;
 
 fn ask(directory: &str) -> (i64, i64) {
     let Ok(facts) = rustix::fs::statvfs(directory) else { return (i64::MAX, i64::MAX) };
@@ -62,7 +41,7 @@ impl Place<'_> {
         if wanted == 0 && inodes_wanted <= 0 {
             return false;
         }
-        let (kilobytes, inodes) = self.left.left(self.directory);
+        let (kilobytes, inodes) = self.left.get(|| ask(self.directory));
         if kilobytes >= wanted && inodes >= inodes_wanted {
             return false;
         }

@@ -90,7 +90,7 @@ impl Stage {
             fs::create_dir_all(root.join(folder)).unwrap();
             fs::set_permissions(root.join(folder), fs::Permissions::from_mode(0o1777)).unwrap();
         }
-        fs::write(order.work.join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+        fs::write(order.work.join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n")
             .unwrap();
         fs::write(order.work.join("hosts"), "127.0.0.1 localhost\n::1 localhost\n").unwrap();
         fs::write(order.work.join("mailname"), "test.ex\n").unwrap();
