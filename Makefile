@@ -20,7 +20,7 @@ test: packages
 
 proof: packages
 	$(CARGO) build --release --locked --workspace --all-targets
-	OXIM_PROOF=full $(CARGO) test --release --locked --workspace
+	OXIM_PROOF=full OXIM_TRIES=1 $(CARGO) test --release --locked --workspace
 	./scripts/fuzz 600
 	./scripts/bench
 

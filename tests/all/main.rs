@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::too_many_lines, clippy::cast_possible_truncation, missing_docs, reason = "test code")]
 
+mod again;
 mod crash;
 mod generator;
 mod imap_folders;

@@ -17,7 +17,7 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::place;
+use crate::{again, place};
 use format::Scenario;
 
 /// Which program runs a scenario.
@@ -69,7 +69,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
         let update = update && !has_oracle;
         let run = move || {
-            scenario.map_err(Failed::from)?;
+            scenario.as_ref().map_err(|fault| Failed::from(fault.clone()))?;
             let result = check(&file, Program::Oxim, update);
             match (is_listed && !shows_ratchet, result) {
                 (true, Ok(())) => Err(format!("it passes: take it out of {RATCHET}").into()),
@@ -77,7 +77,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 (false, result) => result,
             }
         };
-        trials.push(Trial::test(format!("scenario::{name}"), run).with_ignored_flag(!is_root()));
+        trials.push(again::trial(format!("scenario::{name}"), run).with_ignored_flag(!is_root()));
     }
     if !is_root() {
         eprintln!(
@@ -103,7 +103,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
 }
 
 /// How often exim4 may show that it does what the file says. It is a group of processes that race for its log, its spool
-/// and its children's pipes, and the machine may be busy; what is under test there is the file. Oxim has one try.
+/// and its children's pipes, and the machine may be busy; what is under test there is the file.
 const EXIM_TRIES: usize = 3;
 
 fn check(file: &Path, program: Program, update: bool) -> Result<(), Failed> {

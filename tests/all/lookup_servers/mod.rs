@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
-use crate::place;
+use crate::{again, place};
 
 /// All trials.
 pub(crate) fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn()| {
-        Trial::test(format!("servers::{name}"), move || {
+        again::trial(format!("servers::{name}"), move || {
             run();
             Ok(())
         })

@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::place;
 use crate::scenario::{Program, in_namespaces, is_root};
+use crate::{again, place};
 use differences::Difference;
 use four::Four;
 use ground::{Order, Task};
@@ -46,7 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn trial(task: Task) -> Trial {
     let name = format!("oracle::{}", task.name());
-    Trial::test(name.clone(), move || {
+    again::trial(name.clone(), move || {
         if place::exim().is_none() || !is_root() {
             eprintln!("{name}: skipped, it wants exim4 and root");
             return Ok(());

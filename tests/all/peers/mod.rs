@@ -85,7 +85,7 @@ const PEERS: &[Peer] = &[
 
 /// All trials.
 pub(crate) fn trials() -> Vec<Trial> {
-    PEERS.iter().map(|peer| Trial::test(format!("peers::{}", peer.name), || run(peer))).collect()
+    PEERS.iter().map(|peer| crate::again::trial(format!("peers::{}", peer.name), move || run(peer))).collect()
 }
 
 fn is_root() -> bool {

@@ -1,0 +1,24 @@
+//! Second tries. A trial starts real servers and real clients, and the machine that runs hundreds of them may be too busy
+//! for one of those; it fails when it fails twice. A try that failed is told on standard error with its reason, for
+//! somebody to look into. `OXIM_TRIES=1`, as in `make proof`, allows no second try. Trials that crash Oxim, draw their
+//! input or read the source never have one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libtest_mimic::{Failed, Trial};
+
+/// A trial that has `OXIM_TRIES` tries, two of them unless it says otherwise.
+pub(crate) fn trial(name: String, run: impl Fn() -> Result<(), Failed> + Send + 'static) -> Trial {
+    Trial::test(name.clone(), move || {
+        let tries = std::env::var("OXIM_TRIES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_u32);
+        for left in (1..tries.max(1)).rev() {
+            let reason = match catch_unwind(AssertUnwindSafe(&run)) {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(failed)) => failed.message().unwrap_or("no reason given").to_owned(),
+                Err(_) => "it panicked, see above".to_owned(),
+            };
+            eprintln!("{name}: failed, tries left: {left}. {reason}");
+        }
+        run()
+    })
+}
