@@ -87,6 +87,8 @@ pub const LOOKUP_CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::fro
 pub const LOOKUP_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// Connections to one server of a lookup. PostgreSQL allows 100 in all unless told otherwise.
 pub const LOOKUP_CONNECTIONS_MAX: usize = 16;
+/// Connections to one Redis server, which serves thousands and is the faster the more of them it finds ready at once.
+pub const REDIS_CONNECTIONS_MAX: usize = 128;
 /// A connection to a server of a lookup that has not been used for so long is closed.
 pub const LOOKUP_IDLE_TIME: std::time::Duration = std::time::Duration::from_secs(60);
 /// For so long after a failure to connect, other servers of a list are asked first.

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use oxim_base::limits::LOOKUP_CONNECTIONS_MAX;
 use oxim_base::{Taint, Text};
 use oxim_net::tls::client::ClientPolicy;
 use oxim_net::tls::{CaSource, KeyPair, Verify};
@@ -62,7 +63,7 @@ pub(super) static LDAPM: LookupKind = LookupKind {
 /// How often a query may be sent on to another server.
 const REFERRALS_MAX: usize = 5;
 
-static SESSIONS: LazyLock<Pool<Session>> = LazyLock::new(Pool::new);
+static SESSIONS: LazyLock<Pool<Session>> = LazyLock::new(|| Pool::new(LOOKUP_CONNECTIONS_MAX));
 
 impl Client for Session {
     fn wire(&self) -> &Wire {

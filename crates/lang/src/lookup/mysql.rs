@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use oxim_base::Text;
+use oxim_base::limits::LOOKUP_CONNECTIONS_MAX;
 
 use super::service::Timeouts;
 use super::service::mysql::{Login, Session};
@@ -31,7 +32,7 @@ const FAMILY: Family =
 /// Where Debian's server listens when no host is given.
 const DEFAULT_SOCKET: &str = "/run/mysqld/mysqld.sock";
 
-static SESSIONS: LazyLock<Pool<Session>> = LazyLock::new(Pool::new);
+static SESSIONS: LazyLock<Pool<Session>> = LazyLock::new(|| Pool::new(LOOKUP_CONNECTIONS_MAX));
 
 impl Client for Session {
     fn wire(&self) -> &Wire {

@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use oxim_base::Text;
+use oxim_base::limits::REDIS_CONNECTIONS_MAX;
 use oxim_net::tls::client::ClientPolicy;
 use oxim_net::tls::{CaSource, Verify};
 
@@ -50,7 +51,7 @@ const LASTING: &[&[u8]] = &[
     b"watch",
 ];
 
-static SESSIONS: LazyLock<Pool<Session>> = LazyLock::new(Pool::new);
+static SESSIONS: LazyLock<Pool<Session>> = LazyLock::new(|| Pool::new(REDIS_CONNECTIONS_MAX));
 
 impl Client for Session {
     fn wire(&self) -> &Wire {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use oxim_base::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_IDLE_TIME, LOOKUP_SERVER_REST_TIME};
+use oxim_base::limits::{LOOKUP_IDLE_TIME, LOOKUP_SERVER_REST_TIME};
 use parking_lot::{Condvar, Mutex};
 
 use super::wire::Wire;
@@ -20,6 +20,8 @@ pub(crate) trait Client: Send {
 
 /// Connections of one kind, by server. The key holds all that the login depends on, and is shown nowhere.
 pub(crate) struct Pool<C> {
+    /// Most connections to one server.
+    most: usize,
     servers: Mutex<Servers<C>>,
     changed: Condvar,
 }
@@ -53,9 +55,9 @@ pub(crate) struct Lent<'a, C: Client> {
 }
 
 impl<C: Client> Pool<C> {
-    pub(crate) fn new() -> Pool<C> {
+    pub(crate) fn new(most: usize) -> Pool<C> {
         let servers = Servers { by_key: HashMap::new(), swept: Instant::now() };
-        Pool { servers: Mutex::new(servers), changed: Condvar::new() }
+        Pool { most, servers: Mutex::new(servers), changed: Condvar::new() }
     }
 
     /// A connection to a server: an idle one, or a new one.
@@ -97,7 +99,7 @@ impl<C: Client> Pool<C> {
                 server.open = server.open.saturating_sub(1);
                 continue;
             }
-            if server.open < LOOKUP_CONNECTIONS_MAX {
+            if server.open < self.most {
                 server.open = server.open.saturating_add(1);
                 return Ok(None);
             }
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_was_kept_is_used_again_until_the_server_ends_it() {
-        let pool = Pool::new();
+        let pool = Pool::new(2);
         let (client, server) = connected();
         pool.lend(b"a", SHORT, || Ok(client)).unwrap().keep();
         pool.lend(b"a", SHORT, || Err("not a second one".to_owned())).unwrap().keep();
@@ -202,10 +204,10 @@ mod tests {
 
     #[test]
     fn the_number_is_bounded_and_a_dropped_one_makes_room() {
-        let pool = Pool::new();
+        let pool = Pool::new(2);
         let mut servers = Vec::new();
         let mut lent = Vec::new();
-        for _ in 0..LOOKUP_CONNECTIONS_MAX {
+        for _ in 0..2 {
             let (client, server) = connected();
             servers.push(server);
             lent.push(pool.lend(b"a", SHORT, || Ok(client)).unwrap());
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_server_out_of_reach_rests_and_comes_back() {
-        let pool = Pool::new();
+        let pool = Pool::new(2);
         assert!(pool.lend(b"a", SHORT, || Err("refused".to_owned())).is_err());
         assert!(pool.is_resting(b"a"));
         let (client, _server) = connected();

@@ -31,13 +31,15 @@ enum Stream {
 /// A connected server.
 pub struct Wire {
     stream: Stream,
+    /// What was read and not used up yet is `buffer[at..end]`; what lies behind it is room for the next read.
     buffer: Vec<u8>,
     at: usize,
+    end: usize,
     /// Bytes that may still be read in this step: a bound for all answers together.
     left: usize,
 }
 
-/// Bytes asked of the kernel at once.
+/// Room for what is read at once; it grows with the longest answer.
 const READ_BYTES: usize = 16 * 1024;
 
 /// Most bytes of one answer.
@@ -95,7 +97,7 @@ impl Wire {
     /// Takes a connected socket over.
     #[must_use]
     pub fn over(socket: Socket, limit: Duration) -> Wire {
-        let mut wire = Wire { stream: Stream::Plain(socket), buffer: Vec::new(), at: 0, left: 0 };
+        let mut wire = Wire { stream: Stream::Plain(socket), buffer: Vec::new(), at: 0, end: 0, left: 0 };
         wire.begin(limit);
         wire
     }
@@ -103,6 +105,9 @@ impl Wire {
     /// Begins a step: a question with its whole answer.
     pub fn begin(&mut self, limit: Duration) {
         self.left = ANSWER_BYTES_MAX;
+        if self.at == self.end && self.buffer.len() > READ_BYTES {
+            (self.buffer, self.at, self.end) = (Vec::new(), 0, 0);
+        }
         if let Some(socket) = self.socket_mut() {
             socket.begin_step(limit);
         }
@@ -124,7 +129,7 @@ impl Wire {
             Stream::Tls(stream) => !stream.get_ref().has_input(),
             Stream::Gone => false,
         };
-        quiet && self.at == self.buffer.len()
+        quiet && self.at == self.end
     }
 
     /// Whether it is a TLS session.
@@ -138,7 +143,7 @@ impl Wire {
     /// # Errors
     /// The handshake's, or the verdict on the certificate if the policy requires one. The connection is lost then.
     pub fn encrypt(&mut self, name: Option<&str>, policy: &ClientPolicy) -> Result<(), String> {
-        if self.at != self.buffer.len() {
+        if self.at != self.end {
             self.stream = Stream::Gone;
             return Err("data before the TLS handshake".to_owned());
         }
@@ -167,22 +172,29 @@ impl Wire {
         stream.flush()
     }
 
+    fn read_so_far(&self) -> &[u8] {
+        self.buffer.get(self.at..self.end).unwrap_or_default()
+    }
+
     fn fill(&mut self) -> io::Result<()> {
-        self.buffer.drain(..self.at.min(self.buffer.len()));
-        self.at = 0;
-        let old = self.buffer.len();
-        self.buffer.resize(old.saturating_add(READ_BYTES), 0);
-        let space = self.buffer.get_mut(old..).unwrap_or_default();
+        if self.at > 0 {
+            self.buffer.copy_within(self.at..self.end, 0);
+            self.end = self.end.saturating_sub(self.at);
+            self.at = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.end.saturating_mul(2).max(READ_BYTES), 0);
+        }
+        let space = self.buffer.get_mut(self.end..).unwrap_or_default();
         let read = match &mut self.stream {
             Stream::Plain(socket) => socket.read(space),
             Stream::Tls(stream) => stream.read(space),
             Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
-        let bytes = *read.as_ref().unwrap_or(&0);
-        self.buffer.truncate(old.saturating_add(bytes));
         match read? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
             read => {
+                self.end = self.end.saturating_add(read);
                 self.left =
                     self.left.checked_sub(read).ok_or_else(|| io::Error::other("the answer is too long"))?;
                 Ok(())
@@ -200,7 +212,7 @@ impl Wire {
         }
         loop {
             let end = self.at.saturating_add(count);
-            if let Some(bytes) = self.buffer.get(self.at..end) {
+            if let Some(bytes) = self.read_so_far().get(..count) {
                 let bytes = bytes.to_vec();
                 self.at = end;
                 return Ok(bytes);
@@ -225,7 +237,7 @@ impl Wire {
         const LINE_BYTES_MAX: usize = 64 * 1024;
         let mut searched = 0;
         loop {
-            let rest = self.buffer.get(self.at.saturating_add(searched)..).unwrap_or_default();
+            let rest = self.read_so_far().get(searched..).unwrap_or_default();
             if let Some(end) = memchr::memchr(b'\n', rest) {
                 let mut line = self.take(searched.saturating_add(end).saturating_add(1))?;
                 line.pop();
@@ -251,7 +263,7 @@ impl Wire {
             match self.fill() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return self.take(self.buffer.len().saturating_sub(self.at));
+                    return self.take(self.read_so_far().len());
                 }
                 Err(error) => return Err(error),
             }
@@ -359,6 +371,18 @@ mod tests {
         drop(server);
         assert!(!wire.is_quiet());
         assert_eq!(wire.byte().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_long_answer_comes_whole_and_its_room_is_given_back() {
+        let (mut wire, mut server) = pair();
+        let long: Vec<u8> = (0..3 * READ_BYTES + 7).map(|i| (i % 251) as u8).collect();
+        server.write_all(&long).unwrap();
+        assert_eq!(wire.take(5).unwrap(), long[..5]);
+        assert_eq!(wire.take(long.len() - 5).unwrap(), long[5..]);
+        assert!(wire.buffer.len() > READ_BYTES);
+        wire.begin(Duration::from_secs(5));
+        assert_eq!(wire.buffer.len(), 0);
     }
 
     #[test]
