@@ -28,4 +28,5 @@ pub mod settle;
 pub mod submission;
 pub mod success_report;
 pub mod transport;
+pub mod turned_line;
 pub mod verify;

@@ -41,8 +41,19 @@ pub struct Context {
     pub delivery: DeliveryScope,
     /// What one evaluation sets and restores.
     pub local: Local,
+    /// The part in a line that ATRN has turned around, if there is one.
+    pub turnaround: Option<Turnaround>,
     /// What the crate above keeps here while it calls down, for the way back through [`Host`].
     pub upper: Upper,
+}
+
+/// The part that we have in a line that was turned around by ATRN (RFC 2645).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turnaround {
+    /// The mail is delivered over the line to the customer, who has this address and port.
+    Provider(SocketAddr),
+    /// The mail is ours, and comes over the line.
+    Customer,
 }
 
 /// A thing of the crates above, of which the language knows nothing. A clone of a context does not have it.
@@ -88,6 +99,7 @@ impl Context {
             address: AddressScope::default(),
             delivery: DeliveryScope::default(),
             local: Local::default(),
+            turnaround: None,
             upper: Upper::default(),
         }
     }

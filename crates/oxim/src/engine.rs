@@ -7,6 +7,7 @@ use oxim_deliver::agent::client::{Reexecute, Spawner};
 use oxim_deliver::delivery::Delivery;
 use oxim_deliver::queue::{AttemptOptions, Ended, attempt};
 use oxim_deliver::submission::{Submission, Submitter};
+use oxim_deliver::turned_line::{self, TurnedLine};
 use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::{Context, Services};
 use oxim_lang::host::Host;
@@ -249,6 +250,17 @@ impl Sink for MessageSink {
 
     fn may_block(&self) -> bool {
         self.scheduler.get().is_none()
+    }
+
+    fn deliver_over(&self, line: TurnedLine) -> Result<(), String> {
+        let engine = self.engine.get().and_then(Weak::upgrade).ok_or("the program is ending")?;
+        match self.scheduler.get() {
+            Some(scheduler) => {
+                turned_line::deliver(&engine.delivery, line, |options| scheduler.run(options, usize::MAX));
+            }
+            None => turned_line::deliver_here(&engine.delivery, &*engine.store, self, line),
+        }
+        Ok(())
     }
 
     fn run_queue_for(&self, text: &[u8]) -> Result<(), String> {

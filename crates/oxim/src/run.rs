@@ -263,6 +263,7 @@ fn with_configuration(program: &Program) -> u8 {
         Mode::ListQueue(listing) => mode::list_queue::list(program, *listing),
         Mode::CountQueue => mode::list_queue::count(program),
         Mode::Message(command) => mode::message::run(program, command),
+        Mode::Atrn { host, domains } => mode::atrn::run(program, host, domains),
         Mode::PrintConfig => mode::print_config::run(program),
         Mode::ExpandTest { message } => expand_test(program, message.as_deref()),
         Mode::FilterTest(test) => filter_test(program, test),

@@ -59,6 +59,11 @@ pub fn connection(reception: &Reception, talk: &Talk) -> String {
         let ident = connection.ident.as_deref().map_or_else(|| "unknown".to_owned(), printable);
         return format!("SMTP connection from {ident}");
     }
+    if talk.scene.context.turnaround.is_some() {
+        let address = connection.host_address.map(|address| format!("[{address}]")).unwrap_or_default();
+        let name = connection.host_name.as_deref().map_or(address, printable);
+        return format!("SMTP connection from {name} (ODMR customer)");
+    }
     format!("SMTP connection from {}{}", connection.full_host(), interface(reception, talk))
 }
 

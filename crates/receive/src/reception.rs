@@ -208,6 +208,7 @@ fn blocking(settings: &Settings, acls: &Acls, delivery: &Delivery, signers: &Tem
             || blocks(&settings.active_hostname),
         helo: settings.hosts.helo_may_block()
             || acls.may_block(Phase::Helo)
+            || acls.may_block(Phase::Atrn)
             || settings.messages_max.may_block()
             || settings.recipients_max.may_block(),
         mail: rewrites

@@ -94,6 +94,7 @@ pub fn refuse(
 const fn default_code(phase: Phase, is_defer: bool) -> u16 {
     match (phase, is_defer) {
         (Phase::Etrn, false) => 458,
+        (Phase::Atrn, false) => 450,
         (Phase::Vrfy, false) => 252,
         (Phase::Auth, false) => 503,
         (_, true) => 451,

@@ -273,6 +273,10 @@ impl Session {
                     }
                     return Flow::Close(None);
                 }
+                Progress::Turn(reply, order) => {
+                    Box::pin(self.turn(reply, *order)).await;
+                    return Flow::Close(None);
+                }
                 Progress::Authenticate(exchange) => match Box::pin(self.authenticate(exchange)).await {
                     Ok(next) => next,
                     Err(flow) => return flow,
@@ -382,7 +386,7 @@ impl Session {
             Phase::Data | Phase::Dkim | Phase::Mime => self.reception.blocking.data,
             Phase::Mail | Phase::MailAuth => self.reception.blocking.mail,
             Phase::Rcpt => self.reception.blocking.rcpt,
-            Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Auth | Phase::Wellknown => true,
+            Phase::Vrfy | Phase::Expn | Phase::Etrn | Phase::Atrn | Phase::Auth | Phase::Wellknown => true,
             Phase::Predata
             | Phase::Prdr
             | Phase::NotSmtp
@@ -391,7 +395,6 @@ impl Session {
             | Phase::NotQuit
             | Phase::Quit
             | Phase::StartTls
-            | Phase::Atrn
             | Phase::Unknown => false,
         }
     }
@@ -649,3 +652,4 @@ fn internal_error() -> Reply {
 mod start_tls;
 #[cfg(test)]
 mod tests;
+mod turn;

@@ -1,5 +1,6 @@
 //! What becomes of an accepted message: the queue behind this trait takes it.
 
+use oxim_deliver::turned_line::TurnedLine;
 use oxim_spool::store::Claim;
 
 /// When a message is delivered.
@@ -29,6 +30,15 @@ pub trait Sink: Send + Sync {
     /// worker thread.
     fn may_block(&self) -> bool {
         false
+    }
+
+    /// ATRN: delivers over a line whose client has become the server, and returns when it has ended. Called on a worker thread.
+    ///
+    /// # Errors
+    /// Why nothing can be delivered.
+    fn deliver_over(&self, line: TurnedLine) -> Result<(), String> {
+        drop(line);
+        Err("no queue is running".to_owned())
     }
 
     /// ETRN: starts a queue run for messages with a recipient that contains the text.

@@ -28,6 +28,8 @@ pub enum Progress {
     Body(BodySource, Option<Reply>),
     /// Send the reply and start TLS.
     StartTls(Reply),
+    /// Send the reply and become the client (ATRN).
+    Turn(Reply, Box<TurnOrder>),
     /// Go on with the dialogue of an authenticator.
     Authenticate(Box<crate::command::auth::Exchange>),
     /// Make the message durable, then go on.
@@ -48,6 +50,15 @@ impl Progress {
     pub fn fixed(code: u16, text: &'static str) -> Progress {
         Progress::Reply(Reply::fixed(code, text))
     }
+}
+
+/// What is delivered over a line that ATRN turns around.
+#[derive(Clone, Debug)]
+pub struct TurnOrder {
+    /// A domain list.
+    pub domains: String,
+    /// The queue; empty for the default one.
+    pub queue_name: Vec<u8>,
 }
 
 /// What to do with the outcome of an ACL.
@@ -92,6 +103,8 @@ pub struct Offers {
     pub auth: bool,
     /// XCLIENT.
     pub xclient: bool,
+    /// ATRN.
+    pub atrn: bool,
 }
 
 /// Counts that lead to the end of a session.

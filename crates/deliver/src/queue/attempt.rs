@@ -30,6 +30,7 @@ use crate::settle::{Settlement, Tally};
 use crate::submission::{Submission, Submitter};
 use crate::success_report;
 use crate::transport::{DeliveryError, error_code};
+use crate::turned_line::Turn;
 
 /// How an attempt is made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,13 +70,25 @@ pub fn attempt(
     delivery: &Arc<Delivery>,
     store: &dyn Store,
     submitter: &dyn Submitter,
+    claim: Claim,
+    options: AttemptOptions,
+) -> Ended {
+    attempt_over(delivery, store, submitter, claim, options, None)
+}
+
+/// As [`attempt`]; with a line that ATRN has turned around only for the recipients whose mail goes over it. The others wait.
+pub fn attempt_over(
+    delivery: &Arc<Delivery>,
+    store: &dyn Store,
+    submitter: &dyn Submitter,
     mut claim: Claim,
     options: AttemptOptions,
+    turn: Option<Arc<Turn>>,
 ) -> Ended {
     if options.dont_deliver && !claim.message().dont_deliver && !never_deliver(delivery, store, &mut claim) {
         return Ended::Untouched;
     }
-    let mut attempt = Attempt { delivery, store, submitter, claim, options, thawed: false };
+    let mut attempt = Attempt { delivery, store, submitter, claim, options, turn, thawed: false };
     match attempt.check_frozen() {
         Frozen::StaysSo => return Ended::Frozen,
         Frozen::IsCancelled => attempt.options.give_up = true,
@@ -109,6 +122,7 @@ struct Attempt<'a> {
     submitter: &'a dyn Submitter,
     claim: Claim,
     options: AttemptOptions,
+    turn: Option<Arc<Turn>>,
     thawed: bool,
 }
 
@@ -172,6 +186,7 @@ impl Attempt<'_> {
             Context::new(Arc::clone(&self.delivery.config), Arc::clone(&self.delivery.services));
         crate::scope::enter_message(&mut context, self.claim.message(), self.claim.body());
         context.message.queue_running = self.options.queue_running;
+        context.turnaround = self.turn.as_ref().map(|turn| turn.role());
         context.message.manually_thawed |= self.thawed && self.options.force_frozen;
         context
     }
@@ -249,6 +264,22 @@ impl Attempt<'_> {
         rest
     }
 
+    /// The recipients that this attempt is about.
+    fn of_turn(
+        &self,
+        settlement: &Settlement<'_>,
+        context: &mut Context,
+        recipients: Vec<Address>,
+    ) -> Vec<Address> {
+        let Some(turn) = &self.turn else { return recipients };
+        let (wanted, others): (Vec<Address>, Vec<Address>) =
+            recipients.into_iter().partition(|address| turn.wants(context, &address.address));
+        for address in others {
+            settlement.keeps(address, DeliveryError::new(error_code::HELD, "not asked for by ATRN"));
+        }
+        wanted
+    }
+
     fn deliver(mut self) -> Ended {
         let mut context = self.context();
         let filtered = self.system_filter(&mut context);
@@ -280,7 +311,8 @@ impl Attempt<'_> {
             dont_deliver: message.dont_deliver,
             changed: OnceLock::new(),
         };
-        let addresses = self.obey(&settlement, filtered, pending(&message));
+        let recipients = self.of_turn(&settlement, &mut context, pending(&message));
+        let addresses = self.obey(&settlement, filtered, recipients);
         if self.options.give_up {
             give_up(&settlement, &mut context, addresses);
         } else if self.is_looping(&message) {

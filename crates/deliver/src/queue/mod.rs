@@ -12,5 +12,5 @@ mod slots;
 mod system_filter;
 mod warning;
 
-pub use attempt::{AttemptOptions, Ended, attempt};
+pub use attempt::{AttemptOptions, Ended, attempt, attempt_over};
 pub(crate) use local_runs::{BYPASSED, enter, identity, leave, saved_path};

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use oxim_lang::context::Context;
 use oxim_spool::log::Selector;
 use oxim_spool::message::Message;
 use oxim_spool::store::{ClaimError, QueueEntry, Store};
 
-use super::attempt::{AttemptOptions, Ended, attempt};
+use super::attempt::{AttemptOptions, Ended, attempt_over};
 use crate::delivery::Delivery;
 use crate::submission::Submitter;
+use crate::turned_line::Turn;
 
 /// A text that an address must hold (`-R`, `-S`).
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ pub struct RunOptions {
     pub sender: Option<Selection>,
     /// What the log line of the run shows of it, such as ` -qf`.
     pub label: String,
+    /// The line that ATRN has turned around, for a run over it.
+    pub turn: Option<Arc<Turn>>,
 }
 
 impl RunOptions {
@@ -110,6 +114,9 @@ pub fn run(
                     log.main(format!("Abandon queue run: pid={pid} ({reason})"));
                     break;
                 }
+                if options.turn.as_ref().is_some_and(|turn| !turn.is_open()) {
+                    break;
+                }
                 if let Some(ended) = attempt_entry(delivery, store, submitter, options, entry) {
                     after(entry, ended);
                 }
@@ -151,9 +158,16 @@ fn attempt_entry(
     if !options.selects(&message) {
         return None;
     }
+    if let Some(turn) = &options.turn {
+        let mut context = Context::new(Arc::clone(&delivery.config), Arc::clone(&delivery.services));
+        let mut waiting = message.recipients.iter().filter(|r| !message.is_done(&r.address));
+        if !waiting.any(|recipient| turn.wants(&mut context, &recipient.address)) {
+            return None;
+        }
+    }
     let mut how = options.attempt;
     how.queue_running = true;
-    Some(attempt(delivery, store, submitter, claim, how))
+    Some(attempt_over(delivery, store, submitter, claim, how, options.turn.clone()))
 }
 
 #[cfg(test)]

@@ -302,6 +302,18 @@ pub trait Driver: Send + Sync {
         None
     }
 
+    /// Opens a connection to the first usable host of an address, for a client that becomes the server (ATRN). With it comes the
+    /// time limit of a command. `None`: not this kind of transport.
+    fn open_line(
+        &self,
+        _transport: &Transport,
+        _delivery: &Delivery,
+        _context: &mut Context,
+        _address: &Address,
+    ) -> Option<Result<(smtp::Opened, std::time::Duration), smtp::NotOpened>> {
+        None
+    }
+
     /// Whether a message can go out over a connection that was opened before the message was there: nothing about it
     /// depends on the whole message.
     fn can_cut_through(&self, _transport: &Transport) -> bool {

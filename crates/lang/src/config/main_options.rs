@@ -29,7 +29,7 @@ pub static MAIN: &[OptionRow] = &[
         "acl_smtp_atrn",
         Str,
         "",
-        NotYet,
+        Works,
         "ACL for the ATRN command; the command is offered if it expands to something",
     ),
     row("acl_smtp_auth", Str, "", Works, "ACL for the AUTH command"),

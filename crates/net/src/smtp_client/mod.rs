@@ -15,6 +15,7 @@
 //! RFC 5321, 2920 (pipelining), 3207 (STARTTLS), 2033 (LMTP), 3030 (BDAT). Manual: chapters 30 and 43.
 
 mod error;
+mod line;
 #[cfg(test)]
 mod nostarttls;
 #[cfg(test)]
@@ -112,6 +113,18 @@ impl Connection {
         }
     }
 
+    /// A session over a line that its other end has turned around: it knows the addresses and the TLS session of the line, which
+    /// is carried on elsewhere.
+    #[must_use]
+    pub fn over_line(
+        socket: Socket,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        tls: Option<TlsFacts>,
+    ) -> Connection {
+        Connection { peer: Some(peer), local, tls_facts: tls, ..Connection::over(socket) }
+    }
+
     /// What the server offered in its last answer to EHLO or LHLO.
     #[must_use]
     pub fn extensions(&self) -> &Extensions {
@@ -161,6 +174,15 @@ impl Connection {
     /// See [`SmtpError`].
     pub fn read_banner(&mut self, limit: Duration) -> Result<Reply, SmtpError> {
         self.expect_banner();
+        self.read_reply(limit)
+    }
+
+    /// Reads the greeting of a server that was a client until now; `phase` is what came before, for errors.
+    ///
+    /// # Errors
+    /// See [`SmtpError`].
+    pub fn read_banner_after(&mut self, phase: &str, limit: Duration) -> Result<Reply, SmtpError> {
+        self.await_reply(phase.to_owned());
         self.read_reply(limit)
     }
 

@@ -60,6 +60,13 @@ pub(crate) enum Mode {
     ListQueue(queue::Listing),
     /// Count the queue.
     CountQueue,
+    /// Get mail from a provider (`-atrn`).
+    Atrn {
+        /// The provider.
+        host: Vec<u8>,
+        /// Domains with commas; empty for all.
+        domains: Vec<u8>,
+    },
     /// Act on messages.
     Message(MessageCommand),
     /// `newaliases`: run `bi_command`.

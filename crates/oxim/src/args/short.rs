@@ -51,7 +51,12 @@ pub(super) fn option(
         (b'z', b"") => drop(cursor.expected("file name", word)?),
         (b'z', _) => {}
         (b'-', b"delivery-agent") => return mode::set(line, Mode::DeliveryAgent),
-        (b'a', _) if rest.starts_with(b"trn") => return Err(ArgumentError::not_yet(word)),
+        (b'a', b"trn") => {
+            let missing = || ArgumentError::missing("host and domainlist", word);
+            let host = cursor.words.next().filter(|host| !host.is_empty()).ok_or_else(missing)?;
+            let domains = cursor.words.next().ok_or_else(missing)?;
+            return mode::set(line, Mode::Atrn { host, domains });
+        }
         _ => return Err(ArgumentError::unknown(word)),
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What the program does, one file for each command-line mode. Each returns the exit code.
 
 pub(crate) mod address_test;
+pub(crate) mod atrn;
 pub(crate) mod check;
 pub(crate) mod expand_test;
 pub(crate) mod explain;

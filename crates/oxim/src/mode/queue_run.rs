@@ -31,6 +31,7 @@ pub fn options(run: &QueueRun, dont_deliver: bool) -> Result<RunOptions, String>
         recipient: selection(&run.recipient)?,
         sender: selection(&run.sender)?,
         label: label(run),
+        turn: None,
     })
 }
 

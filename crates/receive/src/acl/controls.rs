@@ -31,6 +31,8 @@ pub struct ConnectionControls {
     pub debug: Option<super::Debugging>,
     /// `wellknown`: the contents of the file.
     pub wellknown: Option<Vec<u8>>,
+    /// `atrn_domains`: the domain list whose mail ATRN delivers.
+    pub atrn_domains: Option<String>,
     /// What `ratelimit` has measured of the connection, by key.
     pub rates: BTreeMap<Vec<u8>, f64>,
 }

@@ -280,6 +280,17 @@ impl Acls {
         self.choices.contains_key(&phase)
     }
 
+    /// Whether the option of the phase, expanded for this connection, names an ACL. What cannot be expanded names none.
+    pub(crate) fn is_offered(&self, phase: Phase, context: &mut Context) -> bool {
+        match self.choices.get(&phase) {
+            None => false,
+            Some(Choice::Fixed { .. }) => true,
+            Some(Choice::Chosen(template)) => {
+                template.expand(context).is_ok_and(|text| !text.trimmed().is_empty())
+            }
+        }
+    }
+
     /// Whether the ACL of the phase must run on a worker thread.
     #[must_use]
     pub fn may_block(&self, phase: Phase) -> bool {

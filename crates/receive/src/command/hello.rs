@@ -191,6 +191,11 @@ fn offer(reception: &Arc<Reception>, talk: &mut Talk, text: &mut Vec<u8>) {
         talk.offers.parameters.dsn = true;
         line("DSN");
     }
+    let is_customer = talk.scene.context.turnaround.is_some();
+    if !is_customer && reception.acls.is_offered(Phase::Atrn, &mut talk.scene.context) {
+        talk.offers.atrn = true;
+        line("ATRN");
+    }
     for (phase, word) in [(Phase::Etrn, "ETRN"), (Phase::Vrfy, "VRFY"), (Phase::Expn, "EXPN")] {
         if reception.acls.is_set(phase) {
             line(word);

@@ -2,6 +2,7 @@
 //!
 //! [`run`] counts commands, checks what may come when, and calls the verb. Manual chapter 49, RFC 5321.
 
+mod atrn;
 pub mod auth;
 mod bdat;
 mod data;
@@ -34,6 +35,8 @@ pub(crate) use starttls::{after_failure as tls_failed, after_handshake as tls_st
 /// The verbs that log lines name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    /// ATRN.
+    Atrn,
     /// AUTH.
     Auth,
     /// BDAT.
@@ -75,6 +78,7 @@ impl Verb {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Verb::Atrn => "ATRN",
             Verb::Auth => "AUTH",
             Verb::Bdat => "BDAT",
             Verb::Data => "DATA",
@@ -116,8 +120,9 @@ impl Verb {
             Command::Auth { .. } => Verb::Auth,
             Command::Wellknown(_) => Verb::Wellknown,
             Command::Xclient(_) => Verb::Xclient,
-            // LMTP is not served, and the others belong to features that are not built.
-            Command::Lhlo(_) | Command::Atrn(_) | Command::Unknown => return None,
+            Command::Atrn(_) => Verb::Atrn,
+            // LMTP is not served.
+            Command::Lhlo(_) | Command::Unknown => return None,
         })
     }
 
@@ -127,7 +132,8 @@ impl Verb {
         match self {
             Verb::Mail | Verb::Rcpt | Verb::Rset => !pipelining,
             Verb::Auth | Verb::Help | Verb::Quit | Verb::Bdat => false,
-            Verb::Data
+            Verb::Atrn
+            | Verb::Data
             | Verb::Ehlo
             | Verb::Etrn
             | Verb::Expn
@@ -190,7 +196,8 @@ pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress
         Command::Auth { mechanism, initial } => auth::run(reception, talk, mechanism, initial),
         Command::Wellknown(_) => wellknown::run(reception, talk),
         Command::Xclient(argument) => xclient::run(reception, talk, argument),
-        Command::Lhlo(_) | Command::Atrn(_) | Command::Unknown => unknown(reception, talk),
+        Command::Atrn(argument) => atrn::run(reception, talk, argument),
+        Command::Lhlo(_) | Command::Unknown => unknown(reception, talk),
     }
 }
 
@@ -211,7 +218,7 @@ pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
         Command::Mail(_) => rules.mail,
         Command::Rcpt(_) => rules.rcpt,
         Command::Vrfy(_) | Command::Expn(_) | Command::Etrn(_) | Command::Help(_) => true,
-        Command::Auth { .. } | Command::Wellknown(_) | Command::Xclient(_) => true,
+        Command::Atrn(_) | Command::Auth { .. } | Command::Wellknown(_) | Command::Xclient(_) => true,
         Command::Lhlo(_)
         | Command::Data
         | Command::Bdat { .. }
@@ -219,7 +226,6 @@ pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
         | Command::Noop
         | Command::Quit
         | Command::StartTls
-        | Command::Atrn(_)
         | Command::Unknown => false,
     }
 }
@@ -279,9 +285,14 @@ fn count_nonmail(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb) -> Opt
         Verb::Helo | Verb::Ehlo => std::mem::take(&mut free.helo),
         Verb::StartTls => std::mem::take(&mut free.tls),
         Verb::Auth => std::mem::take(&mut free.auth),
-        Verb::Etrn | Verb::Expn | Verb::Help | Verb::Noop | Verb::Vrfy | Verb::Wellknown | Verb::Xclient => {
-            false
-        }
+        Verb::Atrn
+        | Verb::Etrn
+        | Verb::Expn
+        | Verb::Help
+        | Verb::Noop
+        | Verb::Vrfy
+        | Verb::Wellknown
+        | Verb::Xclient => false,
     };
     if is_free {
         return None;

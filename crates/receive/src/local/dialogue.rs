@@ -6,7 +6,11 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+
+use oxim_lang::context::Turnaround;
+use oxim_net::tls::TlsFacts;
 
 use super::{Given, apply, talk_for};
 use crate::caller::Caller;
@@ -95,6 +99,31 @@ pub async fn inetd(reception: Arc<Reception>, peer: SocketAddr, local: SocketAdd
     socket.set_nonblocking(true)?;
     let stream = tokio::net::TcpStream::from_std(socket)?;
     Session::new(reception, Box::new(stream), context, None).run(None).await;
+    Ok(())
+}
+
+/// Serves the provider that ATRN has made a client, over a line that speaks in the clear.
+///
+/// # Errors
+/// The line cannot be used.
+pub async fn customer(
+    reception: Arc<Reception>,
+    stream: UnixStream,
+    (peer, name): (SocketAddr, &str),
+    local: SocketAddr,
+    tls: Option<TlsFacts>,
+) -> std::io::Result<()> {
+    let mut context = reception.context();
+    set_endpoints(&mut context, peer, local);
+    context.turnaround = Some(Turnaround::Customer);
+    context.connection.host_name = Some(name.as_bytes().to_vec());
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let mut session = Session::new(reception, Box::new(stream), context, None);
+    let talk = session.talk_mut();
+    talk.is_encrypted = tls.is_some();
+    talk.scene.context.connection.tls = tls;
+    session.run(None).await;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Connections for callouts: opened as for a delivery, with TLS and authentication as the transport's options say, up to MAIL.
 
+use std::time::Duration;
+
 use oxim_lang::context::Context;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::Connection;
@@ -7,7 +9,7 @@ use oxim_net::smtp_client::Connection;
 use super::transaction::Pieces;
 use super::trouble::{Said, Trouble};
 use super::{Limits, Smtp, Target, Work};
-use crate::address::RouteHost;
+use crate::address::{Address, RouteHost};
 use crate::delivery::Delivery;
 use crate::transport::{Batch, HostUsed, Outcome, Transport, compose};
 
@@ -43,6 +45,42 @@ impl From<Trouble> for NotOpened {
     }
 }
 
+/// Opens a connection to the first host of an address that lets us.
+pub(super) fn open_line(
+    smtp: &Smtp,
+    transport: &Transport,
+    delivery: &Delivery,
+    context: &mut Context,
+    address: &Address,
+) -> Option<Result<(Opened, Duration), NotOpened>> {
+    let batch = Batch::without_message(vec![address.clone()])?;
+    context.delivery.transport_name = Some(transport.name.clone());
+    let limits = Limits { connect: smtp.timeouts.connect, command: smtp.timeouts.command };
+    let mut work = Work::new(smtp, transport, delivery, context, &batch, limits);
+    let hosts = match work.first_hosts() {
+        Ok(hosts) => hosts,
+        Err(error) => return Some(Err(NotOpened::Unclear(error.text))),
+    };
+    let mut last = NotOpened::Unclear("there is no host".to_owned());
+    for target in &hosts {
+        work.enter(target);
+        match work.open(target) {
+            Ok(session) => {
+                let opened = Opened { used: session.used(target), connection: session.connection };
+                return Some(Ok((opened, limits.command)));
+            }
+            Err(trouble) => {
+                let text = trouble.line(target);
+                last = match NotOpened::from(trouble) {
+                    NotOpened::Unclear(_) => NotOpened::Unclear(text),
+                    refused @ NotOpened::Refused { .. } => refused,
+                };
+            }
+        }
+    }
+    Some(Err(last))
+}
+
 pub(super) fn open(
     smtp: &Smtp,
     transport: &Transport,
@@ -55,19 +93,7 @@ pub(super) fn open(
     let batch = Batch::without_message(Vec::new())?;
     let (scope, proxy) = (context.delivery.clone(), context.connection.proxy);
     context.delivery.transport_name = Some(transport.name.clone());
-    let mut work = Work {
-        smtp,
-        transport,
-        delivery,
-        context,
-        batch: &batch,
-        limits,
-        label: String::new(),
-        composed: None,
-        has_more_hosts: false,
-        progress: Vec::new(),
-        results: Vec::new(),
-    };
+    let mut work = Work::new(smtp, transport, delivery, context, &batch, limits);
     let opened = match work.port(Some(host)) {
         Ok(port) => {
             let target = Target::new(host, address, port);

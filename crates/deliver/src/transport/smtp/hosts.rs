@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use oxim_base::Text;
+use oxim_lang::context::Turnaround;
 use oxim_lang::expand::ExpandError;
 use oxim_lang::list::{List, Subject};
 use oxim_net::dns::{Family, Lookup};
@@ -11,6 +12,9 @@ use super::{Target, Work};
 use crate::address::{HostDnssec, RouteHost};
 use crate::router::{host_item, self_action};
 use crate::transport::{DeliveryError, error_code};
+
+/// The port of on-demand mail relay (RFC 2645), service `odmr`.
+const ODMR_PORT: u16 = 366;
 
 impl Work<'_> {
     /// The hosts that are tried first.
@@ -169,6 +173,9 @@ impl Work<'_> {
         if let Some(host) = first {
             self.context.delivery.host = Some(host.name.clone().into_bytes());
             self.context.delivery.host_address = host.address;
+        }
+        if self.smtp.has_default_port && self.context.turnaround == Some(Turnaround::Customer) {
+            return Ok(ODMR_PORT);
         }
         let name = &self.transport.name;
         let text = self.smtp.port.expand(self.context).map_err(|error| {

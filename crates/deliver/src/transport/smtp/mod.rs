@@ -25,6 +25,7 @@ mod socks;
 mod tests;
 mod transaction;
 mod trouble;
+pub mod turned;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
@@ -41,7 +42,7 @@ use super::{
     Batch, DeliveryError, Driver, HostKey, HostResult, HostStatus, Outcome, Run, Transport, TransportKind,
     error_code,
 };
-use crate::address::{AddressKind, RouteHost};
+use crate::address::{Address, AddressKind, RouteHost};
 use crate::delivery::Delivery;
 pub use callout::{NotOpened, Opened};
 pub use international::{Downconvert, Form};
@@ -167,6 +168,16 @@ impl Driver for Smtp {
         callout::open(self, transport, delivery, context, host, limits)
     }
 
+    fn open_line(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        address: &Address,
+    ) -> Option<Result<(Opened, std::time::Duration), NotOpened>> {
+        callout::open_line(self, transport, delivery, context, address)
+    }
+
     fn can_cut_through(&self, transport: &Transport) -> bool {
         self.protocol != Protocol::Lmtp
             && self.dkim.domain.is_none()
@@ -183,6 +194,32 @@ impl Driver for Smtp {
         connection: &mut Connection,
     ) -> Result<Reply, String> {
         callout::send(self, transport, delivery, context, batch, connection)
+    }
+}
+
+impl<'a> Work<'a> {
+    /// Work without a message.
+    fn new(
+        smtp: &'a Smtp,
+        transport: &'a Transport,
+        delivery: &'a Delivery,
+        context: &'a mut Context,
+        batch: &'a Batch<'a>,
+        limits: Limits,
+    ) -> Work<'a> {
+        Work {
+            smtp,
+            transport,
+            delivery,
+            context,
+            batch,
+            limits,
+            label: String::new(),
+            composed: None,
+            has_more_hosts: false,
+            progress: Vec::new(),
+            results: Vec::new(),
+        }
     }
 }
 
@@ -386,6 +423,9 @@ impl Work<'_> {
     /// A server that takes few recipients at a time (LIMITS) gets the rest in further transactions, over another connection
     /// when it takes no more on this one.
     fn deliver_to(&mut self, target: &Target) -> Option<Trouble> {
+        if let Some(customer) = self.customer_at(target) {
+            return self.deliver_over_turned(target, customer);
+        }
         let mut recipients = self.waiting();
         if let Err(outcome) = self.compose() {
             return Some(self.not_composed(target, outcome));

@@ -70,6 +70,8 @@ pub struct Smtp {
     pub(super) number: u64,
     pub(super) protocol: Protocol,
     pub(super) port: Template,
+    /// `port` is not set, so that a line for ATRN goes to that service's.
+    pub(super) has_default_port: bool,
     pub(super) hosts: Option<Template>,
     pub(super) hosts_override: bool,
     pub(super) fallback_hosts: Vec<RouteHost>,
@@ -148,6 +150,7 @@ impl Smtp {
                 Some(port) if options.is_set("port") => port,
                 _ => Template::literal(default_port),
             },
+            has_default_port: protocol == Protocol::Smtp && !options.is_set("port"),
             hosts: options.template("hosts"),
             hosts_override: options.bool("hosts_override"),
             fallback_hosts: host_item::list(options.string("fallback_hosts").unwrap_or_default().as_bytes())

@@ -51,6 +51,24 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A connection on which nothing has been said.
+    pub(super) fn over(connection: Connection, wishes: Wishes) -> Session {
+        Session {
+            local: connection.local_address(),
+            connection,
+            wishes,
+            proxy: None,
+            tls: None,
+            authenticator: None,
+            is_pipelined: false,
+            is_chunked: false,
+            is_prdr: false,
+            is_continued: false,
+            messages: 0,
+            may_be_kept: false,
+        }
+    }
+
     /// Says QUIT and does not wait.
     pub(super) fn quit(self) {
         self.connection.quit(Duration::ZERO);
@@ -114,7 +132,7 @@ impl Work<'_> {
         Ok(Wishes { helo: self.helo()?, interface, tls, proxies })
     }
 
-    fn helo(&mut self) -> Result<String, DeliveryError> {
+    pub(super) fn helo(&mut self) -> Result<String, DeliveryError> {
         let failed = |error: &dyn std::fmt::Display| {
             DeliveryError::new(error_code::HELO_EXPANSION, format!("failed to expand helo_data: {error}"))
         };
@@ -217,32 +235,14 @@ impl Work<'_> {
                 return Err(Opening::Trouble(Trouble::host(error)));
             }
         };
-        let mut session = Session {
-            connection,
-            wishes: Wishes { helo, interface, tls: tls.clone(), proxies: proxies.map(<[u8]>::to_vec) },
-            local,
-            proxy,
-            tls: None,
-            authenticator: None,
-            is_pipelined: false,
-            is_chunked: false,
-            is_prdr: false,
-            is_continued: false,
-            messages: 0,
-            // What happens on a connection belongs to the message in hand.
-            may_be_kept: !self.transport.has_events(),
-        };
+        let wishes = Wishes { helo, interface, tls: tls.clone(), proxies: proxies.map(<[u8]>::to_vec) };
+        let mut session = Session::over(connection, wishes);
+        session.proxy = proxy;
+        // What happens on a connection belongs to the message in hand.
+        session.may_be_kept = !self.transport.has_events();
         match self.greet(&mut session, target, with_tls) {
             Ok(()) => {
-                let avoids = self.smtp.avoid_pipelining.as_ref();
-                session.is_pipelined =
-                    session.connection.extensions().pipelining && !self.is_in(avoids, target);
-                let tries = self.smtp.try_chunking.as_ref();
-                session.is_chunked = session.connection.extensions().chunking && self.is_in(tries, target);
-                let tries = self.smtp.try_prdr.as_ref();
-                session.is_prdr = session.connection.extensions().prdr
-                    && self.smtp.protocol != Protocol::Lmtp
-                    && self.is_in(tries, target);
+                self.note_extensions(&mut session, target);
                 Ok(session)
             }
             Err(opening) => {
@@ -251,6 +251,18 @@ impl Work<'_> {
                 Err(opening)
             }
         }
+    }
+
+    /// Which of the server's extensions are used.
+    pub(super) fn note_extensions(&mut self, session: &mut Session, target: &Target) {
+        let avoids = self.smtp.avoid_pipelining.as_ref();
+        session.is_pipelined = session.connection.extensions().pipelining && !self.is_in(avoids, target);
+        let tries = self.smtp.try_chunking.as_ref();
+        session.is_chunked = session.connection.extensions().chunking && self.is_in(tries, target);
+        let tries = self.smtp.try_prdr.as_ref();
+        session.is_prdr = session.connection.extensions().prdr
+            && self.smtp.protocol != Protocol::Lmtp
+            && self.is_in(tries, target);
     }
 
     fn greet(&mut self, session: &mut Session, target: &Target, with_tls: bool) -> Result<(), Opening> {
@@ -311,7 +323,7 @@ pub(super) enum Opening {
 }
 
 impl Opening {
-    fn into_trouble(self, target: &Target) -> Trouble {
+    pub(super) fn into_trouble(self, target: &Target) -> Trouble {
         match self {
             Opening::Trouble(trouble) => trouble,
             Opening::InTheClear(text) => {

@@ -14,6 +14,7 @@ use crate::context::Context;
 
 mod address;
 mod arc;
+mod atrn;
 mod connection;
 mod content;
 mod dcc;
@@ -113,6 +114,7 @@ impl VariableRow {
 pub static VARIABLES: &[&[VariableRow]] = &[
     address::ROWS,
     arc::ROWS,
+    atrn::ROWS,
     connection::ROWS,
     content::ROWS,
     dcc::ROWS,

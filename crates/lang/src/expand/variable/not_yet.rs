@@ -20,4 +20,4 @@ const fn family(name: &'static str) -> VariableRow {
     VariableRow { family: true, ..not_yet(name) }
 }
 
-pub(super) static ROWS: &[VariableRow] = &[family("atrn_"), family("bmi_"), not_yet("connection_id")];
+pub(super) static ROWS: &[VariableRow] = &[family("bmi_"), not_yet("connection_id")];

@@ -1,5 +1,6 @@
 //! The table of ACL conditions (manual section 44.26). Each is a file here; those not built are refused by name.
 
+pub(crate) mod atrn_domains;
 pub(crate) mod authenticated;
 pub(crate) mod dcc;
 pub(crate) mod decode;
@@ -43,6 +44,7 @@ static ACL: ClauseRow = ClauseRow {
 /// All conditions.
 pub(crate) static ROWS: &[&ClauseRow] = &[
     &ACL,
+    &atrn_domains::ROW,
     &authenticated::ROW,
     &not_yet("bmi_optin", "The recipient has opted in to Brightmail rules."),
     &expression::ROW,

@@ -16,6 +16,7 @@ const FORBIDDEN: Phases = phases(&[
     Phase::MailAuth,
     Phase::Quit,
     Phase::Etrn,
+    Phase::Atrn,
     Phase::Expn,
     Phase::StartTls,
     Phase::Vrfy,

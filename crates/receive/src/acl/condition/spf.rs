@@ -21,6 +21,7 @@ const FORBIDDEN: Phases = phases(&[
     Phase::Helo,
     Phase::MailAuth,
     Phase::Etrn,
+    Phase::Atrn,
     Phase::Expn,
     Phase::StartTls,
     Phase::Vrfy,

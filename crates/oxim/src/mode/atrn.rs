@@ -1,0 +1,63 @@
+//! `-atrn HOST DOMAINS`: gets mail from a provider over a line that is turned around (on-demand mail relay, RFC 2645).
+//!
+//! `_atrn@HOST` is routed with `$atrn_mode` set to C; the smtp transport that it leads to opens the connection, authentication
+//! included. Exit code: 0 when mail was received, or there is none or not now; else 1.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use oxim_deliver::turned_line::{Asked, ask};
+use oxim_lang::context::Context;
+use oxim_receive::local::dialogue;
+
+use crate::assemble::{self, Program};
+use crate::engine::{Engine, Settings, small_runtime};
+
+/// Asks, and receives.
+pub(crate) fn run(program: &Program, host: &[u8], domains: &[u8]) -> u8 {
+    if program.config.main.prod_requires_admin && !crate::privilege::is_admin(&program.config) {
+        complain!("exim: Permission denied");
+        return 1;
+    }
+    let Ok(runtime) = small_runtime() else { return 1 };
+    let engine = match Engine::build(program, runtime.handle(), Settings::default()) {
+        Ok(engine) => engine,
+        Err(errors) => {
+            assemble::report(&errors);
+            return 1;
+        }
+    };
+    let (host, domains) = (String::from_utf8_lossy(host), String::from_utf8_lossy(domains));
+    let mut context = Context::new(Arc::clone(&engine.config), Arc::clone(&engine.services));
+    let code = match ask(&engine.delivery, &mut context, host.trim(), domains.trim()) {
+        Asked::Turned(connection, used) => {
+            let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let peer = connection.peer_address().unwrap_or(unknown);
+            let local = connection.local_address().unwrap_or(unknown);
+            let tls = connection.tls_facts().cloned();
+            let reception = Arc::clone(&engine.reception);
+            let done = connection.into_line().and_then(|line| {
+                runtime.block_on(dialogue::customer(reception, line, (peer, &used.name), local, tls))
+            });
+            done.map_or_else(
+                |error| {
+                    complain!("exim: {error}");
+                    1
+                },
+                |()| 0,
+            )
+        }
+        Asked::Later(text) => {
+            engine.services.log().main(format!("ATRN {host}: {text}"));
+            0
+        }
+        Asked::Refused(text) => {
+            engine.services.log().main(format!("ATRN {host}: {text}"));
+            complain!("exim: {text}");
+            1
+        }
+    };
+    drop(engine);
+    runtime.shutdown_background();
+    code
+}
