@@ -72,7 +72,7 @@ fn take(customer: SocketAddr) -> Option<Line> {
     loop {
         match open.get_mut(&customer)? {
             Line::InUse => LINES.changed.wait(&mut open),
-            line => return Some(std::mem::replace(line, Line::InUse)),
+            line @ (Line::New(_) | Line::Ready(_)) => return Some(std::mem::replace(line, Line::InUse)),
         }
     }
 }
