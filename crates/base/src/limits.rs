@@ -101,3 +101,7 @@ pub const LOOKUP_NESTING_MAX: usize = 100;
 pub const PASSWORD_MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// Memory that the hash of one password may go through in all, which bounds its time: some seconds.
 pub const PASSWORD_WORK_BYTES_MAX: u64 = 4 << 30;
+/// How long the fetch of an MTA-STS policy may take, from the connection to the last byte (RFC 8461 section 3.3 speaks of a minute).
+pub const MTA_STS_FETCH_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// Largest MTA-STS policy, in bytes (RFC 8461 section 3.3).
+pub const MTA_STS_POLICY_BYTES_MAX: usize = 64 * 1024;

@@ -120,6 +120,8 @@ pub struct RouteHost {
     pub dnssec: HostDnssec,
     /// The name before CNAMEs led to `name`: what a certificate must bear, and the other name that DANE tries.
     pub certificate_name: Option<String>,
+    /// The domain whose MX records led here, if that is not the recipient's own.
+    pub mx_domain: Option<String>,
 }
 
 /// An account of this machine, from `check_local_user`.

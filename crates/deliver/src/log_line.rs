@@ -243,12 +243,16 @@ impl Lines<'_> {
     fn tls(&self, line: &mut String, tls: &oxim_net::tls::TlsFacts) {
         if self.has(Selector::TlsCipher) {
             let _ = write!(line, " X={}", tls.cipher_field());
+            if tls.resumed && self.has(Selector::TlsResumption) {
+                line.push('*');
+            }
         }
         if self.has(Selector::TlsCertificateVerified) {
-            let how = match (tls.dane, tls.verified) {
-                (true, _) => "dane",
-                (false, true) => "yes",
-                (false, false) => "no",
+            let how = match (tls.dane, tls.sts, tls.verified) {
+                (true, _, _) => "dane",
+                (false, true, _) => "sts",
+                (false, false, true) => "yes",
+                (false, false, false) => "no",
             };
             let _ = write!(line, " CV={how}");
         }

@@ -7,6 +7,8 @@
 //! | [`dns`] | the resolver, its cache, the hosts file | async, with [`dns::BlockingResolver`] for worker threads |
 //! | [`tls`] | both sides of TLS, certificates, cipher strings | server async, client blocking |
 //! | [`smtp_client`] | the client's end of SMTP and LMTP | blocking |
+//! | [`http`] | one HTTP request | blocking |
+//! | [`mta_sts`] | policies of domains about TLS | blocking |
 //! | [`socket`] | connected sockets with a limit per step | blocking |
 //! | [`socks`] | connections by way of a SOCKS proxy | blocking |
 //! | [`listen`] | listening sockets | given to the runtime by the caller |
@@ -16,7 +18,9 @@
 //! the thread that waits, without a hop through the runtime.
 
 pub mod dns;
+pub mod http;
 pub mod listen;
+pub mod mta_sts;
 pub mod proxy_protocol;
 pub mod smtp_client;
 pub mod socket;

@@ -169,6 +169,28 @@ impl TlsOptions {
         ServerTls::of(&policy).map_err(|error| NotReady::Unusable(error.to_string()))
     }
 
+    /// Which proofs are wanted for a client that names no server: the files of the certificates and of the proofs, in step,
+    /// and more certificates, among which issuers may be.
+    ///
+    /// # Errors
+    /// What is wrong, for the log.
+    pub fn proofs_wanted(
+        &self,
+        context: &mut Context,
+    ) -> Result<(Vec<PathBuf>, Vec<ProofFile>, CaSource), NotReady> {
+        let certificates = self.certificate.list(context)?.into_iter().map(PathBuf::from).collect();
+        Ok((certificates, proofs(&self.ocsp_file.list(context)?), self.authorities(context)?))
+    }
+
+    fn authorities(&self, context: &mut Context) -> Result<CaSource, NotReady> {
+        Ok(match self.verify_certificates.text(context)? {
+            None => CaSource::default(),
+            // GnuTLS builds of Exim have a suffix for a cache, which is always here.
+            Some(word) if word == "system" || word == "system,cache" => CaSource::System,
+            Some(path) => CaSource::Path(PathBuf::from(path)),
+        })
+    }
+
     fn policy(&self, context: &mut Context) -> Result<ServerPolicy, NotReady> {
         let certificates = self.certificate.list(context)?;
         let keys = self.private_key.list(context)?;
@@ -179,12 +201,7 @@ impl TlsOptions {
         } else {
             Verify::None
         };
-        let ca = match self.verify_certificates.text(context)? {
-            None => CaSource::default(),
-            // GnuTLS builds of Exim have a suffix for a cache, which is always here.
-            Some(word) if word == "system" || word == "system,cache" => CaSource::System,
-            Some(path) => CaSource::Path(PathBuf::from(path)),
-        };
+        let ca = self.authorities(context)?;
         Ok(ServerPolicy {
             certificates: certificates
                 .into_iter()

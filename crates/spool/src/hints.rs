@@ -38,6 +38,8 @@ pub enum Database {
     Misc,
     /// TLS sessions.
     Tls,
+    /// Policies of MTA-STS, by domain.
+    MtaSts,
 }
 
 impl Database {
@@ -52,6 +54,7 @@ impl Database {
             Database::Seen => "seen".to_owned(),
             Database::Misc => "misc".to_owned(),
             Database::Tls => "tls".to_owned(),
+            Database::MtaSts => "mta-sts".to_owned(),
         }
     }
 
@@ -65,6 +68,7 @@ impl Database {
             "seen" => Database::Seen,
             "misc" => Database::Misc,
             "tls" => Database::Tls,
+            "mta-sts" => Database::MtaSts,
             _ => Database::Wait(name.strip_prefix("wait-")?.to_owned()),
         })
     }

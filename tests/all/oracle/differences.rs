@@ -105,9 +105,6 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_ADDRESS_RETRY_INCLUDE_SENDER", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_DSCP", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_PIPE_CONNECT", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_REQUIRE_ALPN", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_VERIFY_AVOID_TLS", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOST_NAME_EXTRACT", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_TLS_ALPN", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_TLS_CRL", NOT_YET),
 ];

@@ -36,6 +36,7 @@ const TOOLS: &[&str] = &[
     "exiqgrep",
     "exiqsumm",
     "exiwhat",
+    "ocsp_fetch.pl",
     "oxim",
 ];
 

@@ -189,6 +189,7 @@ fn mx(
             for host in &mut hosts {
                 host.port = item.port;
                 host.group = item.group;
+                host.mx_domain = Some(name.to_owned());
             }
             Step::Hosts(hosts, first_is_local)
         }

@@ -64,6 +64,8 @@ pub const DANE: i32 = -36;
 pub const TLS_FAILED: i32 = -37;
 /// TLS was required and not offered, or refused.
 pub const TLS_REQUIRED: i32 = -38;
+/// The host is none of those that an MTA-STS policy names. Ours, as are all below -90.
+pub const MTA_STS: i32 = -91;
 /// Authentication was required and not had.
 pub const AUTH_FAILED: i32 = -42;
 /// A 4xx reply to RCPT.

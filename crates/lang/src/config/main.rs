@@ -319,6 +319,7 @@ main_fields! {
     tls_advertise_hosts: String,
     tls_certificate: Option<Template>,
     tls_crl: Option<Template>,
+    tls_ocsp_fetch_interval: Duration,
     tls_on_connect_ports: Option<String>,
     tls_privatekey: Option<Template>,
     tls_require_ciphers: Option<Template>,

@@ -464,6 +464,13 @@ pub static MAIN: &[OptionRow] = &[
     row("tls_dhparam", Str, "", NoEffectYet, "Diffie-Hellman group"),
     row("tls_early_banner_hosts", Str, "", Works, "clients greeted before the TLS handshake ends"),
     row("tls_eccurve", Str, "auto", Works, "groups of the key exchange"),
+    row(
+        "tls_ocsp_fetch_interval",
+        Time,
+        "0s",
+        Works,
+        "how often the daemon looks whether OCSP proofs must be fetched; 0s for never",
+    ),
     row("tls_ocsp_file", Str, "", Works, "OCSP proofs that are stapled"),
     row("tls_on_connect_ports", Str, "", Works, "ports on which TLS begins at once"),
     row("tls_privatekey", Str, "", Works, "key of the server"),

@@ -13,9 +13,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -111,6 +112,8 @@ static PREPARED: LazyLock<FileCache<ClientPolicy, Prepared>> = LazyLock::new(Fil
 thread_local! {
     /// Where the verifier leaves the staple: it is shared between connections, the handshake stays on its thread.
     static STAPLE: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    /// The certificate that this handshake has shown to the server.
+    static SHOWN: RefCell<Option<CertificateDer<'static>>> = const { RefCell::new(None) };
 }
 
 /// Performs the handshake. `sni` is the host name to ask for, if any; it has no part in the name check.
@@ -136,6 +139,7 @@ pub fn connect<S: Read + Write>(
     let mut connection =
         ClientConnection::new(prepared.config.clone(), name).map_err(config_error("TLS client setup"))?;
     STAPLE.with_borrow_mut(|staple| *staple = None);
+    SHOWN.with_borrow_mut(|shown| *shown = None);
     while connection.is_handshaking() {
         connection.complete_io(&mut stream)?;
     }
@@ -169,6 +173,8 @@ fn facts_of(
     let mut facts = TlsFacts::of(connection);
     facts.sni =
         asked.filter(|name| matches!(name, ServerName::DnsName(_))).map(|name| name.to_str().into_owned());
+    facts.own_certificate = SHOWN.with_borrow_mut(Option::take);
+    facts.may_resume = policy.resumption_key.is_some();
     facts.channel_binding = (facts.version == "TLS1.3")
         .then(|| connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok())
         .flatten();
@@ -213,6 +219,14 @@ enum Vouched {
     Chain,
 }
 
+/// What a policy says of a server's chain, leaf first: what [`connect`] would say of it.
+///
+/// # Errors
+/// It is not good; the reason is in OpenSSL's words.
+pub fn verdict(chain: &[CertificateDer<'_>], policy: &ClientPolicy) -> Result<(), String> {
+    judge(chain, policy).map(|_| ())
+}
+
 /// Chain first, then names, as Exim reports them.
 fn judge(chain: &[CertificateDer<'_>], policy: &ClientPolicy) -> Result<Vouched, String> {
     if !policy.tlsa.is_empty() {
@@ -245,7 +259,7 @@ fn prepare(policy: &ClientPolicy) -> Result<Prepared, TlsError> {
     }
     let provider: Arc<CryptoProvider> = Arc::new(provider);
     let verifier = Arc::new(AnyCertificate { supported: provider.signature_verification_algorithms });
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions.list())
         .map_err(config_error("TLS versions"))?
         .dangerous()
@@ -255,7 +269,14 @@ fn prepare(policy: &ClientPolicy) -> Result<Prepared, TlsError> {
         Some(pair) => {
             let chain = pem::certificates(&pair.certificate)?;
             let key = pem::private_key(pair.key.as_deref().unwrap_or(&pair.certificate))?;
-            builder.with_client_auth_cert(chain, key).map_err(config_error("client certificate"))?
+            let key = provider.key_provider.load_private_key(key);
+            let key = CertifiedKey::new(chain, key.map_err(config_error("client certificate"))?);
+            if let Err(error @ rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) =
+                key.keys_match()
+            {
+                return Err(config_error("client certificate")(error));
+            }
+            builder.with_client_cert_resolver(Arc::new(OwnCertificate(Arc::new(key))))
         }
     };
     config.alpn_protocols.clone_from(&policy.alpn);
@@ -265,6 +286,24 @@ fn prepare(policy: &ClientPolicy) -> Result<Prepared, TlsError> {
         Resumption::disabled()
     };
     Ok(Prepared { config: Arc::new(config), staple: Mutex::new(None) })
+}
+
+/// Our certificate, for any server that asks; remembers that one did.
+#[derive(Debug)]
+struct OwnCertificate(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for OwnCertificate {
+    fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.key.choose_scheme(schemes)?;
+        SHOWN.with_borrow_mut(|place| {
+            *place = self.0.end_entity_cert().ok().map(|der| der.clone().into_owned())
+        });
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 /// Takes any certificate and leaves the judgement to others; the proof of the key is checked.

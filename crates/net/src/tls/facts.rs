@@ -30,6 +30,8 @@ pub struct TlsFacts {
     pub verify_failure: Option<String>,
     /// It was found good by TLSA records (`CV=dane`, `$tls_out_dane`).
     pub dane: bool,
+    /// It was found good as an MTA-STS policy wants it (`CV=sts`); set by who knows the policy.
+    pub sts: bool,
     /// The name that the client asked for (`SNI=`, `$tls_in_sni`).
     pub sni: Option<String>,
     /// The application protocol that was agreed on.
@@ -40,6 +42,8 @@ pub struct TlsFacts {
     pub ocsp: Stapling,
     /// Why the server's proof is none, if there was one.
     pub ocsp_fault: Option<Fault>,
+    /// Whether a client would have resumed an earlier session.
+    pub may_resume: bool,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// Keying material for SCRAM with channel binding `tls-exporter` (RFC 9266); TLS 1.3 only.
@@ -53,11 +57,15 @@ impl TlsFacts {
         format!("{}:{}:{}", self.version, self.cipher, self.bits)
     }
 
-    /// `$tls_in_resumption`. Bit 0: there is support; 1: a ticket was asked for; 2: a session was offered; 3: a ticket was issued;
+    /// `$tls_in_resumption`, `$tls_out_resumption`. Bit 0: there is support; 1: a ticket was asked for; 2: a session was offered; 3: a ticket was issued;
     /// 4: it was used.
     #[must_use]
     pub const fn resumption_bits(&self) -> u8 {
-        if self.resumed { 0b1_0111 } else { 0b0_0001 }
+        match (self.may_resume, self.resumed) {
+            (_, true) => 0b1_0111,
+            (true, false) => 0b0_0011,
+            (false, false) => 0b0_0001,
+        }
     }
 
     /// The peer's certificate, read.

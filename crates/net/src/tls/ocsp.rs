@@ -1,16 +1,18 @@
 //! OCSP proofs: what a response says, and whether it is to be believed (RFC 6960).
 //!
-//! Both sides use it: a server judges the proofs that it is about to staple, a client those that it gets. Nothing is asked of
-//! anybody here. Failure mode: a [`Fault`], which says whose fault it is and has the words for the log.
+//! Both sides use it: a server judges the proofs that it is about to staple, a client those that it gets; [`fetch`] gets them
+//! from a responder. Failure mode: a [`Fault`], which says whose fault it is and has the words for the log.
 //!
 //! - [`Proof::parse`] reads the bytes and believes nothing.
 //! - [`Proof::judge`] says whether it proves, now, that one certificate of one issuer is good.
 //! - [`judge_staple`] does both for a chain and a set of trusted certificates.
 //!
 //! A proof is signed by the issuer of the certificate, or by somebody whom that issuer has named in a certificate for this
-//! purpose, which may be in the response. A proof without the time of the next update proves nothing.
+//! purpose, which may be in the response; it is good no longer than the certificate of its signer. A proof without the time of the next update proves nothing.
 
 mod der;
+mod fetch;
+mod request;
 mod signer;
 
 use std::fmt;
@@ -20,6 +22,8 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::CaSource;
 use super::trust::Trust;
 use der::Der;
+pub use fetch::{FetchFault, Fetched, Wish, fetch, state_of_file, write};
+pub use request::{request, responders};
 use signer::{Issuer, Signed};
 
 /// How far clocks may differ, in seconds.
@@ -229,9 +233,9 @@ impl Proof {
             .find(|issuer| issuer.has_signed(&subject.signed))
             .ok_or(Fault::Unverifiable)?;
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        if !issuer.answers_for(&self.responder, &self.signed, &self.certificates, now) {
-            return Err(Fault::Unverifiable);
-        }
+        let signer_until = issuer
+            .answers_for(&self.responder, &self.signed, &self.certificates, now)
+            .ok_or(Fault::Unverifiable)?;
         let single = self
             .singles
             .iter()
@@ -240,7 +244,9 @@ impl Proof {
                     && issuer.is_named_by(&single.hash, &single.issuer_name_hash, &single.issuer_key_hash)
             })
             .ok_or(Fault::OtherCertificate)?;
-        single.judge(now)
+        // A signature is worth no more than the certificate of the signer.
+        let validity = single.judge(now)?;
+        Ok(Validity { until: validity.until.min(signer_until), ..validity })
     }
 }
 

@@ -131,6 +131,7 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
     if let Some(run) = start.program.line.queue_run.clone() {
         tokio::spawn(queue_runs(Arc::clone(&worker), run));
     }
+    tokio::spawn(ocsp_proofs(Arc::clone(&worker)));
     drop(engine);
     // The configuration will be read again by its whole name.
     let _ = std::env::set_current_dir("/");
@@ -280,6 +281,9 @@ impl SocketOptions {
     }
 }
 
+/// How often the daemon looks whether a new configuration wants OCSP proofs.
+const OCSP_IDLE: Duration = Duration::from_secs(60);
+
 /// Starts a queue run at once and then at each interval.
 async fn queue_runs(worker: Arc<Worker>, wanted: QueueRun) {
     let Some(interval) = wanted.interval else { return };
@@ -293,6 +297,22 @@ async fn queue_runs(worker: Arc<Worker>, wanted: QueueRun) {
             let most = queue_run_max(&worker);
             worker.scheduler.run(&options, most);
         });
+    }
+}
+
+/// Fetches OCSP proofs before they expire, where `tls_ocsp_fetch_interval` says so. The option may change at a reload.
+async fn ocsp_proofs(worker: Arc<Worker>) {
+    loop {
+        let engine = Arc::clone(&worker.engine.read());
+        let interval = engine.config.main.tls_ocsp_fetch_interval;
+        if !interval.is_zero() {
+            let (config, services) = (Arc::clone(&engine.config), Arc::clone(&engine.services));
+            drop(engine);
+            let mut context = oxim_lang::context::Context::new(config, services);
+            let fetched = tokio::task::spawn_blocking(move || crate::mode::ocsp_fetch::refresh(&mut context));
+            let _ended = fetched.await;
+        }
+        tokio::time::sleep(if interval.is_zero() { OCSP_IDLE } else { interval }).await;
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod list_queue;
 pub(crate) mod message;
 pub(crate) mod message_in_hand;
 pub(crate) mod new_aliases;
+pub(crate) mod ocsp_fetch;
 pub(crate) mod origin;
 pub(crate) mod print_config;
 pub(crate) mod queue;

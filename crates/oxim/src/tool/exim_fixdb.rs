@@ -125,7 +125,7 @@ fn fields(database: &Database, hint: &Hint, zone: Zone) -> String {
             }
             lines
         }),
-        Database::Wait(_) | Database::Seen | Database::Misc | Database::Tls => Vec::new(),
+        Database::Wait(_) | Database::Seen | Database::Misc | Database::Tls | Database::MtaSts => Vec::new(),
     };
     for (number, (name, value)) in lines.iter().enumerate() {
         out.push_str(&format!("{number} {name}{value}\n"));
@@ -156,7 +156,9 @@ fn change(opened: &Opened, key: &[u8], line: &[u8]) -> Result<bool, String> {
         Database::Retry => retry(&hint, field, value),
         Database::Callout => callout(&hint, field, value),
         Database::Ratelimit => rate(&hint, field, value),
-        Database::Wait(_) | Database::Seen | Database::Misc | Database::Tls => Err(Wrong::Kind),
+        Database::Wait(_) | Database::Seen | Database::Misc | Database::Tls | Database::MtaSts => {
+            Err(Wrong::Kind)
+        }
     };
     match new {
         Ok(value) => {

@@ -158,7 +158,7 @@ pub(super) fn shown(database: &Database, key: &[u8], hint: &Hint, zone: Zone) ->
             format!("{name}\t{}\n", time(met, zone))
         }
         Database::Wait(_) => format!("{name} {} \n", String::from_utf8_lossy(&hint.value)),
-        Database::Misc | Database::Tls => format!("{written} {name}\n"),
+        Database::Misc | Database::Tls | Database::MtaSts => format!("{written} {name}\n"),
     }
 }
 

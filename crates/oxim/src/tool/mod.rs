@@ -24,6 +24,7 @@ mod letters;
 mod listing;
 mod log_file;
 mod log_line;
+mod ocsp_fetch;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -134,6 +135,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         tells_version: true,
         run: exiwhat::run,
     },
+    Tool {
+        name: "ocsp_fetch.pl",
+        summary: "fetches proofs that certificates are not revoked",
+        tells_version: false,
+        run: ocsp_fetch::run,
+    },
 ];
 
 /// How a tool was called.
@@ -148,6 +155,13 @@ impl Call {
     /// The last part of the name.
     pub(crate) fn name(&self) -> String {
         base_name(&self.path).to_string_lossy().into_owned()
+    }
+
+    /// The whole command line.
+    pub(crate) fn command_line(&self) -> Vec<OsString> {
+        use std::os::unix::ffi::OsStringExt;
+        let words = self.words.iter().map(|word| OsString::from_vec(word.clone()));
+        std::iter::once(self.path.clone()).chain(words).collect()
     }
 
     /// This program as Exim, to be run.

@@ -95,6 +95,9 @@ impl Work<'_> {
     /// a batch of several domains, where it would vouch for one of them only.
     pub(super) fn next_hop(&self, target: &Target) -> Option<String> {
         target.mx?;
+        if target.mx_domain.is_some() {
+            return target.mx_domain.clone();
+        }
         let (first, others) = self.batch.addresses.split_first()?;
         let is_same = others.iter().all(|other| other.domain.eq_ignore_ascii_case(&first.domain));
         is_same.then(|| String::from_utf8_lossy(&first.domain).into_owned())

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use oxim_net::dns::Tlsa;
 use oxim_net::smtp_client::{SmtpError, StartTls};
-use oxim_net::tls::client::ClientPolicy;
+use oxim_net::tls::client::{self, ClientPolicy};
 use oxim_net::tls::ocsp::{self, Fault};
 use oxim_net::tls::{CaSource, KeyPair, TlsError, TlsFacts, Verify};
 use oxim_spool::log::Selector;
 
 use super::dane::Dane;
+use super::mta_sts::Sts;
 use super::session::{Opening, Session, lost};
 use super::trouble::{self, About, Codes, Trouble};
 use super::{Target, Work};
@@ -19,6 +20,9 @@ use crate::transport::{DeliveryError, error_code};
 /// `$tls_out_tlsa_usage` if all records are of DANE-TA.
 const DANE_TA_ONLY: u8 = 0b100;
 
+/// What `hosts_require_alpn` says.
+const NO_ALPN: &str = "no application protocol was agreed on";
+
 /// How TLS is to be done with a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TlsWishes {
@@ -26,18 +30,54 @@ pub(super) struct TlsWishes {
     pub(super) sni: Option<String>,
     /// No delivery without TLS, whatever the options say: the host has TLSA records.
     pub(super) is_mandatory: bool,
-    /// A line for the log when a connection is opened.
-    pub(super) note: Option<String>,
+    /// Lines for the log when a connection is opened.
+    pub(super) notes: Vec<String>,
+    /// A policy of the domain that was found.
+    pub(super) sts: Option<Sts>,
+    /// No TLS session without an agreed application protocol.
+    pub(super) requires_alpn: bool,
+}
+
+impl TlsWishes {
+    /// Whether a policy of MTA-STS forbids to go on without a verified session.
+    pub(super) fn is_of_mta_sts(&self) -> bool {
+        self.sts.as_ref().is_some_and(|sts| sts.is_enforced)
+    }
 }
 
 impl Work<'_> {
     /// What DANE and the TLS options ask for with a host.
     pub(super) fn tls_wishes(&mut self, target: &Target) -> Result<TlsWishes, DeliveryError> {
-        match self.dane(target)? {
-            Dane::Off { note } => Ok(TlsWishes { note, ..self.wishes_of_options(target)? }),
-            Dane::Unusable => Ok(TlsWishes { is_mandatory: true, ..self.wishes_of_options(target)? }),
-            Dane::Verified { base, records } => self.wishes_of_dane(target, base, records),
+        let (note, is_mandatory) = match self.dane(target)? {
+            // DANE takes precedence (RFC 8461 section 2).
+            Dane::Verified { base, records } => return self.wishes_of_dane(target, base, records),
+            Dane::Off { note } => (note, false),
+            Dane::Unusable => (None, true),
+        };
+        let mut wishes = self.wishes_of_options(target)?;
+        wishes.is_mandatory = is_mandatory;
+        wishes.notes.extend(note);
+        if let Some(sts) = self.sts(target)? {
+            self.add_sts(&mut wishes, sts, target)?;
         }
+        Ok(wishes)
+    }
+
+    /// What the options say whatever verifies the server.
+    fn wishes_of_all(&mut self, target: &Target) -> Result<TlsWishes, DeliveryError> {
+        let tls = &self.smtp.tls;
+        let alpn = self.optional(tls.alpn.as_ref(), "tls_alpn")?;
+        let requires_alpn = self.is_in(tls.require_alpn.as_ref(), target);
+        let may_resume = self.is_in(tls.resumption.as_ref(), target);
+        let policy = ClientPolicy {
+            certificate: self.own_certificate()?,
+            ocsp: self.proof_wanted(target),
+            alpn: alpn.into_iter().map(String::into_bytes).collect(),
+            resumption_key: may_resume
+                .then(|| format!("{} [{}]:{}", target.name, target.address, target.port)),
+            ..ClientPolicy::default()
+        };
+        Ok(TlsWishes { policy, requires_alpn, ..TlsWishes::default() })
     }
 
     /// Whether the server has to prove that its certificate is not revoked.
@@ -77,21 +117,16 @@ impl Work<'_> {
         };
         let mut names = vec![base.clone()];
         names.extend(self.next_hop(target).filter(|domain| !domain.eq_ignore_ascii_case(&base)));
-        let policy = ClientPolicy {
-            verify: Verify::Require,
-            names,
-            tlsa: records,
-            ocsp: self.proof_wanted(target),
-            certificate: self.own_certificate()?,
-            ciphers,
-            ..ClientPolicy::default()
-        };
-        Ok(TlsWishes { policy, sni: Some(base), is_mandatory: true, note: None })
+        let all = self.wishes_of_all(target)?;
+        let mut policy =
+            ClientPolicy { verify: Verify::Require, names, tlsa: records, ciphers, ..all.policy };
+        tie_resumption(&mut policy);
+        Ok(TlsWishes { policy, sni: Some(base), is_mandatory: true, ..all })
     }
 
     fn wishes_of_options(&mut self, target: &Target) -> Result<TlsWishes, DeliveryError> {
         let tls = &self.smtp.tls;
-        let certificate = self.own_certificate()?;
+        let crl = self.optional(tls.crl.as_ref(), "tls_crl")?.map(PathBuf::from);
         let authorities = self.optional(tls.verify_certificates.as_ref(), "tls_verify_certificates")?;
         let ciphers = self.optional(tls.ciphers.as_ref(), "tls_require_ciphers")?;
         let sni = self.optional(tls.sni.as_ref(), "tls_sni")?;
@@ -104,19 +139,41 @@ impl Work<'_> {
             Some(_) => Verify::None,
         };
         let checks_name = verify != Verify::None && self.is_in(tls.verify_names.as_ref(), target);
-        let policy = ClientPolicy {
+        let all = self.wishes_of_all(target)?;
+        let mut policy = ClientPolicy {
             verify,
             names: if checks_name { vec![target.name.clone()] } else { Vec::new() },
             ca: match authorities.as_deref() {
                 None | Some("system") => CaSource::System,
                 Some(path) => CaSource::Path(PathBuf::from(path)),
             },
-            certificate,
+            crl,
             ciphers,
-            ocsp: self.proof_wanted(target),
-            ..ClientPolicy::default()
+            ..all.policy
         };
-        Ok(TlsWishes { policy, sni, ..TlsWishes::default() })
+        tie_resumption(&mut policy);
+        Ok(TlsWishes { policy, sni, ..all })
+    }
+
+    /// A policy that is enforced verifies the server by the authorities of the options; all else that they say has no say.
+    fn add_sts(&mut self, wishes: &mut TlsWishes, sts: Sts, target: &Target) -> Result<(), DeliveryError> {
+        let host = target.mx_name().to_owned();
+        if !sts.policy_names_host {
+            let text = sts.text(&format!("does not name {host}"));
+            if sts.is_enforced {
+                return Err(DeliveryError::new(error_code::MTA_STS, text));
+            }
+            wishes.notes.push(text);
+        }
+        if sts.is_enforced {
+            wishes.policy.verify = Verify::Require;
+            wishes.policy.names = vec![host.clone()];
+            wishes.sni = Some(host);
+            wishes.is_mandatory = true;
+            tie_resumption(&mut wishes.policy);
+        }
+        wishes.sts = Some(sts);
+        Ok(())
     }
 
     /// TLS before the greeting.
@@ -128,11 +185,15 @@ impl Work<'_> {
             self.tell(session, target, &error);
             lost(session, target, error)
         })?;
-        self.encrypted(session, facts);
+        if lacks_alpn(session, &facts) {
+            return Err(lost(session, target, SmtpError::Tls(TlsError::Handshake(NO_ALPN.to_owned()))));
+        }
+        self.encrypted(session, target, facts);
         self.certificate_events(session, target)
     }
 
-    fn encrypted(&mut self, session: &mut Session, facts: TlsFacts) {
+    fn encrypted(&mut self, session: &mut Session, target: &Target, mut facts: TlsFacts) {
+        self.judge_by_sts(session, target, &mut facts);
         if let Some(fault) = &facts.ocsp_fault
             && self.delivery.services.log().selectors().has(Selector::TlsCipher)
         {
@@ -141,6 +202,22 @@ impl Work<'_> {
         let facts = Arc::new(facts);
         self.context.delivery.tls = Some(Arc::clone(&facts));
         session.tls = Some(facts);
+    }
+
+    /// Whether the session is as the policy wants it. One that is enforced has been verified so already.
+    fn judge_by_sts(&self, session: &Session, target: &Target, facts: &mut TlsFacts) {
+        let wishes = &session.wishes.tls;
+        let Some(sts) = &wishes.sts else { return };
+        if sts.is_enforced {
+            facts.sts = facts.verified;
+            return;
+        }
+        let names = vec![target.mx_name().to_owned()];
+        let policy = ClientPolicy { verify: Verify::Try, names, ..wishes.policy.clone() };
+        match client::verdict(&facts.peer_chain, &policy) {
+            Ok(()) => facts.sts = sts.policy_names_host,
+            Err(reason) => self.log(&sts.text(&format!("is not fulfilled by {}: {reason}", target.field()))),
+        }
     }
 
     /// The main log's line about a server that could not prove that its certificate is not revoked.
@@ -167,6 +244,20 @@ impl Work<'_> {
                 target.name, target.address
             ));
         }
+        if let Some(sts) = session.wishes.tls.sts.as_ref().filter(|sts| sts.is_enforced)
+            && let SmtpError::Tls(error) = error
+        {
+            let text = trouble::tls_text(error);
+            let text = text.strip_prefix("TLS session: ").unwrap_or(&text);
+            self.log(&sts.text(&format!("is not fulfilled by {}: {text}", target.field())));
+        }
+    }
+
+    /// Of a server that does without TLS.
+    fn tell_of_clear_text(&self, session: &Session, target: &Target) {
+        if let Some(sts) = &session.wishes.tls.sts {
+            self.log(&sts.text(&format!("is not fulfilled by {}: no TLS", target.field())));
+        }
     }
 
     /// STARTTLS where it is offered and wanted, and what follows from a failure.
@@ -174,7 +265,8 @@ impl Work<'_> {
         let is_required =
             session.wishes.tls.is_mandatory || self.is_in(self.smtp.tls.require.as_ref(), target);
         if !session.connection.extensions().starttls {
-            if session.wishes.tls.is_mandatory {
+            self.tell_of_clear_text(session, target);
+            if session.wishes.tls.is_mandatory && !session.wishes.tls.is_of_mta_sts() {
                 self.event("dane:fail", b"starttls-not-supported");
             }
             return if is_required {
@@ -194,7 +286,14 @@ impl Work<'_> {
         let limit = self.limits.command;
         match session.connection.starttls(wishes.sni.as_deref(), &wishes.policy, limit) {
             Ok(StartTls::Started(facts)) => {
-                self.encrypted(session, *facts);
+                if lacks_alpn(session, &facts) {
+                    return Err(if is_required || !self.smtp.tls.tempfail_tryclear {
+                        lost(session, target, SmtpError::Tls(TlsError::Handshake(NO_ALPN.to_owned())))
+                    } else {
+                        Opening::InTheClear(format!("TLS session: {NO_ALPN}"))
+                    });
+                }
+                self.encrypted(session, target, *facts);
                 self.certificate_events(session, target)?;
                 self.hello(session, target)
             }
@@ -217,6 +316,19 @@ impl Work<'_> {
                 Err(Opening::Trouble(trouble::broken(target, &session.used(target), error, About::Host)))
             }
         }
+    }
+}
+
+fn lacks_alpn(session: &Session, facts: &TlsFacts) -> bool {
+    session.wishes.tls.requires_alpn && facts.alpn.is_none()
+}
+
+/// A session is resumed only where the server was verified by the same names and records; the rest of the policy is part of
+/// the library's own key.
+fn tie_resumption(policy: &mut ClientPolicy) {
+    if let Some(key) = &mut policy.resumption_key {
+        let place = key.split('\n').next().unwrap_or_default().to_owned();
+        *key = format!("{place}\n{:?} {:?}", policy.names, policy.tlsa);
     }
 }
 

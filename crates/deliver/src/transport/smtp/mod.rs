@@ -15,6 +15,7 @@ mod encrypt;
 mod events;
 mod hosts;
 mod international;
+mod mta_sts;
 mod options;
 mod pool;
 mod seal;
@@ -69,6 +70,8 @@ struct Target {
     is_secure: bool,
     /// The name whose CNAME led to `name`.
     alias: Option<String>,
+    /// The domain whose MX records led here, if that is not the recipient's own.
+    mx_domain: Option<String>,
 }
 
 /// How far an address has come.
@@ -150,7 +153,8 @@ impl Driver for Smtp {
     }
 
     fn takes_domains(&self) -> bool {
-        self.multi_domain
+        // A policy of MTA-STS speaks for one domain.
+        self.multi_domain && self.tls.mta_sts.is_none()
     }
 
     fn close_idle(&self) {
@@ -619,6 +623,7 @@ impl Target {
             mx: host.mx,
             is_secure: host.dnssec == crate::address::HostDnssec::Yes,
             alias: host.certificate_name.clone(),
+            mx_domain: host.mx_domain.clone(),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use oxim_lang::config::{ConfigError, Instance, Switch};
+use oxim_lang::config::{ConfigError, Instance, Options, Switch};
 use oxim_lang::expand::Template;
 use oxim_lang::list::{List, ListKind};
 
+use super::mta_sts::Wish;
 use crate::address::RouteHost;
 use crate::router::host_item;
 
@@ -41,6 +42,44 @@ pub(super) struct TlsOptions {
     /// `hosts_request_ocsp` was left as it is: where the TLSA records vouch for the server's own certificate, nothing is asked.
     pub(super) requests_ocsp_by_default: bool,
     pub(super) require_ocsp: Option<List>,
+    pub(super) crl: Option<Template>,
+    pub(super) alpn: Option<Template>,
+    pub(super) require_alpn: Option<List>,
+    pub(super) resumption: Option<List>,
+    /// `mta_sts`; unset if it is `none` whatever happens.
+    pub(super) mta_sts: Option<Template>,
+    pub(super) try_mta_sts: Option<List>,
+}
+
+impl TlsOptions {
+    fn build(options: &Options, mta_sts: Option<Template>) -> TlsOptions {
+        let hosts = |name: &str| options.string(name).map(|text| List::compile(ListKind::Host, text));
+        TlsOptions {
+            avoid: hosts("hosts_avoid_tls"),
+            require: hosts("hosts_require_tls"),
+            verify: hosts("tls_verify_hosts"),
+            try_verify: hosts("tls_try_verify_hosts"),
+            verify_names: hosts("tls_verify_cert_hostnames"),
+            tempfail_tryclear: options.bool("tls_tempfail_tryclear"),
+            certificate: options.template("tls_certificate"),
+            private_key: options.template("tls_privatekey"),
+            verify_certificates: options.template("tls_verify_certificates"),
+            ciphers: options.template("tls_require_ciphers"),
+            sni: options.template("tls_sni"),
+            try_dane: hosts("hosts_try_dane"),
+            require_dane: hosts("hosts_require_dane"),
+            dane_ciphers: options.template("dane_require_tls_ciphers"),
+            request_ocsp: hosts("hosts_request_ocsp"),
+            requests_ocsp_by_default: options.string("hosts_request_ocsp") == Some("*"),
+            require_ocsp: hosts("hosts_require_ocsp"),
+            crl: options.template("tls_crl"),
+            alpn: options.template("tls_alpn"),
+            require_alpn: hosts("hosts_require_alpn"),
+            resumption: hosts("tls_resumption_hosts"),
+            mta_sts,
+            try_mta_sts: hosts("hosts_try_mta_sts"),
+        }
+    }
 }
 
 /// What is signed, and how (manual section 58.2).
@@ -143,6 +182,15 @@ impl Smtp {
         if options.string("dkim_hash") == Some("sha1") {
             return Err(fail("dkim_hash = sha1: SHA-1 must not be used for signing (RFC 8301)"));
         }
+        let mta_sts = options.template("mta_sts").filter(|_| protocol != Protocol::Lmtp);
+        let mta_sts = match mta_sts.as_ref().and_then(|template| template.constant()) {
+            Some(word) => match Wish::of(word.as_bytes()) {
+                Some(Wish::None) => None,
+                Some(_) => mta_sts,
+                None => return Err(fail("mta_sts is neither enforce, testing nor none")),
+            },
+            None => mta_sts,
+        };
         Ok(Smtp {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             protocol,
@@ -191,25 +239,7 @@ impl Smtp {
             authenticated_sender: options.template("authenticated_sender"),
             authenticated_sender_force: options.bool("authenticated_sender_force"),
             utf8_downconvert: options.template("utf8_downconvert"),
-            tls: TlsOptions {
-                avoid: hosts("hosts_avoid_tls"),
-                require: hosts("hosts_require_tls"),
-                verify: hosts("tls_verify_hosts"),
-                try_verify: hosts("tls_try_verify_hosts"),
-                verify_names: hosts("tls_verify_cert_hostnames"),
-                tempfail_tryclear: options.bool("tls_tempfail_tryclear"),
-                certificate: options.template("tls_certificate"),
-                private_key: options.template("tls_privatekey"),
-                verify_certificates: options.template("tls_verify_certificates"),
-                ciphers: options.template("tls_require_ciphers"),
-                sni: options.template("tls_sni"),
-                try_dane: hosts("hosts_try_dane"),
-                require_dane: hosts("hosts_require_dane"),
-                dane_ciphers: options.template("dane_require_tls_ciphers"),
-                request_ocsp: hosts("hosts_request_ocsp"),
-                requests_ocsp_by_default: options.string("hosts_request_ocsp") == Some("*"),
-                require_ocsp: hosts("hosts_require_ocsp"),
-            },
+            tls: TlsOptions::build(options, mta_sts),
             arc_sign: options.template("arc_sign"),
             dkim: DkimOptions {
                 domain: options.template("dkim_domain"),

@@ -174,9 +174,10 @@ impl Work<'_> {
         let proxies = self.proxies().map_err(silent)?;
         let tls = self.tls_wishes(target).map_err(|error| match error.code {
             error_code::DANE => Trouble::host(error),
+            error_code::MTA_STS => Trouble { about: About::Message, ..Trouble::host(error) },
             _ => silent(error),
         })?;
-        if let Some(note) = &tls.note {
+        for note in &tls.notes {
             self.log(note);
         }
         let proxies = proxies.as_deref();
@@ -194,6 +195,13 @@ impl Work<'_> {
             }
             other => other.map_err(|opening| opening.into_trouble(target)),
         }
+        // Another domain's mail may go there all the same.
+        .map_err(|trouble| match trouble.error.code {
+            error_code::TLS_FAILED | error_code::TLS_REQUIRED if tls.is_of_mta_sts() => {
+                Trouble { about: About::Message, ..trouble }
+            }
+            _ => trouble,
+        })
     }
 
     fn open_once(

@@ -112,6 +112,12 @@ impl Issuer {
         signed.is_by(&self.0.key_info)
     }
 
+    /// The two digests by which requests name it: of its name and of its key, by SHA-1.
+    pub(super) fn digests(&self) -> (Vec<u8>, Vec<u8>) {
+        let sha1 = &digest::SHA1_FOR_LEGACY_USE_ONLY;
+        (digest_of(sha1, &self.0.name), digest_of(sha1, &self.0.key))
+    }
+
     /// Whether a CertID means this issuer.
     pub(super) fn is_named_by(&self, hash: &[u8], name_hash: &[u8], key_hash: &[u8]) -> bool {
         let algorithm = match hash {
@@ -124,24 +130,27 @@ impl Issuer {
         digest_of(algorithm, &self.0.name) == name_hash && digest_of(algorithm, &self.0.key) == key_hash
     }
 
-    /// Whether the issuer, or somebody in whom it trusts, has signed; `certificates` are those of the response.
+    /// Until when the certificate of the signer is good: the issuer, or somebody in whom it trusts; `certificates` are those of
+    /// the response. `None`: nobody who may has signed.
     pub(super) fn answers_for(
         &self,
         responder: &Responder,
         signed: &Signed,
         certificates: &[Vec<u8>],
         now: i64,
-    ) -> bool {
+    ) -> Option<i64> {
         if self.0.is(responder) && self.has_signed(signed) {
-            return true;
+            return Some(self.0.not_after);
         }
-        certificates.iter().filter_map(|der| Facts::read(der)).any(|delegate| {
+        let may_answer = |delegate: &Facts| {
             delegate.is(responder)
                 && delegate.may_sign_proofs
                 && delegate.issuer_name == self.0.name
                 && (delegate.not_before..=delegate.not_after).contains(&now)
                 && self.has_signed(&delegate.signed)
                 && signed.is_by(&delegate.key_info)
-        })
+        };
+        let delegates = certificates.iter().filter_map(|der| Facts::read(der));
+        delegates.filter(may_answer).map(|delegate| delegate.not_after).max()
     }
 }
