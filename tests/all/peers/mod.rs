@@ -18,6 +18,7 @@ mod oxim;
 mod postfix;
 mod relay;
 mod smtp_clients;
+mod spf_suites;
 mod syslog;
 mod tls_survey;
 
@@ -72,6 +73,7 @@ const PEERS: &[Peer] = &[
     root("sends_to_us::opensmtpd", &["opensmtpd"], opensmtpd::sends_to_us),
     root("proxies::dante", &["/usr/sbin/danted"], dante::proxies),
     root("next_hop::dovecot_lmtp", &["/usr/lib/dovecot/lmtp"], dovecot::next_hop),
+    anyone("spf::suites", &[], spf_suites::through_the_acl),
     anyone("daemon::ports_and_interfaces", &[], daemon::ports_and_interfaces),
     anyone("daemon::notification", &[], daemon::notification),
     anyone("daemon::socket_activation", &["/usr/bin/python3"], daemon::socket_activation),

@@ -56,11 +56,23 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
-/// A name for people and comparisons: no final dot, odd bytes escaped.
+/// A name for people and comparisons, as the C library writes it: no final dot, a backslash before what has a meaning in
+/// zone files, `\DDD` (decimal) for what cannot be printed.
 pub(super) fn name_text(name: &Name) -> String {
-    let mut text = name.to_ascii();
-    if text.ends_with('.') {
-        text.pop();
+    let mut text = String::new();
+    for (number, label) in name.iter().enumerate() {
+        if number > 0 {
+            text.push('.');
+        }
+        for byte in label {
+            match byte {
+                b'"' | b'.' | b';' | b'\\' | b'(' | b')' | b'@' | b'$' => {
+                    text.extend(['\\', char::from(*byte)])
+                }
+                _ if byte.is_ascii_graphic() => text.push(char::from(*byte)),
+                _ => text.push_str(&format!("\\{byte:03}")),
+            }
+        }
     }
     text
 }

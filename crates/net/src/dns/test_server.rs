@@ -1,7 +1,7 @@
 //! A name server for tests: zone text on loopback, UDP and TCP on one port.
 //!
-//! Lines are `name TYPE value`. `SERVFAIL`, `REFUSED` and `TIMEOUT` in place of the type are what the server does for that
-//! name; `TRUNCATE` makes its UDP answers empty with the TC bit; `NOCHASE` leaves its alias to the client. An AD bit is set
+//! Lines are `name TYPE value`; `\DDD` in a name or a text stands for a byte. `SERVFAIL` and `REFUSED` in place of the type are what
+//! the server does for that name, and `TIMEOUT` what it does when asked for records that the name has not; `TRUNCATE` makes its UDP answers empty with the TC bit; `NOCHASE` leaves its alias to the client. An AD bit is set
 //! for names in zones that a line `zone SECURE` names, if the client sent the DO bit; `name INSECURE` is an exception. `zone AUTHORITY` makes positive answers
 //! from that zone authoritative.
 
@@ -110,19 +110,24 @@ fn read_zone(text: &str) -> Zone {
 }
 
 fn read_record(kind: &str, value: &str) -> (RecordType, RData) {
-    let strings = || value.split('|').map(str::as_bytes).collect::<Vec<_>>();
+    let strings = || value.split('|').map(unescaped).collect::<Vec<_>>();
     match kind {
-        "TXT" => (RecordType::TXT, RData::TXT(rdata::TXT::from_bytes(strings()))),
+        "TXT" => {
+            let strings = strings();
+            (RecordType::TXT, RData::TXT(rdata::TXT::from_bytes(strings.iter().map(Vec::as_slice).collect())))
+        }
         "SPF" => {
-            let wire =
-                strings().iter().flat_map(|s| [&[u8::try_from(s.len()).unwrap()], *s].concat()).collect();
+            let wire = strings()
+                .iter()
+                .flat_map(|s| [&[u8::try_from(s.len()).unwrap()], s.as_slice()].concat())
+                .collect();
             (RecordType::from(99), RData::Unknown { code: RecordType::from(99), rdata: NULL::with(wire) })
         }
         // The library's own text parser puts names into lower case.
         "CNAME" => (RecordType::CNAME, RData::CNAME(rdata::CNAME(name(value)))),
         "PTR" => (RecordType::PTR, RData::PTR(rdata::PTR(name(value)))),
         "MX" => {
-            let (preference, host) = value.split_once(' ').unwrap();
+            let (preference, host) = value.split_once(' ').unwrap_or((value, ""));
             (RecordType::MX, RData::MX(rdata::MX::new(preference.parse().unwrap(), name(host))))
         }
         _ => {
@@ -133,7 +138,38 @@ fn read_record(kind: &str, value: &str) -> (RecordType, RData) {
 }
 
 fn name(text: &str) -> Name {
-    Name::from_labels(text.split('.').filter(|label| !label.is_empty()).map(str::as_bytes)).unwrap()
+    let labels: Vec<Vec<u8>> = text.split('.').filter(|label| !label.is_empty()).map(unescaped).collect();
+    Name::from_labels(labels.iter().map(Vec::as_slice)).unwrap()
+}
+
+/// A name as the zone text has it, in lower case.
+fn key(name: &Name) -> String {
+    let label = |label: &[u8]| -> String {
+        let byte =
+            |b: &u8| if b.is_ascii_graphic() { char::from(*b).to_string() } else { format!("\\{b:03}") };
+        label.to_ascii_lowercase().iter().map(byte).collect()
+    };
+    name.iter().map(label).collect::<Vec<_>>().join(".")
+}
+
+/// `\DDD` is a byte.
+fn unescaped(text: &str) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, behind)) = rest.split_first() {
+        let digits =
+            behind.get(..3).filter(|digits| *first == b'\\' && digits.iter().all(u8::is_ascii_digit));
+        match digits {
+            Some(digits) => {
+                out.push(std::str::from_utf8(digits).unwrap().parse().unwrap());
+                rest = &behind[3..];
+            }
+            None => {
+                out.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    out
 }
 
 impl Zone {
@@ -143,7 +179,7 @@ impl Zone {
         let mut response = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
         response.metadata.recursion_desired = true;
         response.metadata.recursion_available = true;
-        let mut name = question.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
+        let mut name = key(question.name());
         let wants_ad = query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
         response.metadata.authentic_data = wants_ad
             && !self.insecure.contains(&name)
@@ -151,7 +187,7 @@ impl Zone {
         response.queries.push(question.clone());
         let behaviour = self.behaviours.get(&name).map(String::as_str);
         match behaviour {
-            Some("TIMEOUT") => return None,
+            Some("TIMEOUT") if !self.has(&name, question.query_type()) => return None,
             Some("SERVFAIL") => response.metadata.response_code = ResponseCode::ServFail,
             Some("REFUSED") => response.metadata.response_code = ResponseCode::Refused,
             Some("TRUNCATE") if udp => response.metadata.truncation = true,
@@ -165,6 +201,11 @@ impl Zone {
             response.authorities.push(Record::from_rdata(self::name(zone), 60, data));
         }
         Some(response.to_vec().unwrap())
+    }
+
+    fn has(&self, name: &str, kind: RecordType) -> bool {
+        let records = self.records.get(name).map(Vec::as_slice).unwrap_or_default();
+        records.iter().any(|(known, _)| *known == kind || *known == RecordType::CNAME)
     }
 
     fn fill(&self, response: &mut Message, name: &mut String, kind: RecordType, no_chase: bool) {
@@ -187,7 +228,7 @@ impl Zone {
             if no_chase {
                 return;
             }
-            *name = target.0.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+            *name = key(&target.0);
         }
         if !response.answers.iter().any(|record| record.record_type() == kind) {
             let soa = "ns.ex. host.ex. 1 2 3 4 30";
