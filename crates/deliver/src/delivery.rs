@@ -110,6 +110,10 @@ pub struct Delivery {
     pub user_files: Arc<dyn UserFiles>,
     /// Filters that were parsed before.
     pub filters: crate::filter::cache::Cache,
+    /// Which messages wait for which server.
+    pub waiting: crate::queue::waiting::WaitLists,
+    /// When the clock was set.
+    pub clock_steps: crate::clock_steps::ClockSteps,
     /// The retry section.
     pub retry: retry::Rules,
     /// The rewrite section.
@@ -184,7 +188,11 @@ impl Delivery {
             headers_charset: config.main.headers_charset.clone(),
         };
         let user_files: Arc<dyn UserFiles> = Arc::clone(&agents) as Arc<dyn UserFiles>;
+        let clock_steps = crate::clock_steps::ClockSteps::load(services.hints.get());
+        clock_steps.notice(services.hints.get());
         Ok(Delivery {
+            clock_steps,
+            waiting: crate::queue::waiting::WaitLists::default(),
             config,
             services,
             settings,

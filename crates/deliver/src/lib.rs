@@ -10,6 +10,7 @@ pub mod address;
 pub mod agent;
 pub mod authenticator;
 pub mod bounce;
+pub mod clock_steps;
 pub mod delivery;
 pub mod event;
 pub mod filter;

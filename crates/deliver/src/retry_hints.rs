@@ -5,6 +5,7 @@
 //! read is a hint that is not there: mail is tried rather than held.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use oxim_base::Text;
 use oxim_base::clock::Stamp;
@@ -17,7 +18,6 @@ use crate::address::{Address, AddressKind};
 use crate::delivery::Delivery;
 use crate::retry::{Cause, Due, Failure, Key, RetryRecord, Rule};
 use crate::router::Problem;
-use crate::settle::Deferral;
 use crate::transport::{DeliveryError, HostHistory, HostKey, HostResult, HostStatus, error_code};
 
 /// The key of an address's local delivery.
@@ -54,8 +54,15 @@ fn with_message(key: &[u8], id: &str) -> Vec<u8> {
 fn read(delivery: &Delivery, key: &[u8]) -> Option<RetryRecord> {
     let hint = delivery.services.hints.get()?.get(&Database::Retry, key).ok()??;
     let record = RetryRecord::decode(&hint.value)?;
+    delivery.clock_steps.notice(delivery.services.hints.get());
+    let record = record.carried(|then| delivery.clock_steps.carried(then));
     (!record.is_stale(Stamp::now().seconds, delivery.config.main.retry_data_expire.as_secs()))
         .then_some(record)
+}
+
+/// When the message of an attempt came in, by today's clock.
+fn received(delivery: &Delivery, context: &Context) -> i64 {
+    delivery.clock_steps.carried(context.message.received.seconds)
 }
 
 fn write(delivery: &Delivery, key: &[u8], record: &RetryRecord) {
@@ -105,7 +112,7 @@ pub fn routing_hold(delivery: &Delivery, context: &Context, address: &Address) -
     let waits = keys
         .iter()
         .filter_map(|key| read(delivery, key))
-        .any(|r| r.due(now, context.message.received.seconds, None) == Due::NotYet);
+        .any(|r| r.due(now, received(delivery, context), None) == Due::NotYet);
     waits.then(|| Problem::new(error_code::RETRY_TIME, "retry time not reached"))
 }
 
@@ -136,7 +143,7 @@ pub fn is_local_due(delivery: &Delivery, context: &Context, address: &Address) -
         return true;
     }
     let record = read(delivery, &address_key(delivery, address));
-    record.is_none_or(|r| r.due(Stamp::now().seconds, context.message.received.seconds, None) != Due::NotYet)
+    record.is_none_or(|r| r.due(Stamp::now().seconds, received(delivery, context), None) != Due::NotYet)
 }
 
 /// A delivery worked: what was held against the address goes.
@@ -152,14 +159,23 @@ pub fn forget_address(delivery: &Delivery, context: &Context, address: &Address)
     delete(delivery, &[b"R:", address.unique.as_slice()].concat());
 }
 
-/// Writes down that an address must wait. True: it has waited for as long as the rules allow, and fails.
+/// What follows from a failure that was written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// It has failed for as long as the rules allow.
+    pub is_over: bool,
+    /// When it is due again, seconds since 1970.
+    pub due: Option<i64>,
+}
+
+/// Writes down that an address must wait.
 pub fn note_deferral(
     delivery: &Delivery,
     context: &mut Context,
     message: &Message,
     address: &Address,
     error: &DeliveryError,
-) -> bool {
+) -> Noted {
     let key = error.retry_key.clone().map_or_else(|| address_key(delivery, address), Vec::from);
     note(delivery, context, message, address, None, &key, error)
 }
@@ -172,38 +188,39 @@ fn note(
     host: Option<&str>,
     key: &[u8],
     error: &DeliveryError,
-) -> bool {
+) -> Noted {
     let found = rule(delivery, context, address, host, Cause::from_code(error.code, error.more));
     let previous = read(delivery, key);
+    let received = delivery.clock_steps.carried(message.received.seconds);
     let failure = Failure {
         errno: error.code,
         more_errno: error.more,
         text: &error.text,
         now: Stamp::now().seconds,
-        received: message.received.seconds,
+        received,
         interval_max: delivery.config.main.retry_interval_max.as_secs(),
     };
     let record = RetryRecord::after_failure(previous.as_ref(), found, &failure, below);
-    let timed_out = record.is_timed_out(found, message.received.seconds);
-    if !record.expired && record.is_overdue(found, message.received.seconds) {
+    let is_over = record.is_timed_out(found, received);
+    if !record.expired && record.is_overdue(found, received) {
         // This message is too old; others for the address are to be tried at once.
         delete(delivery, key);
     } else {
         write(delivery, key, &record);
     }
-    timed_out
+    Noted { is_over, due: Some(record.next_try) }
 }
 
-/// Writes down how hosts did. True: every host that was tried has failed for as long as its rule allows.
+/// Writes down how hosts did. It is over when every host that was tried has failed for as long as its rule allows.
 pub fn note_hosts(
     delivery: &Delivery,
     context: &mut Context,
     message: &Message,
     hosts: &[HostResult],
     address: Option<&Address>,
-) -> bool {
-    let Some(address) = address else { return false };
-    let mut all_over = !hosts.is_empty();
+) -> Noted {
+    let Some(address) = address else { return Noted::default() };
+    let mut all = Noted { is_over: !hosts.is_empty(), due: None };
     for host in hosts {
         let key = host_key(&host.name, host.address, host.port);
         match &host.error {
@@ -214,25 +231,34 @@ pub fn note_hosts(
                 if !message.first_delivery {
                     delete(delivery, &with_message(&key, message.id.as_str()));
                 }
-                all_over = false;
+                all.is_over = false;
             }
             Some(error) => {
                 let key = if host.is_about_message { with_message(&key, message.id.as_str()) } else { key };
-                all_over &= note(delivery, context, message, address, Some(&host.name), &key, error);
+                let one = note(delivery, context, message, address, Some(&host.name), &key, error);
+                all.is_over &= one.is_over;
+                all.due = earlier(all.due, one.due);
             }
         }
     }
-    all_over
+    all
 }
 
-/// The earliest time at which one of the addresses is due.
+/// The earlier of two times, where there are any.
 #[must_use]
-pub fn earliest(delivery: &Delivery, deferred: &[Deferral]) -> Stamp {
-    let times = deferred.iter().map(|d| {
-        let key = d.error.retry_key.clone().map_or_else(|| address_key(delivery, &d.address), Vec::from);
-        read(delivery, &key).map_or(0, |record| record.next_try)
-    });
-    Stamp::from_seconds(times.min().unwrap_or(0))
+pub fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
+}
+
+/// When an address that waits for its retry time is due: what its own records say.
+#[must_use]
+pub fn due(delivery: &Delivery, address: &Address) -> Option<i64> {
+    let keys = [
+        address_key(delivery, address),
+        [b"R:", address.domain.as_slice()].concat(),
+        [b"R:", address.unique.as_slice()].concat(),
+    ];
+    keys.iter().filter_map(|key| read(delivery, key)).map(|record| record.next_try).max()
 }
 
 /// The hints as remote transports ask them.
@@ -245,6 +271,17 @@ pub struct Hosts<'a> {
     pub address: &'a Address,
     /// Times are not looked at.
     pub is_forced: bool,
+    /// The earliest time at which a host that may not be tried yet is due; 0 without one.
+    pub due: AtomicI64,
+}
+
+impl Hosts<'_> {
+    fn not_before(&self, time: i64) {
+        let known = self.due.load(Ordering::Relaxed);
+        if known == 0 || time < known {
+            self.due.store(time, Ordering::Relaxed);
+        }
+    }
 }
 
 impl HostHistory for Hosts<'_> {
@@ -254,7 +291,7 @@ impl HostHistory for Hosts<'_> {
         }
         let key = host_key(host.name, host.address, host.port);
         let now = Stamp::now().seconds;
-        let received = self.message.received.seconds;
+        let received = self.delivery.clock_steps.carried(self.message.received.seconds);
         let about_message = if self.message.first_delivery {
             None
         } else {
@@ -268,7 +305,10 @@ impl HostHistory for Hosts<'_> {
             rule(self.delivery, context, self.address, Some(host.name), cause).map(Rule::ultimate_cutoff);
         match record.host_due(now, received, cutoff, host.delay_after_cutoff) {
             Due::Now => HostStatus::Usable { is_expired: record.expired },
-            Due::NotYet => HostStatus::NotYet,
+            Due::NotYet => {
+                self.not_before(record.next_try);
+                HostStatus::NotYet
+            }
             Due::GivenUp => HostStatus::GivenUp,
         }
     }

@@ -50,6 +50,8 @@ pub struct Tally {
     pub warnings: Vec<Vec<u8>>,
     /// What success reports have to tell.
     pub successes: Vec<Success>,
+    /// When the first of the addresses that wait is due, seconds since 1970.
+    pub due: Option<i64>,
 }
 
 /// Writes down outcomes for one message.
@@ -105,13 +107,14 @@ impl Settlement<'_> {
         took: Duration,
         return_path: &[u8],
     ) {
-        let all_over = retry_hints::note_hosts(
+        let hosts = retry_hints::note_hosts(
             self.delivery,
             context,
             self.claim.message(),
             &run.hosts,
             addresses.first(),
         );
+        self.is_due(hosts.due);
         let is_about_hosts = !run.hosts.is_empty();
         let mut first = true;
         let delivered: Vec<Vec<u8>> = addresses
@@ -146,13 +149,50 @@ impl Settlement<'_> {
                 }
                 Outcome::Failed(error) => self.failed(context, address, error),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
-                    self.wait_or_give_up(context, address, error, all_over)
+                    self.wait_or_give_up(context, address, error, hosts.is_over)
                 }
                 Outcome::Deferred(error) if error.code == error_code::HOSTS_NOT_DUE => {
                     self.waits(address, error)
                 }
                 Outcome::Deferred(error) => self.deferred(context, address, error),
             }
+        }
+    }
+
+    /// Something that waits is due then.
+    pub fn is_due(&self, time: Option<i64>) {
+        if time.is_some() {
+            let mut tally = self.tally.lock();
+            tally.due = retry_hints::earlier(tally.due, time);
+        }
+    }
+
+    /// Enters the message in the lists of the servers that it waits for, and tells which servers answer again.
+    pub fn wait_lists(&self, transport: &str, addresses: &[Address], run: &Run) {
+        if self.dont_deliver {
+            return;
+        }
+        let (waiting, hints) = (&self.delivery.waiting, self.delivery.services.hints.get());
+        let waits = |outcome: &Outcome| match outcome {
+            Outcome::Deferred(error) => !error.is_about_address,
+            Outcome::Delivered(_) | Outcome::Failed(_) => false,
+        };
+        if run.outcomes.iter().any(waits) {
+            self.enter_wait_lists(transport, addresses);
+            for host in run.hosts.iter().filter(|host| host.error.is_some() && !host.is_about_message) {
+                waiting.enter(hints, transport, &host.name, self.claim.id());
+            }
+        }
+        for host in run.hosts.iter().filter(|host| host.error.is_none()) {
+            waiting.reached(hints, transport, &host.name);
+        }
+    }
+
+    /// Enters the message in the lists of all servers that these addresses were routed to.
+    pub fn enter_wait_lists(&self, transport: &str, addresses: &[Address]) {
+        for host in addresses.first().into_iter().flat_map(|address| &address.hosts) {
+            let hints = self.delivery.services.hints.get();
+            self.delivery.waiting.enter(hints, transport, &host.name, self.claim.id());
         }
     }
 
@@ -272,9 +312,10 @@ impl Settlement<'_> {
 
     /// An address that must wait; if its retry time is over, it fails.
     pub fn deferred(&self, context: &mut Context, address: Address, error: DeliveryError) {
-        let timed_out =
+        let noted =
             retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
-        self.wait_or_give_up(context, address, error, timed_out);
+        self.is_due(noted.due);
+        self.wait_or_give_up(context, address, error, noted.is_over);
     }
 
     fn wait_or_give_up(
@@ -310,6 +351,9 @@ impl Settlement<'_> {
 
     /// A deferral that is not logged and not counted: the retry time has not come.
     pub fn waits(&self, address: Address, error: DeliveryError) {
+        if matches!(error.code, error_code::RETRY_TIME | error_code::LOCAL_RETRY_TIME) {
+            self.is_due(retry_hints::due(self.delivery, &address));
+        }
         let text = self.lines.deferred(&address, &error);
         if self.lines.selectors.has(oxim_spool::log::Selector::RetryDefer) {
             self.main_line(&format!("== {text}"));

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use oxim_deliver::agent::Agents;
 use oxim_deliver::agent::client::{Reexecute, Spawner};
 use oxim_deliver::delivery::Delivery;
-use oxim_deliver::queue::{AttemptOptions, Ended, attempt};
+use oxim_deliver::queue::{AttemptOptions, Ended, attempt, run};
 use oxim_deliver::submission::{Submission, Submitter};
 use oxim_deliver::turned_line::{self, TurnedLine};
 use oxim_lang::config::{Config, ConfigError};
@@ -99,7 +99,13 @@ impl Engine {
         settings: Settings,
     ) -> Result<Arc<Engine>, Vec<ConfigError>> {
         let (config, shared) = (&program.config, &program.services);
-        let agents = Arc::new(Agents::new(settings.spawner));
+        let main = &config.main;
+        let always = main.deliver_drop_privilege.then_some(oxim_deliver::agent::Identity {
+            uid: main.exim_user,
+            gid: main.exim_group,
+            groups_of: None,
+        });
+        let agents = Arc::new(Agents::new(settings.spawner).always_as(always));
         let delivery = Arc::new(Delivery::build_with(Arc::clone(config), Arc::clone(shared), agents)?);
         let sink = Arc::new(MessageSink {
             engine: OnceLock::new(),
@@ -138,7 +144,9 @@ impl Engine {
 
     /// One delivery attempt, by this thread.
     pub fn attempt(&self, claim: Claim, options: AttemptOptions) -> Ended {
-        attempt(&self.delivery, &*self.store, &*self.sink, claim, options)
+        let ended = attempt(&self.delivery, &*self.store, &*self.sink, claim, options);
+        run::deliver_ready(&self.delivery, &*self.store, &*self.sink, |_, _| {});
+        ended
     }
 }
 

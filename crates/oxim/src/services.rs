@@ -115,10 +115,14 @@ pub fn report(services: &Arc<Services>) -> Report {
 /// How the spool is set up.
 #[must_use]
 pub fn store_config(config: &Config, services: &Arc<Services>) -> LocalConfig {
+    if config.main.disable_fsync {
+        oxim_spool::durable::disable();
+    }
     LocalConfig {
         owner: owner(config),
         split_spool_directory: config.main.split_spool_directory,
         message_logs: config.main.message_logs,
+        preserve_message_logs: config.main.preserve_message_logs,
         report: report(services),
         ..LocalConfig::new(services.spool_directory.clone())
     }

@@ -485,6 +485,7 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
     message.body_lines = received.counts.body_lines;
     message.body_zeros = received.counts.body_zeros;
     message.max_line = received.counts.line_bytes_max;
+    message.wireformat = reception.config.main.spool_wireformat && received.chunked;
     message.queue_name.clone_from(&context.message.queue_name);
     message.dsn_ret = talk.transaction.dsn_ret;
     message.dsn_envid.clone_from(&talk.transaction.dsn_envid);

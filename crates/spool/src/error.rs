@@ -77,6 +77,11 @@ pub enum ClaimError {
     Gone,
     /// Its -H file cannot be understood; it stays as it is.
     Corrupt(String),
+    /// Its -D file does not begin with its own name, as each does; it stays as it is.
+    CorruptData {
+        /// How long the file is.
+        size: u64,
+    },
     /// The machine failed: ask again later.
     Local(io::Error),
 }
@@ -87,6 +92,7 @@ impl fmt::Display for ClaimError {
             ClaimError::Busy => f.write_str("spool file is locked"),
             ClaimError::Gone => f.write_str("no such message"),
             ClaimError::Corrupt(what) => write!(f, "spool format error: {what}"),
+            ClaimError::CorruptData { size } => write!(f, "spool format error: data file, size={size}"),
             ClaimError::Local(error) => write!(f, "spool read error: {error}"),
         }
     }

@@ -5,11 +5,13 @@
 //! - `files`: Exim's -H, -D and -J files, opened so that symbolic links cannot lead astray;
 //! - `journal`: the group commit in front of them, and its replay after a crash;
 //! - `store`: the trait through which everything above sees messages, and the local store behind it;
+//! - `durable`: where all of it is forced to the disk;
 //! - `hints`: retry times, callout results and kin in one SQLite database;
 //! - `log`: main, reject and panic log, syslog, the log selectors.
 //!
 //! `docs/spool-states.md` lists the legal states of a message on disk and the instant of acceptance.
 
+pub mod durable;
 pub mod error;
 mod fault;
 pub mod files;

@@ -88,6 +88,18 @@ pub trait Store: Send + Sync {
     /// `Stale`, or the failure of the machine.
     fn finish(&self, claim: Claim) -> Result<(), SpoolError>;
 
+    /// Takes a frozen message and its log out of the queue, to `Finput` and `Fmsglog`, where nothing looks for them.
+    ///
+    /// # Errors
+    /// `Stale`, or the failure of the machine; then the message is where it was.
+    fn set_aside(&self, claim: Claim) -> Result<(), SpoolError>;
+
+    /// Removes a message that cannot be claimed because it is damaged, with its log.
+    ///
+    /// # Errors
+    /// `Busy` if someone works on it, `Gone`, or the failure of the machine.
+    fn discard(&self, id: &MessageId) -> Result<(), ClaimError>;
+
     /// Adds a line, time stamp included and line end not, to the message's own log.
     fn message_log(&self, claim: &Claim, line: &str);
 

@@ -77,6 +77,8 @@ impl Drop for Agent {
 /// All agents of this process.
 pub struct Agents {
     spawner: Box<dyn Spawner>,
+    /// Who acts whatever is asked for (`deliver_drop_privilege`).
+    always: Option<Identity>,
     idle: Mutex<HashMap<Identity, Vec<Agent>>>,
 }
 
@@ -84,13 +86,21 @@ impl Agents {
     /// No agents yet.
     #[must_use]
     pub fn new(spawner: Box<dyn Spawner>) -> Self {
-        Agents { spawner, idle: Mutex::new(HashMap::new()) }
+        Agents { spawner, always: None, idle: Mutex::new(HashMap::new()) }
+    }
+
+    /// With a user here, all jobs are done as that one (`deliver_drop_privilege`).
+    #[must_use]
+    pub fn always_as(mut self, user: Option<Identity>) -> Self {
+        self.always = user;
+        self
     }
 
     /// Performs a job as a user, in this process where that is possible, else in an agent.
     ///
     /// Whatever goes wrong on the way is a deferral: the message is still in the spool.
     pub fn perform(&self, identity: &Identity, job: &Job, message: &mut dyn Read) -> JobResult {
+        let identity = self.always.as_ref().unwrap_or(identity);
         // Commands change the file creation mask, which belongs to the whole process.
         if identity.is_current() && !matches!(job, Job::Command(_) | Job::Filter(_)) {
             return perform(job, message);

@@ -43,6 +43,8 @@ pub struct AttemptOptions {
     pub give_up: bool,
     /// Remote addresses wait (`-ql`, `-odqs`).
     pub local_only: bool,
+    /// Nothing is said of addresses that wait for the second pass of a run (`-qq`).
+    pub first_pass: bool,
     /// A queue runner makes it: `$queue_running`.
     pub queue_running: bool,
     /// Transports only pretend, now and in all later attempts on the message (`-N`).
@@ -56,7 +58,7 @@ pub enum Ended {
     Finished,
     /// It is tried again; not before this time as far as retry rules say.
     Deferred {
-        /// Earliest time at which an address is due.
+        /// Earliest time at which an address is due; 0 if none has a retry time.
         due: Stamp,
     },
     /// It is frozen.
@@ -91,6 +93,10 @@ pub fn attempt_over(
     let mut attempt = Attempt { delivery, store, submitter, claim, options, turn, thawed: false };
     match attempt.check_frozen() {
         Frozen::StaysSo => return Ended::Frozen,
+        Frozen::GoesAside => {
+            attempt.set_aside();
+            return Ended::Frozen;
+        }
         Frozen::IsCancelled => attempt.options.give_up = true,
         Frozen::No => {}
     }
@@ -113,6 +119,7 @@ fn never_deliver(delivery: &Delivery, store: &dyn Store, claim: &mut Claim) -> b
 enum Frozen {
     No,
     StaysSo,
+    GoesAside,
     IsCancelled,
 }
 
@@ -144,9 +151,8 @@ impl Attempt<'_> {
         let message = Arc::clone(self.claim.message());
         let Some(since) = message.frozen else { return Frozen::No };
         let main = &self.delivery.config.main;
-        let now = Stamp::now();
-        let age =
-            |from: i64| Duration::from_secs(u64::try_from(now.seconds.saturating_sub(from)).unwrap_or(0));
+        self.delivery.clock_steps.notice(self.delivery.services.hints.get());
+        let age = |from: i64| self.delivery.clock_steps.since(Stamp::from_seconds(from));
         if self.options.give_up {
             return Frozen::No;
         }
@@ -174,6 +180,9 @@ impl Attempt<'_> {
             self.message_line("Unfrozen by auto-thaw");
             self.thawed = true;
             return Frozen::No;
+        }
+        if self.delivery.config.main.move_frozen_messages {
+            return Frozen::GoesAside;
         }
         if self.delivery.services.log().selectors().has(oxim_spool::log::Selector::SkipDelivery) {
             self.main_line("Message is frozen");
@@ -377,8 +386,17 @@ impl Attempt<'_> {
         let (local, remote) = plan::plan(ready, &self.delivery.transports);
         local_runs::run(settlement, context, &self.claim, local, self.options);
         if self.options.local_only && !remote.is_empty() {
+            for group in &remote {
+                if let Some(transport) = self.delivery.transports.get(group.transport) {
+                    settlement.enter_wait_lists(&transport.name, &group.addresses);
+                }
+            }
             for address in remote.into_iter().flat_map(|g| g.addresses) {
-                settlement.waits(address, waits_for_queue_run());
+                if self.options.first_pass {
+                    settlement.keeps(address, waits_for_queue_run());
+                } else {
+                    settlement.waits(address, waits_for_queue_run());
+                }
             }
             return;
         }
@@ -493,9 +511,21 @@ impl Attempt<'_> {
             return Ended::Untouched;
         }
         if frozen {
+            if self.delivery.config.main.move_frozen_messages {
+                self.set_aside();
+            }
             Ended::Frozen
         } else {
-            Ended::Deferred { due: retry_hints::earliest(self.delivery, &tally.deferred) }
+            Ended::Deferred { due: Stamp::from_seconds(tally.due.unwrap_or(0)) }
+        }
+    }
+
+    /// `move_frozen_messages`: nothing looks at it any more.
+    fn set_aside(self) {
+        let (log, id) = (self.delivery.services.log(), self.claim.id());
+        match self.store.set_aside(self.claim) {
+            Ok(()) => log.main(format!("{id} moved from input, msglog to Finput, Fmsglog")),
+            Err(error) => log.both(format!("{id} {error}")),
         }
     }
 
@@ -639,7 +669,7 @@ impl Attempt<'_> {
     /// Nobody can be told that a bounce failed: it is kept, frozen, until `ignore_bounce_errors_after`.
     fn bounce_of_bounce(&self, message: &Message, failures: &[&Failure]) -> Reported {
         let limit = self.delivery.config.main.ignore_bounce_errors_after;
-        let age = queue_time(message);
+        let age = self.delivery.clock_steps.age(message);
         if (!limit.is_zero() || message.frozen.is_some()) && age < limit {
             return Reported::Freeze("delivery error message".to_owned());
         }

@@ -10,7 +10,10 @@ pub mod scheduler;
 mod shadow;
 mod slots;
 mod system_filter;
+mod unreadable;
+pub mod waiting;
 mod warning;
 
 pub use attempt::{AttemptOptions, Ended, attempt, attempt_over};
+pub use unreadable::unreadable;
 pub(crate) use local_runs::{BYPASSED, enter, identity, leave, saved_path};

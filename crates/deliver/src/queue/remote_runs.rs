@@ -1,7 +1,7 @@
 //! The remote deliveries of one message: several at once, up to `remote_max_parallel`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use oxim_lang::context::Context;
@@ -77,6 +77,7 @@ fn run_group(
                 message: claim.message(),
                 address: first,
                 is_forced: options.force,
+                due: AtomicI64::new(0),
             };
             let batch = Batch {
                 addresses: addresses.clone(),
@@ -95,6 +96,7 @@ fn run_group(
             } else {
                 transport.driver.deliver(transport, settlement.delivery, context, &batch)
             };
+            settlement.is_due(Some(history.due.load(Ordering::Relaxed)).filter(|time| *time > 0));
             (run, batch.return_path)
         }
         Err(error) => {
@@ -104,5 +106,6 @@ fn run_group(
         }
     };
     local_runs::leave(context);
+    settlement.wait_lists(&transport.name, &addresses, &run);
     settlement.run(context, &transport.name, addresses, run, began.elapsed(), &return_path);
 }

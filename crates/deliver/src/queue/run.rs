@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use oxim_lang::context::Context;
+use oxim_mail::message_id::MessageId;
 use oxim_spool::log::Selector;
 use oxim_spool::message::Message;
 use oxim_spool::store::{ClaimError, QueueEntry, Store};
@@ -51,6 +52,8 @@ impl Selection {
 pub struct RunOptions {
     /// How each attempt is made.
     pub attempt: AttemptOptions,
+    /// `-qq`: first all are routed and the local deliveries made, then the remote ones.
+    pub two_stage: bool,
     /// Only messages that were never tried.
     pub first_only: bool,
     /// The queue; empty for the default one.
@@ -93,7 +96,7 @@ pub fn run(
     store: &dyn Store,
     submitter: &dyn Submitter,
     options: &RunOptions,
-    mut after: impl FnMut(&QueueEntry, Ended),
+    mut after: impl FnMut(MessageId, Ended),
 ) {
     let log = delivery.services.log();
     let named = if options.queue_name.is_empty() {
@@ -106,26 +109,76 @@ pub fn run(
     if wants_lines {
         log.main(format!("Start{named} queue run: pid={pid}{}", options.label));
     }
-    match store.list(Some(&options.queue_name)) {
-        Ok(entries) => {
-            for entry in entries.iter().filter(|e| options.is_in_range(e)) {
-                // A forced run is wanted now, whatever else goes on.
-                if let Some(reason) = overload(delivery).filter(|_| !options.attempt.force) {
-                    log.main(format!("Abandon queue run: pid={pid} ({reason})"));
-                    break;
-                }
-                if options.turn.as_ref().is_some_and(|turn| !turn.is_open()) {
-                    break;
-                }
-                if let Some(ended) = attempt_entry(delivery, store, submitter, options, entry) {
-                    after(entry, ended);
-                }
-            }
-        }
-        Err(error) => log.panic(format!("queue run: the spool cannot be listed: {error}")),
+    let run = Run { delivery, store, submitter, options };
+    if options.two_stage {
+        let routing = RunOptions {
+            attempt: AttemptOptions { local_only: true, first_pass: true, ..options.attempt },
+            ..options.clone()
+        };
+        run.pass(&routing, &mut after);
     }
+    run.pass(options, &mut after);
     if wants_lines {
         log.main(format!("End{named} queue run: pid={pid}{}", options.label));
+    }
+}
+
+/// A run, as its passes see it.
+struct Run<'a> {
+    delivery: &'a Arc<Delivery>,
+    store: &'a dyn Store,
+    submitter: &'a dyn Submitter,
+    options: &'a RunOptions,
+}
+
+impl Run<'_> {
+    /// All messages once, or until the load is too high.
+    fn pass(&self, options: &RunOptions, after: &mut dyn FnMut(MessageId, Ended)) {
+        let log = self.delivery.services.log();
+        let entries = match self.store.list(Some(&options.queue_name)) {
+            Ok(entries) => entries,
+            Err(error) => {
+                log.panic(format!("queue run: the spool cannot be listed: {error}"));
+                return;
+            }
+        };
+        for entry in entries.iter().filter(|e| options.is_in_range(e)) {
+            // A forced run is wanted now, whatever else goes on.
+            if let Some(reason) = overload(self.delivery).filter(|_| !options.attempt.force) {
+                log.main(format!("Abandon queue run: pid={} ({reason})", std::process::id()));
+                break;
+            }
+            if options.turn.as_ref().is_some_and(|turn| !turn.is_open()) {
+                break;
+            }
+            let ended = attempt_entry(self.delivery, self.store, self.submitter, options, &entry.id);
+            if let Some(ended) = ended {
+                after(entry.id, ended);
+            }
+            if options.attempt.first_pass && self.delivery.config.main.queue_fast_ramp {
+                self.delivery.waiting.ramp(RAMP_MESSAGES);
+            }
+            if options.turn.is_none() {
+                deliver_ready(self.delivery, self.store, self.submitter, |id, ended| after(id, ended));
+            }
+        }
+    }
+}
+
+/// `queue_fast_ramp`: so many messages for one server do not wait for the second pass.
+const RAMP_MESSAGES: usize = 10;
+
+/// Tries what waited for a server that has just taken a message, over the connection that is open.
+pub fn deliver_ready(
+    delivery: &Arc<Delivery>,
+    store: &dyn Store,
+    submitter: &dyn Submitter,
+    mut after: impl FnMut(MessageId, Ended),
+) {
+    while let Some(id) = delivery.waiting.next_ready(delivery.services.hints.get()) {
+        if let Some(ended) = attempt_entry(delivery, store, submitter, &RunOptions::default(), &id) {
+            after(id, ended);
+        }
     }
 }
 
@@ -144,13 +197,13 @@ fn attempt_entry(
     store: &dyn Store,
     submitter: &dyn Submitter,
     options: &RunOptions,
-    entry: &QueueEntry,
+    id: &MessageId,
 ) -> Option<Ended> {
-    let claim = match store.claim(&entry.id) {
+    let claim = match store.claim(id) {
         Ok(claim) => claim,
         Err(ClaimError::Busy | ClaimError::Gone) => return None,
         Err(error) => {
-            delivery.services.log().panic(format!("{} cannot be read from the spool: {error}", entry.id));
+            super::unreadable(delivery, store, id, &error);
             return None;
         }
     };

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxim_base::clock::Stamp;
 use oxim_mail::message_id::MessageId;
-use oxim_spool::store::{Claim, Store};
+use oxim_spool::store::{Claim, ClaimError, Store};
 use parking_lot::{Condvar, Mutex};
 
 use super::attempt::{AttemptOptions, Ended, attempt};
@@ -24,6 +24,8 @@ const THREADS_MAX: usize = 64;
 const IDLE_FOR: Duration = Duration::from_secs(10);
 /// How many messages wait in memory for a thread. Beyond it they wait on disk.
 const BACKLOG_MAX: usize = 10_000;
+/// How often the clock is looked at while nothing is due.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
 /// How many messages the due table holds; beyond it a queue run asks the spool.
 const DUE_MAX: usize = 1_000_000;
 
@@ -34,6 +36,7 @@ pub struct Scheduler {
     submitter: Mutex<Arc<dyn Submitter>>,
     state: Mutex<State>,
     changed: Condvar,
+    due_changed: Condvar,
 }
 
 #[derive(Default)]
@@ -45,6 +48,7 @@ struct State {
     runs: usize,
     is_closing: bool,
     due: HashMap<MessageId, Stamp>,
+    timetable: Timetable,
     in_hand: BTreeSet<MessageId>,
 }
 
@@ -62,6 +66,7 @@ impl Scheduler {
             submitter: Mutex::new(submitter),
             state: Mutex::default(),
             changed: Condvar::new(),
+            due_changed: Condvar::new(),
         })
     }
 
@@ -108,10 +113,13 @@ impl Scheduler {
                 state.in_hand.insert(id);
                 drop(state);
                 let ended = self.attempt(claim, options);
+                self.deliver_ready();
                 state = self.state.lock();
                 state.running -= 1;
                 state.in_hand.remove(&id);
-                note(&mut state, id, ended);
+                if note(&mut state, id, ended) {
+                    self.due_changed.notify_one();
+                }
                 if state.is_closing {
                     self.changed.notify_all();
                 }
@@ -129,6 +137,72 @@ impl Scheduler {
         }
         state.threads -= 1;
         self.changed.notify_all();
+    }
+
+    /// Goes on with what waited for a server that has just taken a message.
+    fn deliver_ready(&self) {
+        let delivery = Arc::clone(&self.delivery.lock());
+        let submitter = Arc::clone(&self.submitter.lock());
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run::deliver_ready(&delivery, &*self.store, &*submitter, |id, ended| {
+                self.note(id, ended);
+            });
+        }));
+        if made.is_err() {
+            delivery.services.log().panic("a delivery ended in a panic; its message stays on the queue");
+        }
+    }
+
+    fn note(&self, id: MessageId, ended: Ended) {
+        if note(&mut self.state.lock(), id, ended) {
+            self.due_changed.notify_one();
+        }
+    }
+
+    /// Tries each message when its retry time comes, whatever the queue runs do. Ends when the scheduler is closed.
+    pub fn watch_due(self: &Arc<Self>) -> std::io::Result<()> {
+        self.state.lock().timetable.is_kept = true;
+        let me = Arc::clone(self);
+        std::thread::Builder::new().name("due".to_owned()).spawn(move || me.start_due()).map(drop)
+    }
+
+    fn start_due(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        while !state.is_closing {
+            let next = state.timetable.next();
+            let wait = match next {
+                Some((time, id)) if time <= Instant::now() => {
+                    if state.backlog.len() < BACKLOG_MAX / 2 {
+                        state.timetable.take(&(time, id));
+                        drop(state);
+                        self.start(id);
+                        state = self.state.lock();
+                        continue;
+                    }
+                    Duration::from_secs(1)
+                }
+                Some((time, _)) => time.saturating_duration_since(Instant::now()).min(CLOCK_CHECK),
+                None => CLOCK_CHECK,
+            };
+            self.due_changed.wait_for(&mut state, wait);
+            let delivery = Arc::clone(&self.delivery.lock());
+            delivery.clock_steps.notice(delivery.services.hints.get());
+        }
+    }
+
+    /// Starts the attempt on a message whose time has come.
+    fn start(self: &Arc<Self>, id: MessageId) {
+        match self.store.claim(&id) {
+            Ok(claim) => {
+                self.deliver(claim, AttemptOptions { queue_running: true, ..AttemptOptions::default() })
+            }
+            // Somebody is at it, or it is gone.
+            Err(ClaimError::Busy | ClaimError::Gone) => {}
+            Err(error) => {
+                let delivery = Arc::clone(&self.delivery.lock());
+                super::unreadable(&delivery, &*self.store, &id, &error);
+            }
+        }
     }
 
     /// A panic in one delivery ends that delivery; the message stays.
@@ -160,8 +234,8 @@ impl Scheduler {
         let delivery = Arc::clone(&self.delivery.lock());
         let submitter = Arc::clone(&self.submitter.lock());
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            run::run(&delivery, &*self.store, &*submitter, options, |entry, ended| {
-                note(&mut self.state.lock(), entry.id, ended)
+            run::run(&delivery, &*self.store, &*submitter, options, |id, ended| {
+                self.note(id, ended);
             });
         }));
         if made.is_err() {
@@ -192,8 +266,9 @@ impl Scheduler {
         state.is_closing = true;
         state.backlog.clear();
         self.changed.notify_all();
-        let end = std::time::Instant::now() + patience;
-        while (state.running > 0 || state.runs > 0) && std::time::Instant::now() < end {
+        self.due_changed.notify_all();
+        let end = Instant::now() + patience;
+        while (state.running > 0 || state.runs > 0) && Instant::now() < end {
             self.changed.wait_until(&mut state, end);
         }
     }
@@ -205,14 +280,52 @@ impl Scheduler {
     }
 }
 
-fn note(state: &mut State, id: MessageId, ended: Ended) {
+/// When which message is due, by a clock that nobody sets.
+#[derive(Default)]
+struct Timetable {
+    /// The daemon makes queue runs, so that it may try messages by itself.
+    is_kept: bool,
+    times: BTreeSet<(Instant, MessageId)>,
+}
+
+impl Timetable {
+    fn next(&self) -> Option<(Instant, MessageId)> {
+        self.times.first().copied()
+    }
+
+    fn take(&mut self, entry: &(Instant, MessageId)) {
+        self.times.remove(entry);
+    }
+
+    /// Enters a message; true if it is the first now. One that is there twice is looked at twice.
+    fn enter(&mut self, id: MessageId, due: Stamp) -> bool {
+        let wait = u64::try_from(due.seconds.saturating_sub(Stamp::now().seconds)).unwrap_or(0);
+        if !self.is_kept || wait == 0 || self.times.len() >= DUE_MAX {
+            return false;
+        }
+        // A second later than the time, which has whole seconds.
+        let Some(time) = Instant::now().checked_add(Duration::from_secs(wait.saturating_add(1))) else {
+            return false;
+        };
+        self.times.insert((time, id));
+        self.next() == Some((time, id))
+    }
+}
+
+/// Remembers how an attempt ended; true if there is a new first in the timetable.
+fn note(state: &mut State, id: MessageId, ended: Ended) -> bool {
     match ended {
         Ended::Deferred { due } if state.due.len() < DUE_MAX => {
-            state.due.insert(id, due);
+            if state.due.insert(id, due) == Some(due) {
+                // It is there already.
+                return false;
+            }
+            state.timetable.enter(id, due)
         }
-        Ended::Deferred { .. } => {}
+        Ended::Deferred { .. } => false,
         Ended::Finished | Ended::Frozen | Ended::Untouched => {
             state.due.remove(&id);
+            false
         }
     }
 }

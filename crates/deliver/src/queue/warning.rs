@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use oxim_base::clock::Stamp;
 use oxim_base::debug;
 use oxim_lang::config::Config;
 use oxim_lang::context::Context;
@@ -26,7 +25,7 @@ pub(super) fn send_if_due(
     deferred: &[Deferral],
 ) {
     let main = &delivery.config.main;
-    let age = Stamp::now().since(message.received).as_secs();
+    let age = delivery.clock_steps.age(message).as_secs();
     let due =
         warnings_due(&main.delay_warning.iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), age);
     if due <= message.warnings_sent || message.sender.is_empty() || deferred.is_empty() {

@@ -60,6 +60,22 @@ fn between(earlier: i64, later: i64) -> u64 {
 }
 
 impl RetryRecord {
+    /// The record with its times as a clock tells them that was set meanwhile.
+    #[must_use]
+    pub fn carried(mut self, carry: impl Fn(i64) -> i64) -> RetryRecord {
+        // All by the same amount: what lies ahead was planned by the clock of then.
+        let by = carry(self.last_try).saturating_sub(self.last_try);
+        self.first_failed = carry(self.first_failed);
+        self.last_try = self.last_try.saturating_add(by);
+        self.next_try = self.next_try.saturating_add(by);
+        self
+    }
+
+    /// Whether the time has come. A last attempt in the future is one of a clock that was set back since: it says nothing.
+    fn is_time(&self, now: i64) -> bool {
+        now >= self.next_try || now < self.last_try
+    }
+
     /// Whether the record is too old to be believed (`retry_data_expire`, in seconds).
     #[must_use]
     pub fn is_stale(&self, now: i64, data_expire: u64) -> bool {
@@ -71,7 +87,7 @@ impl RetryRecord {
     #[must_use]
     pub fn due(&self, now: i64, received: i64, ultimate: Option<u64>) -> Due {
         let overdue = ultimate.is_some_and(|cutoff| between(received, now) > cutoff);
-        if now >= self.next_try || self.expired || overdue { Due::Now } else { Due::NotYet }
+        if self.is_time(now) || self.expired || overdue { Due::Now } else { Due::NotYet }
     }
 
     /// Whether a host may be tried. With `delay_after_cutoff` an expired host waits for its time and is given up until
@@ -79,7 +95,7 @@ impl RetryRecord {
     #[must_use]
     pub fn host_due(&self, now: i64, received: i64, ultimate: Option<u64>, delay_after_cutoff: bool) -> Due {
         let overdue = ultimate.is_some_and(|cutoff| between(received, now) > cutoff);
-        match (now >= self.next_try, self.expired) {
+        match (self.is_time(now), self.expired) {
             (true, _) => Due::Now,
             (false, true) if !delay_after_cutoff && self.last_try <= received => Due::Now,
             (false, true) => Due::GivenUp,

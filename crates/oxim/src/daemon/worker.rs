@@ -108,7 +108,7 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
     let worker = Arc::new(Worker {
         admission: Arc::clone(&engine.reception.admission),
         engine: RwLock::new(Arc::clone(&engine)),
-        scheduler,
+        scheduler: Arc::clone(&scheduler),
         spawners: start.spawners,
         line: start.program.line.clone(),
         place: start.place,
@@ -129,6 +129,9 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
     }
     open_control(&worker, &engine);
     if let Some(run) = start.program.line.queue_run.clone() {
+        if let Err(error) = scheduler.watch_due() {
+            engine.services.log().both(format!("messages wait for queue runs: {error}"));
+        }
         tokio::spawn(queue_runs(Arc::clone(&worker), run));
     }
     tokio::spawn(ocsp_proofs(Arc::clone(&worker)));

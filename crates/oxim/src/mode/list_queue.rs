@@ -77,7 +77,10 @@ fn show(out: &mut dyn Write, entry: &QueueEntry, listing: Listing, now: i64) -> 
         Ok(details) => details,
         Err(oxim_spool::store::ClaimError::Gone) => return Ok(false),
         Err(error) => {
-            writeln!(out, "           {} \n    *** spool format error: {error} ***\n", entry.id)?;
+            // Without the reason behind it, as Exim.
+            let text = error.to_string();
+            let text = text.split(" (").next().unwrap_or_default();
+            writeln!(out, "      {}\n    *** {text} ***\n", entry.id)?;
             return Ok(false);
         }
     };

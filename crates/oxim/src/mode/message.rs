@@ -89,7 +89,9 @@ fn deliver(program: &Program, command: &MessageCommand) -> u8 {
                 .log()
                 .main(format!("{id} Spool file is locked (another process is handling this message)")),
             Err(ClaimError::Gone) => engine.services.log().main(format!("{id} Spool file {id}-D not found")),
-            Err(error) => engine.services.log().both(format!("{id} {error}")),
+            Err(error) => {
+                oxim_deliver::queue::unreadable(&engine.delivery, &*engine.store, &id, &error);
+            }
         }
     }
     runtime.shutdown_background();

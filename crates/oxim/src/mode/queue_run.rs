@@ -24,6 +24,7 @@ pub fn options(run: &QueueRun, dont_deliver: bool) -> Result<RunOptions, String>
             dont_deliver,
             ..AttemptOptions::default()
         },
+        two_stage: run.two_stage,
         first_only: run.first_only,
         queue_name: run.queue_name.clone(),
         start: run.start.clone(),

@@ -180,7 +180,7 @@ fn rename(
         }
         return from.remove();
     }
-    let copy = to.stage_data(&body)?;
+    let copy = to.stage_data(&body, false)?;
     copy.sync_data()?;
     if let Some(done) = from.read_done()? {
         to.unlink("-J")?;

@@ -90,8 +90,7 @@ fn make_directory(directory: impl AsFd, path: &Path, owner: Option<Owner>) -> io
     if let Some(owner) = owner {
         give(&parent, Some(Path::new(name)), owner)?;
     }
-    rustix::fs::fsync(&parent)?;
-    Ok(())
+    crate::durable::sync_directory(&parent)
 }
 
 /// Makes a file that must not exist, mode 0640, with the given owner.

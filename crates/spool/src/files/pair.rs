@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::beneath;
 use crate::message::Body;
-use crate::{Owner, fault};
+use crate::{Owner, durable, fault};
 
 /// Largest -H file that is read: far above what header_maxsize and recipients_max let in.
 const HEADER_FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -67,7 +67,7 @@ impl Pair {
     ///
     /// # Errors
     /// What the system says.
-    pub fn stage_data(&self, body: &Body) -> io::Result<File> {
+    pub fn stage_data(&self, body: &Body, wireformat: bool) -> io::Result<File> {
         let mut file = match self.create_data() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.unlink("-D")?;
@@ -75,7 +75,7 @@ impl Pair {
             }
             other => other?,
         };
-        copy_body(&mut file, body).inspect_err(|_| {
+        copy_body(&mut file, body, wireformat).inspect_err(|_| {
             // Half a body without -H is no message.
             let _ = self.unlink("-D");
         })?;
@@ -86,9 +86,9 @@ impl Pair {
     ///
     /// # Errors
     /// Already exists: the id is taken. What the system says.
-    pub fn write_data(&self, body: &Body) -> io::Result<File> {
+    pub fn write_data(&self, body: &Body, wireformat: bool) -> io::Result<File> {
         let mut file = self.create_data()?;
-        let written = fill_data(&mut file, body);
+        let written = fill_data(&mut file, body, wireformat);
         if written.is_err() {
             // Half a body without -H is no message; the error above matters more.
             let _ = self.unlink("-D");
@@ -121,6 +121,19 @@ impl Pair {
         let start = self.data_start();
         let len = file.metadata()?.len().saturating_sub(start);
         Ok(Body::File { file: Arc::clone(file), start, len })
+    }
+
+    /// Whether an open -D begins with its own name, as every one does.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_named(&self, file: &File) -> io::Result<bool> {
+        let mut first = vec![0; usize::try_from(self.data_start()).unwrap_or(0)];
+        match std::os::unix::fs::FileExt::read_exact_at(file, &mut first, 0) {
+            Ok(()) => Ok(first == format!("{}-D\n", self.id).as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// How long the body in -D is.
@@ -224,7 +237,7 @@ impl Pair {
     fn fill_header(&self, file: &mut File, text: &[u8], temporary: &Path) -> io::Result<()> {
         file.write_all(text)?;
         fault::point("header-written");
-        file.sync_data()?;
+        durable::sync_data(file)?;
         fault::point("header-synced");
         rustix::fs::renameat(&self.directory, temporary, &*self.directory, self.name("-H"))?;
         fault::point("header-renamed");
@@ -236,8 +249,7 @@ impl Pair {
     /// # Errors
     /// What the system says.
     pub fn sync_directory(&self) -> io::Result<()> {
-        rustix::fs::fsync(&*self.directory)?;
-        Ok(())
+        durable::sync_directory(&*self.directory)
     }
 
     /// The addresses in -J. None if there is no such file; a last line without its end is not counted.
@@ -270,7 +282,7 @@ impl Pair {
         }
         file.write_all(&text)?;
         fault::point("done-written");
-        file.sync_data()?;
+        durable::sync_data(&file)?;
         if is_new {
             self.sync_directory()?;
         }
@@ -340,13 +352,14 @@ const SHARED_SYNC_MIN: usize = 16;
 /// What the system says; then some of them may not.
 pub fn sync_files(files: &[&File]) -> io::Result<()> {
     match files.first() {
-        Some(any) if files.len() >= SHARED_SYNC_MIN => Ok(rustix::fs::syncfs(any)?),
-        _ => files.iter().try_for_each(|file| file.sync_data()),
+        Some(any) if files.len() >= SHARED_SYNC_MIN => durable::sync_file_system(any),
+        _ => files.iter().try_for_each(|file| durable::sync_data(file)),
     }
 }
 
-fn copy_body(file: &mut File, body: &Body) -> io::Result<()> {
+fn copy_body(file: &mut File, body: &Body, wireformat: bool) -> io::Result<()> {
     match body {
+        Body::Memory(bytes) if wireformat => file.write_all(&with_carriage_returns(bytes))?,
         Body::Memory(bytes) => file.write_all(bytes)?,
         Body::File { .. } => {
             io::copy(&mut body.reader(), file)?;
@@ -356,9 +369,9 @@ fn copy_body(file: &mut File, body: &Body) -> io::Result<()> {
     Ok(())
 }
 
-fn fill_data(file: &mut File, body: &Body) -> io::Result<()> {
-    copy_body(file, body)?;
-    file.sync_data()?;
+fn fill_data(file: &mut File, body: &Body, wireformat: bool) -> io::Result<()> {
+    copy_body(file, body, wireformat)?;
+    durable::sync_data(file)?;
     fault::point("data-synced");
     Ok(())
 }
@@ -387,6 +400,21 @@ fn first_line(kind: libc::c_int, length: u64) -> libc::flock {
         l_len: i64::try_from(length).unwrap_or_default(),
         l_pid: 0,
     }
+}
+
+/// The lines of a body as they go over the wire (`spool_wireformat`).
+fn with_carriage_returns(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len().saturating_add(body.len() / 16));
+    for line in body.split_inclusive(|b| *b == b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(text) => {
+                out.extend_from_slice(text);
+                out.extend_from_slice(b"\r\n");
+            }
+            None => out.extend_from_slice(line),
+        }
+    }
+    out
 }
 
 /// Turns the CR LF line ends of a wire-format -D into LF, in memory or in an unnamed file.
@@ -443,6 +471,15 @@ fn unnamed_file() -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wire_format_and_back_is_the_same() {
+        for text in ["", "a\nb\n", "a\r\nb", "\r\n\r\r\n", "a\rb\n\n"] {
+            let wire = with_carriage_returns(text.as_bytes());
+            let back = without_carriage_returns(&Body::from(wire), 1_000).unwrap();
+            assert_eq!(back.bytes().unwrap().as_ref(), text.as_bytes());
+        }
+    }
 
     #[test]
     fn carriage_returns_before_line_feeds_go() {

@@ -21,7 +21,7 @@ use crate::files::directories::Directories;
 use crate::files::pair::{self, Pair};
 use crate::files::{beneath, header_read, header_write};
 use crate::message::Body;
-use crate::{Report, SpoolError, fault};
+use crate::{Report, SpoolError, durable, fault};
 
 /// Replays every journal whose process is dead. Returns how many messages came back.
 ///
@@ -243,7 +243,7 @@ impl Worker<'_> {
             pair::sync_files(&batch.files.iter().collect::<Vec<_>>())?;
             fault::point("data-synced");
             batch.staged.iter().try_for_each(Pair::publish_header)?;
-            batch.directories.values().try_for_each(|directory| Ok(rustix::fs::fsync(directory)?))
+            batch.directories.values().try_for_each(durable::sync_directory)
         };
         settle(batch).map_err(|e| SpoolError::io(self.directories.path(), e))?;
         *batch = Batch::default();
@@ -296,7 +296,7 @@ impl Worker<'_> {
         message.non_recipients.extend(done.iter().cloned());
         if !has_pair && found.kind == Kind::Accepted {
             let body = Body::Memory(Bytes::copy_from_slice(body));
-            batch.files.push(pair.stage_data(&body).map_err(error)?);
+            batch.files.push(pair.stage_data(&body, message.wireformat).map_err(error)?);
         }
         if !has_pair && found.kind == Kind::AcceptedWithData && !pair.has_data().map_err(error)? {
             // Its removal was under way: everything was done, and -D goes only after that was recorded.

@@ -20,9 +20,9 @@ use std::thread::JoinHandle;
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation};
 
 use super::record::Salt;
-use crate::SpoolError;
 use crate::files::beneath;
 use crate::files::directories::Directories;
+use crate::{SpoolError, durable};
 
 /// Where the journals of all processes are, below the spool directory.
 pub(super) const JOURNALS: &str = "input/.journal";
@@ -80,10 +80,10 @@ impl WorkerDirectory {
         let mut lock = beneath::create(&directory, Path::new(LOCK), directories.owner())?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         lock.write_all(hex(&salt.0).as_bytes())?;
-        lock.sync_all()?;
+        durable::sync_all(&lock)?;
         rustix::fs::renameat(&journals, &unfinished, &journals, &name)?;
-        rustix::fs::fsync(&directory)?;
-        rustix::fs::fsync(&journals)?;
+        durable::sync_directory(&directory)?;
+        durable::sync_directory(&journals)?;
         let place = Path::new(JOURNALS).join(name);
         Ok(WorkerDirectory {
             directories: Arc::clone(directories),
@@ -161,7 +161,7 @@ impl WorkerDirectory {
 
     fn reuse(&self, old: &Path, name: &Path) -> io::Result<File> {
         rustix::fs::renameat(&self.directory, old, &self.directory, name)?;
-        rustix::fs::fsync(&self.directory)?;
+        durable::sync_directory(&self.directory)?;
         let flags = rustix::fs::OFlags::RDWR;
         Ok(File::from(beneath::open(&self.directory, name, flags, rustix::fs::Mode::empty())?))
     }
@@ -176,8 +176,8 @@ impl WorkerDirectory {
                 return Err(error.into());
             }
         }
-        file.sync_all()?;
-        rustix::fs::fsync(&self.directory)?;
+        durable::sync_all(&file)?;
+        durable::sync_directory(&self.directory)?;
         Ok(file)
     }
 
@@ -230,7 +230,7 @@ pub(super) fn remove_directory(
         let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.as_slice());
         rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
     }
-    rustix::fs::fsync(directory)?;
+    durable::sync_directory(directory)?;
     rustix::fs::unlinkat(directory, LOCK, AtFlags::empty())?;
     let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
     rustix::fs::unlinkat(directories.existing(parent)?, name, AtFlags::REMOVEDIR)?;
@@ -273,7 +273,7 @@ fn fill(
         }
         place = place.saturating_add(u64::try_from(written).unwrap_or(0));
     }
-    file.sync_all()
+    durable::sync_all(&file)
 }
 
 /// Switches writing past the page cache on or off.
@@ -406,7 +406,7 @@ impl Segment {
     }
 
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.file.sync_data().map_err(|e| self.error(e))
+        durable::sync_data(&self.file).map_err(|e| self.error(e))
     }
 
     /// Nobody was promised what was written last: wipes it as far as the disk allows.
@@ -415,7 +415,7 @@ impl Segment {
         self.pages.wipe_after(usize::try_from(self.part_start % page).unwrap_or(0));
         // If this fails too, a message that was refused may come back after a crash: a duplicate, not a loss.
         let _ = self.write_pages();
-        let _ = self.file.sync_data();
+        let _ = durable::sync_data(&self.file);
     }
 }
 

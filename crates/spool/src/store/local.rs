@@ -209,7 +209,7 @@ impl Core {
                 Arc::clone(&data.file)
             }
             None => {
-                let file = Arc::new(pair.write_data(&body).map_err(error)?);
+                let file = Arc::new(pair.write_data(&body, message.wireformat).map_err(error)?);
                 if let Err(fault) = pair.write_header(&text) {
                     // Without -H it is no message; the error matters more.
                     let _ = pair.unlink("-D");
@@ -540,6 +540,30 @@ impl Core {
         write(located).map_err(|e| self.error(&place, e))
     }
 
+    /// Moves a message in files, and its log, to the places of the same names with an F before them.
+    fn set_aside(&self, claim: &Claim) -> Result<(), SpoolError> {
+        self.with_claimed(claim, |_, mut state| {
+            let Place::Files(located) = &mut state.place else { return Err(SpoolError::Stale) };
+            let (message, id) = (claim.message(), claim.id());
+            let place = self.directories.place("Finput", &message.queue_name, &id)?;
+            let log = self.directories.place("Fmsglog", &message.queue_name, &id)?;
+            let (from, name) = self.message_log_name(message)?;
+            let move_all = || -> std::io::Result<()> {
+                let source = location::pair_at(&self.directories, &located.place, &id)?;
+                let target = Pair::new(self.directories.make(&place)?, id, self.directories.owner());
+                source.move_to(&target)?;
+                let Ok(from) = self.directories.existing(&from) else { return Ok(()) };
+                match rustix::fs::renameat(from, &name, self.directories.make(&log)?, &name) {
+                    Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
+            };
+            move_all().map_err(|e| self.error(&place, e))?;
+            self.let_go(&mut state);
+            Ok(())
+        })
+    }
+
     /// The state of a message that only this process can see.
     fn in_journal(&self, id: &MessageId) -> Option<Message> {
         let entry = self.entry(id)?;
@@ -672,7 +696,7 @@ impl Store for LocalStore {
         Ok(Draft::new(id, Box::new(open)))
     }
 
-    fn commit(&self, message: Message, draft: Draft, done: Done<Claim>) {
+    fn commit(&self, mut message: Message, draft: Draft, done: Done<Claim>) {
         let (body, spill) = match draft.into_parts() {
             Ok(parts) => parts,
             Err(error) => return done(Err(error)),
@@ -680,6 +704,8 @@ impl Store for LocalStore {
         let data = spill
             .and_then(|spill| (spill as Box<dyn std::any::Any>).downcast::<ArrivingData>().ok())
             .map(|d| *d);
+        // What went to its file while it arrived has the line ends of that file.
+        message.wireformat &= data.is_none();
         let core = Arc::clone(&self.core);
         let Some(journal) = &self.core.journal else { return done(core.write_new_pair(message, body, data)) };
         let is_full = core.live_bytes.load(Ordering::Relaxed) > core.config.live_bytes_max;
@@ -719,6 +745,25 @@ impl Store for LocalStore {
 
     fn finish(&self, claim: Claim) -> Result<(), SpoolError> {
         self.core.finish(&claim, &mut None)
+    }
+
+    fn set_aside(&self, claim: Claim) -> Result<(), SpoolError> {
+        self.core.set_aside(&claim)
+    }
+
+    fn discard(&self, id: &MessageId) -> Result<(), ClaimError> {
+        if self.core.entry(id).is_some() {
+            return Err(ClaimError::Busy);
+        }
+        location::discard(&self.core.directories, id)?;
+        for (_, place) in self.core.directories.candidates("msglog", id) {
+            if let Ok(directory) = self.core.directories.existing(&place) {
+                // The log of a message that is gone; most have none.
+                let name = Path::new(id.as_str());
+                let _ = rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty());
+            }
+        }
+        Ok(())
     }
 
     fn message_log(&self, claim: &Claim, line: &str) {

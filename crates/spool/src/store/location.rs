@@ -45,6 +45,9 @@ pub(super) fn claim(
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => Arc::new(other?.ok_or(ClaimError::Busy)?),
         };
+        if !pair.is_named(&file)? {
+            return Err(ClaimError::CorruptData { size: file.metadata()?.len() });
+        }
         let mut message = parse(&pair.read_header()?, id)?;
         message.queue_name = queue_name.to_vec();
         let has_done_file = take_over(&pair, &mut message)?;
@@ -55,6 +58,24 @@ pub(super) fn claim(
             body
         };
         return Ok((Located { place, file, has_done_file }, message, body));
+    }
+    Err(ClaimError::Gone)
+}
+
+/// Removes a message that cannot be read, if nobody works on it, and says where it was.
+pub(super) fn discard(directories: &Directories, id: &MessageId) -> Result<PathBuf, ClaimError> {
+    for (_, place) in directories.candidates("input", id) {
+        let pair = match pair_at(directories, &place, id) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let _held = match pair.lock_data() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?.ok_or(ClaimError::Busy)?,
+        };
+        pair.remove()?;
+        pair.sync_directory()?;
+        return Ok(place);
     }
     Err(ClaimError::Gone)
 }
@@ -156,7 +177,7 @@ impl ArrivingData {
         self.write_buffer()?;
         let place = directories.place("input", queue_name, id)?;
         let settle = |data: &mut ArrivingData| -> io::Result<()> {
-            data.file.sync_data()?;
+            crate::durable::sync_data(&data.file)?;
             if place != data.place {
                 let target = Pair::new(directories.make(&place)?, *id, directories.owner());
                 data.pair.move_data_to(&target)?;

@@ -239,7 +239,7 @@ fn write_pair<'a>(
             }
             Arc::clone(file)
         }
-        None => Arc::new(pair.stage_data(&state.body).map_err(error)?),
+        None => Arc::new(pair.stage_data(&state.body, message.wireformat).map_err(error)?),
     };
     let located = Located { place, file, has_done_file: false };
     match pair.stage_header(&text) {
@@ -315,7 +315,9 @@ fn becomes_files(core: &Arc<Core>, written: Written<'_>) {
     let Written { mut state, located, pair, .. } = written;
     core.leave_journal(&state.place);
     state.message = Arc::new(state.current_message());
-    if let Ok(body) = pair.body(&located.file) {
+    if state.message.wireformat {
+        // The file has other line ends: what is in memory stays.
+    } else if let Ok(body) = pair.body(&located.file) {
         state.body = body;
     } else {
         state.body = Body::default();
