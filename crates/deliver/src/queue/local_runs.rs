@@ -313,7 +313,8 @@ pub(crate) fn identity(
     }
     if main.deliver_drop_privilege && (uid, gid) != (main.exim_user, main.exim_group) {
         let euid = main.exim_user;
-        let text = format!("unable to set gid={gid} or uid={uid} (euid={euid}): deliver_drop_privilege is set");
+        let text =
+            format!("unable to set gid={gid} or uid={uid} (euid={euid}): deliver_drop_privilege is set");
         return Err(DeliveryError { freeze: true, ..refuse(text) });
     }
     // Who it is by name is looked up only where it is needed: that reads /etc/passwd.

@@ -109,7 +109,7 @@ pub fn run(
     if wants_lines {
         log.main(format!("Start{named} queue run: pid={pid}{}", options.label));
     }
-    let run = Run { delivery, store, submitter, options };
+    let run = Run { delivery, store, submitter };
     if options.two_stage {
         let routing = RunOptions {
             attempt: AttemptOptions { local_only: true, first_pass: true, ..options.attempt },
@@ -128,7 +128,6 @@ struct Run<'a> {
     delivery: &'a Arc<Delivery>,
     store: &'a dyn Store,
     submitter: &'a dyn Submitter,
-    options: &'a RunOptions,
 }
 
 impl Run<'_> {

@@ -138,11 +138,8 @@ fn take_over(state: &mut State, hints: &Hints, server: &Server) {
     }
     let prefix = format!("{} ", server.1);
     let known = hints.scan(&database(server), prefix.as_bytes(), TAKEN_OVER_MAX).unwrap_or_default();
-    let ids: Vec<MessageId> = known
-        .iter()
-        .filter_map(|(key, _)| key.get(prefix.len()..))
-        .filter_map(MessageId::parse)
-        .collect();
+    let ids: Vec<MessageId> =
+        known.iter().filter_map(|(key, _)| key.get(prefix.len()..)).filter_map(MessageId::parse).collect();
     if ids.is_empty() {
         return;
     }

@@ -41,6 +41,7 @@ static FACILITIES: &[&str] = &[
     "MALWARE_MKSD",
     "MALWARE_SOCK",
     "MALWARE_SOPHIE",
+    "MOVE_FROZEN_MESSAGES",
     "NATIVE_SRS",
     "OCSP",
     "OPENSSL",
