@@ -4,7 +4,10 @@
 //! id. `cargo test` runs a seeded sample; `OXIM_PROOF=full` runs all of it; `OXIM_SEED` chooses other moments. What a
 //! trial needs and the machine does not have (root, loop devices) is said on standard error, and the trial passes.
 
+mod calls;
+mod clock;
 mod control;
+mod corrupt;
 mod hostile;
 mod kill;
 mod ledger;
@@ -29,6 +32,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("kill::queued_mail_survives", kill::queued_mail_survives),
         trial("kill::delivered_mail_survives", kill::delivered_mail_survives),
+        trial("calls::one_delivery_dies_everywhere", calls::one_delivery_dies_everywhere),
+        trial("clock::a_day_and_ten_years", clock::a_day_and_ten_years),
+        trial("corrupt::damaged_files_concern_one_message", corrupt::damaged_files_concern_one_message),
+        trial("corrupt::damaged_hints_are_set_aside", corrupt::damaged_hints_are_set_aside),
         trial("power::a_cut_loses_nothing", power::a_cut_loses_nothing),
         trial("power::without_fsync_mail_is_lost", power::without_fsync_mail_is_lost),
         trial("shortage::full_disk", shortage::full_disk),

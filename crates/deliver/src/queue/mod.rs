@@ -15,6 +15,5 @@ pub mod waiting;
 mod warning;
 
 pub use attempt::{AttemptOptions, Ended, attempt, attempt_over};
-pub use unreadable::unreadable;
 pub(crate) use local_runs::{BYPASSED, enter, identity, leave, saved_path};
 pub use unreadable::unreadable;
