@@ -14,8 +14,9 @@ if not os.path.exists(key):
     sh(f"openssl genrsa -traditional -out {key} 2048; openssl rsa -in {key} -pubout -outform DER 2>/dev/null | base64 -w0 > {key}.pub")
 dns = Dns(extra="sel._domainkey.source.test TXT v=DKIM1; k=rsa; p=" + open(key + ".pub").read() + "\n")
 body = b"".join(b"line %05d of the message body, some words to fill it up to the end.\r\n" % i for i in range(1430))
+# The load generator puts a number before the @ of the Message-ID.
 head = (b"From: <src@source.test>\r\nTo: <dst@sink.test>\r\nSubject: bench message\r\n"
-        b"Date: Mon, 02 Nov 2026 10:00:00 +0000\r\nMessage-ID: <bench@source.test>\r\n\r\n")
+        b"Date: Mon, 02 Nov 2026 10:00:00 +0000\r\nMessage-ID: <@source.test>\r\n\r\n")
 signature = dkim.sign(head + body, b"sel", b"source.test", open(key, "rb").read(), include_headers=[b"from", b"to", b"subject", b"date"],
                       canonicalize=(b"relaxed", b"relaxed"))
 message = f"{BENCH_DIR}/signed-100k.msg"
@@ -28,7 +29,7 @@ BOTH = dict(rcpt=SPF, acl_global="acl_smtp_dkim = acl_dkim",
 ways = [("neither", OFF), ("SPF and DKIM", BOTH)]
 found = {}
 for _ in range(ROUNDS):
-    for mta in adapters():
+    for mta in (a for a in adapters() if a.name != "postfix"):
         for name, words in ways:
             mta.start("accept", **words)
             load("send", mta.port, count=4, sessions=1, file=message, to=mta.to_relay)
