@@ -4,6 +4,7 @@
 //! has the feature there is a second one, `oracle::FOLDER::NAME`, which holds the same expectations against exim4. A
 //! scenario is therefore a comparison: both programs must do what the file says.
 
+mod brightmail;
 pub(crate) mod clients;
 mod compare;
 pub(crate) mod dns;
@@ -120,6 +121,9 @@ fn check(file: &Path, program: Program, update: bool) -> Result<(), Failed> {
 
 fn check_once(file: &Path, program: Program, update: bool) -> Result<(), Failed> {
     let scenario = Scenario::read(file)?;
+    if brightmail::is_for(file) {
+        brightmail::provide();
+    }
     let results = run_in_namespaces(file, program)?;
     if update {
         std::fs::write(file, format::with_results(&scenario, &results, program))?;

@@ -55,6 +55,10 @@ pub const BODY_SMALL_BYTES: usize = 32 * 1024;
 pub const DCC_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest answer of a virus scanner or spam scanner, in bytes: a report is a few pages.
 pub const SCANNER_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Longest texts of the verdicts about one message together, in bytes: they are a line of the spool. Room for 100,000 recipients.
+pub const BMI_VERDICTS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How much is read of the file that `bmi_config_file` names, in bytes.
+pub const BMI_CONFIGURATION_BYTES_MAX: u64 = 1024 * 1024;
 /// How deep multiparts may be nested; in a message that goes deeper, something is to be hidden.
 pub const MIME_DEPTH_MAX: usize = 100;
 /// How deep attached messages may be nested.

@@ -114,6 +114,8 @@ pub struct Delivery {
     pub waiting: crate::queue::waiting::WaitLists,
     /// When the clock was set.
     pub clock_steps: crate::clock_steps::ClockSteps,
+    /// What gives verdicts about messages.
+    pub bmi: crate::bmi::Bmi,
     /// The retry section.
     pub retry: retry::Rules,
     /// The rewrite section.
@@ -169,6 +171,7 @@ impl Delivery {
             retry::Rules::parse(lines)
                 .map_err(|faults| faults.into_iter().map(|(line, e)| (line, e.to_string())).collect())
         });
+        let bmi = crate::bmi::Bmi::build(&config).map_err(|error| errors.push(error)).ok();
         let authenticators = match authenticator::build_all(&config) {
             Ok(authenticators) => authenticators,
             Err(faults) => {
@@ -176,9 +179,7 @@ impl Delivery {
                 Vec::new()
             }
         };
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+        let Some(bmi) = bmi.filter(|_| errors.is_empty()) else { return Err(errors) };
         let settings = Settings::of(&config.main_options);
         let rewrite_settings = rewrite::Settings {
             syntax: settings.syntax,
@@ -202,6 +203,7 @@ impl Delivery {
             agents,
             user_files,
             filters: crate::filter::cache::Cache::default(),
+            bmi,
             retry,
             rewrite,
             rewrite_settings,

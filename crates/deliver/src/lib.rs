@@ -9,6 +9,7 @@
 pub mod address;
 pub mod agent;
 pub mod authenticator;
+pub mod bmi;
 pub mod bounce;
 pub mod clock_steps;
 pub mod delivery;

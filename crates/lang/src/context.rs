@@ -329,6 +329,8 @@ pub struct Message {
     pub smtputf8: bool,
     /// `$prdr_requested`.
     pub prdr_requested: bool,
+    /// What Brightmail has said of it; None while it is received, and if nothing was asked.
+    pub bmi: Option<Arc<crate::bmi::Verdicts>>,
     /// What DCC says of it.
     pub dcc: Option<Box<DccFacts>>,
     /// What content scanning has found out.
@@ -381,6 +383,7 @@ impl Default for Message {
             headers_added: Vec::new(),
             smtputf8: false,
             prdr_requested: false,
+            bmi: None,
             dcc: None,
             content: crate::content::ContentFacts::default(),
             spf: None,
@@ -516,6 +519,8 @@ pub struct AddressScope {
     pub srs_recipient: Option<Text>,
     /// What the older SRS options work with.
     pub srs: SrsFacts,
+    /// What Brightmail has said of the message for the recipient that it all began with.
+    pub bmi: Option<Arc<crate::bmi::Verdict>>,
 }
 
 /// What the running router or transport has set.

@@ -1,6 +1,7 @@
 //! Exim's language: configuration, lists, lookups, expansions.
 
 pub mod arc;
+pub mod bmi;
 pub mod config;
 pub mod content;
 pub mod context;

@@ -15,6 +15,7 @@ use oxim_spool::store::{Claim, Draft};
 
 use crate::acl::{Fake, Outcome, Phase, QueueControl, Verdict};
 use crate::arrival;
+use crate::bmi;
 use crate::body::{BodyFault, Received, Refused};
 use crate::command::set_end_reason;
 use crate::cutthrough::{self, Cut};
@@ -240,10 +241,22 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending, outc
     }
     let id = pending.received.id;
     let reply = final_reply(reception, talk, id, outcome);
-    let (message, mut draft, mut facts) = assemble(reception, talk, pending);
+    let (mut message, mut draft, mut facts) = assemble(reception, talk, pending);
     if message.recipients.is_empty() {
         let reply = swallow(reception, talk, &message, &facts, reply);
         return Progress::Reply(reply);
+    }
+    let is_scanned = talk.scene.message.bmi.is_wanted;
+    if let Err(reason) = scan(reception, talk, &mut message, &mut draft) {
+        let log_message = Some(reason.into());
+        let outcome = Outcome { log_message, ..Outcome::plain(Verdict::Defer) };
+        let reply = refusal::refuse(reception, talk, Phase::Data, "", &outcome);
+        talk.message_over();
+        return Progress::Reply(reply);
+    }
+    // Routers are to see the verdicts; the next host of a cutthrough delivery was chosen before there were any.
+    if is_scanned {
+        talk.scene.held = None;
     }
     match cutthrough::attempt(reception, talk, &message, &mut draft) {
         Cut::NotDone => {}
@@ -255,6 +268,20 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending, outc
         Cut::PutOff => facts.is_put_off = true,
     }
     Progress::Commit(Box::new(Ready { message, draft, reply, facts }))
+}
+
+/// Asks for verdicts, if an ACL wants them. The error is the reason why the message is put off.
+fn scan(
+    reception: &Reception,
+    talk: &mut Talk,
+    message: &mut Message,
+    draft: &mut Draft,
+) -> Result<(), String> {
+    if !talk.scene.message.bmi.is_wanted {
+        return Ok(());
+    }
+    let body = draft.body().map_err(|error| error.to_string())?;
+    bmi::scan(reception, talk, message, &body)
 }
 
 /// A message that the next host has already: it is logged as arrived and done, and stored nowhere.
@@ -320,12 +347,16 @@ pub fn submit(
             return Err(refuse_local(reception, talk, id, Phase::NotSmtp, &outcome));
         }
     }
-    let (message, draft, facts) = assemble(reception, talk, pending);
+    let (mut message, mut draft, facts) = assemble(reception, talk, pending);
     let reply = Reply::fixed(250, "OK");
     if message.recipients.is_empty() {
         swallow(reception, talk, &message, &facts, reply);
         return Ok(());
     }
+    scan(reception, talk, &mut message, &mut draft).map_err(|reason| {
+        reception.logs.main_and_reject(&format!("{id} temporarily rejected: {reason}"));
+        Rejection::Local("Temporary local problem - please try later".to_owned())
+    })?;
     let claim = reception.store.commit_blocking(message, draft).map_err(|error| {
         reception.logs.panic(&format!("spool error: {error}"));
         Rejection::Local(error.to_string())

@@ -17,6 +17,7 @@ pub mod acceptance;
 pub mod acl;
 pub mod admission;
 pub mod arrival;
+pub mod bmi;
 pub mod body;
 pub mod caller;
 pub mod channel;

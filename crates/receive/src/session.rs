@@ -348,7 +348,9 @@ impl Session {
     async fn run_acl(&mut self, phase: Phase, then: Then) -> Option<Progress> {
         let acls = &self.reception.acls;
         let holds = phase == Phase::Data && self.talk.as_ref().is_some_and(|talk| talk.scene.held.is_some());
-        let blocking = acls.may_block(phase) || self.then_may_block(phase) || holds;
+        let scans = matches!(phase, Phase::Data | Phase::Prdr | Phase::Dkim | Phase::Mime)
+            && self.talk.as_ref().is_some_and(|talk| talk.scene.message.bmi.is_wanted);
+        let blocking = acls.may_block(phase) || self.then_may_block(phase) || holds || scans;
         if !acls.is_set(phase) {
             let outcome = Outcome::plain(phase.when_unset());
             return self.on_talk(blocking, move |r, talk| then(r, talk, outcome)).await;

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::format::{Scenario, Section};
-use super::{Program, clients, dns};
+use super::{Program, brightmail, clients, dns};
 use crate::place;
 
 const TOP: &str = "/mnt";
@@ -117,6 +117,9 @@ impl Stage {
                 copy
             }
         };
+        if brightmail::is_for(&order.file) {
+            brightmail::place_in(Path::new(TOP));
+        }
         if order.program == Program::Oxim {
             fs::create_dir_all("/mnt/tools").unwrap();
             for name in TOOLS {

@@ -194,6 +194,9 @@ impl Attempt<'_> {
         let mut context =
             Context::new(Arc::clone(&self.delivery.config), Arc::clone(&self.delivery.services));
         crate::scope::enter_message(&mut context, self.claim.message(), self.claim.body());
+        context.message.bmi = self.delivery.bmi.verdicts(self.claim.message(), &mut |line| {
+            self.delivery.services.log().panic(format!("{} {line}", self.claim.id()));
+        });
         context.message.queue_running = self.options.queue_running;
         context.turnaround = self.turn.as_ref().map(|turn| turn.role());
         context.message.manually_thawed |= self.thawed && self.options.force_frozen;

@@ -97,6 +97,7 @@ pub(crate) fn enter(context: &mut Context, transport: &Transport, first: &Addres
     crate::router::scope::enter(context, first);
     if count > 1 {
         context.address.local_part = oxim_base::Text::new();
+        context.address.bmi = None;
     }
     context.delivery.transport_name = Some(transport.name.clone());
     context.delivery.router_name = None;

@@ -107,6 +107,19 @@ pub(super) fn account(options: &Options, name: &str) -> Option<AccountSetting> {
         .or_else(|| options.template(name).map(AccountSetting::Expanded))
 }
 
+/// What the verdict about a recipient must say for a router to be run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BmiConditions {
+    /// `bmi_rule`: one of these has fired.
+    pub rules: Option<Vec<u32>>,
+    /// `bmi_dont_deliver`.
+    pub dont_deliver: bool,
+    /// `bmi_deliver_alternate`.
+    pub deliver_alternate: bool,
+    /// `bmi_deliver_default`.
+    pub deliver_default: bool,
+}
+
 /// The generic options of a router.
 pub struct Generic {
     /// `local_part_prefix`.
@@ -141,6 +154,8 @@ pub struct Generic {
     pub require_files: Vec<Template>,
     /// `condition`.
     pub condition: Option<Template>,
+    /// What the verdict about the recipient must say.
+    pub bmi: BmiConditions,
     /// `debug_print`.
     pub debug_print: Option<Template>,
     /// `set`: names without `r_`, and values.
@@ -267,6 +282,12 @@ impl Generic {
             address_test: options.bool("address_test"),
             require_files: items(options.string("require_files"), b':'),
             condition: options.template("condition"),
+            bmi: BmiConditions {
+                rules: options.is_set("bmi_rule").then(|| crate::bmi::rules(options.string("bmi_rule"))),
+                dont_deliver: options.bool("bmi_dont_deliver"),
+                deliver_alternate: options.bool("bmi_deliver_alternate"),
+                deliver_default: options.bool("bmi_deliver_default"),
+            },
             debug_print: options.template("debug_print"),
             variables: variables(options.string("set")).map_err(|name| {
                 fault(format!("bad router variable name '{name}' in router '{}'", instance.name))

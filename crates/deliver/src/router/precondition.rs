@@ -1,10 +1,12 @@
 //! Whether a router is run for an address: the preconditions, in the order of manual section 3.12.
 
 use oxim_base::{Text, debug};
+use oxim_lang::bmi::Destination;
 use oxim_lang::expand::ExpandError;
 use oxim_lang::list::Subject;
 
 use super::affix::Cut;
+use super::generic::BmiConditions;
 use super::{Generic, Problem, Purpose, Run, error_code, matching, prepare, require_files, scope};
 use crate::address::{Address, LocalUser};
 
@@ -82,7 +84,10 @@ fn test_in_order(run: &mut Run<'_>, address: &mut Address) -> Result<Skip, Probl
     if !generic.require_files.is_empty() && !require_files::are_met(run)? {
         return skip("file check");
     }
-    condition(run)
+    if let Some(reason) = condition(run)? {
+        return skip(reason);
+    }
+    verdict(run)
 }
 
 /// Cuts prefix and suffix off; the reason if a mandatory one is missing.
@@ -202,6 +207,32 @@ fn condition(run: &mut Run<'_>) -> Result<Skip, Problem> {
             Err(Problem::new(error_code::EXPANSION_FAILED, text))
         }
     }
+}
+
+/// What Brightmail has said of the message for this recipient. Without a verdict, it is to be delivered.
+fn verdict(run: &mut Run<'_>) -> Result<Skip, Problem> {
+    let wanted = &run.router.generic.bmi;
+    if *wanted == BmiConditions::default() {
+        return Ok(None);
+    }
+    let verdicts = run.context.message.bmi.as_deref();
+    if let Some(why) = verdicts.and_then(|verdicts| verdicts.trouble.as_deref()) {
+        return Err(Problem::new(error_code::UNKNOWN, why));
+    }
+    let verdict = run.context.address.bmi.as_deref();
+    let destination = verdict.map_or(&Destination::Default, |verdict| &verdict.destination);
+    let has_fired = |rule: &u32| verdict.is_some_and(|verdict| verdict.rules.contains(rule));
+    Ok(if wanted.rules.as_ref().is_some_and(|rules| !rules.iter().any(has_fired)) {
+        Some("none of bmi_rule rules fired".to_owned())
+    } else if wanted.dont_deliver && *destination != Destination::Nowhere {
+        Some("bmi_dont_deliver is FALSE".to_owned())
+    } else if wanted.deliver_alternate && !matches!(destination, Destination::Elsewhere(_)) {
+        Some("bmi_deliver_alternate is FALSE".to_owned())
+    } else if wanted.deliver_default && *destination != Destination::Default {
+        Some("bmi_deliver_default is FALSE".to_owned())
+    } else {
+        None
+    })
 }
 
 /// Router options take everything for true but a few words.

@@ -54,4 +54,17 @@ pub fn enter(context: &mut Context, address: &Address) {
     context.address.host_data = old.host_data;
     context.address.counters = old.counters;
     context.address.this_address = old.this_address;
+    if let Some(verdicts) = &context.message.bmi {
+        context.address.bmi = verdicts.about(original(context, address)).cloned();
+    }
+}
+
+/// The recipient in the envelope that it all began with, before `one_time` redirections too.
+fn original<'a>(context: &'a Context, address: &'a Address) -> &'a [u8] {
+    let recipients = &context.message.recipients;
+    let parent_of = |place: usize| recipients.get(place).and_then(|recipient| recipient.parent);
+    let top = address.top();
+    let Some(first) = parent_of(top.recipient) else { return &top.address };
+    let last = std::iter::successors(Some(first), |place| parent_of(*place)).take(recipients.len()).last();
+    last.and_then(|place| recipients.get(place)).map_or(&top.address, |recipient| &recipient.address)
 }

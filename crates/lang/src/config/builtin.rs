@@ -17,6 +17,7 @@ use super::options::{Catalogue, Drivers, OptionKind, OptionRow, Status};
 /// Facilities that are there, as the words after `_HAVE_`. One line each, added with the feature.
 static FACILITIES: &[&str] = &[
     "ARC",
+    "BRIGHTMAIL",
     "CONTENT_SCANNING",
     "CRYPTEQ",
     "DANE",

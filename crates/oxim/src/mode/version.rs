@@ -26,7 +26,7 @@ pub(crate) fn text(
     let _ = writeln!(out, "Hints: SQLite");
     let _ = writeln!(
         out,
-        "Support for: crypteq iconv() IPv6 PAM Perl OpenSSL TLS_resume Content_Scanning DANE DKIM DMARC DNSSEC ESMTP_Limits ESMTP_Wellknown Event I18N OCSP PRDR PROXY SOCKS SPF SRS Experimental_ARC Experimental_DCC Experimental_XCLIENT"
+        "Support for: crypteq iconv() IPv6 PAM Perl OpenSSL TLS_resume Content_Scanning DANE DKIM DMARC DNSSEC ESMTP_Limits ESMTP_Wellknown Event I18N OCSP PRDR PROXY SOCKS SPF SRS Experimental_ARC Experimental_Brightmail Experimental_DCC Experimental_XCLIENT"
     );
     let _ = writeln!(out, "Lookups (built-in): {}", lookups.join(" "));
     let _ = writeln!(out, "Authenticators: {}", authenticators.join(" "));

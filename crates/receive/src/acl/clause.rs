@@ -137,8 +137,6 @@ pub(crate) enum Kind {
     LogRejectTarget,
     /// `endpass`.
     Endpass,
-    /// A condition that is not built.
-    ConditionNotYet,
 }
 
 /// A condition or modifier.
@@ -158,7 +156,7 @@ pub(crate) struct ClauseRow {
 impl ClauseRow {
     /// Whether it is a condition, which may be negated.
     pub(crate) fn is_condition(&self) -> bool {
-        matches!(self.kind, Kind::Condition(_) | Kind::Acl | Kind::ConditionNotYet)
+        matches!(self.kind, Kind::Condition(_) | Kind::Acl)
     }
 }
 
@@ -168,9 +166,9 @@ pub fn documentation() -> impl Iterator<Item = (String, &'static str)> {
     clauses.chain(control::ROWS.iter().map(|row| (format!("control = {}", row.name), row.doc)))
 }
 
-/// The names of the conditions that are built.
+/// The names of all conditions.
 pub fn built_conditions() -> impl Iterator<Item = &'static str> {
-    condition::ROWS.iter().filter(|row| !matches!(row.kind, Kind::ConditionNotYet)).map(|row| row.name)
+    condition::ROWS.iter().map(|row| row.name)
 }
 
 /// The names of the modifiers that are built.

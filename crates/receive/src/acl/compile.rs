@@ -263,9 +263,6 @@ fn compile_action(row: &'static ClauseRow, argument: &Argument<'_>) -> Result<Ac
         Kind::LogMessage => Action::LogMessage,
         Kind::LogRejectTarget => Action::LogRejectTarget,
         Kind::Endpass => Action::Endpass,
-        Kind::ConditionNotYet => {
-            return Err(format!("ACL condition \"{}\" is not implemented yet", row.name));
-        }
     })
 }
 
@@ -280,6 +277,9 @@ impl Clause {
     /// Why it cannot be used in a phase.
     pub(crate) fn illegality(&self, phase: Phase) -> Option<String> {
         if self.row.forbidden & phase.bit() != 0 {
+            if self.row.name == "bmi_optin" {
+                return Some(format!("cannot set bmi_optin modifier in {} ACL", phase.acl_name()));
+            }
             let use_or_test = if self.row.is_condition() { "test" } else { "use" };
             return Some(format!(
                 "cannot {use_or_test} {} condition in {} ACL",
@@ -390,7 +390,6 @@ mod tests {
             refusal("accept set acl_m_a-b = 3"),
             "invalid character \"-\" in variable name in ACL modifier \"set acl_m_a-b = 3\""
         );
-        assert_eq!(refusal("warn bmi_optin = *"), "ACL condition \"bmi_optin\" is not implemented yet");
     }
 
     #[test]

@@ -114,6 +114,8 @@ pub struct MessageControls {
     pub utf8_downconvert: Option<i8>,
     /// `no_mbox_unspool`.
     pub no_mbox_unspool: bool,
+    /// `bmi_run` and `bmi_optin`.
+    pub bmi: crate::bmi::Wishes,
     /// What has been scanned of it.
     pub scan: crate::scan::Scan,
     /// `caseful_local_part`: for the recipient in hand.

@@ -157,6 +157,7 @@ pub(crate) fn set_address(talk: &mut Talk, address: &[u8]) {
     scope.local_part_data = None;
     scope.domain_data = None;
     talk.scene.subject = address.to_vec();
+    talk.scene.message.bmi.opt_in = None;
     talk.scene.message.caseful_local_part = false;
 }
 
@@ -173,6 +174,7 @@ fn after_acl(
         }
         Verdict::Accept => {
             talk.transaction.raw_recipients.push(recipient.address.clone());
+            talk.scene.message.bmi.accepted(&recipient.address);
             talk.scene.context.message.recipients.push(recipient);
             Progress::Reply(refusal::accepted(reception, 250, "Accepted", outcome))
         }

@@ -4,17 +4,17 @@ use crate::config::options::OptionKind::{
     Bool, BoolOrExpanded, Both, GidExpanded, Str, StrConditions, StrLines, StrList, StrSemicolons,
     UidExpanded,
 };
-use crate::config::options::Status::{NotYet, Works};
+use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Options of every router.
 pub static ROUTER_GENERIC: &[OptionRow] = &[
     row("address_data", Str, "", Works, "text that travels with the address"),
     row("address_test", Bool, "true", Works, "take part in -bt"),
-    row("bmi_deliver_alternate", Bool, "false", NotYet, "only when Brightmail sends the recipient elsewhere"),
-    row("bmi_deliver_default", Bool, "false", NotYet, "only when Brightmail delivers normally"),
-    row("bmi_dont_deliver", Bool, "false", NotYet, "only when Brightmail throws the message away"),
-    row("bmi_rule", Str, "", NotYet, "only when one of these Brightmail rules fired"),
+    row("bmi_deliver_alternate", Bool, "false", Works, "only when Brightmail sends the recipient elsewhere"),
+    row("bmi_deliver_default", Bool, "false", Works, "only when Brightmail delivers normally"),
+    row("bmi_dont_deliver", Bool, "false", Works, "only when Brightmail throws the message away"),
+    row("bmi_rule", Str, "", Works, "only when one of these Brightmail rules fired"),
     row("cannot_route_message", Str, "", Works, "text of the failure when no later router takes the address"),
     row("caseful_local_part", Bool, "false", Works, "keep the case of the local part"),
     row("check_local_user", Bool, "false", Works, "the local part must be a login"),

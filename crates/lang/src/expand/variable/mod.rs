@@ -15,6 +15,7 @@ use crate::context::Context;
 mod address;
 mod arc;
 mod atrn;
+mod bmi;
 mod connection;
 mod content;
 mod dcc;
@@ -115,6 +116,7 @@ pub static VARIABLES: &[&[VariableRow]] = &[
     address::ROWS,
     arc::ROWS,
     atrn::ROWS,
+    bmi::ROWS,
     connection::ROWS,
     content::ROWS,
     dcc::ROWS,

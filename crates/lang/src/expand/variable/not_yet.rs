@@ -16,8 +16,4 @@ const fn not_yet(name: &'static str) -> VariableRow {
     }
 }
 
-const fn family(name: &'static str) -> VariableRow {
-    VariableRow { family: true, ..not_yet(name) }
-}
-
-pub(super) static ROWS: &[VariableRow] = &[family("bmi_"), not_yet("connection_id")];
+pub(super) static ROWS: &[VariableRow] = &[not_yet("connection_id")];

@@ -1,4 +1,4 @@
-//! The table of ACL conditions (manual section 44.26). Each is a file here; those not built are refused by name.
+//! The table of ACL conditions (manual section 44.26). Each is a file here.
 
 pub(crate) mod atrn_domains;
 pub(crate) mod authenticated;
@@ -28,10 +28,6 @@ use oxim_lang::list::List;
 use super::clause::{Argument, ClauseRow, Kind, Tested};
 use super::run::Run;
 
-const fn not_yet(name: &'static str, doc: &'static str) -> ClauseRow {
-    ClauseRow { name, doc, forbidden: 0, is_expanded: true, kind: Kind::ConditionNotYet }
-}
-
 /// `acl`: run by the interpreter itself, because the called ACL may pause.
 static ACL: ClauseRow = ClauseRow {
     name: "acl",
@@ -46,7 +42,6 @@ pub(crate) static ROWS: &[&ClauseRow] = &[
     &ACL,
     &atrn_domains::ROW,
     &authenticated::ROW,
-    &not_yet("bmi_optin", "The recipient has opted in to Brightmail rules."),
     &expression::ROW,
     &dcc::ROW,
     &decode::ROW,

@@ -1,12 +1,15 @@
-//! `control = bmi_run`: has Brightmail look at the message. Not built yet.
+//! `control = bmi_run`: has the message scanned at the end of its reception, for verdicts that routers ask for.
 
-use super::{ControlRow, MESSAGE_ONLY};
+use super::ControlRow;
 
 /// `bmi_run`.
 pub(super) static ROW: ControlRow = ControlRow {
     name: "bmi_run",
     doc: "Has Brightmail look at the message.",
-    forbidden: MESSAGE_ONLY,
+    forbidden: 0,
     has_options: false,
-    apply: None,
+    apply: Some(|run, _| {
+        run.scene.message.bmi.is_wanted = true;
+        Ok(())
+    }),
 };

@@ -121,9 +121,10 @@ pub(crate) fn refusal(text: &Text) -> Option<String> {
     row.apply.is_none().then(|| not_built(row.name))
 }
 
-/// Whether obeying a constant control may wait for files.
+/// Whether obeying a constant control, or what follows from it, may wait for files.
 pub(crate) fn may_block(text: &Text) -> bool {
-    find(text).is_some_and(|(row, _)| matches!(row.name, "cutthrough_delivery" | "debug" | "wellknown"))
+    find(text)
+        .is_some_and(|(row, _)| matches!(row.name, "bmi_run" | "cutthrough_delivery" | "debug" | "wellknown"))
 }
 
 fn not_built(name: &str) -> String {

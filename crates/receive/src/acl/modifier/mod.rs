@@ -1,6 +1,7 @@
 //! The table of ACL modifiers (manual section 44.21). Those that the interpreter obeys itself have their rows here.
 
 pub(crate) mod add_header;
+pub(crate) mod bmi_optin;
 pub(crate) mod control;
 pub(crate) mod go_on;
 pub(crate) mod logwrite;
@@ -61,6 +62,7 @@ static MESSAGE: ClauseRow = ClauseRow {
 /// All modifiers.
 pub(crate) static ROWS: &[&ClauseRow] = &[
     &add_header::ROW,
+    &bmi_optin::ROW,
     &go_on::ROW,
     &control::ROW,
     &DELAY,
