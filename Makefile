@@ -21,6 +21,7 @@ test: packages
 proof: packages
 	$(CARGO) build --release --locked --workspace --all-targets
 	OXIM_PROOF=full OXIM_TRIES=1 $(CARGO) test --release --locked --workspace
+	./scripts/proof-debian
 	./scripts/fuzz 600
 	./scripts/bench
 

@@ -20,6 +20,7 @@ pub fn enter_message(context: &mut Context, message: &Message, body: &Body) {
     connection.helo_name.clone_from(&message.helo_name);
     connection.ident.clone_from(&message.ident);
     connection.interface = message.interface;
+    connection.tls_record.clone_from(&message.tls);
     connection.auth_id.clone_from(&message.auth_id);
     connection.auth_sender.clone_from(&message.auth_sender);
     connection.authenticator.clone_from(&message.authenticator);

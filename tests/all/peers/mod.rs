@@ -20,6 +20,7 @@ mod relay;
 mod smtp_clients;
 mod spf_suites;
 mod syslog;
+mod takeover;
 mod tls_survey;
 
 use std::os::unix::fs::MetadataExt;
@@ -74,6 +75,18 @@ const PEERS: &[Peer] = &[
     root("proxies::dante", &["/usr/sbin/danted"], dante::proxies),
     root("next_hop::dovecot_lmtp", &["/usr/lib/dovecot/lmtp"], dovecot::next_hop),
     anyone("spf::suites", &[], spf_suites::through_the_acl),
+    root("takeover::from_exim", &["/usr/sbin/exim4", "/usr/bin/swaks"], takeover::from_exim),
+    root("takeover::from_exim_split", &["/usr/sbin/exim4", "/usr/bin/swaks"], takeover::from_exim_split),
+    root(
+        "takeover::from_exim_split_no_more",
+        &["/usr/sbin/exim4", "/usr/bin/swaks"],
+        takeover::from_exim_split_no_more,
+    ),
+    root("takeover::to_exim", &["/usr/sbin/exim4", "/usr/bin/swaks"], takeover::to_exim),
+    root("takeover::to_exim_split", &["/usr/sbin/exim4", "/usr/bin/swaks"], takeover::to_exim_split),
+    root("takeover::wire_format", &["/usr/sbin/exim4"], takeover::wire_format),
+    root("takeover::long_ids", &["/usr/sbin/exim4"], takeover::long_ids),
+    root("takeover::one_at_a_time", &["/usr/sbin/exim4"], takeover::one_at_a_time),
     anyone("daemon::ports_and_interfaces", &[], daemon::ports_and_interfaces),
     anyone("daemon::notification", &[], daemon::notification),
     anyone("daemon::socket_activation", &["/usr/bin/python3"], daemon::socket_activation),

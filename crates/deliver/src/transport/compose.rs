@@ -132,7 +132,10 @@ fn envelope_to(addresses: &[Address]) -> Vec<u8> {
     let mut seen: Vec<&[u8]> = Vec::new();
     for address in addresses {
         let shared = address.shares_with.iter().map(Vec::as_slice);
-        for top in shared.chain([address.top().address.as_slice()]) {
+        // What a `one_time` list has made a recipient stands for itself; its parent is only for the log.
+        let ancestors = address.ancestors().filter(|a| a.recipient == address.recipient);
+        let own = ancestors.last().unwrap_or(address);
+        for top in shared.chain([own.address.as_slice()]) {
             if !seen.contains(&top) {
                 seen.push(top);
             }

@@ -125,11 +125,16 @@ pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0 => "     ".to_owned(),
         1..=1023 => format!("{bytes:5}"),
-        1024..=10_239 => format!("{:2}.{}K", bytes / 1024, bytes % 1024 * 10 / 1024),
+        1024..=10_239 => decimal((bytes * 10 + 512) / 1024, 'K'),
         10_240..=1_048_575 => format!("{:4}K", (bytes + 512) / 1024),
-        1_048_576..=10_485_759 => format!("{:2}.{}M", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+        1_048_576..=10_485_759 => decimal((bytes * 10 + 524_288) / 1_048_576, 'M'),
         _ => format!("{:4}M", (bytes + 524_288) / 1_048_576),
     }
+}
+
+/// Rounded to a tenth: 10,239 bytes are `10.0K`.
+fn decimal(tenths: u64, unit: char) -> String {
+    format!("{:2}.{}{unit}", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]

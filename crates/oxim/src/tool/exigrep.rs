@@ -15,7 +15,9 @@ use super::log_file;
 use super::log_line::LogLine;
 
 const USAGE: &str = "Usage:\n    exigrep [options] pattern [log] ...\n";
-const HELP: &str = "
+pub(super) const HELP: &str = "Usage:
+    exigrep [options] pattern [log] ...
+
   -l, --literal            the pattern is a string, no regular expression
   -I, --sensitive          upper and lower case differ
   -t, --queue-time SECONDS only completed messages that took longer, and those that are not completed
@@ -42,7 +44,7 @@ pub(super) fn run(call: &Call) -> u8 {
     let wish = match read(&call.words) {
         Ok(Some(wish)) => wish,
         Ok(None) => {
-            say_part!("{USAGE}{HELP}");
+            say_part!("{HELP}");
             return 0;
         }
         Err(text) => {

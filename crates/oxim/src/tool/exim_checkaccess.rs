@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use super::Call;
 
-const USAGE: &str = "Usage: exim_checkaccess <IP address> <email address> [exim options]";
+pub(super) const USAGE: &str = "Usage: exim_checkaccess <IP address> <email address> [exim options]";
 
 /// Does it.
 pub(super) fn run(call: &Call) -> u8 {

@@ -15,6 +15,8 @@ use oxim_lang::lookup::format::berkeley_write::{Unwritable, hash_file};
 
 use super::Call;
 
+pub(super) const USAGE: &str = "usage: exim_dbmbuild [-nolc] <source file> <dbm base name>";
+
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 19_999;
 
@@ -67,7 +69,7 @@ pub(super) fn run(call: &Call) -> u8 {
 }
 
 fn usage() -> u8 {
-    say!("usage: exim_dbmbuild [-nolc] <source file> <dbm base name>");
+    say!("{USAGE}");
     1
 }
 

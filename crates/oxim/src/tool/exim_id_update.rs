@@ -2,7 +2,9 @@
 //!
 //! No Exim may be at work on the spool; a message that someone has locked is left as it is. The files of the new name are
 //! written and synced before those of the old name go, -H last and first; when this was interrupted, the next run finds both, and
-//! takes the old ones away. A message whose new name is another message's stays. Exit code 1 if any message was left.
+//! takes the old ones away. Long ids of one process lie closer together than short ones can tell: where the short name is another
+//! message's, or does not exist, the next free one of the same second is taken. A message whose long name is another message's
+//! stays. Exit code 1 if any message was left.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +17,8 @@ use oxim_spool::files::pair::Pair;
 
 use super::Call;
 
-const HELP: &str = "usage: exim_id_update -u|--upgrade | -d|--downgrade [--force] [--dry] [--verbose] [SPOOL]
+pub(super) const HELP: &str =
+    "usage: exim_id_update -u|--upgrade | -d|--downgrade [--force] [--dry] [--verbose] [SPOOL]
 
   -u, --upgrade     ids of 16 characters become such of 23
   -d, --downgrade   and the other way round
@@ -25,6 +28,10 @@ const HELP: &str = "usage: exim_id_update -u|--upgrade | -d|--downgrade [--force
   -h, --help        this text
   -v, --version     the version
 ";
+
+/// How many further short names are tried.
+const OTHER_NAMES: usize = 100_000;
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// What was asked for.
 #[derive(Default)]
@@ -98,8 +105,8 @@ fn all(spool: &Path, wish: &Wish) -> Result<usize, String> {
         let mut ids = directories.ids(&queue).map_err(|error| error.to_string())?;
         ids.sort_unstable();
         for id in ids {
-            let Some(new) = other_form(id, wish.upgrade) else { continue };
-            let moved = new.and_then(|new| update(&directories, &queue, id, new, wish));
+            let Some(names) = other_form(id, wish.upgrade) else { continue };
+            let moved = update(&directories, &queue, id, names, wish);
             if let Err(text) = moved {
                 complain!("{id}: {text}");
                 left = left.saturating_add(1);
@@ -109,36 +116,52 @@ fn all(spool: &Path, wish: &Wish) -> Result<usize, String> {
     Ok(left)
 }
 
-/// The new name. None: it has that form; Err: it has none.
-fn other_form(id: MessageId, upgrade: bool) -> Option<Result<MessageId, String>> {
+/// The new names that may be taken, the best one first. None: it has that form already.
+fn other_form(id: MessageId, upgrade: bool) -> Option<Box<dyn Iterator<Item = MessageId>>> {
     match (id.form(), upgrade) {
-        (Form::Short, true) => Some(Ok(id.to_long())),
-        (Form::Long, false) => {
-            let text = id.as_str();
-            let short = || {
-                let (time, rest) = text.split_once('-')?;
-                let (pid, fraction) = rest.split_once('-')?;
-                let short = format!("{time}-{}-{}", pid.strip_prefix("00000")?, fraction.get(..2)?);
-                MessageId::parse(short.as_bytes())
-            };
-            Some(short().ok_or_else(|| "has no short form".to_owned()))
-        }
+        (Form::Short, true) => Some(Box::new(std::iter::once(id.to_long()))),
+        (Form::Long, false) => Some(Box::new(short_names(id))),
         _ => None,
     }
+}
+
+/// The name with the added characters left out; then others of the same second, counted in the middle field, which is a process id
+/// and need not be that of a process.
+fn short_names(id: MessageId) -> impl Iterator<Item = MessageId> {
+    let of_middle = move |middle: &[u8]| {
+        let (time, rest) = id.as_str().split_once('-')?;
+        let fraction = rest.rsplit('-').next()?.get(..2)?;
+        MessageId::parse(&[time.as_bytes(), b"-", middle, b"-", fraction.as_bytes()].concat())
+    };
+    let own = id
+        .as_str()
+        .split('-')
+        .nth(1)
+        .and_then(|middle| middle.strip_prefix("00000")?.as_bytes().try_into().ok());
+    let others = (0..OTHER_NAMES).map(|count| {
+        let mut middle = *b"z00000";
+        let mut rest = count;
+        for digit in middle.iter_mut().skip(1).rev() {
+            *digit = DIGITS.get(rest % 62).copied().unwrap_or(b'0');
+            rest /= 62;
+        }
+        middle
+    });
+    own.into_iter().chain(others).filter_map(move |middle: [u8; 6]| of_middle(&middle))
 }
 
 fn update(
     directories: &Directories,
     queue: &[u8],
     old: MessageId,
-    new: MessageId,
+    mut names: impl Iterator<Item = MessageId>,
     wish: &Wish,
 ) -> Result<(), String> {
     let said = |error: std::io::Error| error.to_string();
-    if wish.verbose || wish.dry {
-        say!("{old} -> {new}");
-    }
     if wish.dry {
+        if let Some(new) = names.next() {
+            say!("{old} -> {new}");
+        }
         return Ok(());
     }
     let place = directories
@@ -155,30 +178,39 @@ fn update(
     let data = from.lock_data().map_err(said)?.ok_or("is locked")?;
     let owner = rustix::fs::fstat(&data).map_err(|error| error.to_string())?;
     let owner = oxim_spool::Owner { uid: owner.st_uid, gid: owner.st_gid };
-    let to = Pair::new(directory, new, Some(owner));
-    rename(&from, &to, old, new, Arc::new(data)).map_err(said)?;
-    rename_log(directories, queue, old, new);
-    Ok(())
+    let data = Arc::new(data);
+    for new in names {
+        let to = Pair::new(Arc::clone(&directory), new, Some(owner));
+        if rename(&from, &to, old, new, &data).map_err(said)? {
+            if wish.verbose {
+                say!("{old} -> {new}");
+            }
+            rename_log(directories, queue, old, new);
+            return Ok(());
+        }
+    }
+    Err("its new name is another message".to_owned())
 }
 
+/// Writes the files of the new name and takes the old ones away. False: the new name is another message.
 fn rename(
     from: &Pair,
     to: &Pair,
     old: MessageId,
     new: MessageId,
-    data: Arc<std::fs::File>,
-) -> std::io::Result<()> {
+    data: &Arc<std::fs::File>,
+) -> std::io::Result<bool> {
     let text = from.read_header()?;
     let rest = text.strip_prefix(format!("{old}-H\n").as_bytes());
     let rest = rest.ok_or_else(|| std::io::Error::other("the header file does not begin with its name"))?;
     let text = [format!("{new}-H\n").as_bytes(), rest].concat();
-    let body = from.body(&data)?;
+    let body = from.body(data)?;
     if to.has_header()? {
         let is_same = to.read_header()? == text && to.data_length()? == body.len();
-        if !is_same {
-            return Err(std::io::Error::other(format!("{new} is another message")));
+        if is_same {
+            from.remove()?;
         }
-        return from.remove();
+        return Ok(is_same);
     }
     let copy = to.stage_data(&body, false)?;
     copy.sync_data()?;
@@ -189,7 +221,8 @@ fn rename(
     to.write_header(&text)?;
     to.sync_directory()?;
     from.remove()?;
-    from.sync_directory()
+    from.sync_directory()?;
+    Ok(true)
 }
 
 /// The message log goes along; without it nothing is lost.
@@ -214,10 +247,40 @@ mod tests {
     #[test]
     fn names_have_two_forms() {
         let (short, long) = (id("1xUbRL-0004r9-33"), id("1xUbRL-000000004r9-3300"));
-        assert_eq!(other_form(short, true), Some(Ok(long)));
-        assert_eq!(other_form(long, false), Some(Ok(short)));
-        assert_eq!(other_form(long, true), None);
-        assert!(other_form(id("1xUbRL-10000004r9A-3300"), false).unwrap().is_err());
+        assert_eq!(other_form(short, true).unwrap().collect::<Vec<_>>(), [long]);
+        assert!(other_form(long, true).is_none());
+        let names: Vec<MessageId> = other_form(long, false).unwrap().take(3).collect();
+        assert_eq!(names, [short, id("1xUbRL-z00000-33"), id("1xUbRL-z00001-33")]);
+        let far: Vec<MessageId> =
+            other_form(id("1xUbRL-10000004r9A-3300"), false).unwrap().take(63).collect();
+        assert_eq!((far[0], far[62]), (id("1xUbRL-z00000-33"), id("1xUbRL-z00010-33")));
+    }
+
+    #[test]
+    fn messages_of_one_moment_get_short_names_of_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        let input = root.path().join("input");
+        std::fs::create_dir_all(&input).unwrap();
+        for n in 0..5 {
+            let name = format!("1xUbRL-000000004r9-330{n}");
+            std::fs::write(input.join(format!("{name}-H")), format!("{name}-H\nmessage {n}\n")).unwrap();
+            std::fs::write(input.join(format!("{name}-D")), format!("{name}-D\nbody {n}\n")).unwrap();
+        }
+        let wish = Wish { downgrade: true, ..Wish::default() };
+        assert_eq!(all(root.path(), &wish), Ok(0));
+        let mut names: Vec<String> = std::fs::read_dir(&input)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.retain(|name| name.ends_with("-H"));
+        names.sort();
+        let wanted = ["0004r9", "z00000", "z00001", "z00002", "z00003"].map(|m| format!("1xUbRL-{m}-33-H"));
+        assert_eq!(names, wanted);
+        let texts: std::collections::BTreeSet<String> = names
+            .iter()
+            .map(|name| std::fs::read_to_string(input.join(name)).unwrap().lines().nth(1).unwrap().to_owned())
+            .collect();
+        assert_eq!(texts.len(), 5);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use rustix::fs::FlockOperation;
 
 use super::Call;
 
-const USAGE: &str = "usage: exim_lock [-v] [-q] [-lockfile] [-fcntl] [-flock] [-mbx]
+pub(super) const USAGE: &str = "usage: exim_lock [-v] [-q] [-lockfile] [-fcntl] [-flock] [-mbx]
        [-retries <n>] [-interval <n>] [-timeout <n>] [-restore-times]
        <file name> [command]";
 

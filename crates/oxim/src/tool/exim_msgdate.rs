@@ -7,7 +7,7 @@ use oxim_mail::message_id::MessageId;
 
 use super::{Call, configuration};
 
-const HELP: &str = "usage: exim_msgdate [options] ID ...
+pub(super) const HELP: &str = "usage: exim_msgdate [options] ID ...
 
   -l, --local                 local time (the default)
   --GMT, --UTC, --zulu        UTC

@@ -5,7 +5,7 @@
 
 mod counts;
 mod html;
-mod options;
+pub(super) mod options;
 mod report;
 
 use std::io::Write;

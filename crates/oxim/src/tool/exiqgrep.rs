@@ -13,7 +13,7 @@ use super::letters::Letters;
 use super::listing::{self, Listed};
 use super::{Call, say};
 
-const HELP: &str = "exiqgrep: lists the messages of the queue that fit
+pub(super) const HELP: &str = "exiqgrep: lists the messages of the queue that fit
 
   -h             this help
   -C FILE        the configuration to use

@@ -24,6 +24,8 @@ mod letters;
 mod listing;
 mod log_file;
 mod log_line;
+#[cfg(test)]
+mod manual;
 mod ocsp_fetch;
 
 use std::ffi::{OsStr, OsString};
@@ -41,6 +43,9 @@ pub(crate) struct Tool {
     /// What it is for.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that keeps the page in step"))]
     pub summary: &'static str,
+    /// How it is called, and its options: what its manual page shows.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that writes the manual pages"))]
+    pub usage: &'static str,
     /// Whether `--version` tells its name and the version, as Exim's scripts do.
     pub tells_version: bool,
     /// Does it, and returns the exit code.
@@ -49,95 +54,122 @@ pub(crate) struct Tool {
 
 /// All of them, by name.
 pub(crate) const TOOLS: &[Tool] = &[
-    Tool { name: "exicyclog", summary: "cycles the logs", tells_version: true, run: exicyclog::run },
+    Tool {
+        name: "exicyclog",
+        summary: "cycles the logs",
+        usage: "usage: exicyclog [-k <number>] [-l <path>]\n\n  -k <number>  how many old logs are kept (10)\n  -l <path>    the main log, instead of the configuration's\n",
+        tells_version: true,
+        run: exicyclog::run,
+    },
     Tool {
         name: "exigrep",
         summary: "shows whole messages of a main log that have a line with a pattern",
+        usage: exigrep::HELP,
         tells_version: true,
         run: exigrep::run,
     },
     Tool {
         name: "exim_checkaccess",
         summary: "tells whether a client may send to a recipient",
+        usage: exim_checkaccess::USAGE,
         tells_version: false,
         run: exim_checkaccess::run,
     },
     Tool {
         name: "exim_dbmbuild",
         summary: "makes a DBM file",
+        usage: exim_dbmbuild::USAGE,
         tells_version: false,
         run: exim_dbmbuild::run,
     },
     Tool {
         name: "exim_dumpdb",
         summary: "shows what the hints hold",
+        usage: "usage: exim_dumpdb [-z] [-k] <spool-directory> <database-name>\n\n  -z  times in UTC\n  -k  keys only\n",
         tells_version: false,
         run: exim_dumpdb::run,
     },
     Tool {
         name: "exim_fixdb",
         summary: "shows and changes single hints",
+        usage: "usage: exim_fixdb [-z] <spool-directory> <database-name>\n\n  -z  times in UTC\n",
         tells_version: false,
         run: exim_fixdb::run,
     },
     Tool {
         name: "exim_id_update",
         summary: "renames queued messages between the two forms of ids",
+        usage: exim_id_update::HELP,
         tells_version: false,
         run: exim_id_update::run,
     },
     Tool {
         name: "exim_lock",
         summary: "locks a mailbox while a command runs",
+        usage: exim_lock::USAGE,
         tells_version: false,
         run: exim_lock::run,
     },
     Tool {
         name: "exim_msgdate",
         summary: "tells when a message came, by its id",
+        usage: exim_msgdate::HELP,
         tells_version: false,
         run: exim_msgdate::run,
     },
-    Tool { name: "exim_tidydb", summary: "removes old hints", tells_version: false, run: exim_tidydb::run },
+    Tool {
+        name: "exim_tidydb",
+        summary: "removes old hints",
+        usage: "usage: exim_tidydb [-t <time>] <spool-directory> <database-name>\n\n  -t <time>  what is older goes (30d)\n",
+        tells_version: false,
+        run: exim_tidydb::run,
+    },
     Tool {
         name: "eximstats",
         summary: "makes statistics of main logs",
+        usage: eximstats::options::HELP,
         tells_version: true,
         run: eximstats::run,
     },
     Tool {
         name: "exinext",
         summary: "tells when an address, domain or message is tried again",
+        usage: "usage: exinext [-C <file>] [-D<macro>] <address>|<domain>|<local-part>|<message-id>",
         tells_version: true,
         run: exinext::run,
     },
     Tool {
         name: "exipick",
         summary: "selects queued messages by anything that the spool says of them",
+        usage: exipick::options::HELP,
         tells_version: true,
         run: exipick::run,
     },
     Tool {
         name: "exiqgrep",
         summary: "selects from the listing of the queue",
+        usage: exiqgrep::HELP,
         tells_version: true,
         run: exiqgrep::run,
     },
     Tool {
         name: "exiqsumm",
         summary: "sums up a listing of the queue by domain",
+        usage: "usage: exiqsumm [-a] [-c] [-b] [-f] [-s] [<file> ...]\n\n  -a  sorted by age\n  -c  sorted by count\n  -b  with bounces\n  -f  with frozen messages\n  -s  by senders\n",
         tells_version: true,
         run: exiqsumm::run,
     },
     Tool {
         name: "exiwhat",
         summary: "tells what the processes are doing",
+        usage: "usage: exiwhat [-C <file>]",
         tells_version: true,
         run: exiwhat::run,
     },
     Tool {
         name: "ocsp_fetch.pl",
         summary: "fetches proofs that certificates are not revoked",
+        usage: "usage: ocsp_fetch.pl [-C FILE] [--force] [--issuer FILE] [--url URL] [--pem] [CERTIFICATE PROOF]",
         tells_version: false,
         run: ocsp_fetch::run,
     },

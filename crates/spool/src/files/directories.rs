@@ -66,6 +66,19 @@ impl Directories {
         Ok(place)
     }
 
+    /// Where a message of this queue would be if `split_spool_directory` were the other way round.
+    ///
+    /// # Errors
+    /// As `place`.
+    pub fn other_place(&self, kind: &str, queue_name: &[u8], id: &MessageId) -> Result<PathBuf, SpoolError> {
+        let mut place = queue_directory(queue_name)?;
+        place.push(kind);
+        if !self.is_split {
+            place.push(id.split_letter().to_string());
+        }
+        Ok(place)
+    }
+
     /// Opens a directory that exists.
     ///
     /// # Errors

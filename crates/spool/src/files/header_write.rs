@@ -253,18 +253,17 @@ fn recipient_line(out: &mut Out, recipient: &Recipient) -> Result<(), SpoolError
     out.address(&recipient.address)?;
     let notify = notify_bits(recipient.dsn_notify);
     let has_dsn = notify != 0 || recipient.orcpt.is_some();
-    if has_dsn {
+    if has_dsn || recipient.parent.is_some() || recipient.errors_to.is_some() {
         let orcpt = recipient.orcpt.as_deref().unwrap_or_default();
         out.bytes(b" ");
         out.address(orcpt)?;
         out.formatted(format_args!(" {},{notify}", orcpt.len()));
-    }
-    if has_dsn || recipient.parent.is_some() || recipient.errors_to.is_some() {
         let errors_to = recipient.errors_to.as_deref().unwrap_or_default();
         let parent = recipient.parent.map_or_else(|| "-1".to_owned(), |p| p.to_string());
         out.bytes(b" ");
         out.address(errors_to)?;
-        out.formatted(format_args!(" {},{parent}#{}", errors_to.len(), if has_dsn { 3 } else { 1 }));
+        // The DSN fields are always there: Exim 4.96 takes one character too much off an address without them (`#1`).
+        out.formatted(format_args!(" {},{parent}#3", errors_to.len()));
     }
     out.bytes(b"\n");
     Ok(())

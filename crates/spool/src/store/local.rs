@@ -304,6 +304,20 @@ impl Core {
         }
     }
 
+    /// A message goes to another queue: its log goes along. Without it nothing is lost.
+    fn move_message_log(&self, before: &Message, after: &Message) {
+        let (Ok((from, name)), Ok((to, _))) = (self.message_log_name(before), self.message_log_name(after))
+        else {
+            return;
+        };
+        if let Ok(from) = self.directories.existing(&from)
+            && rustix::fs::statat(&from, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            && let Ok(to) = self.directories.make(&to)
+        {
+            let _ = rustix::fs::renameat(from, &name, to, &name);
+        }
+    }
+
     /// The message is finished: its log goes, or is kept apart.
     fn close_message_log(&self, message: &Message, unwritten: &[u8]) {
         if !self.config.message_logs {
@@ -312,8 +326,12 @@ impl Core {
         let close = || -> Result<(), SpoolError> {
             let (place, name) = self.message_log_name(message)?;
             if !self.config.preserve_message_logs {
-                if let Ok(directory) = self.directories.existing(&place) {
-                    let _ = rustix::fs::unlinkat(&directory, &name, rustix::fs::AtFlags::empty());
+                // `split_spool_directory` may have been changed since the log was begun.
+                let other = self.directories.other_place("msglog", &message.queue_name, &message.id)?;
+                for place in [&place, &other] {
+                    if let Ok(directory) = self.directories.existing(place) {
+                        let _ = rustix::fs::unlinkat(&directory, &name, rustix::fs::AtFlags::empty());
+                    }
                 }
                 return Ok(());
             }
@@ -534,6 +552,7 @@ impl Core {
                 let target = Pair::new(self.directories.make(&place)?, message.id, self.directories.owner());
                 pair.move_to(&target)?;
                 located.place.clone_from(&place);
+                self.move_message_log(&state.message, message);
             }
             Ok(())
         };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use oxim_lang::regex::Regex;
 
 /// What `-help` says.
-pub(super) const HELP: &str = "usage: eximstats [options] [log ...]
+pub(crate) const HELP: &str = "usage: eximstats [options] [log ...]
 
   -txt[=FILE] -html[=FILE]   text (the default) or HTML, to a file or standard output
   -hN                        parts of an hour in histograms: 0 (none), 1, 2, 3, 5, 10, 15, 20, 30, 60
