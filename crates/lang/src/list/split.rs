@@ -56,6 +56,9 @@ fn trim_start(text: &[u8]) -> &[u8] {
 
 fn trim(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|b| !is_space(*b)).map_or(0, |i| i.saturating_add(1));
+    // The blank after a backslash at the end belongs to the item, as in Exim.
+    let escaped = text.get(..end).is_some_and(|item| item.ends_with(b"\\"));
+    let end = if escaped { end.saturating_add(1).min(text.len()) } else { end };
     trim_start(text.get(..end).unwrap_or_default())
 }
 
@@ -125,6 +128,14 @@ mod tests {
         assert_eq!(items("< x : q"), ["< x", "q"]);
         assert_eq!(items("::"), [":"]);
         assert_eq!(items(":a"), ["", "a"]);
+    }
+
+    #[test]
+    fn the_blank_after_a_backslash_belongs_to_the_item() {
+        assert_eq!(items(r"a\ : b\  :c\"), [r"a\ ", r"b\ ", r"c\"]);
+        assert_eq!(items(r"a \ "), [r"a \ "]);
+        assert_eq!(items(r"a::\ :b"), [r"a:\ ", "b"]);
+        assert_eq!(items("a\\t:b"), ["a\\t", "b"]);
     }
 
     #[test]

@@ -212,6 +212,13 @@ fn files_in_lists() {
             "{subject}"
         );
     }
+    // What cannot be decided in the file cannot be decided by its negation either.
+    let broken = file("lsearch;/nonexistent/table\n");
+    let broken = path(&broken);
+    for list in [broken.clone(), format!("!{broken}"), format!("!{broken} : *")] {
+        let outcome = outcome(&mut context, ListKind::Domain, "a.b", &list);
+        assert!(outcome.starts_with("failed to open /nonexistent/table"), "{list}: {outcome}");
+    }
     let tainted = List::from_text(ListKind::Domain, &Text::tainted(domains));
     let subject = Text::from("a.b");
     let defer = tainted.matches(&mut context, &Subject::Domain(&subject)).unwrap_err();

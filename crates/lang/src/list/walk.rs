@@ -14,6 +14,8 @@ pub(super) enum Step {
     Hit(Option<Text>),
     /// A file item in which a negated line fits: it decides, the other way round.
     Against(Option<Text>),
+    /// A line of a file item could not be decided, and the whole list ends with this, whether the item is negated or not.
+    Ends(Match),
     /// The name or address of the host does not exist; the text says which.
     Unknown(String),
     /// The name or address of the host cannot be found out now.
@@ -46,13 +48,18 @@ pub(super) struct Walk<'a> {
     pub(super) in_file: bool,
 }
 
-/// The result with the value of the item, which a "no" has too.
-type Decision = (Match, Option<Text>);
+/// What an item decides.
+enum Decision {
+    /// It fits, or fits not; with its value, which a "no" has too.
+    Fits(Match, Option<Text>),
+    /// It could not be decided: the list ends with this, and with it a list of which it is a file.
+    Undecided(Match),
+}
 
 /// How a run ended.
 enum Outcome {
-    /// An item decided; the second part is its value, whichever way it decided.
-    Decided(Match, Option<Text>),
+    /// An item decided.
+    Decided(Decision),
     /// The end was reached.
     End,
 }
@@ -62,7 +69,7 @@ impl Walk<'_> {
     pub(super) fn run(&self, context: &mut Context) -> Result<Match, Defer> {
         let mut state = State::new(self.subject);
         match self.decide(context, &mut state)? {
-            Outcome::Decided(result, _) => Ok(result),
+            Outcome::Decided(decision) => Ok(decision.result()),
             Outcome::End => {
                 let yes = self.ends_negated()?;
                 self.tell(context, yes, || "end of list".to_owned());
@@ -89,7 +96,7 @@ impl Walk<'_> {
         }
         let mut state = State::new(self.subject);
         Ok(match self.decide(context, &mut state)? {
-            Outcome::Decided(result, _) => Some(result),
+            Outcome::Decided(decision) => Some(decision.result()),
             Outcome::End => None,
         })
     }
@@ -103,16 +110,16 @@ impl Walk<'_> {
             let before = plain.unwrap_or(usize::MAX);
             for position in index.others.iter().copied().take_while(|p| *p < before).chain(plain) {
                 if let Some(item) = self.items.all().get(position)
-                    && let Some((result, data)) = self.try_item(context, item, state)?
+                    && let Some(decision) = self.try_item(context, item, state)?
                 {
-                    return Ok(Outcome::Decided(result, data));
+                    return Ok(Outcome::Decided(decision));
                 }
             }
             return Ok(Outcome::End);
         }
         for item in self.items.all() {
-            if let Some((result, data)) = self.try_item(context, item, state)? {
-                return Ok(Outcome::Decided(result, data));
+            if let Some(decision) = self.try_item(context, item, state)? {
+                return Ok(Outcome::Decided(decision));
             }
         }
         Ok(Outcome::End)
@@ -129,6 +136,7 @@ impl Walk<'_> {
             Step::Miss => return Ok(None),
             Step::Hit(data) => (true, data),
             Step::Against(data) => (false, data),
+            Step::Ends(result) => return Ok(Some(Decision::Undecided(result))),
             Step::Unknown(why) => return Ok(self.missing(context, state.unknown, &why, "unknown")),
             Step::Unanswered(why) if state.defer == Missing::Fail => return Err(Defer::Remote(why)),
             Step::Unanswered(why) => return Ok(self.missing(context, state.defer, &why, "defer")),
@@ -138,7 +146,7 @@ impl Walk<'_> {
             format!("matched \"{}{}\"", if item.negated { "!" } else { "" }, item.text)
         });
         let result = if yes { Match::Yes { data: data.clone() } } else { Match::No };
-        Ok(Some((result, data)))
+        Ok(Some(Decision::Fits(result, data)))
     }
 
     fn missing(&self, context: &mut Context, wanted: Missing, why: &str, what: &str) -> Option<Decision> {
@@ -150,12 +158,12 @@ impl Walk<'_> {
             Missing::Include => {
                 self.tell(context, true, || why.to_owned());
                 super::surroundings::log_main(context, &format!("{why}: accepted by +include_{what}"));
-                Some((Match::Yes { data: None }, None))
+                Some(Decision::Undecided(Match::Yes { data: None }))
             }
             Missing::Fail => {
                 self.tell(context, false, || why.to_owned());
                 super::surroundings::log_unknown(context, why);
-                Some((Match::No, None))
+                Some(Decision::Undecided(Match::No))
             }
         }
     }
@@ -227,8 +235,9 @@ impl Walk<'_> {
         };
         Ok(match walk.decide(context, state)? {
             Outcome::End => Step::Miss,
-            Outcome::Decided(Match::Yes { data }, _) => Step::Hit(data),
-            Outcome::Decided(Match::No, data) => Step::Against(data),
+            Outcome::Decided(Decision::Fits(Match::Yes { data }, _)) => Step::Hit(data),
+            Outcome::Decided(Decision::Fits(Match::No, data)) => Step::Against(data),
+            Outcome::Decided(Decision::Undecided(result)) => Step::Ends(result),
         })
     }
 
@@ -241,6 +250,14 @@ impl Walk<'_> {
             };
             format!("{} in {list}? {} ({})", show(self.subject), if yes { "yes" } else { "no" }, why())
         });
+    }
+}
+
+impl Decision {
+    fn result(self) -> Match {
+        match self {
+            Decision::Fits(result, _) | Decision::Undecided(result) => result,
+        }
     }
 }
 
