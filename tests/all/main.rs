@@ -21,6 +21,7 @@ mod oracle;
 mod peers;
 mod place;
 mod scenario;
+mod separators;
 mod signatures;
 mod tidy;
 
@@ -37,6 +38,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = tidy::trials();
     trials.extend(scenario::trials());
+    trials.extend(separators::trials());
     trials.extend(oracle::trials());
     trials.extend(crash::trials());
     trials.extend(peers::trials());

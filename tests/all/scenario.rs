@@ -92,7 +92,8 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
-fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+/// The scenario files below a folder.
+pub(crate) fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -119,7 +120,8 @@ fn check(file: &Path, program: Program, update: bool) -> Result<(), Failed> {
     result
 }
 
-fn check_once(file: &Path, program: Program, update: bool) -> Result<(), Failed> {
+/// One try of a file.
+pub(crate) fn check_once(file: &Path, program: Program, update: bool) -> Result<(), Failed> {
     let scenario = Scenario::read(file)?;
     if brightmail::is_for(file) {
         brightmail::provide();

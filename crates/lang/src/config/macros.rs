@@ -155,6 +155,9 @@ impl Macros {
 
     /// The first macro, in order of definition from `order` on, that occurs in the line.
     fn first_present(&self, line: &str, from: usize, order: usize) -> Option<(usize, &str, &str)> {
+        if order >= self.defined.len() {
+            return None;
+        }
         let bytes = line.as_bytes();
         let mut best: Option<(usize, &Macro)> = None;
         for (at, byte) in bytes.iter().enumerate().skip(from) {
@@ -178,9 +181,7 @@ impl Macros {
     fn replace_builtins(&self, line: &mut String, from: usize) -> bool {
         let mut start = from;
         let mut replaced = false;
-        while let Some(at) =
-            line.get(start..).and_then(|rest| rest.find('_')).map(|found| start.saturating_add(found))
-        {
+        while let Some(at) = next_builtin(line, start) {
             start = at.saturating_add(1);
             let Some((length, value)) = line.get(at..).and_then(|rest| self.builtins.at_start(rest)) else {
                 continue;
@@ -191,6 +192,14 @@ impl Macros {
         }
         replaced
     }
+}
+
+/// The next place where the name of a predefined macro may stand: an underscore before a capital letter.
+fn next_builtin(line: &str, from: usize) -> Option<usize> {
+    let rest = line.as_bytes().get(from..)?;
+    memchr::memchr_iter(b'_', rest)
+        .find(|at| rest.get(at.saturating_add(1)).is_some_and(u8::is_ascii_uppercase))
+        .map(|at| from.saturating_add(at))
 }
 
 /// Where replacement starts in a line that defines a macro: at the `=`. In other lines at 0.

@@ -47,8 +47,20 @@ pub enum OptionKind {
     Time,
     /// A colon list of at most ten rising intervals.
     TimeList,
-    /// Text: expanded or not, list or not, is for the code that uses it to say.
+    /// Text: expanded or not is for the code that uses it to say.
     Str,
+    /// A domain list.
+    DomainList,
+    /// A host list.
+    HostList,
+    /// An address list.
+    AddressList,
+    /// A list of local parts.
+    LocalPartList,
+    /// A list of texts that are used one by one.
+    StringList,
+    /// The same, with another separator than the colon unless it names its own.
+    ListBy(char),
     /// Text that may be set several times; the values are joined by newlines (header lines).
     StrLines,
     /// A list that may be set several times; the values are joined into one colon list.
@@ -408,6 +420,12 @@ pub fn default_value(row: &'static OptionRow) -> Option<Value> {
             text.split(':').filter_map(|item| clock::parse_interval(item.trim())).collect(),
         )),
         OptionKind::Str
+        | OptionKind::DomainList
+        | OptionKind::HostList
+        | OptionKind::AddressList
+        | OptionKind::LocalPartList
+        | OptionKind::StringList
+        | OptionKind::ListBy(_)
         | OptionKind::StrLines
         | OptionKind::StrList
         | OptionKind::StrSemicolons

@@ -402,10 +402,15 @@ fn kind_words(kind: OptionKind) -> String {
         OptionKind::Time => "time".into(),
         OptionKind::TimeList => "times".into(),
         OptionKind::Str => "string".into(),
-        OptionKind::StrLines
-        | OptionKind::StrList
-        | OptionKind::StrSemicolons
-        | OptionKind::StrConditions => "string, repeatable".into(),
+        OptionKind::DomainList => "domain list".into(),
+        OptionKind::HostList => "host list".into(),
+        OptionKind::AddressList => "address list".into(),
+        OptionKind::LocalPartList => "local part list".into(),
+        OptionKind::StringList => "list".into(),
+        OptionKind::ListBy(separator) => format!("list by `{separator}`"),
+        OptionKind::StrLines | OptionKind::StrConditions => "string, repeatable".into(),
+        OptionKind::StrList => "list, repeatable".into(),
+        OptionKind::StrSemicolons => "list by `;`, repeatable".into(),
         OptionKind::Uid | OptionKind::UidExpanded => "user".into(),
         OptionKind::Gid | OptionKind::GidExpanded => "group".into(),
         OptionKind::UidList => "users".into(),

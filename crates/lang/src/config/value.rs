@@ -271,6 +271,12 @@ pub fn read(kind: OptionKind, name: &str, text: &str) -> Result<Value, String> {
         OptionKind::BoolOrExpanded if text.contains('$') => string(name, text).map(Value::Text),
         OptionKind::BoolOrExpanded => switch(name, text).map(Value::Bool),
         OptionKind::Str
+        | OptionKind::DomainList
+        | OptionKind::HostList
+        | OptionKind::AddressList
+        | OptionKind::LocalPartList
+        | OptionKind::StringList
+        | OptionKind::ListBy(_)
         | OptionKind::StrLines
         | OptionKind::StrList
         | OptionKind::StrSemicolons

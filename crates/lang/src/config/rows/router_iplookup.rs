@@ -1,12 +1,12 @@
 //! Options of the iplookup router (manual chapter 19).
 
-use crate::config::options::OptionKind::{Bool, Int, Str, Time};
+use crate::config::options::OptionKind::{Bool, Int, Str, StringList, Time};
 use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Private options of iplookup.
 pub static ROUTER_IPLOOKUP: &[OptionRow] = &[
-    row("hosts", Str, "", Works, "hosts that are asked"),
+    row("hosts", StringList, "", Works, "hosts that are asked"),
     row("optional", Bool, "false", Works, "decline when no host answers"),
     row("port", Int, "0", Works, "port that is asked"),
     row("protocol", Str, "udp", Works, "udp or tcp"),

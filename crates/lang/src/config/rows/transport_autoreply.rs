@@ -1,6 +1,6 @@
 //! Options of the autoreply transport (manual chapter 27).
 
-use crate::config::options::OptionKind::{Bool, Int, Octal, Str};
+use crate::config::options::OptionKind::{AddressList, Bool, Int, Octal, Str};
 use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
@@ -15,7 +15,7 @@ pub static TRANSPORT_AUTOREPLY: &[OptionRow] = &[
     row("headers", Str, "", Works, "further header lines"),
     row("log", Str, "", Works, "file that each reply is written to"),
     row("mode", Octal, "0600", Works, "mode of the file"),
-    row("never_mail", Str, "", Works, "addresses that never get a reply"),
+    row("never_mail", AddressList, "", Works, "addresses that never get a reply"),
     row("once", Str, "", Works, "file that remembers who got a reply"),
     row("once_file_size", Int, "0", Works, "size of a once file that is not a database"),
     row("once_repeat", Str, "", Works, "time after which somebody gets another reply"),

@@ -1,12 +1,12 @@
 //! Options of the pipe transport (manual chapter 29).
 
-use crate::config::options::OptionKind::{Bool, Int, Kint, Octal, Str, Time};
+use crate::config::options::OptionKind::{Bool, Int, Kint, Octal, Str, StringList, Time};
 use crate::config::options::Status::{NotYet, Works};
 use crate::config::options::{OptionRow, row};
 
 /// Private options of pipe.
 pub static TRANSPORT_PIPE: &[OptionRow] = &[
-    row("allow_commands", Str, "", Works, "commands that may be run"),
+    row("allow_commands", StringList, "", Works, "commands that may be run"),
     row("batch_id", Str, "", Works, "text that must be equal within a batch"),
     row("batch_max", Int, "1", Works, "addresses in a batch"),
     row("check_string", Str, "", Works, "text at the start of a line that is escaped"),
@@ -35,7 +35,7 @@ pub static TRANSPORT_PIPE: &[OptionRow] = &[
     row("restrict_to_path", Bool, "false", Works, "commands must be in the path"),
     row("return_fail_output", Bool, "false", Works, "return the output of a failure"),
     row("return_output", Bool, "false", Works, "return the output always"),
-    row("temp_errors", Str, "75:73", Works, "exit statuses that mean a deferral"),
+    row("temp_errors", StringList, "75:73", Works, "exit statuses that mean a deferral"),
     row("timeout", Time, "1h", Works, "time allowed"),
     row("timeout_defer", Bool, "false", Works, "a timeout is a deferral"),
     row("umask", Octal, "022", Works, "umask of the command"),
