@@ -6,7 +6,7 @@
 //! ([`RegexError::Match`]). A pattern that is not UTF-8 has its high bytes written as `\xhh`, which is the same except
 //! between `\Q` and `\E`. Manual chapter 8.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use oxim_base::Text;
 use oxim_base::limits::{REGEX_DEPTH_MAX, REGEX_MATCH_STEPS_MAX};
@@ -165,6 +165,15 @@ impl Cache {
             Regex::compile(pattern, caseless).map(Arc::new)
         })
     }
+}
+
+/// The compiled form of a pattern of the configuration. One that stands there often is compiled once.
+///
+/// # Errors
+/// [`RegexError::Pattern`]; failures are not remembered.
+pub fn shared(pattern: &[u8], caseless: bool) -> Result<Arc<Regex>, RegexError> {
+    static SHARED: LazyLock<Cache> = LazyLock::new(Cache::default);
+    SHARED.get(pattern, caseless)
 }
 
 #[cfg(test)]

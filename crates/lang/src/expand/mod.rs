@@ -14,6 +14,7 @@ pub(crate) mod elements;
 pub(crate) mod integer;
 pub mod item;
 mod json;
+pub(crate) mod names;
 pub mod operator;
 mod parse;
 pub mod suggestion;
@@ -258,14 +259,5 @@ pub fn names(kind: Kind) -> Box<dyn Iterator<Item = &'static str>> {
             let rows = variable::VARIABLES.iter().copied().flatten();
             Box::new(rows.filter(|row| row.is_implemented() && !row.family).map(|row| row.name))
         }
-    }
-}
-
-/// Expands one line as `-be` does: the result, or `Failed: ` and the message.
-#[must_use]
-pub fn test_line(context: &mut Context, line: &[u8]) -> Vec<u8> {
-    match Template::compile_bytes(line).expand(context) {
-        Ok(text) => text.into_bytes(),
-        Err(error) => format!("Failed: {error}").into_bytes(),
     }
 }

@@ -174,9 +174,10 @@ impl<'a> Parser<'a> {
                 None => return self.unterminated(),
                 Some(b'}') => break,
                 Some(b'\\') => self.escape(&mut body)?,
-                Some(other) => {
-                    body.push_byte(other);
-                    self.advance(1);
+                Some(_) => {
+                    let length = self.rest().iter().take_while(|b| !matches!(**b, b'\\' | b'}')).count();
+                    body.push_bytes(self.rest().get(..length).unwrap_or_default());
+                    self.advance(length);
                 }
             }
         }
@@ -250,7 +251,7 @@ impl<'a> Parser<'a> {
             _ => {
                 let length =
                     self.rest().iter().take_while(|b| !matches!(**b, b'\\' | b'$' | b'}')).count().max(1);
-                body.push(Node::Literal(self.rest().get(..length).unwrap_or_default().to_vec()));
+                body.push_bytes(self.rest().get(..length).unwrap_or_default());
                 self.advance(length);
                 Ok(())
             }
@@ -265,7 +266,7 @@ impl<'a> Parser<'a> {
         self.advance(1);
         if byte == b'N' {
             let end = memchr::memmem::find(self.rest(), b"\\N").unwrap_or(self.rest().len());
-            body.push(Node::Literal(self.rest().get(..end).unwrap_or_default().to_vec()));
+            body.push_bytes(self.rest().get(..end).unwrap_or_default());
             self.advance(end.saturating_add(2));
             return Ok(());
         }

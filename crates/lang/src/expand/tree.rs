@@ -55,6 +55,14 @@ impl Body {
         }
     }
 
+    /// Adds literal bytes.
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        match self.nodes.last_mut() {
+            Some(Node::Literal(last)) => last.extend_from_slice(bytes),
+            _ => self.nodes.push(Node::Literal(bytes.to_vec())),
+        }
+    }
+
     /// Adds one literal byte.
     pub(crate) fn push_byte(&mut self, byte: u8) {
         match self.nodes.last_mut() {

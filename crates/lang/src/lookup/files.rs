@@ -2,7 +2,8 @@
 //!
 //! A lookup file or a file item of a list is parsed once and then costs one `stat` per use: device, inode, size and
 //! both times must be those of the file that was read. An entry that was read within a clock tick of the file's last
-//! change is not trusted a second time, because a further change might have left all of them as they are.
+//! change is not trusted a second time, because a further change might have left all of them as they are. Within a
+//! millisecond of one look there is no second one.
 //! Bounded by number and bytes; the least recently used goes first.
 
 use std::any::Any;
@@ -13,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oxim_base::limits::{LOOKUP_CACHE_BYTES_MAX, LOOKUP_FILE_BYTES_MAX, LOOKUP_FILES_CACHED_MAX};
 use parking_lot::Mutex;
@@ -70,8 +71,12 @@ impl Stamp {
     }
 }
 
+/// How long what was seen of a file is believed without another look. Within a burst of lookups one look is enough.
+const LOOK: Duration = Duration::from_millis(1);
+
 struct Entry {
     stamp: Stamp,
+    looked: Instant,
     value: Arc<dyn Any + Send + Sync>,
     bytes: u64,
     used: u64,
@@ -94,11 +99,18 @@ impl Kept {
             return None;
         }
         entry.used = self.clock;
+        entry.looked = Instant::now();
         Some(Arc::clone(&entry.value))
     }
 
+    /// What is known of a file that was looked at a moment ago.
+    fn get_fresh(&self, key: &(&'static str, Vec<u8>)) -> Option<Arc<dyn Any + Send + Sync>> {
+        let entry = self.entries.get(key)?;
+        (entry.looked.elapsed() < LOOK).then(|| Arc::clone(&entry.value))
+    }
+
     fn put(&mut self, key: (&'static str, Vec<u8>), stamp: Stamp, value: Arc<dyn Any + Send + Sync>) {
-        let entry = Entry { stamp, value, bytes: stamp.bytes, used: self.clock };
+        let entry = Entry { stamp, looked: Instant::now(), value, bytes: stamp.bytes, used: self.clock };
         self.bytes = self.bytes.saturating_add(entry.bytes);
         if let Some(old) = self.entries.insert(key, entry) {
             self.bytes = self.bytes.saturating_sub(old.bytes);
@@ -154,6 +166,10 @@ pub(crate) fn parsed<T: Any + Send + Sync>(
     build: impl FnOnce(Opened) -> Result<T, FileError>,
 ) -> Result<Arc<T>, FileError> {
     let key = (form, path.to_vec());
+    let fresh = KEPT.lock().get_fresh(&key);
+    if let Some(value) = fresh.and_then(|value| value.downcast::<T>().ok()) {
+        return Ok(value);
+    }
     let meta = std::fs::metadata(Path::new(std::ffi::OsStr::from_bytes(path))).map_err(FileError::Io)?;
     if let Some(value) = KEPT.lock().get(&key, Stamp::of(&meta))
         && let Ok(value) = value.downcast::<T>()
@@ -192,6 +208,7 @@ mod tests {
         let second = parsed("test", &path, |_| panic!("read again")).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         file.write_all(b"+two").unwrap();
+        std::thread::sleep(LOOK);
         assert_eq!(*parsed("test", &path, Opened::read).unwrap(), b"one+two");
     }
 

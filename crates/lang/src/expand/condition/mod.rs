@@ -1,8 +1,8 @@
 //! The table of conditions of `${if`, and of the places that take one. Manual sections 11.7 and 11.8.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use super::names::ByName;
 use super::{Body, ExpandError, Fault, Parser};
 use crate::config::Status;
 use crate::context::Context;
@@ -90,7 +90,7 @@ pub static CONDITIONS: &[&[&ConditionRow]] = &[
 /// The row of a condition.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static ConditionRow> {
-    static BY_NAME: OnceLock<HashMap<&'static str, &'static ConditionRow>> = OnceLock::new();
+    static BY_NAME: OnceLock<ByName<&'static ConditionRow>> = OnceLock::new();
     let by_name =
         BY_NAME.get_or_init(|| CONDITIONS.iter().copied().flatten().map(|row| (row.name, *row)).collect());
     by_name.get(name).copied()
@@ -102,12 +102,13 @@ pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<Test, Fault> {
     while parser.space_eat(b'!') {
         negate = !negate;
     }
-    let start: String = String::from_utf8_lossy(parser.rest()).chars().take(16).collect();
+    let rest = parser.rest();
     let name = match parser.peek() {
         Some(b'=' | b'<' | b'>') => symbol(parser),
         _ => parser.word(|b| b.is_ascii_alphanumeric() || b == b'_'),
     };
     if name.is_empty() {
+        let start: String = String::from_utf8_lossy(rest).chars().take(16).collect();
         return parser.fault(format!("condition name expected, but found \"{start}\""));
     }
     let Some(row) = find(name) else {

@@ -1,10 +1,10 @@
 //! The table of expansion items, `${name...}`: each reads its own arguments and gives its text. Manual section 11.5.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use oxim_base::Text;
 
+use super::names::ByName;
 use super::{ExpandError, Fault, Parser};
 use crate::config::Status;
 use crate::context::Context;
@@ -85,7 +85,7 @@ pub static ITEMS: &[&[&ItemRow]] = &[
 /// The row of an item.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static ItemRow> {
-    static BY_NAME: OnceLock<HashMap<&'static str, &'static ItemRow>> = OnceLock::new();
+    static BY_NAME: OnceLock<ByName<&'static ItemRow>> = OnceLock::new();
     BY_NAME
         .get_or_init(|| ITEMS.iter().copied().flatten().map(|row| (row.name, *row)).collect())
         .get(name)

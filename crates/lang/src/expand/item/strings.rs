@@ -265,8 +265,7 @@ fn substitute(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     }
     let pattern = strings.get(1).and_then(Body::constant);
     let constant = pattern.map(|text| {
-        regex::Regex::compile(text.as_bytes(), false)
-            .map(Arc::new)
+        regex::shared(text.as_bytes(), false)
             .map_err(|error| parser.complaint(ExpandError::Failed(error.describe(text.as_bytes()))))
     });
     Ok(Box::new(Substitute { strings, replacement, constant: constant.transpose()? }))

@@ -1,10 +1,10 @@
 //! The table of expansion operators, `${name:string}` and `${name_arguments:string}`. Manual section 11.6.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use oxim_base::Text;
 
+use super::names::ByName;
 use super::{Body, ExpandError};
 use crate::context::Context;
 
@@ -112,7 +112,7 @@ pub static OPERATORS: &[&[&OperatorRow]] = &[
 /// The row of an operator by the text before the colon, and what follows its name.
 #[must_use]
 pub fn find(text: &str) -> Option<(&'static OperatorRow, Option<&str>)> {
-    static BY_NAME: OnceLock<HashMap<&'static str, &'static OperatorRow>> = OnceLock::new();
+    static BY_NAME: OnceLock<ByName<&'static OperatorRow>> = OnceLock::new();
     let by_name = BY_NAME.get_or_init(|| {
         let rows = OPERATORS.iter().copied().flatten();
         rows.flat_map(|row| std::iter::once(row.name).chain(row.alias).map(move |name| (name, *row)))

@@ -3,13 +3,13 @@
 //! A row states how long the value lives, whether it came from outside, and how it is read. A variable that is in the
 //! manual but not yet filled is a row too: a template that uses it is faulty, and says so.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use oxim_base::{Taint, Text};
 use oxim_mail::header::value::{self, Decoding};
 
 use super::ExpandError;
+use super::names::ByName;
 use crate::context::Context;
 
 mod address;
@@ -152,7 +152,7 @@ pub(crate) struct VariableReference {
 impl VariableReference {
     /// The variable of a name.
     pub(crate) fn find(name: &str) -> Option<VariableReference> {
-        static BY_NAME: OnceLock<HashMap<&'static str, &'static VariableRow>> = OnceLock::new();
+        static BY_NAME: OnceLock<ByName<&'static VariableRow>> = OnceLock::new();
         let by_name = BY_NAME.get_or_init(|| {
             let rows = VARIABLES.iter().copied().flatten();
             rows.filter(|row| !row.family).map(|row| (row.name, row)).collect()
