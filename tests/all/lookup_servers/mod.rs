@@ -10,6 +10,7 @@ mod mysql;
 mod pgsql;
 mod redis;
 mod scanners;
+mod verdicts;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -41,6 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("redis_refusals", redis::refusals),
         trial("redis_cluster", redis::cluster),
         trial("rspamd", scanners::rspamd),
+        trial("rspamd_verdicts", verdicts::rspamd),
         trial("spamd", scanners::spamd),
     ]
 }

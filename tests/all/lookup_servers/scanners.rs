@@ -10,8 +10,21 @@ use std::process::{Command, Stdio};
 use super::{Server, config, folder, free_port, give_away, is_root, program, unprivileged};
 use crate::place;
 
-/// Hands a message in over SMTP; gives the reply to its data, and the lines of the main log about it without time and id.
+/// Hands a message with this body in for one recipient.
 fn submit(config: &Path, folder: &Path, body: &str) -> String {
+    submit_to(config, folder, &["b@test.ex"], &message(body))
+}
+
+/// A whole message with this body.
+pub(super) fn message(body: &str) -> String {
+    format!(
+        "From: a@s.ex\r\nTo: b@test.ex\r\nSubject: t\r\nMessage-ID: <1@s.ex>\r\n\
+         Date: Sat, 21 Nov 2026 09:00:00 +0000\r\n\r\n{body}"
+    )
+}
+
+/// Hands a message in over SMTP; gives the reply to its data, and the lines of the main log about it without time and id.
+pub(super) fn submit_to(config: &Path, folder: &Path, recipients: &[&str], message: &str) -> String {
     let mut child = Command::new(place::oxim())
         .arg("-C")
         .arg(config)
@@ -22,12 +35,11 @@ fn submit(config: &Path, folder: &Path, body: &str) -> String {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    write!(
-        input,
-        "HELO c.ex\r\nMAIL FROM:<a@s.ex>\r\nRCPT TO:<b@test.ex>\r\nDATA\r\nFrom: a@s.ex\r\nTo: b@test.ex\r\n\
-         Subject: t\r\nMessage-ID: <1@s.ex>\r\nDate: Sat, 21 Nov 2026 09:00:00 +0000\r\n\r\n{body}\r\n.\r\nQUIT\r\n"
-    )
-    .unwrap();
+    write!(input, "HELO c.ex\r\nMAIL FROM:<a@s.ex>\r\n").unwrap();
+    for recipient in recipients {
+        write!(input, "RCPT TO:<{recipient}>\r\n").unwrap();
+    }
+    write!(input, "DATA\r\n{message}\r\n.\r\nQUIT\r\n").unwrap();
     drop(input);
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -53,7 +65,7 @@ fn configured(folder: &Path, options: &str, acl: &str) -> std::path::PathBuf {
     )
 }
 
-fn has(answer: &str, parts: &[&str]) {
+pub(super) fn has(answer: &str, parts: &[&str]) {
     for part in parts {
         assert!(answer.contains(part), "{part} is not in {answer}");
     }
@@ -120,10 +132,10 @@ pub(super) fn clamd() {
 }
 
 /// A scanner of several processes. Dropped, it is asked to end, and all of them are gone.
-struct Group(Server);
+pub(super) struct Group(Server);
 
 impl Group {
-    fn start(mut command: Command, port: u16) -> Group {
+    pub(super) fn start(mut command: Command, port: u16) -> Group {
         Group(Server::start(std::mem::replace(command.process_group(0), Command::new("true")), port))
     }
 }
@@ -138,7 +150,7 @@ impl Drop for Group {
 }
 
 /// The string that every spam scanner must call spam.
-const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
+pub(super) const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 const SPAM_ACL: &str = "  warn spam = nobody:true\n    logwrite = score $spam_score_int action $spam_action $spam_bar\n  \
                         deny spam = nobody\n    message = spam $spam_score\n";
 
@@ -186,24 +198,25 @@ pub(super) fn spamd() {
     spam_scanner(folder, &options, command, port);
 }
 
+/// An Rspamd with one worker and no module, below a folder.
+pub(super) fn rspamd_configuration(folder: &Path, port: u16) -> String {
+    let top = folder.display();
+    format!(
+        "options {{ pidfile = \"{top}/pid\"; filters = \"\"; tempdir = \"{top}\"; hs_cache_dir = \"{top}\";\n\
+         dns {{ nameserver = [\"127.0.0.1:1\"]; timeout = 0.1s; retransmits = 0; }}\n\
+         url_tld = \"{top}/tld\"; control_socket = \"{top}/control mode=0600\"; }}\n\
+         logging {{ type = \"file\"; filename = \"{top}/log\"; level = \"warning\"; }}\n\
+         worker \"normal\" {{ bind_socket = \"127.0.0.1:{port}\"; count = 1; }}\n\
+         actions {{ reject = 15; add_header = 6; greylist = 4; }}\n"
+    )
+}
+
 pub(super) fn rspamd() {
     let Some(rspamd) = program("rspamd").filter(|_| is_root()) else { return };
     let folder = folder();
     let folder = folder.path();
     let port = free_port();
-    let top = folder.display();
-    std::fs::write(
-        folder.join("rspamd.conf"),
-        format!(
-            "options {{ pidfile = \"{top}/pid\"; filters = \"\"; tempdir = \"{top}\"; hs_cache_dir = \"{top}\";\n\
-             dns {{ nameserver = [\"127.0.0.1:1\"]; timeout = 0.1s; retransmits = 0; }}\n\
-             url_tld = \"{top}/tld\"; control_socket = \"{top}/control mode=0600\"; }}\n\
-             logging {{ type = \"file\"; filename = \"{top}/log\"; level = \"warning\"; }}\n\
-             worker \"normal\" {{ bind_socket = \"127.0.0.1:{port}\"; count = 1; }}\n\
-             actions {{ reject = 15; add_header = 6; greylist = 4; }}\n"
-        ),
-    )
-    .unwrap();
+    std::fs::write(folder.join("rspamd.conf"), rspamd_configuration(folder, port)).unwrap();
     // The whole list of top-level domains takes long to compile.
     std::fs::write(folder.join("tld"), "ex\ncom\n").unwrap();
     give_away(folder);
