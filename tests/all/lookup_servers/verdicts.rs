@@ -31,7 +31,7 @@ fn configured(folder: &Path) -> std::path::PathBuf {
              begin routers\n\
              fired:\n  driver = redirect\n  bmi_rule = 5\n  local_parts = b\n  data = :blackhole:\n\
              nowhere:\n  driver = redirect\n  bmi_dont_deliver\n  data = :blackhole:\n\
-             elsewhere:\n  driver = redirect\n  bmi_deliver_alternate\n  condition = ${if eq{$bmi_alt_location}{X-Tight: yes}}\n  data = :blackhole:\n\
+             elsewhere:\n  driver = redirect\n  bmi_deliver_alternate\n  condition = ${{if eq{{$bmi_alt_location}}{{X-Tight: yes}}}}\n  data = :blackhole:\n\
              local:\n  driver = accept\n  transport = local\nbegin transports\n\
              local:\n  driver = appendfile\n  file = {path}/spool/box\n  user = nobody\n"
         ),
