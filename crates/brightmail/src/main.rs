@@ -151,7 +151,7 @@ impl<I: Read, O: Write> Conversation<I, O> {
                 Ask::Rule(rule) => rules.push(rule),
                 Ask::Verdict(text) => {
                     *is_over = true;
-                    return Ok(tell(session, &text, &rules, &mut self.output)?);
+                    return tell(session, &text, &rules, &mut self.output);
                 }
                 Ask::Client(_)
                 | Ask::From(_)
