@@ -191,23 +191,52 @@ mod tests {
     /// Every version, command, family, protocol and length up to 300.
     #[test]
     fn binary_headers() {
+        let (v4, v6) = (
+            relayed("0.1.2.3:2057", "4.5.6.7:2571"),
+            relayed("[1:203:405:607:809:a0b:c0d:e0f]:8225", "[1011:1213:1415:1617:1819:1a1b:1c1d:1e1f]:8739"),
+        );
         let body: Vec<u8> = (0..300_u16).map(|n| u8::try_from(n % 251).unwrap()).collect();
         for command in 0..=255_u8 {
             for family in 0..=255_u8 {
-                for length in [0, 1, 11, 12, 13, 35, 36, 37, 215, 216, 300] {
+                for length in 0..=body.len() {
                     let header = parse_binary(command, family, &body[..length]);
                     let expected = match (command, family) {
                         (0x20, _) => Some(Header::Own),
-                        (0x21, 0x11) if length >= 12 => relayed("0.1.2.3:2057", "4.5.6.7:2571"),
-                        (0x21, 0x21) if length >= 36 => relayed(
-                            "[1:203:405:607:809:a0b:c0d:e0f]:8225",
-                            "[1011:1213:1415:1617:1819:1a1b:1c1d:1e1f]:8739",
-                        ),
+                        (0x21, 0x11) if length >= 12 => v4,
+                        (0x21, 0x21) if length >= 36 => v6,
                         _ => None,
                     };
                     assert_eq!(header, expected, "{command:x} {family:x} {length}");
                 }
             }
+        }
+    }
+
+    /// The lines of section 2.1 of the specification, and its longest ones.
+    #[test]
+    fn examples_of_the_specification() {
+        let full = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+        for (line, expected) in [
+            (
+                "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n".to_owned(),
+                relayed("255.255.255.255:65535", "255.255.255.255:65535"),
+            ),
+            (
+                format!("PROXY TCP6 {full} {full} 65535 65535\r\n"),
+                relayed(&format!("[{full}]:65535"), &format!("[{full}]:65535")),
+            ),
+            ("PROXY UNKNOWN\r\n".to_owned(), Some(Header::Own)),
+            (format!("PROXY UNKNOWN {full} {full} 65535 65535\r\n"), Some(Header::Own)),
+            (
+                "PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n".to_owned(),
+                relayed("192.168.0.1:56324", "192.168.0.11:443"),
+            ),
+        ] {
+            assert!(line.len() <= LINE_BYTES_MAX);
+            assert_eq!(parse_line(line.as_bytes()), expected, "{line}");
+            let read =
+                block_on(async { read_header(&mut format!("{line}GET / HTTP/1.1\r\n").as_bytes()).await });
+            assert_eq!(read.ok(), expected, "{line}");
         }
     }
 

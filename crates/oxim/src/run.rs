@@ -73,6 +73,7 @@ fn own_subcommand(words: &[OsString]) -> Option<u8> {
     let rest: Vec<Vec<u8>> = rest.iter().map(|w| w.as_bytes().to_vec()).collect();
     match (base, first.as_bytes()) {
         (b"oxim", b"check") => Some(mode::check::run(&rest)),
+        (b"oxim", b"dane-check") => Some(dane_check(&rest, words)),
         (b"oxim", b"ocsp-fetch") => Some(ocsp_fetch(&rest, words)),
         (b"oxim", b"tlsa") => Some(mode::tlsa::run(&rest)),
         (b"oxim", b"explain") => Some(explain(&rest, words)),
@@ -108,6 +109,15 @@ fn explain(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
         return 1;
     }
     with_delivery(&program, |delivery, context| mode::explain::run(&program, delivery, context))
+}
+
+/// `oxim dane-check …`: what a sender that knows DANE would do.
+fn dane_check(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
+    let Some(order) = mode::dane_check::Order::read(rest) else { return mode::dane_check::usage() };
+    match prepared(order.line(), all) {
+        Ok(program) => with_context(&program, |context| mode::dane_check::run(context, &order)),
+        Err(code) => code,
+    }
 }
 
 /// `oxim ocsp-fetch …`: fetches OCSP proofs.

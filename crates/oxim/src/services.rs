@@ -8,7 +8,7 @@ use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::{Context, Services};
 use oxim_lang::interfaces::Interfaces;
 use oxim_lang::list::{List, ListKind, LogKind, NamedLists, Surroundings};
-use oxim_net::dns::{Family, Resolver, ResolverConfig};
+use oxim_net::dns::{Anchors, Family, Resolver, ResolverConfig};
 use oxim_spool::hints::{Hints, HintsConfig};
 use oxim_spool::log::{Log, LogConfig, LogPaths, LogSelectors, SyslogConfig};
 use oxim_spool::store::LocalConfig;
@@ -20,6 +20,15 @@ use oxim_spool::{Owner, Report};
 /// A faulty `log_selector` or `log_file_path`, or a `spool_directory` that cannot be expanded.
 pub fn make(config: &Arc<Config>, logs_to_stderr: bool) -> Result<Services, Vec<ConfigError>> {
     let zone = zone(config);
+    if let Some(file) = config.main.dnssec_trust_anchors.as_ref().filter(|file| !file.is_empty())
+        && let Err(error) = Anchors::from_file(std::path::Path::new(file))
+    {
+        let text = format!("dnssec_trust_anchors: {file}: {error}");
+        let at = config.main_options.location("dnssec_trust_anchors");
+        return Err(vec![
+            at.map_or_else(|| ConfigError::new(text.clone()), |at| ConfigError::at(at, text.clone())),
+        ]);
+    }
     let services = Services { zone, ..Services::default() };
     let shared = Arc::new(services);
     let mut context = Context::new(Arc::clone(config), Arc::clone(&shared));
@@ -154,6 +163,7 @@ pub fn resolver(config: &Config) -> Resolver {
     });
     let defaults = ResolverConfig::default();
     Resolver::new(ResolverConfig {
+        validate: main.dnssec_validate.then(|| anchors(config)),
         servers,
         timeout: Some(main.dns_retrans).filter(|t| !t.is_zero()),
         attempts: usize::try_from(main.dns_retry).ok().filter(|n| *n > 0),
@@ -162,6 +172,13 @@ pub fn resolver(config: &Config) -> Resolver {
         ..defaults
     })
     .with_dnssec(main.dns_dnssec_ok > 0)
+}
+
+/// Where validation begins. A file that cannot be used was refused at the start; one that has become so since leaves the root's keys.
+fn anchors(config: &Config) -> Anchors {
+    let file = config.main.dnssec_trust_anchors.as_ref().filter(|file| !file.is_empty());
+    let read = file.map(|file| Anchors::from_file(std::path::Path::new(file)));
+    read.and_then(Result::ok).unwrap_or_else(Anchors::of_the_root)
 }
 
 /// `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353`.

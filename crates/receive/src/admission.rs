@@ -66,16 +66,30 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// Counts the connection for another host from now on: for the client that a proxy speaks for.
+    pub(crate) fn belong_to(&mut self, host: IpAddr) {
+        let mut hosts = self.admission.by_host.lock();
+        leave(&mut hosts, self.host);
+        let same_host = hosts.entry(host).or_insert(0);
+        *same_host = same_host.saturating_add(1);
+        (self.host, self.same_host) = (host, *same_host);
+    }
+}
+
+fn leave(hosts: &mut HashMap<IpAddr, u32>, host: IpAddr) {
+    if let Some(count) = hosts.get_mut(&host) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            hosts.remove(&host);
+        }
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         self.admission.total.fetch_sub(1, Ordering::Relaxed);
-        let mut hosts = self.admission.by_host.lock();
-        if let Some(count) = hosts.get_mut(&self.host) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                hosts.remove(&self.host);
-            }
-        }
+        leave(&mut self.admission.by_host.lock(), self.host);
     }
 }
 
@@ -95,7 +109,11 @@ mod tests {
         assert_eq!((second.total(), second.same_host()), (2, 2));
         assert_eq!((third.total(), third.same_host()), (3, 1));
         assert_eq!(admission.hosts(), [(a, 2), (b, 1)]);
-        drop((first, second, third));
+        let mut fourth = admission.enter(b);
+        fourth.belong_to(a);
+        assert_eq!(fourth.same_host(), 3);
+        assert_eq!(admission.hosts(), [(a, 3), (b, 1)]);
+        drop((first, second, third, fourth));
         assert_eq!(admission.open(), 0);
         assert!(admission.by_host.lock().is_empty());
     }

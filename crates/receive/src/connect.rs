@@ -141,7 +141,7 @@ fn set_active_hostname(reception: &Reception, talk: &mut Talk) {
 }
 
 /// `smtp_accept_max` and `smtp_accept_max_per_host`.
-fn too_many(reception: &Reception, talk: &mut Talk, crowd: Crowd) -> Option<Reply> {
+pub(crate) fn too_many(reception: &Reception, talk: &mut Talk, crowd: Crowd) -> Option<Reply> {
     let limits = &reception.settings.limits;
     if limits.accept_max > 0 && crowd.total > limits.accept_max {
         log_refusal(reception, talk, "too many connections");

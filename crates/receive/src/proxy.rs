@@ -1,7 +1,7 @@
 //! Connections that come through a proxy: the PROXY header before the greeting. `hosts_proxy`, `proxy_protocol_timeout`.
 //!
-//! The list is matched against the proxy; limits of number count for it, and the line about the connection names it. After
-//! the header the session is the client's. Failure modes: a header that is missing, late or malformed leaves a session in
+//! The list is matched against the proxy; limits of number count for it (`proxy_counts_clients`: for the client), and the line
+//! about the connection names it. After the header the session is the client's. Failure modes: a header that is missing, late or malformed leaves a session in
 //! which only QUIT is obeyed; a list that cannot be evaluated ends the session with 421, because to take a proxy for a
 //! client would lend its rights to everybody behind it.
 
@@ -11,6 +11,7 @@ use oxim_lang::context::ProxySession;
 use oxim_net::proxy_protocol::{Header, read_header};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use crate::admission::Guard;
 use crate::connect::{self, Crowd};
 use crate::reception::Reception;
 use crate::reply::Reply;
@@ -21,16 +22,22 @@ pub(crate) async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
     reception: &Arc<Reception>,
     mut talk: Box<Talk>,
     stream: &mut S,
-    crowd: Crowd,
+    guard: &mut Guard,
 ) -> Option<Box<Talk>> {
     if reception.settings.hosts.proxy.is_unset() {
         return Some(talk);
     }
     let shared = Arc::clone(reception);
+    let counts_clients = reception.config.main.proxy_counts_clients;
+    let crowd = Crowd::from(&*guard);
     let permit = Arc::clone(&reception.workers).acquire_owned().await.ok()?;
     let matching = tokio::task::spawn_blocking(move || {
         let matched = shared.settings.hosts.proxy.try_match(&mut talk.scene.context);
         let refusal = match &matched {
+            // Whom the connection counts for is not known yet.
+            Ok(true) if counts_clients => {
+                connect::announce(&shared, &mut talk, Crowd { same_host: 0, ..crowd })
+            }
             Ok(true) => connect::announce(&shared, &mut talk, crowd),
             Ok(false) => None,
             Err(why) => {
@@ -43,10 +50,7 @@ pub(crate) async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
     });
     let (mut talk, matched, refusal) = matching.await.ok()?;
     if let Some(reply) = refusal {
-        let mut out = Vec::new();
-        reply.write(&mut out);
-        // Whoever does not read it has gone.
-        let _ = stream.write_all(&out).await;
+        refuse(stream, &reply).await;
         return None;
     }
     if matched != Ok(true) {
@@ -67,5 +71,27 @@ pub(crate) async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Err(_)) | Err(_) => session.is_failed = true,
     }
     connection.proxy = Some(session);
+    let client = connection.host_address.filter(|_| counts_clients);
+    let Some(client) = client else { return Some(talk) };
+    guard.belong_to(client);
+    let (shared, crowd) = (Arc::clone(reception), Crowd::from(&*guard));
+    let permit = Arc::clone(&reception.workers).acquire_owned().await.ok()?;
+    let counting = tokio::task::spawn_blocking(move || {
+        let refusal = connect::too_many(&shared, &mut talk, crowd);
+        drop(permit);
+        (talk, refusal)
+    });
+    let (talk, refusal) = counting.await.ok()?;
+    if let Some(reply) = refusal {
+        refuse(stream, &reply).await;
+        return None;
+    }
     Some(talk)
+}
+
+async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, reply: &Reply) {
+    let mut out = Vec::new();
+    reply.write(&mut out);
+    // Whoever does not read it has gone.
+    let _ = stream.write_all(&out).await;
 }

@@ -61,13 +61,13 @@ pub async fn serve(
     mut stream: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
-    guard: Guard,
+    mut guard: Guard,
 ) {
     let mut context = reception.context();
     set_endpoints(&mut context, peer, local);
-    let crowd = Crowd::from(&guard);
     let talk = Box::new(Talk::new(context, None));
-    let Some(talk) = proxy::begin(&reception, talk, &mut stream, crowd).await else { return };
+    let Some(talk) = proxy::begin(&reception, talk, &mut stream, &mut guard).await else { return };
+    let crowd = Crowd::from(&guard);
     let mut session = Session::with_talk(reception, Box::new(stream), talk);
     let tls_at_once =
         session.reception.tls.as_ref().is_some_and(|tls| tls.on_connect_ports.contains(&local.port()));

@@ -8,6 +8,7 @@
 mod authentication;
 mod daemon;
 mod dante;
+mod dnssec;
 mod dovecot;
 mod exim4;
 mod ground;
@@ -16,6 +17,7 @@ mod mail_programs;
 mod opensmtpd;
 mod oxim;
 mod postfix;
+mod proxies;
 mod relay;
 mod smtp_clients;
 mod spf_suites;
@@ -73,6 +75,17 @@ const PEERS: &[Peer] = &[
     root("next_hop::opensmtpd", &["opensmtpd"], opensmtpd::next_hop),
     root("sends_to_us::opensmtpd", &["opensmtpd"], opensmtpd::sends_to_us),
     root("proxies::dante", &["/usr/sbin/danted"], dante::proxies),
+    anyone("proxies::haproxy", &["/usr/sbin/haproxy", "/usr/bin/swaks"], proxies::haproxy),
+    anyone(
+        "proxies::nginx",
+        &["/usr/lib/nginx/modules/ngx_mail_module.so", "/usr/bin/swaks"],
+        proxies::nginx,
+    ),
+    root(
+        "dns::signed_zones",
+        &["/usr/sbin/nsd", "/usr/sbin/unbound", "/usr/bin/ldns-signzone"],
+        dnssec::signed_zones,
+    ),
     root("next_hop::dovecot_lmtp", &["/usr/lib/dovecot/lmtp"], dovecot::next_hop),
     anyone("spf::suites", &[], spf_suites::through_the_acl),
     root("takeover::from_exim", &["/usr/sbin/exim4", "/usr/bin/swaks"], takeover::from_exim),

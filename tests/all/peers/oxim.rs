@@ -70,6 +70,11 @@ impl<'a> Oxim<'a> {
         oxim
     }
 
+    /// One that the trial has started itself.
+    pub(super) fn already_started(ground: &'a Ground, pid: u32) -> Oxim<'a> {
+        Oxim { ground, pid }
+    }
+
     pub(super) fn wait_until_ready(&self) {
         let control = Path::new(TOP).join("spool/oxim-control");
         wait("the daemon", || TcpStream::connect("127.0.0.1:2525").is_ok() && control.exists());

@@ -23,6 +23,7 @@ mod resolver;
 mod test_server;
 mod text;
 mod transport;
+mod validate;
 
 pub use blocking::BlockingResolver;
 pub use csa::{CsaAnswer, CsaCode, CsaSettings};
@@ -30,6 +31,7 @@ pub use host::{Family, HostLookupMethod, NameCheck, reverse_labels, reverse_name
 pub use record::{Mx, Soa, Srv, Tlsa};
 pub use resolver::{Resolver, ResolverConfig};
 pub use text::{FieldStyle, TextRecord, TextType};
+pub use validate::Anchors;
 
 /// What came of a question: the three answers that anything remote gives.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The resolver: configuration, cache, search domains and the CNAME loop.
 //!
-//! The AD bit of the server is believed, as Exim does: the server must be on this host or the way to it be safe.
+//! The AD bit of the server is believed, as Exim does: the server must be on this host or the way to it be safe; unless answers
+//! are validated here.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,6 +20,7 @@ use super::hosts_file::HostsFile;
 use super::record::{as_mx, as_name, as_soa, as_srv, as_strings, as_tlsa, name_text};
 use super::resolv_conf::ResolvConfFile;
 use super::transport::{self, Manner, Silence};
+use super::validate::{Anchors, Validator};
 use super::{Answer, BlockingResolver, Lookup, Mx, NotThere, Soa, Srv, Tlsa};
 
 /// How to ask. `Default` follows the system: resolv.conf, /etc/hosts.
@@ -36,6 +38,8 @@ pub struct ResolverConfig {
     pub cname_loops: usize,
     /// Search domains; those of resolv.conf when unset. Used only when a caller asks for it.
     pub search: Option<Vec<String>>,
+    /// Validate answers, from these keys on, in place of believing the AD bit.
+    pub validate: Option<Anchors>,
     /// Where resolv.conf is.
     pub resolv_conf: PathBuf,
     /// Where the hosts file is.
@@ -51,6 +55,7 @@ impl Default for ResolverConfig {
             use_edns: false,
             cname_loops: 1,
             search: None,
+            validate: None,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             hosts_file: PathBuf::from("/etc/hosts"),
         }
@@ -61,7 +66,9 @@ struct Shared {
     servers: Option<Vec<SocketAddr>>,
     search: Option<Vec<String>>,
     system: ResolvConfFile,
-    silence: Silence,
+    silence: Arc<Silence>,
+    anchors: Option<Anchors>,
+    validator: Mutex<Option<Validator>>,
     cname_loops: usize,
     cache: AnswerCache,
     hosts: HostsFile,
@@ -87,7 +94,9 @@ impl Resolver {
             servers: config.servers,
             search: config.search,
             system,
-            silence: Silence::default(),
+            silence: Arc::default(),
+            anchors: config.validate,
+            validator: Mutex::new(None),
             cname_loops: config.cname_loops.min(DNS_CNAMES_MAX),
             cache: AnswerCache::new(),
             hosts: HostsFile::new(config.hosts_file),
@@ -98,6 +107,7 @@ impl Resolver {
             attempts: config.attempts.or(conf.attempts).unwrap_or(2),
             edns: config.use_edns,
             dnssec: false,
+            unchecked: false,
         };
         Resolver { shared: Arc::new(shared), manner, qualify_single: false, search_parents: false }
     }
@@ -259,6 +269,17 @@ impl Resolver {
         question.cell.get_or_init(ask).await.clone()
     }
 
+    /// Who validates, where that is wanted and the caller asks for DNSSEC. It remembers keys, so there is one for all questions.
+    fn validator(&self, servers: &[SocketAddr]) -> Option<Validator> {
+        let anchors = self.shared.anchors.as_ref().filter(|_| self.manner.dnssec)?;
+        let mut validator = self.shared.validator.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = validator.as_ref().filter(|known| known.asks(servers)) {
+            return Some(known.clone());
+        }
+        let silence = Arc::clone(&self.shared.silence);
+        Some(validator.insert(Validator::new(anchors, servers.to_vec(), silence, self.manner)).clone())
+    }
+
     fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<OnceCell<Outcome>>>> {
         self.shared.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,15 +297,14 @@ impl Resolver {
         let mut chase =
             Chase { current: name, kind, secure: true, ttl: TTL_SECONDS_MAX, aliases: 0, authority: None };
         for _ in 0..=self.shared.cname_loops {
-            let response = match transport::ask(
-                servers,
-                &self.shared.silence,
-                &chase.current,
-                kind,
-                self.manner,
-            )
-            .await
-            {
+            let answered = match self.validator(servers) {
+                Some(validator) => validator.ask(&chase.current, kind).await,
+                None => {
+                    let silence = &self.shared.silence;
+                    transport::ask(servers, silence, &chase.current, kind, self.manner).await
+                }
+            };
+            let response = match answered {
                 Ok(response) => response,
                 Err(reason) => return Outcome::AskAgain(reason.into()),
             };

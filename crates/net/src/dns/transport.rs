@@ -30,6 +30,8 @@ pub(super) struct Manner {
     pub(super) edns: bool,
     /// Whether to ask for the AD bit; implies EDNS.
     pub(super) dnssec: bool,
+    /// Whether the server is to leave the judgement to us (CD bit).
+    pub(super) unchecked: bool,
 }
 
 /// Why there is no response that could be used.
@@ -122,7 +124,7 @@ async fn ask_server(
     let result = exchange(server, name, kind, manner).await;
     match result {
         Err(Trouble::Refused(ResponseCode::FormErr | ResponseCode::NotImp))
-            if manner.edns || manner.dnssec =>
+            if (manner.edns || manner.dnssec) && !manner.unchecked =>
         {
             exchange(server, name, kind, Manner { edns: false, dnssec: false, ..manner }).await
         }
@@ -138,6 +140,7 @@ async fn exchange(
 ) -> Result<Message, Trouble> {
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
+    message.metadata.checking_disabled = manner.unchecked;
     message.queries.push(Query::query(name.clone(), kind));
     if manner.edns || manner.dnssec {
         let edns = message.edns.get_or_insert_with(Edns::new);

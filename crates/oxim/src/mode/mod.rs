@@ -3,6 +3,7 @@
 pub(crate) mod address_test;
 pub(crate) mod atrn;
 pub(crate) mod check;
+pub(crate) mod dane_check;
 pub(crate) mod expand_test;
 pub(crate) mod explain;
 pub(crate) mod filter_test;
