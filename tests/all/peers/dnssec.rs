@@ -18,7 +18,7 @@ ldns-signzone -n -f signed.ex.signed -o signed.ex signed.ex $(cat signed.key)
 sed -i '/^host.bogus.ex.*IN.A/s/192.0.2.1/192.0.2.66/' bogus.ex.signed
 cp plain.ex plain.ex.signed
 key . k > root.key
-root() { { soa $1; echo 'ns.test. A 127.0.0.1'; for zone in signed bogus rolled plain; do echo "$zone.ex. NS ns.test."; done; cat $(cat signed.key).ds $(cat bogus.key).ds $2; } > root; ldns-signzone -f root.signed -o . root $(cat root.key); }
+root() { { soa $1; echo 'ns.test. A 127.0.0.53'; for zone in signed bogus rolled plain; do echo "$zone.ex. NS ns.test."; done; cat $(cat signed.key).ds $(cat bogus.key).ds $2; } > root; ldns-signzone -f root.signed -o . root $(cat root.key); }
 "#;
 
 /// Runs a part with the functions of [`ZONES`] there.
@@ -41,17 +41,17 @@ fn start(ground: &Ground) {
     ground.write(
         "etc/nsd.conf",
         format!(
-            "server:\n  ip-address: 127.0.0.1@5301\n  zonesdir: /mnt/zones\n  username: \"\"\n  database: \"\"\n  pidfile: /mnt/nsd.pid\n  xfrdfile: \"\"\n\
+            "server:\n  ip-address: 127.0.0.53@53\n  zonesdir: /mnt/zones\n  username: \"\"\n  database: \"\"\n  pidfile: /mnt/nsd.pid\n  xfrdfile: \"\"\n\
              \x20 zonelistfile: /mnt/zones/list\n  server-count: 1\nremote-control:\n  control-enable: no\n{}{zones}",
             zone(".", "root")
         ),
     );
-    ground.write("zones/hints", ". NS ns.test.\nns.test. A 127.0.0.1\n");
+    ground.write("zones/hints", ". NS ns.test.\nns.test. A 127.0.0.53\n");
     ground.write(
         "etc/unbound.conf",
         "server:\n  interface: 127.0.0.1@5302\n  username: \"\"\n  chroot: \"\"\n  pidfile: /mnt/unbound.pid\n  directory: /mnt\n  use-syslog: no\n  do-daemonize: no\n\
          \x20 do-not-query-localhost: no\n  module-config: \"validator iterator\"\n  trust-anchor-file: /mnt/zones/anchors\n  cache-max-ttl: 0\n  cache-max-negative-ttl: 0\n  val-bogus-ttl: 0\n  infra-host-ttl: 0\n  num-threads: 1\n\
-         stub-zone:\n  name: .\n  stub-addr: 127.0.0.1@5301\nremote-control:\n  control-enable: no\n",
+         stub-zone:\n  name: .\n  stub-addr: 127.0.0.53\nremote-control:\n  control-enable: no\n",
     );
     let main = main_options(ground)
         .replace("dns_servers = 127.0.0.1\n", "dns_servers = <; 127.0.0.1:5302\ndns_retrans = 5s\n");
@@ -90,7 +90,7 @@ pub(super) fn signed_zones(ground: &Ground) {
         ("dnssec_lax,a=nobody.signed.ex", "absent"),
         ("dnssec_lax,mx=host.signed.ex", "absent"),
         ("dnssec_lax,a=host.plain.ex", "192.0.2.1 no"),
-        ("dnssec_strict,a=host.plain.ex", "absent"),
+        ("dnssec_strict,a=host.plain.ex", "again"),
         ("dnssec_lax,a=nobody.plain.ex", "absent"),
         ("defer_strict,dnssec_lax,a=host.bogus.ex", "again"),
         ("dnssec_lax,a=host.rolled.ex", "192.0.2.1 yes"),
