@@ -8,6 +8,7 @@ mod calls;
 mod clock;
 mod control;
 mod corrupt;
+mod crowd;
 mod hostile;
 mod kill;
 mod ledger;
@@ -36,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("clock::a_day_and_ten_years", clock::a_day_and_ten_years),
         trial("corrupt::damaged_files_concern_one_message", corrupt::damaged_files_concern_one_message),
         trial("corrupt::damaged_hints_are_set_aside", corrupt::damaged_hints_are_set_aside),
+        trial("crowd::waiting_mail_does_not_slow_new_mail", crowd::waiting_mail_does_not_slow_new_mail),
         trial("power::a_cut_loses_nothing", power::a_cut_loses_nothing),
         trial("power::without_fsync_mail_is_lost", power::without_fsync_mail_is_lost),
         trial("shortage::full_disk", shortage::full_disk),

@@ -29,6 +29,8 @@ pub(super) struct Plan<'a> {
     pub(super) spool: Option<&'a Path>,
     /// A program that starts the daemon, with its arguments.
     pub(super) wrap: &'a [&'a str],
+    /// The time between queue runs; one second if it is empty.
+    pub(super) every: &'a str,
 }
 
 /// The daemon, its folder and its port.
@@ -40,6 +42,7 @@ pub(super) struct Stand {
     acl_section: String,
     main: String,
     wrap: Vec<String>,
+    every: String,
     pub(super) address: SocketAddr,
     daemon: Option<Child>,
 }
@@ -70,6 +73,7 @@ impl Stand {
             acl_section: plan.acl.to_owned(),
             main: plan.main.to_owned(),
             wrap: plan.wrap.iter().map(|w| (*w).to_owned()).collect(),
+            every: if plan.every.is_empty() { "1s" } else { plan.every }.to_owned(),
             address,
             daemon: None,
         };
@@ -139,7 +143,7 @@ impl Stand {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("-C").arg(self.config()).arg("-bdf");
         if self.delivers {
-            command.arg("-q1s");
+            command.arg(format!("-q{}", self.every));
         }
         command.stdin(Stdio::null()).stdout(errors.try_clone().unwrap()).stderr(errors).process_group(0);
         self.daemon = Some(command.spawn().unwrap());

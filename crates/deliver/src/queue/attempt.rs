@@ -506,7 +506,9 @@ impl Attempt<'_> {
         } else {
             warning::send_if_due(self.delivery, self.submitter, context, &mut changed, &tally.deferred);
         }
-        if let Err(error) = self.store.update(&mut self.claim, &changed) {
+        // Most messages of a queue run only wait: their files are as they were.
+        let is_new = changed != **self.claim.message();
+        if is_new && let Err(error) = self.store.update(&mut self.claim, &changed) {
             self.delivery
                 .services
                 .log()
