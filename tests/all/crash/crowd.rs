@@ -49,6 +49,8 @@ fn fill(stand: &Stand, count: usize) {
         )
     };
     let ((id, header), (_, data)) = (find("-H"), find("-D"));
+    // They have been tried before.
+    let header = header.replace("-deliver_firsttime\n", "");
     let generator = Generator::new(std::process::id(), None, Form::Long);
     for number in 1..count {
         let new = generator.next(Stamp::now());
