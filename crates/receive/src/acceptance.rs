@@ -206,11 +206,14 @@ fn prepare(
         _ => None,
     };
     let headers = &talk.scene.context.message.headers;
-    let lines = headers.line_count();
+    let lines = u64::try_from(headers.line_count()).unwrap_or(0);
     let own_size = u64::try_from(headers.size_bytes()).unwrap_or(u64::MAX);
-    let size = own_size.saturating_add(1).saturating_add(received.body_bytes);
+    let separator = u64::from(received.has_separator);
+    let size = own_size.saturating_add(separator).saturating_add(received.body_bytes);
     let message = &mut talk.scene.context.message;
-    message.lines = u64::try_from(lines).unwrap_or(0).saturating_add(1).saturating_add(message.body_lines);
+    // A body without a blank line before it has a line more than there are, as Exim counts.
+    let boundary = u64::from(received.has_separator || received.body_bytes > 0);
+    message.lines = lines.saturating_add(boundary).saturating_add(message.body_lines);
     message.size = i64::try_from(size).unwrap_or(i64::MAX);
     match fixup::received_line(reception, talk, received.started) {
         Ok(header) => talk.scene.context.message.headers.push_front(header),

@@ -88,6 +88,8 @@ pub struct Received {
     pub body_bytes: u64,
     /// What was seen of lines and zeros.
     pub counts: Counts,
+    /// A blank line has parted header and body.
+    pub has_separator: bool,
     /// It came in BDAT chunks.
     pub chunked: bool,
     /// The verification of its DKIM signatures, if it has any.
@@ -236,6 +238,7 @@ impl Incoming {
         let too_big = self.is_too_big();
         let header_error = self.reader.error();
         let counts = self.reader.counts();
+        let has_separator = self.reader.has_separator();
         let (headers, from_line) = self.reader.into_header();
         let fault = match (header_error, self.fault.take()) {
             (Some(error), _) => Some(BodyFault::Header(error)),
@@ -253,6 +256,7 @@ impl Incoming {
                 draft,
                 body_bytes: self.stored,
                 counts,
+                has_separator,
                 chunked: self.chunked,
                 signatures: match self.signatures {
                     Signatures::Found(verifier) => Some(verifier),

@@ -159,7 +159,8 @@ fn rejection_line(
     let client = log_line::client(reception, talk, true);
     let tls = log_line::tls(reception, talk);
     let sender = if phase.concerns_envelope() {
-        format!(" F=<{}>", oxim_base::text::shown(&talk.scene.context.message.sender))
+        let authentication = log_line::authentication(reception, talk);
+        format!(" F=<{}>{authentication}", oxim_base::text::shown(&talk.scene.context.message.sender))
     } else {
         String::new()
     };

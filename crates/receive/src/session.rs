@@ -123,6 +123,8 @@ impl Session {
 
     /// What follows the greeting.
     async fn converse(&mut self) {
+        // Not known before MAIL says it.
+        self.talk_mut().scene.context.message.size = -1;
         loop {
             let line = match self.next_command().await {
                 Ok(line) => line,
@@ -593,6 +595,9 @@ impl Session {
                 reply.text = text.into();
             }
         }
+        if let Some(line) = self.talk_mut().last_line.take() {
+            self.reception.logs.main_and_reject(&line);
+        }
         if let Some(reply) = last {
             reply.write(self.channel.output());
         }
@@ -644,7 +649,17 @@ fn after_step(reception: &Arc<Reception>, talk: &mut Talk, step: Step, phase: Ph
 /// What stands behind the verb.
 fn argument_of(line: &[u8]) -> &[u8] {
     let verb = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-    line.get(verb..).unwrap_or_default().trim_ascii()
+    let argument = line.get(verb..).unwrap_or_default().trim_ascii();
+    // The verbs of these two have two words.
+    let second: &[u8] = match line.get(..verb) {
+        Some(verb) if verb.eq_ignore_ascii_case(b"MAIL") => b"FROM:",
+        Some(verb) if verb.eq_ignore_ascii_case(b"RCPT") => b"TO:",
+        Some(_) | None => b"",
+    };
+    match argument.split_at_checked(second.len()) {
+        Some((first, rest)) if first.eq_ignore_ascii_case(second) => rest.trim_ascii_start(),
+        Some(_) | None => argument,
+    }
 }
 
 fn internal_error() -> Reply {

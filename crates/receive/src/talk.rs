@@ -156,6 +156,8 @@ pub struct Transaction {
     pub sender_given: bool,
     /// The sender before any rewriting, for log lines.
     pub raw_sender: Vec<u8>,
+    /// What stood behind `MAIL FROM:`, without parameters.
+    pub said_sender: Vec<u8>,
     /// Recipients as they came, before any rewriting, for log lines.
     pub raw_recipients: Vec<Vec<u8>>,
     /// SIZE.
@@ -255,6 +257,8 @@ pub struct Talk {
     pub history_length: usize,
     /// The previous command was a MAIL that was refused (or RCPTs right after it).
     pub last_was_refused_mail: bool,
+    /// A line for the main and the reject log that is written when the session is over.
+    pub last_line: Option<String>,
     /// The previous command was RCPT.
     pub last_was_rcpt: bool,
     /// The client has sent a command before the reply to the one before, as PIPELINING allows.
@@ -309,6 +313,7 @@ impl Talk {
             history: Vec::new(),
             history_length: 0,
             last_was_refused_mail: false,
+            last_line: None,
             last_was_rcpt: false,
             pipelined: false,
             transaction: Transaction::default(),
@@ -380,7 +385,8 @@ impl Talk {
         self.withdraw_smtputf8();
         self.transaction = Transaction::default();
         let context = &mut self.scene.context;
-        context.message = oxim_lang::context::Message::default();
+        // The size is not known before MAIL says it.
+        context.message = oxim_lang::context::Message { size: -1, ..Default::default() };
         context.address = oxim_lang::context::AddressScope::default();
         self.scene.message = crate::acl::MessageControls::default();
         self.scene.subject = Vec::new();
@@ -398,10 +404,15 @@ impl Talk {
     /// Remembers a verb for log lines.
     pub fn remember(&mut self, verb: Verb) {
         self.history_length = self.history_length.saturating_add(1);
+        let shown = &mut self.scene.context.connection.smtp_command_history;
         if self.history.len() >= HISTORY_MAX {
             self.history.remove(0);
         }
+        if shown.len() >= HISTORY_MAX {
+            shown.remove(0);
+        }
         self.history.push(verb);
+        shown.push(verb.name().as_bytes().to_vec());
     }
 
     /// The verbs so far, as log lines show them: `EHLO,MAIL,QUIT`.

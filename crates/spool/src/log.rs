@@ -317,7 +317,10 @@ impl Entry<'_> {
         if let Some(pid) = self.pid {
             line.extend_from_slice(format!("[{pid}] ").as_bytes());
         }
-        let text = self.text.trim_ascii_end();
+        let mut text: &[u8] = self.text;
+        while let Some(rest) = text.strip_suffix(b"\n") {
+            text = rest;
+        }
         let mut parts = text.split(|b| *b == b'\n');
         line.extend_from_slice(shown(parts.next().unwrap_or_default()).as_bytes());
         for part in parts {

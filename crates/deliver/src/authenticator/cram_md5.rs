@@ -97,7 +97,7 @@ impl Driver for CramMd5 {
             (0, Some(_)) | (_, None) => return Finding::Malformed,
             (_, Some(input)) => input,
         };
-        let Some((name, given)) = split(input) else { return Finding::Wrong };
+        let (name, given) = split(input).unwrap_or((input, b""));
         state.values = vec![Text::tainted(name)];
         set_variables(context, &state.values);
         let Some(template) = &self.server_secret else { return Finding::Wrong };

@@ -341,7 +341,8 @@ impl Authenticator {
         match template.expand(context) {
             Ok(text) => match text.trimmed().to_string_lossy().to_ascii_lowercase().as_str() {
                 "1" | "yes" | "true" => Step::Accepted { id: self.id(context) },
-                "" | "0" | "no" | "false" => Step::Refused { id: self.id(context) },
+                _ if text.is_empty() => Step::Refused { id: self.id(context) },
+                "0" | "no" | "false" => Step::Refused { id: self.id(context) },
                 _ => Step::Undecided { text: text.to_string_lossy(), id: self.id(context) },
             },
             Err(ExpandError::Forced(_)) => Step::Refused { id: self.id(context) },

@@ -12,8 +12,6 @@ use crate::dsn::{Notify, Return, xtext_decode};
 /// Which extensions the EHLO answer offered; parameters of others are no parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offered {
-    /// 8BITMIME (`accept_8bitmime`): BODY.
-    pub eight_bit_mime: bool,
     /// DSN (`dsn_advertise_hosts`): RET, ENVID, NOTIFY, ORCPT.
     pub dsn: bool,
     /// PRDR (`prdr_enable`).
@@ -151,7 +149,7 @@ impl MailArguments {
         let text = parameter.text();
         if parameter.is("SIZE") {
             self.size = Some(size(text));
-        } else if parameter.is("BODY") && offered.eight_bit_mime {
+        } else if parameter.is("BODY") {
             self.body = match text {
                 b"" if parameter.value.is_some() => self.body,
                 _ if text.eq_ignore_ascii_case(b"8BITMIME") => Some(Body::EightBitMime),
@@ -233,7 +231,7 @@ pub fn rcpt_arguments(argument: &[u8], offered: &Offered) -> Result<RcptArgument
 mod tests {
     use super::*;
 
-    const ALL: Offered = Offered { eight_bit_mime: true, dsn: true, prdr: true, smtputf8: true };
+    const ALL: Offered = Offered { dsn: true, prdr: true, smtputf8: true };
 
     fn mail(argument: &str) -> Result<MailArguments, String> {
         mail_arguments(argument.as_bytes(), &ALL).map_err(|e| e.to_string())

@@ -18,6 +18,7 @@ pub struct MessageReader {
     headers: HeaderList,
     from_line: Option<Vec<u8>>,
     error: Option<HeaderError>,
+    has_separator: bool,
 }
 
 impl MessageReader {
@@ -31,6 +32,7 @@ impl MessageReader {
             headers: HeaderList::new(),
             from_line: None,
             error: None,
+            has_separator: false,
         }
     }
 
@@ -87,6 +89,12 @@ impl MessageReader {
         self.receiver.counts()
     }
 
+    /// Whether a blank line has parted header and body.
+    #[must_use]
+    pub fn has_separator(&self) -> bool {
+        self.has_separator
+    }
+
     /// Whether the header is complete.
     #[must_use]
     pub fn has_header(&self) -> bool {
@@ -132,7 +140,10 @@ impl MessageReader {
         }
         match splitter.feed(&self.line) {
             Ok(Fed::Header) => self.line.clear(),
-            Ok(Fed::Separator) => self.header_complete(),
+            Ok(Fed::Separator) => {
+                self.has_separator = true;
+                self.header_complete();
+            }
             Ok(Fed::Body) => {
                 let line = std::mem::take(&mut self.line);
                 self.receiver.count_as_body(&line);

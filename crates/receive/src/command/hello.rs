@@ -9,7 +9,7 @@ use oxim_base::Text;
 use oxim_lang::list::Subject;
 use oxim_mail::smtp::command::helo_name_is_valid;
 
-use super::{Talk, set_end_reason};
+use super::Talk;
 use crate::acl::{Outcome, Phase, Verdict};
 use crate::host_name;
 use crate::log_line;
@@ -65,7 +65,6 @@ fn invalid(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], word: &
         talk.history_text()
     );
     reception.logs.main_and_reject(&line);
-    set_end_reason(talk, "bad-commands");
     Progress::Reply(reply.closing())
 }
 
@@ -184,7 +183,6 @@ fn offer(reception: &Arc<Reception>, talk: &mut Talk, text: &mut Vec<u8>) {
         line(&limits);
     }
     if settings.accept_8bitmime {
-        talk.offers.parameters.eight_bit_mime = true;
         line("8BITMIME");
     }
     if hosts.dsn.matches(&mut talk.scene.context) {

@@ -77,6 +77,7 @@ fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments
         dsn_ret: arguments.ret,
         dsn_envid: arguments.envid,
         prdr: arguments.prdr,
+        said_sender: arguments.path.trim_ascii().to_vec(),
         ..Transaction::default()
     };
     // A MAIL that was refused may have gone before.
@@ -161,11 +162,13 @@ fn qualify(
         return Ok(sender);
     }
     if !talk.allow_unqualified_sender {
+        let client = log_line::client(reception, talk, true);
+        let shown = log_line::address(&sender);
+        let line = format!("unqualified sender rejected: <{shown}> {client}");
         if reception.wants.smtp_syntax_error {
-            let client = log_line::client(reception, talk, true);
-            let shown = String::from_utf8_lossy(&sender).into_owned();
-            reception.logs.main_and_reject(&format!("unqualified sender rejected: <{shown}> {client}"));
+            reception.logs.main(&line);
         }
+        reception.logs.reject(&line, None);
         let mut text = argument.to_vec();
         text.extend_from_slice(b": sender address must contain a domain");
         return Err(Progress::Reply(Reply::new(501, text)));
@@ -247,8 +250,9 @@ fn ask(_: &Talk) -> Progress {
 
 fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome) -> Progress {
     if !matches!(outcome.verdict, Verdict::Accept | Verdict::Discard) {
-        let sender = String::from_utf8_lossy(&talk.transaction.raw_sender).into_owned();
-        let reply = refusal::refuse(reception, talk, Phase::Mail, &format!(" <{sender}>"), outcome);
+        // It is logged with what the client has said.
+        let what = format!(" {}", log_line::address(&talk.transaction.said_sender));
+        let reply = refusal::refuse(reception, talk, Phase::Mail, &what, outcome);
         talk.reset();
         talk.last_was_refused_mail = true;
         return Progress::Reply(reply);

@@ -269,7 +269,8 @@ fn unknown(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
             log_line::client(reception, talk, false),
             log_line::printable(&talk.scene.context.connection.smtp_command)
         );
-        reception.logs.main_and_reject(&line);
+        // The ACL for an end without QUIT comes first, as it does in Exim.
+        talk.last_line = Some(line);
         set_end_reason(talk, "bad-commands");
         return Progress::Reply(Reply::fixed(500, "Too many unrecognized commands").closing());
     }
@@ -384,8 +385,8 @@ fn error(
         log_line::client(reception, talk, false),
         if history.is_empty() { "NULL".to_owned() } else { format!(" C={history}") }
     );
+    // No reason is set: the ACL for an end without QUIT does not run, as in Exim.
     reception.logs.main_and_reject(&line);
-    set_end_reason(talk, "bad-commands");
     let mut text = reply.to_vec();
     text.extend_from_slice(b"\nToo many syntax or protocol errors");
     Reply::new(code, text).closing()

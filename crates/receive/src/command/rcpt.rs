@@ -70,7 +70,7 @@ pub(super) fn run(
     };
     let limit = reception.settings.ratelimit_rcpt.filter(|_| talk.is_rate_limited);
     let delay = limit.map(|limit| limit.delay(talk.scene.context.message.rcpt_count)).unwrap_or_default();
-    let progress = ask(reception, talk, recipient);
+    let progress = ask(reception, talk, recipient, &arguments.path);
     if delay.is_zero() { progress } else { Progress::Pause(delay, Box::new(progress)) }
 }
 
@@ -86,11 +86,13 @@ fn qualify(
         return Ok(recipient);
     }
     if !talk.allow_unqualified_recipient && !recipient.eq_ignore_ascii_case(b"postmaster") {
+        let client = log_line::client(reception, talk, true);
+        let shown = log_line::address(&recipient);
+        let line = format!("unqualified recipient rejected: <{shown}> {client}");
         if reception.wants.smtp_syntax_error {
-            let client = log_line::client(reception, talk, true);
-            let shown = String::from_utf8_lossy(&recipient).into_owned();
-            reception.logs.main_and_reject(&format!("unqualified recipient rejected: <{shown}> {client}"));
+            reception.logs.main(&line);
         }
+        reception.logs.reject(&line, None);
         let mut text = argument.to_vec();
         text.extend_from_slice(b": recipient address must contain a domain");
         return Err(Progress::Reply(Reply::new(501, text)));
@@ -131,7 +133,7 @@ fn too_many(reception: &Arc<Reception>, talk: &mut Talk) -> Option<Progress> {
 }
 
 /// Runs the RCPT ACL, unless the MAIL ACL has thrown all recipients away already.
-fn ask(reception: &Arc<Reception>, talk: &mut Talk, recipient: Recipient) -> Progress {
+fn ask(reception: &Arc<Reception>, talk: &mut Talk, recipient: Recipient, path: &[u8]) -> Progress {
     set_address(talk, &recipient.address);
     if talk.transaction.discard_all {
         let reason = talk.transaction.discard_reason.clone();
@@ -139,8 +141,10 @@ fn ask(reception: &Arc<Reception>, talk: &mut Talk, recipient: Recipient) -> Pro
         remember_reply(talk, b"Accepted");
         return Progress::fixed(250, "Accepted");
     }
+    // A refusal is logged with what the client has said.
+    let said = log_line::address(path.trim_ascii());
     let then = move |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
-        let progress = after_acl(reception, talk, recipient, &outcome);
+        let progress = after_acl(reception, talk, recipient, &said, &outcome);
         with_memory(progress, talk)
     };
     Progress::Acl(Phase::Rcpt, Box::new(then))
@@ -165,12 +169,13 @@ fn after_acl(
     reception: &Arc<Reception>,
     talk: &mut Talk,
     recipient: Recipient,
+    said: &str,
     outcome: &Outcome,
 ) -> Progress {
     match outcome.verdict {
         Verdict::Accept if !cutthrough::takes(reception, talk, &recipient.address) => {
             let refused = Outcome::plain(Verdict::Deny);
-            after_acl(reception, talk, recipient, &refused)
+            after_acl(reception, talk, recipient, said, &refused)
         }
         Verdict::Accept => {
             talk.transaction.raw_recipients.push(recipient.address.clone());
@@ -179,6 +184,9 @@ fn after_acl(
             Progress::Reply(refusal::accepted(reception, 250, "Accepted", outcome))
         }
         Verdict::Discard => {
+            // It counts as one that was refused, as it does in Exim.
+            let counts = &mut talk.scene.context.message;
+            counts.rcpt_fail_count = counts.rcpt_fail_count.saturating_add(1);
             let reason = outcome.discard_reason();
             discard(reception, talk, &recipient, "RCPT", &reason);
             Progress::Reply(refusal::accepted(reception, 250, "Accepted", outcome))
@@ -191,7 +199,7 @@ fn after_acl(
                 &mut counts.rcpt_fail_count
             };
             *count = count.saturating_add(1);
-            let what = format!(" <{}>", String::from_utf8_lossy(&recipient.address));
+            let what = format!(" {said}");
             Progress::Reply(refusal::refuse(reception, talk, Phase::Rcpt, &what, outcome))
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
     }
     let then = |reception: &Arc<Reception>, talk: &mut Talk, outcome: Outcome| {
         if outcome.verdict != Verdict::Accept {
-            return Progress::Reply(refusal::refuse(reception, talk, Phase::StartTls, "", &outcome));
+            return Progress::Reply(refusal::refuse(reception, talk, Phase::StartTls, " ", &outcome));
         }
         ending::log_incomplete(reception, talk, "STARTTLS");
         Progress::StartTls(Reply::fixed(220, "TLS go ahead"))

@@ -22,11 +22,13 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
     let mut recipient = parsed.address.clone();
     if parsed.domain().is_none() {
         if !talk.allow_unqualified_recipient {
+            let client = log_line::client(reception, talk, true);
+            let shown = log_line::address(&recipient);
+            let line = format!("unqualified verify rejected: <{shown}> {client}");
             if reception.wants.smtp_syntax_error {
-                let client = log_line::client(reception, talk, true);
-                let shown = String::from_utf8_lossy(&recipient).into_owned();
-                reception.logs.main_and_reject(&format!("unqualified verify rejected: <{shown}> {client}"));
+                reception.logs.main(&line);
             }
+            reception.logs.reject(&line, None);
             let text = [argument, b": recipient address must contain a domain"].concat();
             return Progress::Reply(Reply::new(501, text));
         }
@@ -61,12 +63,14 @@ fn after_acl(
             let reason = problem.user_message.as_deref().or(for_client).unwrap_or("is not deliverable");
             (550, format!("<{shown}> {reason}"))
         }
-        Verified::Deferred(..) => (451, format!("Cannot resolve <{shown}> at this time")),
+        Verified::Deferred(_, problem) => match problem.message.as_deref().filter(|_| problem.is_for_client) {
+            Some(reason) => (451, format!("<{shown}> {reason}")),
+            None => (451, format!("Cannot resolve <{shown}> at this time")),
+        },
     };
-    if code != 250 {
+    if code == 550 {
         let client = log_line::client(reception, talk, true);
-        let word = if code == 451 { "temporarily failed" } else { "failed" };
-        reception.logs.main(&format!("VRFY {word} for {} {client}", log_line::printable(argument)));
+        reception.logs.main(&format!("VRFY failed for {} {client}", log_line::printable(argument)));
     }
     Progress::Reply(Reply::new(code, text))
 }

@@ -2,7 +2,7 @@
 //! Manual section 44.26.
 
 use oxim_base::Text;
-use oxim_mail::address::{AddressSyntax, address_list, split_at_domain};
+use oxim_mail::address::{AddressError, AddressSyntax, address_list, split_at_domain};
 use oxim_mail::header::{Header, HeaderKind};
 
 use super::Options;
@@ -72,6 +72,13 @@ fn fault(run: &Run<'_>, header: &Header, may_be_bare: bool) -> Option<String> {
         let why = match item.parse(&syntax) {
             Ok(parsed) if parsed.domain().is_some() || may_be_bare || parsed.address.is_empty() => continue,
             Ok(_) => "unqualified address not permitted".to_owned(),
+            // Exim parses the header with its line end, and shows it.
+            Err(AddressError::Trailing { mut rest, before })
+                if item.start.saturating_add(item.raw.len()) >= body.len() =>
+            {
+                rest.extend_from_slice(b"\\n");
+                AddressError::Trailing { rest, before }.to_string()
+            }
             Err(error) => error.to_string(),
         };
         let name = String::from_utf8_lossy(header.name()).into_owned();
@@ -86,7 +93,7 @@ pub(super) fn names_ascii(run: &mut Run<'_>) -> Tested {
     for header in run.scene.context.message.headers.all() {
         let name = header.name();
         if header.is_live() && !name.iter().all(u8::is_ascii_graphic) {
-            let why = format!("Invalid character in header \"{}\" found", log_line::printable(name));
+            let why = format!("Invalid character in header \"{}\" found", log_line::address(name));
             return Tested::logged(Answer::No, why);
         }
     }

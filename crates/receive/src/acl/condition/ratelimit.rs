@@ -137,8 +137,10 @@ fn parse(argument: &Text) -> Result<Parameters, String> {
     let mut update = None;
     let mut is_frozen = false;
     let (mut count, mut unique) = (None, None);
-    while let Some(item) = items.peek() {
-        let word = String::from_utf8_lossy(item).into_owned();
+    // An option counts wherever it stands; what is none is a part of the key.
+    let mut rest: Vec<Vec<u8>> = Vec::new();
+    for item in items {
+        let word = String::from_utf8_lossy(&item).into_owned();
         let measured = match word.as_str() {
             "per_conn" => Some(Measure::Connections),
             "per_mail" => Some(Measure::Messages),
@@ -170,11 +172,9 @@ fn parse(argument: &Text) -> Result<Parameters, String> {
         } else if let Some(value) = item.strip_prefix(b"unique=") {
             unique = Some(value.to_vec());
         } else {
-            break;
+            rest.push(item);
         }
-        items.next();
     }
-    let rest: Vec<Vec<u8>> = items.collect();
     Ok(Parameters {
         limit,
         limit_text,
