@@ -127,6 +127,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("tidy::dependencies_come_from_one_place", one_registry),
         Trial::test("tidy::feature_pages_are_linked", feature_pages),
         Trial::test("tidy::scenarios_read", scenarios_read),
+        Trial::test("tidy::dialogues_cover_the_acls", dialogues),
         Trial::test("tidy::log_selectors_have_scenarios", log_selectors),
     ]
 }
@@ -387,6 +388,59 @@ fn log_selectors() -> Result<(), Failed> {
         let sets = [format!("+{name}"), format!("-{name}")].iter().any(|set| text.contains(set));
         if !text.is_empty() && !sets {
             faults.push(format!("log_selector/{name}.txt does not set the selector"));
+        }
+    }
+    all_good(faults)
+}
+
+/// How many dialogues are held against exim4 at least. The number may only grow.
+const DIALOGUES_MIN: usize = 340;
+
+/// ACL conditions and controls without such a dialogue: exim4 4.96, as Debian builds it, does not have them.
+const NO_DIALOGUE: &[&str] = &["bmi_run", "dcc", "dmarc_status", "wellknown"];
+
+/// Whether a section is a client that speaks SMTP, over TCP or with `-bs`, `-bS`, `-bh`.
+fn is_dialogue(heading: &str, body: &str) -> bool {
+    let has_mode = |text: &str| text.split_whitespace().any(|w| matches!(w, "-bs" | "-bS" | "-bh" | "-bhc"));
+    match heading.split_once(' ').unwrap_or((heading, "")) {
+        ("client", _) => true,
+        ("run" | "user-run", arguments) => has_mode(arguments),
+        ("sh", _) => has_mode(body),
+        _ => false,
+    }
+}
+
+/// Scenarios with an SMTP dialogue that exim4 has to pass as well: enough of them, with each condition and control in one.
+fn dialogues() -> Result<(), Failed> {
+    let mut texts = Vec::new();
+    for folder in fs::read_dir(place::source().join("tests/scenarios"))?.flatten() {
+        for file in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(file.path())?;
+            let is_held = !text.contains("\n== no-oracle");
+            let mut sections = text.split("\n== ").skip(1).map(|s| s.split_once('\n').unwrap_or((s, "")));
+            if is_held && sections.any(|(heading, body)| is_dialogue(heading, body)) {
+                texts.push(text);
+            }
+        }
+    }
+    let mut faults = Vec::new();
+    if texts.len() < DIALOGUES_MIN {
+        faults.push(format!("{} dialogues are held against exim4, not {DIALOGUES_MIN}", texts.len()));
+    }
+    for kind in ["condition", "control"] {
+        let mut files = Vec::new();
+        collect(&place::source().join("crates/receive/src/acl").join(kind), &mut files);
+        for file in files {
+            let source = fs::read_to_string(file)?;
+            for part in source.split("name: \"").skip(1) {
+                let name = part.split('"').next().unwrap_or_default();
+                let written =
+                    if kind == "control" { format!("control = {name}") } else { format!("{name} = ") };
+                let has_one = texts.iter().any(|text| text.contains(&written));
+                if has_one == NO_DIALOGUE.contains(&name) {
+                    faults.push(format!("ACL {kind} {name}: dialogue {has_one}, listed {}", !has_one));
+                }
+            }
         }
     }
     all_good(faults)

@@ -569,4 +569,6 @@ impl Scanner<'_> {
 }
 
 #[cfg(test)]
+mod isemail;
+#[cfg(test)]
 mod tests;

@@ -293,8 +293,7 @@ impl HeaderList {
             Position::AfterReceived => {
                 let is_received = |h: &Header| name_matches(&h.text, b"received");
                 let first = self.headers.iter().position(|h| h.is_live() && is_received(h)).unwrap_or(0);
-                let block =
-                    self.headers.iter().skip(first).take_while(|h| is_received(h)).count();
+                let block = self.headers.iter().skip(first).take_while(|h| is_received(h)).count();
                 first.saturating_add(block)
             }
             Position::AtStartRfc => {

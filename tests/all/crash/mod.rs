@@ -15,6 +15,7 @@ mod ledger;
 mod power;
 mod shortage;
 mod smuggling;
+mod smuggling_out;
 mod stand;
 
 use std::path::Path;
@@ -51,6 +52,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("control::log_rotation", control::log_rotation),
         trial("smuggling::one_message_stays_one", smuggling::one_message_stays_one),
+        trial(
+            "smuggling::one_message_stays_one_on_its_way_out",
+            smuggling_out::one_message_stays_one_on_its_way_out,
+        ),
         trial("hostile::random_input", hostile::random_input),
         trial("hostile::slow_clients_are_dropped", hostile::slow_clients_are_dropped),
         trial("hostile::a_storm_of_connections", hostile::a_storm_of_connections),

@@ -63,10 +63,12 @@ fn after_acl(
             let reason = problem.user_message.as_deref().or(for_client).unwrap_or("is not deliverable");
             (550, format!("<{shown}> {reason}"))
         }
-        Verified::Deferred(_, problem) => match problem.message.as_deref().filter(|_| problem.is_for_client) {
-            Some(reason) => (451, format!("<{shown}> {reason}")),
-            None => (451, format!("Cannot resolve <{shown}> at this time")),
-        },
+        Verified::Deferred(_, problem) => {
+            match problem.message.as_deref().filter(|_| problem.is_for_client) {
+                Some(reason) => (451, format!("<{shown}> {reason}")),
+                None => (451, format!("Cannot resolve <{shown}> at this time")),
+            }
+        }
     };
     if code == 550 {
         let client = log_line::client(reception, talk, true);
