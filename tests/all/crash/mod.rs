@@ -12,6 +12,7 @@ mod crowd;
 mod hostile;
 mod kill;
 mod ledger;
+mod memory;
 mod power;
 mod shortage;
 mod smuggling;
@@ -56,6 +57,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "smuggling::one_message_stays_one_on_its_way_out",
             smuggling_out::one_message_stays_one_on_its_way_out,
         ),
+        trial("memory::sessions_are_small", memory::sessions_are_small),
         trial("hostile::random_input", hostile::random_input),
         trial("hostile::slow_clients_are_dropped", hostile::slow_clients_are_dropped),
         trial("hostile::a_storm_of_connections", hostile::a_storm_of_connections),

@@ -33,7 +33,7 @@ pub(super) fn run(
     let Some(first) = delivered.first() else { return };
     let log = settlement.delivery.services.log();
     let Some(shadow) = settlement.delivery.transports.iter().find(|t| t.name == *name) else {
-        log.both(format!("{} shadow transport \"{name}\" not found ", claim.id()));
+        log.both(format!("{} shadow transport \"{name}\" not found", claim.id()));
         return;
     };
     match is_wanted(context, transport) {
