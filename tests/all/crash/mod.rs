@@ -16,7 +16,6 @@ mod memory;
 mod power;
 mod shortage;
 mod smuggling;
-mod smuggling_out;
 mod stand;
 
 use std::path::Path;
@@ -53,10 +52,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("control::log_rotation", control::log_rotation),
         trial("smuggling::one_message_stays_one", smuggling::one_message_stays_one),
-        trial(
-            "smuggling::one_message_stays_one_on_its_way_out",
-            smuggling_out::one_message_stays_one_on_its_way_out,
-        ),
         trial("memory::sessions_are_small", memory::sessions_are_small),
         trial("hostile::random_input", hostile::random_input),
         trial("hostile::slow_clients_are_dropped", hostile::slow_clients_are_dropped),
