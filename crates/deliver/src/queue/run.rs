@@ -158,7 +158,7 @@ impl Run<'_> {
                 self.delivery.waiting.ramp(RAMP_MESSAGES);
             }
             if options.turn.is_none() {
-                deliver_ready(self.delivery, self.store, self.submitter, |id, ended| after(id, ended));
+                deliver_ready(self.delivery, self.store, self.submitter, &mut *after);
             }
         }
     }
