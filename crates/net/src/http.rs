@@ -121,11 +121,10 @@ pub fn ask(
         };
         socket.begin_step(left().ok_or(HttpError::Timeout)?);
         let Some((name, policy)) = tls else { return exchange(&mut socket, request, limits.body_bytes) };
-        let (mut stream, _facts) =
-            client::connect(socket, Some(name), policy).map_err(|error| match error {
-                TlsError::Timeout => HttpError::Timeout,
-                error => HttpError::Tls(error),
-            })?;
+        let connected = client::connect(socket, Some(name), policy);
+        let (mut stream, _facts) = connected.map_err(|error| {
+            if matches!(error, TlsError::Timeout) { HttpError::Timeout } else { HttpError::Tls(error) }
+        })?;
         let answer = exchange(&mut stream, request, limits.body_bytes);
         stream.close();
         return answer;
@@ -175,7 +174,7 @@ pub fn read_response<S: Read>(stream: &mut S, body_bytes_max: usize) -> Result<R
                 let length = usize::try_from(length).ok().filter(|length| *length <= body_bytes_max);
                 input.exactly(length.ok_or(HttpError::PeerTooLarge)?)?
             }
-            (_, false, None) => input.to_end(body_bytes_max)?,
+            (_, false, None) => input.until_end(body_bytes_max)?,
         };
         return Ok(Response { status: head.status, media_type: head.media_type, body });
     }
@@ -328,7 +327,7 @@ impl<S: Read> Input<'_, S> {
         Ok(bytes)
     }
 
-    fn to_end(&mut self, bytes_max: usize) -> Result<Vec<u8>, HttpError> {
+    fn until_end(&mut self, bytes_max: usize) -> Result<Vec<u8>, HttpError> {
         while self.waiting().len() <= bytes_max {
             if !self.more()? {
                 return Ok(self.waiting().to_vec());
