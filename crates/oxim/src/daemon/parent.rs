@@ -215,16 +215,21 @@ impl Door {
                 Ok((count, _)) if count > 0 => count,
                 _ => return,
             };
-            let sent = match request.get(..count).and_then(<[u8]>::split_first) {
-                Some((&IS_READY, _)) => {
-                    self.ready.notify_one();
-                    Ok(())
-                }
-                Some((&WANTS_AGENT, identity)) => self.start_agent(identity),
-                _ => self.refuse("a request that makes no sense"),
-            };
-            if sent.is_err() {
-                return;
+            // The socket is a stream: the news of being ready and a request may arrive as one piece.
+            let mut rest = request.get(..count).unwrap_or_default();
+            while let Some((&kind, after)) = rest.split_first() {
+                rest = match kind {
+                    IS_READY => {
+                        self.ready.notify_one();
+                        after
+                    }
+                    WANTS_AGENT => match self.start_agent(after) {
+                        Ok(left) => left,
+                        Err(_) => return,
+                    },
+                    _ if self.refuse("a request that makes no sense").is_ok() => &[],
+                    _ => return,
+                };
             }
         }
     }
@@ -233,14 +238,19 @@ impl Door {
         descriptors::send(&self.socket, &[&[0], text.as_bytes()].concat(), &[])
     }
 
-    fn start_agent(&self, identity: &[u8]) -> io::Result<()> {
-        let Ok(identity) = postcard::from_bytes::<Identity>(identity) else {
-            return self.refuse("a request that makes no sense");
+    /// Answers one request; what stands behind it.
+    fn start_agent<'a>(&self, request: &'a [u8]) -> io::Result<&'a [u8]> {
+        let Ok((identity, left)) = postcard::take_from_bytes::<Identity>(request) else {
+            return self.refuse("a request that makes no sense").map(|()| [].as_slice());
         };
+        self.answer(&identity).map(|()| left)
+    }
+
+    fn answer(&self, identity: &Identity) -> io::Result<()> {
         if self.never_users.contains(&identity.uid) {
             return self.refuse(&format!("uid {} is in never_users", identity.uid));
         }
-        match Reexecute.spawn(&identity) {
+        match Reexecute.spawn(identity) {
             Ok((agent, child)) => {
                 self.agents.lock().extend(child);
                 descriptors::send(&self.socket, &[1], &[agent.as_fd()])
