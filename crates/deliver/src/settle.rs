@@ -21,7 +21,7 @@ use crate::log_line::Lines;
 use crate::retry_hints;
 use crate::submission::Submitter;
 use crate::success_report::Success;
-use crate::transport::{Delivered, DeliveryError, Outcome, Run, error_code};
+use crate::transport::{Delivered, DeliveryError, HostResult, Outcome, Run, error_code};
 
 /// A deferred address and why.
 pub struct Deferral {
@@ -173,15 +173,24 @@ impl Settlement<'_> {
             return;
         }
         let (waiting, hints) = (&self.delivery.waiting, self.delivery.services.hints.get());
+        let blames_server = |host: &HostResult| host.error.is_some() && !host.is_about_message;
+        let was_tried = run.hosts.iter().any(blames_server);
+        // A message with a trouble of its own, as one that cannot be signed, does not wait for a server.
         let waits = |outcome: &Outcome| match outcome {
-            Outcome::Deferred(error) => !error.is_about_address,
+            Outcome::Deferred(error) => {
+                !error.is_about_address && (was_tried || error.code == error_code::HOSTS_NOT_DUE)
+            }
             Outcome::Delivered(_) | Outcome::Failed(_) => false,
         };
         if run.outcomes.iter().any(waits) {
             self.enter_wait_lists(transport, addresses);
-            for host in run.hosts.iter().filter(|host| host.error.is_some() && !host.is_about_message) {
+            for host in run.hosts.iter().filter(|host| blames_server(host)) {
                 waiting.enter(hints, transport, &host.name, self.claim.id());
             }
+        }
+        // A server that took nothing, or lost the connection on the way, does not answer again.
+        if !run.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered(_))) {
+            return;
         }
         for host in run.hosts.iter().filter(|host| host.error.is_none()) {
             waiting.reached(hints, transport, &host.name);
