@@ -230,7 +230,7 @@ impl Lines<'_> {
             let _ = write!(line, " A={name}");
         }
         if success && host.is_pipelined && self.has(Selector::Pipelining) {
-            line.push_str(" L");
+            line.push_str(if host.is_early { " L*" } else { " L" });
         }
         if success && host.is_prdr {
             line.push_str(" PRDR");

@@ -71,7 +71,7 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
             out.push('-');
         }
         if talk.offers.early_pipelining {
-            out.push('.');
+            out.push(if talk.is_early { '*' } else { '.' });
         }
     }
     out.push_str(&log_line::tls(reception, talk));

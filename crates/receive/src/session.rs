@@ -163,6 +163,9 @@ impl Session {
             let reception = Arc::clone(&self.reception);
             return Err(Some(ending::early_talker(&reception, self.talk_mut(), &input)));
         }
+        if self.talk_mut().offers.early_pipelining {
+            self.talk_mut().is_early = self.channel.has_input().await;
+        }
         greeting.write(self.channel.output());
         Ok(())
     }

@@ -263,6 +263,8 @@ pub struct Talk {
     pub last_was_rcpt: bool,
     /// The client has sent a command before the reply to the one before, as PIPELINING allows.
     pub pipelined: bool,
+    /// The client has spoken before the greeting, as PIPECONNECT allows.
+    pub is_early: bool,
     /// The transaction in hand.
     pub transaction: Transaction,
     /// Authenticators that EHLO offered, by their place in the configuration.
@@ -316,6 +318,7 @@ impl Talk {
             last_line: None,
             last_was_rcpt: false,
             pipelined: false,
+            is_early: false,
             transaction: Transaction::default(),
             advertised_authenticators: Vec::new(),
             auth_public_name: None,

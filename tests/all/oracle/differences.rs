@@ -77,7 +77,6 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _HAVE_DLFUNC", FOREIGN),
     row("options::*", "macro_list _HAVE_GNUTLS", OPENSSL),
     row("options::*", "macro_list _HAVE_LOOKUP_NIS", FOREIGN),
-    row("options::*", "macro_list _HAVE_PIPE_CONNECT", NOT_YET),
     row("options::*", "macro_list _HAVE_TCP_FASTOPEN", NO_EFFECT),
     row("options::*", "macro_list _HAVE_TLS_ALPN", NOT_YET),
     row("options::*", "macro_list _HAVE_TLS_CA_CACHE", NO_EFFECT),
@@ -97,7 +96,6 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _OPT_TRANSPORT_PIPE_PIPE_AS_CREATOR", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_ADDRESS_RETRY_INCLUDE_SENDER", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_DSCP", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_PIPE_CONNECT", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_VERIFY_AVOID_TLS", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOST_NAME_EXTRACT", NOT_YET),
 ];

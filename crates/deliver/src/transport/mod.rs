@@ -190,6 +190,8 @@ pub struct HostUsed {
     pub auth_sender: Option<Vec<u8>>,
     /// MAIL, RCPT and DATA went out together.
     pub is_pipelined: bool,
+    /// They went out before the greeting.
+    pub is_early: bool,
     /// The server answered for each recipient (PRDR).
     pub is_prdr: bool,
     /// The message went by BDAT.

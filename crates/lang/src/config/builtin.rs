@@ -48,6 +48,7 @@ static FACILITIES: &[&str] = &[
     "OPENSSL",
     "PAM",
     "PERL",
+    "PIPE_CONNECT",
     "PRDR",
     "PROXY",
     "SOCKS",

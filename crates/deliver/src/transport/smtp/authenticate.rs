@@ -30,6 +30,7 @@ impl Work<'_> {
         if !is_required && !self.is_in(self.smtp.try_auth.as_ref(), target) {
             return Ok(());
         }
+        self.settle_early(session, target)?;
         let offered = session.connection.extensions().auth.clone();
         if offered.is_empty() {
             return without(is_required, "server did not advertise AUTH support");

@@ -264,6 +264,9 @@ impl Work<'_> {
     pub(super) fn start_tls(&mut self, session: &mut Session, target: &Target) -> Result<(), Opening> {
         let is_required =
             session.wishes.tls.is_mandatory || self.is_in(self.smtp.tls.require.as_ref(), target);
+        if is_required || session.connection.extensions().starttls {
+            self.settle_early(session, target)?;
+        }
         if !session.connection.extensions().starttls {
             self.tell_of_clear_text(session, target);
             if session.wishes.tls.is_mandatory && !session.wishes.tls.is_of_mta_sts() {
@@ -295,6 +298,10 @@ impl Work<'_> {
                 }
                 self.encrypted(session, target, *facts);
                 self.certificate_events(session, target)?;
+                session.is_early = false;
+                if self.hello_early(session, target, false) {
+                    return Ok(());
+                }
                 self.hello(session, target)
             }
             Ok(StartTls::Refused(_)) if is_required => Err(required(

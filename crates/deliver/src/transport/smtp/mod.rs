@@ -11,6 +11,7 @@
 mod authenticate;
 mod callout;
 mod dane;
+mod early;
 mod encrypt;
 mod events;
 mod hosts;
@@ -101,6 +102,8 @@ struct Work<'a> {
     /// What stands before a line of the log: the message's id and a space, if there is a message.
     label: String,
     composed: Option<Composed>,
+    /// Something may be said before the server has greeted.
+    early_allowed: bool,
     /// Another host may be tried after the one in hand.
     has_more_hosts: bool,
     progress: Vec<Progress>,
@@ -130,6 +133,7 @@ impl Driver for Smtp {
             limits: Limits { connect: self.timeouts.connect, command: self.timeouts.command },
             label: format!("{} ", batch.message.id),
             composed: None,
+            early_allowed: true,
             has_more_hosts: false,
             progress,
             results: Vec::new(),
@@ -220,6 +224,7 @@ impl<'a> Work<'a> {
             limits,
             label: String::new(),
             composed: None,
+            early_allowed: false,
             has_more_hosts: false,
             progress: Vec::new(),
             results: Vec::new(),
@@ -451,6 +456,11 @@ impl Work<'_> {
             match self.open(target) {
                 Ok(mut session) => {
                     let passed = self.carry(&mut session, target, &mut recipients);
+                    if passed.is_stale {
+                        session.quit();
+                        self.early_allowed = false;
+                        continue;
+                    }
                     let is_over = recipients.is_empty() || !passed.is_clean && passed.trouble.is_some();
                     kept = self.after(place, session, passed).or(kept);
                     if is_over {

@@ -13,6 +13,7 @@ use oxim_net::smtp_client::{Connection, SmtpError};
 use oxim_net::socket::{ConnectTarget, Endpoint};
 use oxim_net::tls::TlsFacts;
 
+use super::early::Early;
 use super::encrypt::TlsWishes;
 use super::trouble::{self, About, Codes, Said, Trouble};
 use super::{Protocol, Target, Work};
@@ -44,6 +45,12 @@ pub(super) struct Session {
     pub(super) is_prdr: bool,
     /// It carried a message before this one.
     pub(super) is_continued: bool,
+    /// What has been said before the server's turn.
+    pub(super) early: Option<Early>,
+    /// The connection began with that, and the server was as it was known.
+    pub(super) is_early: bool,
+    /// It was not: refusals need not be meant.
+    pub(super) has_changed: bool,
     /// Messages that it has carried.
     pub(super) messages: usize,
     /// It may be put into the pool: nothing about it belongs to one message.
@@ -64,6 +71,9 @@ impl Session {
             is_chunked: false,
             is_prdr: false,
             is_continued: false,
+            early: None,
+            is_early: false,
+            has_changed: false,
             messages: 0,
             may_be_kept: false,
         }
@@ -193,6 +203,11 @@ impl Work<'_> {
                 self.open_once(target, interface, proxies, &tls, false)
                     .map_err(|opening| opening.into_trouble(target))
             }
+            Err(Opening::Again) => {
+                self.early_allowed = false;
+                self.open_once(target, interface, proxies, &tls, true)
+                    .map_err(|opening| opening.into_trouble(target))
+            }
             other => other.map_err(|opening| opening.into_trouble(target)),
         }
         // Another domain's mail may go there all the same.
@@ -277,6 +292,17 @@ impl Work<'_> {
         if self.smtp.protocol == Protocol::Smtps {
             self.encrypt_at_once(session, target)?;
         }
+        if !self.hello_early(session, target, true) {
+            self.greeting(session, target)?;
+        }
+        if with_tls && self.smtp.protocol != Protocol::Smtps {
+            self.start_tls(session, target)?;
+        }
+        self.authenticate(session, target)
+    }
+
+    /// The greeting, and EHLO after it.
+    fn greeting(&mut self, session: &mut Session, target: &Target) -> Result<(), Opening> {
         let limit = self.limits.command;
         let reply = session.connection.read_banner(limit).map_err(|error| lost(session, target, error))?;
         if !reply.is_success() {
@@ -290,11 +316,7 @@ impl Work<'_> {
             };
             return Err(Opening::Trouble(Trouble::host(error)));
         }
-        self.hello(session, target)?;
-        if with_tls && self.smtp.protocol != Protocol::Smtps {
-            self.start_tls(session, target)?;
-        }
-        self.authenticate(session, target)
+        self.hello(session, target)
     }
 
     /// EHLO, or HELO where that is refused or not to be used; LHLO for LMTP.
@@ -316,6 +338,9 @@ impl Work<'_> {
             self.event("smtp:ehlo", &reply.to_text());
         }
         if reply.is_success() {
+            if verb == "EHLO" {
+                self.remember_answer(session, target, &reply);
+            }
             Ok(())
         } else {
             Err(bad_host(session, target, &format!("{verb} {helo}"), &reply))
@@ -328,12 +353,18 @@ pub(super) enum Opening {
     Trouble(Trouble),
     /// TLS failed where it is not required: the text tells why.
     InTheClear(String),
+    /// The server is not as it was: another connection, without assumptions.
+    Again,
 }
 
 impl Opening {
     pub(super) fn into_trouble(self, target: &Target) -> Trouble {
         match self {
             Opening::Trouble(trouble) => trouble,
+            Opening::Again => Trouble::quiet(DeliveryError::new(
+                error_code::CONNECTION_LOST,
+                "the server has changed its answer to EHLO",
+            )),
             Opening::InTheClear(text) => {
                 let error = DeliveryError {
                     host: Some(Box::new(target.used())),

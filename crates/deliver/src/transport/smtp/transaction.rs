@@ -12,7 +12,7 @@ use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::SmtpError;
 
 use super::international::Form;
-use super::session::Session;
+use super::session::{Opening, Session};
 use super::trouble::{self, About, Codes, Trouble};
 use super::{Progress, Protocol, Target, Work};
 use crate::address::Address;
@@ -92,6 +92,8 @@ impl Work<'_> {
             accepted: Vec::new(),
             deferral: None,
             last_chunk_bytes: None,
+            is_data_sent: false,
+            is_chunk_sent: false,
         };
         match step.run() {
             Ok(passed) | Err(passed) => passed,
@@ -242,6 +244,10 @@ struct Step<'a, 'b> {
     deferral: Option<DeliveryError>,
     /// The length of the chunk that ended the message; none if it went by DATA.
     last_chunk_bytes: Option<usize>,
+    /// DATA went with the envelope.
+    is_data_sent: bool,
+    /// So did the message.
+    is_chunk_sent: bool,
 }
 
 impl Step<'_, '_> {
@@ -263,6 +269,7 @@ impl Step<'_, '_> {
             self.read_end()?
         }
         self.session.messages = self.session.messages.saturating_add(1);
+        self.session.is_early = false;
         Ok(Passed::clean(self.quiet_deferral()))
     }
 
@@ -316,16 +323,42 @@ impl Step<'_, '_> {
                 queued = queued.and_then(|()| self.session.connection.queue(command.as_bytes()));
             }
             let limit = self.work.smtp.timeouts.data;
+            // A server that may have changed gets nothing that it could take for commands.
+            let is_sure = self.session.early.is_none();
             queued = queued.and_then(|()| match (&self.envelope.chunk, self.session.is_chunked) {
-                (Some(chunk), true) => self.session.connection.queue_bdat(chunk, true, limit),
-                (None, true) => Ok(()),
-                (_, false) => self.session.connection.queue(b"DATA"),
+                (Some(chunk), true) if is_sure => {
+                    self.is_chunk_sent = true;
+                    self.session.connection.queue_bdat(chunk, true, limit)
+                }
+                (_, true) => Ok(()),
+                (_, false) => {
+                    self.is_data_sent = true;
+                    self.session.connection.queue(b"DATA")
+                }
             });
         }
         queued.map_err(|error| self.broken(error, About::Configuration))
     }
 
+    /// Reads what is outstanding before the answer to MAIL.
+    fn settle(&mut self) -> Result<(), Passed> {
+        let settled = self.work.settle_early(self.session, self.target);
+        self.used.is_early = self.session.is_early;
+        self.used.is_chunked = self.session.is_chunked;
+        match settled {
+            Ok(()) => Ok(()),
+            Err(Opening::Again | Opening::InTheClear(_)) => {
+                Err(Passed { is_stale: true, ..Passed::over(None) })
+            }
+            Err(Opening::Trouble(trouble)) => {
+                self.work.set_waiting(&trouble.error);
+                Err(Passed::over(Some(trouble)))
+            }
+        }
+    }
+
     fn read_mail(&mut self) -> Result<(), Passed> {
+        self.settle()?;
         let limit = self.work.smtp.timeouts.command;
         let reply = self.session.connection.read_reply(limit).map_err(|error| {
             // The server may have closed a waiting connection just as we took it.
@@ -335,6 +368,10 @@ impl Step<'_, '_> {
         })?;
         if reply.is_success() {
             return Ok(());
+        }
+        if self.session.has_changed {
+            // It may be about a parameter that the server does not know any more.
+            return Err(Passed { is_stale: true, ..Passed::over(None) });
         }
         let after = format!("{}{}", self.pipelined(), self.envelope.mail);
         let error = trouble::refused(&self.used, &after, &reply, Codes::Mail);
@@ -362,7 +399,7 @@ impl Step<'_, '_> {
             let after = command.find("> ").and_then(|end| command.get(..=end)).unwrap_or(&command);
             let mut error = trouble::refused(&self.used, after, &reply, Codes::Rcpt);
             error.is_about_address = true;
-            if reply.is_permanent() {
+            if reply.is_permanent() && !self.session.has_changed {
                 self.set(index, Progress::Ends(Outcome::Failed(error)));
             } else {
                 self.deferral.get_or_insert_with(|| error.clone());
@@ -402,7 +439,7 @@ impl Step<'_, '_> {
 
     fn send_data(&mut self) -> Result<(), Passed> {
         let limit = self.work.smtp.timeouts.command;
-        if !self.session.is_pipelined {
+        if !self.is_data_sent {
             self.session.connection.queue(b"DATA").map_err(|e| self.broken(e, About::Host))?;
         }
         let reply = self.session.connection.read_reply(limit).map_err(|e| self.broken(e, About::Host))?;
@@ -425,7 +462,7 @@ impl Step<'_, '_> {
         let limit = self.work.smtp.timeouts.data;
         if let Some(chunk) = self.envelope.chunk.take() {
             self.last_chunk_bytes = Some(chunk.len());
-            if self.session.is_pipelined {
+            if self.is_chunk_sent {
                 return Ok(());
             }
             return self

@@ -100,6 +100,7 @@ impl Work<'_> {
 
     /// The message, over the line.
     pub(super) fn deliver_over_turned(&mut self, target: &Target, customer: SocketAddr) -> Option<Trouble> {
+        self.early_allowed = false;
         let mut recipients = self.waiting();
         if let Err(outcome) = self.compose() {
             return Some(self.not_composed(target, outcome));

@@ -61,7 +61,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
         "hosts whose TLS connection is not passed on through a proxy process",
     ),
     row("hosts_override", Bool, "false", Works, "use hosts even if the router gave some"),
-    row("hosts_pipe_connect", HostList, "", NotYet, "hosts that get early pipelining"),
+    row("hosts_pipe_connect", HostList, "", Works, "hosts that get early pipelining"),
     row("hosts_randomize", Bool, "false", Works, "shuffle the hosts"),
     row("hosts_request_ocsp", HostList, "*", Works, "hosts asked for an OCSP proof"),
     row("hosts_require_alpn", HostList, "", Works, "hosts that must negotiate ALPN"),
