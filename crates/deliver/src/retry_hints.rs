@@ -36,6 +36,15 @@ fn address_key(delivery: &Delivery, address: &Address) -> Vec<u8> {
     [b"T:", name].concat()
 }
 
+/// The key of a recipient that a server has put off; with the sender if it is this pair that waits.
+#[must_use]
+pub fn recipient_key(address: &Address, sender: Option<&[u8]>) -> Vec<u8> {
+    match sender {
+        Some(sender) => [b"R:", address.unique.as_slice(), b":<", sender, b">"].concat(),
+        None => [b"R:", address.unique.as_slice()].concat(),
+    }
+}
+
 fn host_key(name: &str, address: Option<IpAddr>, port: Option<u16>) -> Vec<u8> {
     let mut key = format!("T:{name}");
     if let Some(ip) = address {
@@ -107,7 +116,11 @@ pub fn routing_hold(delivery: &Delivery, context: &Context, address: &Address) -
     if !context.message.queue_running {
         return None;
     }
-    let keys = [[b"R:", address.domain.as_slice()].concat(), [b"R:", address.unique.as_slice()].concat()];
+    let keys = [
+        [b"R:", address.domain.as_slice()].concat(),
+        recipient_key(address, None),
+        recipient_key(address, Some(&context.message.sender)),
+    ];
     let now = Stamp::now().seconds;
     let waits = keys
         .iter()
@@ -156,7 +169,8 @@ pub fn forget_address(delivery: &Delivery, context: &Context, address: &Address)
     }
     delete(delivery, &address_key(delivery, address));
     delete(delivery, &[b"R:", address.domain.as_slice()].concat());
-    delete(delivery, &[b"R:", address.unique.as_slice()].concat());
+    delete(delivery, &recipient_key(address, None));
+    delete(delivery, &recipient_key(address, Some(&context.message.sender)));
 }
 
 /// What follows from a failure that was written down.

@@ -94,8 +94,5 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _OPT_TRANSPORT_APPENDFILE_NOTIFY_COMSAT", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_PIPE_PERMIT_COREDUMP", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_PIPE_PIPE_AS_CREATOR", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_ADDRESS_RETRY_INCLUDE_SENDER", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_DSCP", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOSTS_VERIFY_AVOID_TLS", NOT_YET),
     row("options::*", "macro_list _OPT_TRANSPORT_SMTP_HOST_NAME_EXTRACT", NOT_YET),
 ];

@@ -94,6 +94,7 @@ pub(super) fn open(
     let (scope, proxy) = (context.delivery.clone(), context.connection.proxy);
     context.delivery.transport_name = Some(transport.name.clone());
     let mut work = Work::new(smtp, transport, delivery, context, &batch, limits);
+    work.is_verification = true;
     let opened = match work.port(Some(host)) {
         Ok(port) => {
             let target = Target::new(host, address, port);

@@ -78,7 +78,12 @@ impl Work<'_> {
 
     /// Queues EHLO before the greeting, or before the answer to the handshake, if the server is known to take it. False: it is
     /// not known.
-    pub(super) fn hello_early(&mut self, session: &mut Session, target: &Target, awaits_banner: bool) -> bool {
+    pub(super) fn hello_early(
+        &mut self,
+        session: &mut Session,
+        target: &Target,
+        awaits_banner: bool,
+    ) -> bool {
         if !self.may_be_early(target) {
             return false;
         }

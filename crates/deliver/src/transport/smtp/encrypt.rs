@@ -260,6 +260,12 @@ impl Work<'_> {
         }
     }
 
+    fn avoids_tls(&mut self, target: &Target) -> bool {
+        let tls = &self.smtp.tls;
+        self.is_in(tls.avoid.as_ref(), target)
+            || self.is_verification && self.is_in(tls.avoid_in_verification.as_ref(), target)
+    }
+
     /// STARTTLS where it is offered and wanted, and what follows from a failure.
     pub(super) fn start_tls(&mut self, session: &mut Session, target: &Target) -> Result<(), Opening> {
         let is_required =
@@ -282,7 +288,7 @@ impl Work<'_> {
                 Ok(())
             };
         }
-        if !is_required && self.is_in(self.smtp.tls.avoid.as_ref(), target) {
+        if !is_required && self.avoids_tls(target) {
             return Ok(());
         }
         let wishes = session.wishes.tls.clone();

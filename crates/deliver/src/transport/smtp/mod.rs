@@ -102,6 +102,8 @@ struct Work<'a> {
     /// What stands before a line of the log: the message's id and a space, if there is a message.
     label: String,
     composed: Option<Composed>,
+    /// It is for a callout, or for cutthrough delivery.
+    is_verification: bool,
     /// Something may be said before the server has greeted.
     early_allowed: bool,
     /// Another host may be tried after the one in hand.
@@ -133,6 +135,7 @@ impl Driver for Smtp {
             limits: Limits { connect: self.timeouts.connect, command: self.timeouts.command },
             label: format!("{} ", batch.message.id),
             composed: None,
+            is_verification: false,
             early_allowed: true,
             has_more_hosts: false,
             progress,
@@ -224,6 +227,7 @@ impl<'a> Work<'a> {
             limits,
             label: String::new(),
             composed: None,
+            is_verification: false,
             early_allowed: false,
             has_more_hosts: false,
             progress: Vec::new(),

@@ -25,6 +25,7 @@ pub enum Protocol {
 /// Which certificates must be good, and what belongs to TLS.
 pub(super) struct TlsOptions {
     pub(super) avoid: Option<List>,
+    pub(super) avoid_in_verification: Option<List>,
     pub(super) require: Option<List>,
     pub(super) verify: Option<List>,
     pub(super) try_verify: Option<List>,
@@ -125,7 +126,9 @@ pub struct Smtp {
     pub(super) hosts_hard_limit: usize,
     pub(super) delay_after_cutoff: bool,
     pub(super) retry_by_address: Switch,
+    pub(super) retry_by_sender: bool,
     pub(super) serialize: Option<List>,
+    pub(super) dscp: Option<Template>,
     pub(super) interface: Option<Template>,
     pub(super) socks_proxy: Option<Template>,
     pub(super) keepalive: bool,
@@ -215,7 +218,9 @@ impl Smtp {
             hosts_hard_limit: count("hosts_max_try_hardlimit"),
             delay_after_cutoff: options.bool("delay_after_cutoff"),
             retry_by_address: options.switch("retry_include_ip_address"),
+            retry_by_sender: options.bool("address_retry_include_sender"),
             serialize: hosts("serialize_hosts"),
+            dscp: options.template("dscp"),
             interface: options.template("interface"),
             socks_proxy: options.template("socks_proxy"),
             keepalive: options.bool("keepalive"),
@@ -241,7 +246,30 @@ impl Smtp {
             authenticated_sender: options.template("authenticated_sender"),
             authenticated_sender_force: options.bool("authenticated_sender_force"),
             utf8_downconvert: options.template("utf8_downconvert"),
+<<<<<<< HEAD
             tls: TlsOptions::build(options, mta_sts),
+=======
+            tls: TlsOptions {
+                avoid: hosts("hosts_avoid_tls"),
+                avoid_in_verification: hosts("hosts_verify_avoid_tls"),
+                require: hosts("hosts_require_tls"),
+                verify: hosts("tls_verify_hosts"),
+                try_verify: hosts("tls_try_verify_hosts"),
+                verify_names: hosts("tls_verify_cert_hostnames"),
+                tempfail_tryclear: options.bool("tls_tempfail_tryclear"),
+                certificate: options.template("tls_certificate"),
+                private_key: options.template("tls_privatekey"),
+                verify_certificates: options.template("tls_verify_certificates"),
+                ciphers: options.template("tls_require_ciphers"),
+                sni: options.template("tls_sni"),
+                try_dane: hosts("hosts_try_dane"),
+                require_dane: hosts("hosts_require_dane"),
+                dane_ciphers: options.template("dane_require_tls_ciphers"),
+                request_ocsp: hosts("hosts_request_ocsp"),
+                requests_ocsp_by_default: options.string("hosts_request_ocsp") == Some("*"),
+                require_ocsp: hosts("hosts_require_ocsp"),
+            },
+>>>>>>> e2b3de0 (smtp: dscp, hosts_verify_avoid_tls and address_retry_include_sender of the smtp transport)
             arc_sign: options.template("arc_sign"),
             dkim: DkimOptions {
                 domain: options.template("dkim_domain"),

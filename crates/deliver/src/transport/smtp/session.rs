@@ -10,7 +10,7 @@ use oxim_lang::list;
 use oxim_mail::smtp::extension::Limits;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::{Connection, SmtpError};
-use oxim_net::socket::{ConnectTarget, Endpoint};
+use oxim_net::socket::{ConnectTarget, Endpoint, parse_dscp};
 use oxim_net::tls::TlsFacts;
 
 use super::early::Early;
@@ -174,6 +174,22 @@ impl Work<'_> {
         Ok(None)
     }
 
+    /// `dscp`: a value that is none marks nothing, with a line in the log.
+    fn dscp(&mut self) -> Option<u8> {
+        let text = match self.optional(self.smtp.dscp.as_ref(), "dscp") {
+            Ok(text) => text?,
+            Err(error) => {
+                self.log(&error.text);
+                return None;
+            }
+        };
+        let field = parse_dscp(&text);
+        if field.is_none() {
+            self.log(&format!("\"{text}\" is no value for dscp of the {} transport", self.transport.name));
+        }
+        field
+    }
+
     /// Opens a connection to a host.
     ///
     /// # Errors
@@ -233,7 +249,7 @@ impl Work<'_> {
             connect_timeout: self.limits.connect,
             keepalive: self.smtp.keepalive,
             tcp_nodelay: true,
-            dscp: None,
+            dscp: self.dscp(),
         };
         if let Some(trouble) = self.connect_event(target) {
             return Err(Opening::Trouble(trouble));

@@ -16,6 +16,7 @@ use super::session::{Opening, Session};
 use super::trouble::{self, About, Codes, Trouble};
 use super::{Progress, Protocol, Target, Work};
 use crate::address::Address;
+use crate::retry_hints::recipient_key;
 use crate::transport::compose::Composed;
 use crate::transport::local::recipient;
 use crate::transport::{Delivered, DeliveryError, Downconverted, HostUsed, Outcome, error_code};
@@ -399,6 +400,9 @@ impl Step<'_, '_> {
             let after = command.find("> ").and_then(|end| command.get(..=end)).unwrap_or(&command);
             let mut error = trouble::refused(&self.used, after, &reply, Codes::Rcpt);
             error.is_about_address = true;
+            if reply.is_temporary() {
+                error.retry_key = self.retry_key(index);
+            }
             if reply.is_permanent() && !self.session.has_changed {
                 self.set(index, Progress::Ends(Outcome::Failed(error)));
             } else {
@@ -408,6 +412,13 @@ impl Step<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whose waiting the answer is about: this recipient's, for mail of this sender if the option says so.
+    fn retry_key(&self, index: usize) -> Option<Box<[u8]>> {
+        let address = self.work.batch.addresses.get(index)?;
+        let sender = self.work.smtp.retry_by_sender.then_some(self.work.batch.message.sender.as_slice());
+        Some(recipient_key(address, sender).into_boxed_slice())
     }
 
     /// A server that says nothing about one recipient: that one is to blame, the others just wait.

@@ -8,7 +8,7 @@ use crate::config::options::{OptionRow, row};
 
 /// Private options of smtp, and the generic defaults that differ for it.
 pub static TRANSPORT_SMTP: &[OptionRow] = &[
-    row("address_retry_include_sender", Bool, "true", NotYet, "retry data of addresses by sender too"),
+    row("address_retry_include_sender", Bool, "true", Works, "retry data of addresses by sender too"),
     row("allow_localhost", Bool, "false", Works, "deliver to this host"),
     row("arc_sign", Str, "", Works, "seal with ARC"),
     row("authenticate_hosts", Alias("hosts_require_auth"), "", Works, "older name of hosts_require_auth"),
@@ -33,7 +33,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
     row("dns_search_parents", Bool, "false", Works, "look in parent domains"),
     row("dnssec_request_domains", DomainList, "*", Works, "domains asked for with DNSSEC"),
     row("dnssec_require_domains", DomainList, "", Works, "domains that must be secured by DNSSEC"),
-    row("dscp", Str, "", NotYet, "type of service"),
+    row("dscp", Str, "", Works, "type of service"),
     row("fallback_hosts", StringList, "", Works, "hosts tried when all others fail"),
     row("final_timeout", Time, "10m", Works, "time allowed for the answer to the message"),
     row("gethostbyname", Bool, "false", Works, "use the system's resolver for host names"),
@@ -81,7 +81,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
         "hosts that policies of MTA-STS count for, where mta_sts lets them",
     ),
     row("hosts_try_prdr", HostList, "*", Works, "hosts that get PRDR"),
-    row("hosts_verify_avoid_tls", HostList, "", NotYet, "hosts that get no TLS in callouts"),
+    row("hosts_verify_avoid_tls", HostList, "", Works, "hosts that get no TLS in callouts"),
     row("interface", StringList, "", Works, "our address"),
     row("keepalive", Bool, "true", Works, "set keepalive"),
     row("lmtp_ignore_quota", Bool, "false", Works, "send IGNOREQUOTA"),
