@@ -198,6 +198,11 @@ impl Lines<'_> {
         format!("{} {text}", line.trim_start())
     }
 
+    /// `log_ports`.
+    fn shows_port(&self, port: u16) -> bool {
+        is_in_log_ports(&self.delivery.config.main.log_ports, port)
+    }
+
     fn host(&self, line: &mut String, host: &HostUsed, success: bool) {
         let Some(address) = host.address else {
             let _ = write!(line, " H={}", host.name);
@@ -208,7 +213,7 @@ impl Lines<'_> {
             line.push_str(" DS");
         }
         let _ = write!(line, " H={} [{literal}]", host.name);
-        if self.has(Selector::OutgoingPort) {
+        if self.has(Selector::OutgoingPort) && self.shows_port(host.port) {
             let _ = write!(line, ":{}", host.port);
         }
         if success && host.is_continued {
@@ -293,6 +298,13 @@ fn escaped(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// Whether a port is in `log_ports`: numbers, or an asterisk for all.
+#[must_use]
+pub fn is_in_log_ports(list: &str, port: u16) -> bool {
+    let mut items = oxim_lang::list::split(list.as_bytes());
+    items.any(|item| &*item == b"*" || std::str::from_utf8(&item).is_ok_and(|item| item.parse() == Ok(port)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use oxim_lang::context::Context;
 use crate::address::{Address, AddressKind};
 use crate::delivery::Delivery;
 use crate::router::walk::{Step, walk};
+use crate::router::worklist::percent_hack;
 use crate::router::{Problem, Purpose};
 
 /// How to verify.
@@ -65,6 +66,9 @@ impl Delivery {
         let mut notices = Vec::new();
         let mut was_redirected = false;
         loop {
+            if let Some(inner) = percent_hack(context, &address) {
+                address = inner;
+            }
             let walked = walk(self, context, address, purpose, &mut notices);
             // What goes on behind an `unseen` router is the address proper; the copy that it keeps is not in question.
             if let (Some(copy), Step::Deliver(_) | Step::Children(..)) = (walked.unseen_copy, &walked.step) {

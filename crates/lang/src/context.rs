@@ -198,6 +198,8 @@ pub enum HostLookup {
 pub struct Connection {
     /// The client's address; None for local submission.
     pub host_address: Option<IpAddr>,
+    /// `$connection_id`, among the connections of this process; 0: it is no connection of a host.
+    pub number: u64,
     /// The client's port; 0 if unknown.
     pub host_port: u16,
     /// The client's verified name, or the name given in a spool file.
@@ -664,6 +666,12 @@ impl Connection {
             caller_gid: spooled.gid,
             ..Connection::default()
         }
+    }
+
+    /// What `$connection_id` and `Ci=` show: the process and the number in it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}-{}", std::process::id(), self.number)
     }
 
     /// The host as log lines and `$sender_fullhost` show it: `name (helo) [ip]:port`.

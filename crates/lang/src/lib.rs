@@ -1,5 +1,6 @@
 //! Exim's language: configuration, lists, lookups, expansions.
 
+pub mod accounts;
 pub mod arc;
 pub mod bmi;
 pub mod config;

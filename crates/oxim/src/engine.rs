@@ -121,7 +121,7 @@ impl Engine {
             sink: Arc::clone(&sink) as Arc<dyn Sink>,
             logs: if settings.shows_logs { Logs::new(Arc::new(Shown)) } else { Logs::new(log_of(shared)) },
             wants: Wants::of(shared.log().selectors()),
-            resolver: Some(services::resolver(config).blocking(runtime.clone())),
+            resolver: Some(services::resolver(config, shared).blocking(runtime.clone())),
             identity: identity(&program.config),
             admission: Arc::new(Admission::default()),
             ids: Arc::new(ids(config, shared)?),

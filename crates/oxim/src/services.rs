@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use oxim_base::Text;
 use oxim_base::clock::Zone;
 use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::{Context, Services};
 use oxim_lang::interfaces::Interfaces;
-use oxim_lang::list::{List, ListKind, LogKind, NamedLists, Surroundings};
-use oxim_net::dns::{Anchors, Family, Resolver, ResolverConfig};
+use oxim_lang::list::{List, ListKind, LogKind, NamedLists, Subject, Surroundings};
+use oxim_net::dns::{Anchors, Family, Resolver, ResolverConfig, Watch};
 use oxim_spool::hints::{Hints, HintsConfig};
 use oxim_spool::log::{Log, LogConfig, LogPaths, LogSelectors, SyslogConfig};
 use oxim_spool::store::LocalConfig;
@@ -38,7 +40,7 @@ pub fn make(config: &Arc<Config>, logs_to_stderr: bool) -> Result<Services, Vec<
     drop(context);
     let mut services = Arc::try_unwrap(shared).unwrap_or_else(|_| Services { zone, ..Services::default() });
     let _ = services.log.set(log);
-    let _ = services.version.set(crate::mode::version::EXIM_VERSION.to_owned());
+    let _ = services.version.set(crate::mode::version::shown(config).to_owned());
     if let Ok(directory) = std::env::current_dir() {
         let _ = services.initial_directory.set(directory.into_os_string().into_encoded_bytes());
     }
@@ -155,7 +157,7 @@ pub fn open_hints(config: &Config, services: &Arc<Services>, cache: bool) {
 
 /// DNS as the options want it.
 #[must_use]
-pub fn resolver(config: &Config) -> Resolver {
+pub fn resolver(config: &Arc<Config>, services: &Arc<Services>) -> Resolver {
     let main = &config.main;
     let servers = main.dns_servers.as_ref().map(|list| {
         let items = oxim_lang::list::split(list.as_bytes());
@@ -169,6 +171,7 @@ pub fn resolver(config: &Config) -> Resolver {
         attempts: usize::try_from(main.dns_retry).ok().filter(|n| *n > 0),
         use_edns: main.dns_use_edns0 > 0,
         cname_loops: usize::try_from(main.dns_cname_loops).unwrap_or(defaults.cname_loops),
+        watch: watch(config, services),
         ..defaults
     })
     .with_dnssec(main.dns_dnssec_ok > 0)
@@ -181,14 +184,41 @@ fn anchors(config: &Config) -> Anchors {
     read.and_then(Result::ok).unwrap_or_else(Anchors::of_the_root)
 }
 
+/// `dns_trust_aa` and `slow_lookup_log`. A list that cannot be evaluated trusts nobody.
+fn watch(config: &Arc<Config>, services: &Arc<Services>) -> Watch {
+    let mut watch = Watch::default();
+    if let Some(text) = &config.main.dns_trust_aa {
+        let list = List::compile(ListKind::Domain, text);
+        let (config, services) = (Arc::downgrade(config), Arc::downgrade(services));
+        watch.trusts_zone = Some(Arc::new(move |zone| {
+            let (Some(config), Some(services)) = (config.upgrade(), services.upgrade()) else { return false };
+            let mut context = Context::new(config, services);
+            list.matches(&mut context, &Subject::Domain(&Text::tainted(zone)))
+                .is_ok_and(|found| found.is_yes())
+        }));
+    }
+    let limit = u64::try_from(config.main.slow_lookup_log).unwrap_or(0);
+    if limit > 0 {
+        let services = Arc::downgrade(services);
+        let log = move |line: &str| {
+            if let Some(services) = services.upgrade() {
+                services.log().main(line);
+            }
+        };
+        watch.slow = Some((Duration::from_millis(limit), Arc::new(log)));
+    }
+    watch
+}
+
 /// `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353`.
 fn server_address(text: &str) -> Option<std::net::SocketAddr> {
     text.parse().ok().or_else(|| text.parse().ok().map(|ip| std::net::SocketAddr::new(ip, 53)))
 }
 
 /// Gives lists and lookups what they need. `runtime` drives DNS.
-pub fn surround(config: &Config, services: &Arc<Services>, runtime: Option<tokio::runtime::Handle>) {
+pub fn surround(config: &Arc<Config>, services: &Arc<Services>, runtime: Option<tokio::runtime::Handle>) {
     let main = &config.main;
+    oxim_lang::accounts::set_rules(main.finduser_retries, main.max_username_length);
     let mut named = NamedLists::default();
     for list in config.lists.iter() {
         named.define(list_kind(list.kind), &list.name, &list.source, list.is_cached, list.is_hidden);
@@ -210,7 +240,7 @@ pub fn surround(config: &Config, services: &Arc<Services>, runtime: Option<tokio
             main.extra_local_interfaces.as_deref().unwrap_or(""),
         ),
         family: if main.disable_ipv6 { Family::V4Only } else { Family::Any },
-        resolver: runtime.map(|handle| resolver(config).blocking(handle)),
+        resolver: runtime.map(|handle| resolver(config, services).blocking(handle)),
         log: Some(Arc::new(move |kind, line: &str| {
             if let Some(services) = for_log.upgrade() {
                 match kind {

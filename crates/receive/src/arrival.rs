@@ -60,6 +60,7 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
     }
     if connection.host_address.is_some() {
         let _ = write!(out, " H={}{}", connection.full_host(), log_line::interface(reception, talk));
+        out.push_str(&log_line::connection_id(reception, talk));
     }
     if let Some(ident) = &connection.ident {
         let _ = write!(out, " U={}", log_line::printable(ident));

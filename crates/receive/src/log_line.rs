@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use oxim_deliver::log_line::is_in_log_ports;
 use oxim_lang::context::Connection;
 
 use crate::reception::Reception;
@@ -45,7 +46,9 @@ pub fn interface(reception: &Reception, talk: &Talk) -> String {
 fn interface_of(reception: &Reception, connection: &Connection) -> String {
     match connection.interface {
         Some(address) if reception.wants.incoming_interface => {
-            format!(" I=[{}]:{}", address.ip(), address.port())
+            let is_shown = is_in_log_ports(&reception.config.main.log_ports, address.port());
+            let port = if is_shown { format!(":{}", address.port()) } else { String::new() };
+            format!(" I=[{}]{port}", address.ip())
         }
         Some(_) | None => String::new(),
     }
@@ -64,7 +67,19 @@ pub fn connection(reception: &Reception, talk: &Talk) -> String {
         let name = connection.host_name.as_deref().map_or(address, printable);
         return format!("SMTP connection from {name} (ODMR customer)");
     }
-    format!("SMTP connection from {}{}", connection.full_host(), interface(reception, talk))
+    let (interface, id) = (interface(reception, talk), connection_id(reception, talk));
+    format!("SMTP connection from {}{interface}{id}", connection.full_host())
+}
+
+/// ` Ci=…`, if it is wanted.
+#[must_use]
+pub fn connection_id(reception: &Reception, talk: &Talk) -> String {
+    let connection = &talk.scene.context.connection;
+    if reception.wants.connection_id && connection.number > 0 {
+        format!(" Ci={}", connection.id())
+    } else {
+        String::new()
+    }
 }
 
 /// ` X=… CV=… DN="…" SNI=…`, as far as TLS is on and the fields are wanted.

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oxim_base::limits::LINE_PROGRESS_BYTES;
@@ -81,7 +82,9 @@ pub async fn serve(
 
 /// Fills in who talks to whom.
 pub fn set_endpoints(context: &mut Context, peer: SocketAddr, local: SocketAddr) {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     let connection = &mut context.connection;
+    connection.number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     connection.host_address = Some(peer.ip().to_canonical());
     connection.host_port = peer.port();
     connection.interface = Some(SocketAddr::new(local.ip().to_canonical(), local.port()));

@@ -10,7 +10,7 @@ use oxim_lang::config::Config;
 use oxim_lang::context::Context;
 use oxim_lang::expand::Template;
 use oxim_net::tls::server::{ProofFile, ServerPolicy, ServerTls};
-use oxim_net::tls::{CaSource, KeyPair, Verify};
+use oxim_net::tls::{CaSource, KeyPair, Verify, Versions, openssl_options};
 
 use crate::host_rule::HostRule;
 use crate::logs::Logs;
@@ -91,6 +91,8 @@ pub struct TlsOptions {
     try_verify_hosts: HostRule,
     resumption_hosts: HostRule,
     early_banner_hosts: HostRule,
+    alpn_hosts: HostRule,
+    versions: Versions,
     self_signed_name: String,
     /// Ports on which TLS starts at once.
     pub on_connect_ports: Vec<u16>,
@@ -132,6 +134,10 @@ impl TlsOptions {
             try_verify_hosts: rule(try_verify),
             resumption_hosts: rule(resumption),
             early_banner_hosts: rule(early_banner),
+            alpn_hosts: rule("hosts_require_alpn"),
+            // A faulty one does not get as far.
+            versions: openssl_options::parse(config.main.openssl_options.as_deref().unwrap_or_default())
+                .unwrap_or_default(),
             self_signed_name: config.main.primary_hostname.clone(),
             on_connect_ports,
             remembers_esmtp: options.bool("tls_remember_esmtp"),
@@ -153,6 +159,11 @@ impl TlsOptions {
             &self.curve,
             &self.alpn,
         ]
+    }
+
+    /// Whether this client must agree on a protocol (`hosts_require_alpn`).
+    pub fn requires_alpn(&self, context: &mut Context) -> bool {
+        self.alpn_hosts.matches(context)
     }
 
     /// Whether this client is greeted before the handshake ends, where TLS starts at once.
@@ -221,6 +232,7 @@ impl TlsOptions {
             groups: self.curve.text(context)?.filter(|names| !names.eq_ignore_ascii_case("auto")),
             resumption: self.resumption_hosts.matches(context),
             early_data_out: self.early_banner_hosts.matches(context),
+            versions: self.versions,
             ..ServerPolicy::default()
         })
     }

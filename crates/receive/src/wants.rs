@@ -34,6 +34,7 @@ wants! {
     ident_timeout IdentTimeout;
     incoming_interface IncomingInterface;
     incoming_port IncomingPort;
+    connection_id ConnectionId;
     lost_incoming_connection LostIncomingConnection;
     millisec Millisec;
     msg_id MsgId;

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use nix::unistd::{Group, Uid, User};
+use nix::unistd::{Uid, User};
 use oxim_base::Text;
+use oxim_lang::accounts;
 use oxim_lang::expand::{ExpandError, Template};
 
 use super::generic::AccountSetting;
@@ -189,7 +190,7 @@ pub fn find_group(text: &str) -> Result<Option<u32>, Problem> {
     if let Ok(gid) = text.parse() {
         return Ok(Some(gid));
     }
-    match Group::from_name(text) {
+    match accounts::group(text) {
         Ok(group) => Ok(group.map(|g| g.gid.as_raw())),
         Err(error) => Err(Problem::new(error as i32, format!("getgrnam({text}) failed: {}", error.desc()))),
     }
@@ -203,7 +204,7 @@ pub fn local_user(name: &str) -> Result<Option<LocalUser>, Problem> {
     if name.is_empty() || name.contains(['\0', '/', ':']) {
         return Ok(None);
     }
-    match User::from_name(name) {
+    match accounts::user(name) {
         Ok(user) => Ok(user.map(|user| LocalUser {
             name: user.name,
             uid: user.uid.as_raw(),

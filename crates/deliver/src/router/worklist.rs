@@ -7,9 +7,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use oxim_base::Text;
 use oxim_base::debug;
 use oxim_base::limits::REDIRECTED_ADDRESSES_MAX;
 use oxim_lang::context::Context;
+use oxim_lang::list::{List, ListKind, Subject};
+use oxim_mail::address::quote_local_part;
 
 use super::redirect::list::SyntaxError;
 use super::walk::{Step, walk};
@@ -168,6 +171,36 @@ impl Delivery {
     }
 }
 
+/// The address behind a percent sign in the local part, in the domains of `percent_hack_domains`: `a%b@c` is `a@b`.
+pub(crate) fn percent_hack(context: &mut Context, address: &Address) -> Option<Address> {
+    let text = context.config.main.percent_hack_domains.clone()?;
+    let (mut local_part, mut domain) = hacked(context, &text, &address.local_part, &address.domain)?;
+    while let Some(inner) = hacked(context, &text, &local_part, &domain) {
+        (local_part, domain) = inner;
+    }
+    let mut inner = quote_local_part(&local_part);
+    inner.push(b'@');
+    inner.extend_from_slice(&domain);
+    Some(Address::child(&Arc::new(address.clone()), inner))
+}
+
+/// The two halves of the address in a local part, if the domain is in the list and there is a percent sign.
+pub fn hacked(
+    context: &mut Context,
+    domains: &str,
+    local_part: &[u8],
+    domain: &[u8],
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let at = memchr::memrchr(b'%', local_part)?;
+    let subject = Text::tainted(domain.to_ascii_lowercase());
+    let list = List::compile(ListKind::Domain, domains);
+    if !list.matches(context, &Subject::Domain(&subject)).is_ok_and(|found| found.is_yes()) {
+        return None;
+    }
+    let (inner, rest) = local_part.split_at_checked(at)?;
+    Some((inner.to_vec(), rest.get(1..).unwrap_or_default().to_vec()))
+}
+
 impl Worklist<'_> {
     fn is_for_delivery(&self) -> bool {
         self.request.purpose == Purpose::Deliver
@@ -181,6 +214,9 @@ impl Worklist<'_> {
         if address.kind != AddressKind::Mail {
             self.special(address);
             return;
+        }
+        if let Some(child) = percent_hack(context, &address) {
+            return self.one(context, child);
         }
         if let Some(problem) = (self.request.hold)(context, &address) {
             self.routed.decided.push(Decided::Deferred(address, problem));

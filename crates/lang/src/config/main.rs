@@ -254,6 +254,13 @@ main_fields! {
     proxy_protocol_timeout: Duration,
     qualify_domain: String,
     qualify_recipient: String,
+    dns_trust_aa: Option<String>,
+    finduser_retries: i64,
+    log_ports: String,
+    max_username_length: i64,
+    openssl_options: Option<String>,
+    percent_hack_domains: Option<String>,
+    slow_lookup_log: i64,
     queue_domains: Option<String>,
     queue_fast_ramp: bool,
     queue_list_requires_admin: bool,
@@ -409,6 +416,11 @@ pub fn compute(options: &mut Options) {
 /// Checks of the main section that come after its last line; errors without a line, as in Exim.
 #[must_use]
 pub fn check(options: &Options) -> Vec<ConfigError> {
+    if let Some(text) = options.string("openssl_options")
+        && let Err(word) = oxim_net::tls::openssl_options::parse(text)
+    {
+        return vec![ConfigError::new(format!("openssl_options parse error: {word}"))];
+    }
     let mut errors = Vec::new();
     let mut fail = |option: &str, message: String| {
         let help = options.location(option).map(|place| format!("{option} is set in {place}"));

@@ -21,7 +21,7 @@ fn find(_: &mut Context, query: &Text, _: &LookupType) -> Result<Option<Text>, L
     else {
         return Ok(None);
     };
-    match User::from_name(name) {
+    match crate::accounts::user(name) {
         Ok(user) => Ok(user.map(|user| Text::clean(line(&user)))),
         Err(error) => Err(LookupError::Defer(format!("getpwnam {name}: {}", error.desc()))),
     }

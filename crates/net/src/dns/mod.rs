@@ -29,7 +29,7 @@ pub use blocking::BlockingResolver;
 pub use csa::{CsaAnswer, CsaCode, CsaSettings};
 pub use host::{Family, HostLookupMethod, NameCheck, reverse_labels, reverse_name};
 pub use record::{Mx, Soa, Srv, Tlsa};
-pub use resolver::{Resolver, ResolverConfig};
+pub use resolver::{Resolver, ResolverConfig, Watch};
 pub use text::{FieldStyle, TextRecord, TextType};
 pub use validate::Anchors;
 

@@ -40,6 +40,8 @@ pub struct ResolverConfig {
     pub search: Option<Vec<String>>,
     /// Validate answers, from these keys on, in place of believing the AD bit.
     pub validate: Option<Anchors>,
+    /// What is done with answers on their way.
+    pub watch: Watch,
     /// Where resolv.conf is.
     pub resolv_conf: PathBuf,
     /// Where the hosts file is.
@@ -56,13 +58,38 @@ impl Default for ResolverConfig {
             cname_loops: 1,
             search: None,
             validate: None,
+            watch: Watch::default(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             hosts_file: PathBuf::from("/etc/hosts"),
         }
     }
 }
 
+/// Whether an authoritative answer of a zone counts as secure.
+type TrustsZone = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Writes a line to the log.
+type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What is done with answers on their way.
+#[derive(Clone, Default)]
+pub struct Watch {
+    /// `dns_trust_aa`: whether an authoritative answer of this zone counts as secure.
+    pub trusts_zone: Option<TrustsZone>,
+    /// `slow_lookup_log`: a question that takes longer is told, with its kind and time.
+    pub slow: Option<(Duration, Log)>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("trusts", &self.trusts_zone.is_some())
+            .field("slow", &self.slow.as_ref().map(|(limit, _)| *limit))
+            .finish()
+    }
+}
+
 struct Shared {
+    watch: Watch,
     servers: Option<Vec<SocketAddr>>,
     search: Option<Vec<String>>,
     system: ResolvConfFile,
@@ -91,6 +118,7 @@ impl Resolver {
         let system = ResolvConfFile::new(config.resolv_conf);
         let conf = system.get();
         let shared = Shared {
+            watch: config.watch,
             servers: config.servers,
             search: config.search,
             system,
@@ -262,7 +290,9 @@ impl Resolver {
         let cell = self.under_way().entry(key.clone()).or_default().clone();
         let question = UnderWay { resolver: self, key, cell };
         let ask = || async {
+            let began = std::time::Instant::now();
             let outcome = self.follow(name, wire_name, kind).await;
+            self.tell_if_slow(name, kind, began.elapsed());
             self.shared.cache.put(question.key.clone(), &outcome);
             outcome
         };
@@ -278,6 +308,20 @@ impl Resolver {
         }
         let silence = Arc::clone(&self.shared.silence);
         Some(validator.insert(Validator::new(anchors, servers.to_vec(), silence, self.manner)).clone())
+    }
+
+    fn tell_if_slow(&self, name: &str, kind: RecordType, took: Duration) {
+        if let Some((limit, log)) = &self.shared.watch.slow
+            && took > *limit
+        {
+            log(&format!("Long {kind} lookup for '{name}': {} msec", took.as_millis()));
+        }
+    }
+
+    /// Whether a zone's own word is enough.
+    fn is_trusted(&self, chase: &Chase) -> bool {
+        let trusts = self.shared.watch.trusts_zone.as_ref();
+        trusts.zip(chase.authority.as_ref()).is_some_and(|(trusts, zone)| trusts(zone))
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<OnceCell<Outcome>>>> {
@@ -310,11 +354,12 @@ impl Resolver {
             };
             match chase.read(&response) {
                 Step::Found(records) => {
+                    let is_secure = chase.secure || self.is_trusted(&chase);
                     return Outcome::Found(Arc::new(RecordSet {
                         name: asked.to_owned(),
                         owner: name_text(&chase.current),
                         records,
-                        secure: chase.secure && self.manner.dnssec,
+                        secure: is_secure && self.manner.dnssec,
                         ttl_seconds: chase.ttl,
                         authority: chase.authority,
                     }));

@@ -22,6 +22,7 @@ mod facts;
 mod file_cache;
 mod groups;
 pub mod ocsp;
+pub mod openssl_options;
 mod pem;
 pub mod server;
 mod signature;

@@ -4,8 +4,16 @@
 
 use std::fmt::Write as _;
 
+use oxim_lang::config::Config;
+
 /// The version of Exim whose language, logs and command line these are.
 pub(crate) const EXIM_VERSION: &str = "4.99";
+
+/// The version that is told: `exim_version`, or our own.
+pub(crate) fn shown(config: &Config) -> &str {
+    let set = config.main_options.string("exim_version");
+    set.filter(|version| *version != oxim_lang::config::main::EXIM_VERSION).unwrap_or(EXIM_VERSION)
+}
 
 /// The block that `-bV` and every debugging start print, less the lines about the configuration file.
 #[must_use]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use oxim_base::Text;
+use oxim_deliver::router::worklist::hacked;
 use oxim_mail::address::{self, ParsedAddress};
 use oxim_mail::smtp::arguments::{RcptArguments, rcpt_arguments};
 use oxim_spool::message::Recipient;
@@ -155,9 +156,16 @@ pub(crate) fn set_address(talk: &mut Talk, address: &[u8]) {
     let (local_part, domain) = address::split_at_domain(address);
     let mut local_part = address::unquote_local_part(local_part);
     local_part.make_ascii_lowercase();
-    let scope = &mut talk.scene.context.address;
+    let mut domain = domain.unwrap_or_default().to_ascii_lowercase();
+    let context = &mut talk.scene.context;
+    if let Some(list) = context.config.main.percent_hack_domains.clone() {
+        while let Some(inner) = hacked(context, &list, &local_part, &domain) {
+            (local_part, domain) = inner;
+        }
+    }
+    let scope = &mut context.address;
     scope.local_part = Text::tainted(local_part);
-    scope.domain = Text::tainted(domain.unwrap_or_default().to_ascii_lowercase());
+    scope.domain = Text::tainted(domain);
     scope.local_part_data = None;
     scope.domain_data = None;
     talk.scene.subject = address.to_vec();

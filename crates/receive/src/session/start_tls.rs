@@ -18,6 +18,9 @@ use crate::tls::NotReady;
 /// How long a TLS handshake may take where no other limit is set.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// A client of `hosts_require_alpn` has not named our protocol.
+const NO_ALPN: &str = "(handshake): ALPN required but not negotiated";
+
 impl Session {
     /// Starts TLS, after the reply if there is one. False: the connection is of no further use.
     pub(super) async fn start_tls(&mut self, reply: Option<Reply>) -> bool {
@@ -116,7 +119,8 @@ impl Session {
 
     /// The handshake itself; the policy may depend on the name that the client asks for. What is to be sent goes into it.
     async fn handshake(&mut self, mut server: Arc<tls_server::ServerTls>) -> Result<TlsFacts, String> {
-        let Some(tls) = &self.reception.tls else { return Err("TLS is not configured".to_owned()) };
+        let reception = Arc::clone(&self.reception);
+        let Some(tls) = &reception.tls else { return Err("TLS is not configured".to_owned()) };
         let depends = tls.depends_on_name;
         let timeout = self.timeout().unwrap_or(HANDSHAKE_TIMEOUT);
         let nothing: Box<dyn Wire> = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
@@ -143,6 +147,10 @@ impl Session {
             let names: Vec<String> = protocols.iter().map(|name| log_line::printable(name)).collect();
             self.reception.logs.main(&format!("TLS ALPN ({}) rejected", names.join(":")));
         }
+        let must_agree = tls.requires_alpn(&mut self.talk_mut().scene.context);
+        if must_agree && protocols.is_empty() {
+            return Err(NO_ALPN.to_owned());
+        }
         let accepted = hello.accept_saying(&server, &first).await;
         for note in server.take_notes() {
             if note.is_panic {
@@ -152,6 +160,9 @@ impl Session {
             }
         }
         let (stream, facts) = accepted.map_err(|error| error.to_string())?;
+        if must_agree && facts.alpn.is_none() {
+            return Err(NO_ALPN.to_owned());
+        }
         self.channel = Channel::new(Box::new(stream));
         Ok(facts)
     }

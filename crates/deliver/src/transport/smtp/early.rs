@@ -172,6 +172,7 @@ impl Work<'_> {
             self.forget_answers(session, target);
             return Err(Opening::Again);
         }
+        session.answer = reply.to_text();
         self.remember_answer(session, target, &reply);
         let now = session.connection.extensions();
         if *now == early.assumed {

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use oxim_base::Text;
+use oxim_lang::expand::ExpandError;
 use oxim_net::dns::Tlsa;
 use oxim_net::smtp_client::{SmtpError, StartTls};
 use oxim_net::tls::client::{self, ClientPolicy};
 use oxim_net::tls::ocsp::{self, Fault};
-use oxim_net::tls::{CaSource, KeyPair, TlsError, TlsFacts, Verify};
+use oxim_net::tls::{CaSource, KeyPair, TlsError, TlsFacts, Verify, Versions, openssl_options};
 use oxim_spool::log::Selector;
 
 use super::dane::Dane;
@@ -75,6 +77,7 @@ impl Work<'_> {
             alpn: alpn.into_iter().map(String::into_bytes).collect(),
             resumption_key: may_resume
                 .then(|| format!("{} [{}]:{}", target.name, target.address, target.port)),
+            versions: self.versions(),
             ..ClientPolicy::default()
         };
         Ok(TlsWishes { policy, requires_alpn, ..TlsWishes::default() })
@@ -260,6 +263,30 @@ impl Work<'_> {
         }
     }
 
+    /// `openssl_options`; a faulty one has been refused before.
+    fn versions(&self) -> Versions {
+        let text = self.delivery.config.main.openssl_options.as_deref().unwrap_or_default();
+        openssl_options::parse(text).unwrap_or_default()
+    }
+
+    /// The server behind a load balancer is not always the same one: what `host_name_extract` makes of its answer to EHLO tells
+    /// whose TLS session can be resumed.
+    fn tell_servers_apart(&mut self, wishes: &mut TlsWishes, session: &Session) {
+        let (Some(key), Some(template)) = (&mut wishes.policy.resumption_key, &self.smtp.host_name_extract)
+        else {
+            return;
+        };
+        let before = self.context.local.item.replace(Text::tainted(session.answer.clone()));
+        let name = template.expand(self.context);
+        self.context.local.item = before;
+        match name {
+            Ok(name) if name.is_empty() => {}
+            Ok(name) => *key = format!("{} {key}", name.to_string_lossy().replace('\n', " ")),
+            Err(ExpandError::Forced(_)) => {}
+            Err(error) => self.log(&format!("failed to expand host_name_extract: {error}")),
+        }
+    }
+
     fn avoids_tls(&mut self, target: &Target) -> bool {
         let tls = &self.smtp.tls;
         self.is_in(tls.avoid.as_ref(), target)
@@ -291,7 +318,8 @@ impl Work<'_> {
         if !is_required && self.avoids_tls(target) {
             return Ok(());
         }
-        let wishes = session.wishes.tls.clone();
+        let mut wishes = session.wishes.tls.clone();
+        self.tell_servers_apart(&mut wishes, session);
         let limit = self.limits.command;
         match session.connection.starttls(wishes.sni.as_deref(), &wishes.policy, limit) {
             Ok(StartTls::Started(facts)) => {

@@ -57,6 +57,7 @@ impl TlsOptions {
         let hosts = |name: &str| options.string(name).map(|text| List::compile(ListKind::Host, text));
         TlsOptions {
             avoid: hosts("hosts_avoid_tls"),
+            avoid_in_verification: hosts("hosts_verify_avoid_tls"),
             require: hosts("hosts_require_tls"),
             verify: hosts("tls_verify_hosts"),
             try_verify: hosts("tls_try_verify_hosts"),
@@ -133,6 +134,7 @@ pub struct Smtp {
     pub(super) socks_proxy: Option<Template>,
     pub(super) keepalive: bool,
     pub(super) helo_data: Template,
+    pub(super) host_name_extract: Option<Template>,
     pub(super) timeouts: Timeouts,
     pub(super) recipients_max: usize,
     pub(super) messages_max: usize,
@@ -227,6 +229,7 @@ impl Smtp {
             helo_data: options
                 .template("helo_data")
                 .unwrap_or_else(|| Template::compile("$primary_hostname")),
+            host_name_extract: options.template("host_name_extract"),
             timeouts,
             recipients_max: count("max_rcpt"),
             messages_max: count("connection_max_messages"),
@@ -246,30 +249,7 @@ impl Smtp {
             authenticated_sender: options.template("authenticated_sender"),
             authenticated_sender_force: options.bool("authenticated_sender_force"),
             utf8_downconvert: options.template("utf8_downconvert"),
-<<<<<<< HEAD
             tls: TlsOptions::build(options, mta_sts),
-=======
-            tls: TlsOptions {
-                avoid: hosts("hosts_avoid_tls"),
-                avoid_in_verification: hosts("hosts_verify_avoid_tls"),
-                require: hosts("hosts_require_tls"),
-                verify: hosts("tls_verify_hosts"),
-                try_verify: hosts("tls_try_verify_hosts"),
-                verify_names: hosts("tls_verify_cert_hostnames"),
-                tempfail_tryclear: options.bool("tls_tempfail_tryclear"),
-                certificate: options.template("tls_certificate"),
-                private_key: options.template("tls_privatekey"),
-                verify_certificates: options.template("tls_verify_certificates"),
-                ciphers: options.template("tls_require_ciphers"),
-                sni: options.template("tls_sni"),
-                try_dane: hosts("hosts_try_dane"),
-                require_dane: hosts("hosts_require_dane"),
-                dane_ciphers: options.template("dane_require_tls_ciphers"),
-                request_ocsp: hosts("hosts_request_ocsp"),
-                requests_ocsp_by_default: options.string("hosts_request_ocsp") == Some("*"),
-                require_ocsp: hosts("hosts_require_ocsp"),
-            },
->>>>>>> e2b3de0 (smtp: dscp, hosts_verify_avoid_tls and address_retry_include_sender of the smtp transport)
             arc_sign: options.template("arc_sign"),
             dkim: DkimOptions {
                 domain: options.template("dkim_domain"),

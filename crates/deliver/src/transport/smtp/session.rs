@@ -45,6 +45,8 @@ pub(super) struct Session {
     pub(super) is_prdr: bool,
     /// It carried a message before this one.
     pub(super) is_continued: bool,
+    /// The answer to EHLO, with its codes.
+    pub(super) answer: Vec<u8>,
     /// What has been said before the server's turn.
     pub(super) early: Option<Early>,
     /// The connection began with that, and the server was as it was known.
@@ -71,6 +73,7 @@ impl Session {
             is_chunked: false,
             is_prdr: false,
             is_continued: false,
+            answer: Vec::new(),
             early: None,
             is_early: false,
             has_changed: false,
@@ -355,6 +358,7 @@ impl Work<'_> {
         }
         if reply.is_success() {
             if verb == "EHLO" {
+                session.answer = reply.to_text();
                 self.remember_answer(session, target, &reply);
             }
             Ok(())

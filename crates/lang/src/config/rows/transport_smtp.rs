@@ -43,7 +43,7 @@ pub static TRANSPORT_SMTP: &[OptionRow] = &[
         "host_name_extract",
         Str,
         "${if and {{match{$host}{.outlook.com\\$}} {match{$item}{\\N^250-([\\w.]+)\\s\\N}}} {$1}}",
-        NotYet,
+        Works,
         "finds the host's own name in its answer to EHLO",
     ),
     row("hosts", StringList, "", Works, "hosts to deliver to"),

@@ -29,6 +29,15 @@ fn port(interface: Option<SocketAddr>) -> Value<'static> {
 
 /// Where the message comes from.
 pub(super) static ROWS: &[VariableRow] = &[
+    row(
+        "connection_id",
+        Scope::Connection,
+        Clean,
+        "Tells the connections of hosts apart: the process and a number.",
+        |c, _| {
+            if c.connection.number == 0 { Value::Empty } else { Value::Made(c.connection.id().into_bytes()) }
+        },
+    ),
     VariableRow {
         family: true,
         ..row(

@@ -4,6 +4,7 @@ use oxim_base::Taint;
 
 use super::{Getter, Scope, VariableRow};
 
+#[allow(dead_code, reason = "for the next variable that is known before it is built")]
 const fn not_yet(name: &'static str) -> VariableRow {
     VariableRow {
         name,
@@ -16,4 +17,4 @@ const fn not_yet(name: &'static str) -> VariableRow {
     }
 }
 
-pub(super) static ROWS: &[VariableRow] = &[not_yet("connection_id")];
+pub(super) static ROWS: &[VariableRow] = &[];
