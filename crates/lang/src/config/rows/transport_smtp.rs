@@ -3,7 +3,7 @@
 use crate::config::options::OptionKind::{
     Alias, Bool, BoolOrExpanded, DomainList, HostList, Int, Str, StringList, Time,
 };
-use crate::config::options::Status::{NoEffectYet, NotYet, Works};
+use crate::config::options::Status::{NoEffectYet, Works};
 use crate::config::options::{OptionRow, row};
 
 /// Private options of smtp, and the generic defaults that differ for it.
