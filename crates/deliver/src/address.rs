@@ -227,8 +227,6 @@ pub struct Address {
     pub local_user: Option<LocalUser>,
     /// `$home` while the accepting router ran, from `router_home_directory`.
     pub router_home: Option<Text>,
-    /// `disable_logging` of the router.
-    pub is_unlogged: bool,
     /// `log_as_local` of the router: the log shows the local part alone.
     pub is_logged_as_local: bool,
     /// The router at which routing begins; the first one if unset (`redirect_router`, `unseen`).

@@ -147,11 +147,18 @@ impl Lines<'_> {
     /// The address in the style that its router asks for, with where it came from.
     fn address_text(&self, address: &Address) -> String {
         let mut text = match (address.is_logged_as_local, address.kind) {
+            (true, AddressKind::Mail) if self.shows_affixes(address) => lossy(&address.local_part),
             (true, AddressKind::Mail) => lossy(&address.local_part_without_affixes()),
             _ => self.shown(address),
         };
         self.origin(&mut text, address, address.is_logged_as_local);
         text
+    }
+
+    /// Whether the transport delivers to the address with its affixes (`rcpt_include_affixes`).
+    fn shows_affixes(&self, address: &Address) -> bool {
+        let transport = address.transport.and_then(|id| self.delivery.transport(id));
+        transport.is_some_and(|t| t.generic.rcpt_include_affixes)
     }
 
     /// The whole address, with where it came from.

@@ -79,6 +79,16 @@ impl Settlement<'_> {
         self.delivery.services.log()
     }
 
+    /// Whether a line about the address is to be kept out of the log: `disable_logging` of its transport, and that of its
+    /// router as long as no transport has failed.
+    fn is_silent(&self, address: &Address, has_failed: bool) -> bool {
+        let router = address.router.and_then(|id| self.delivery.router(id));
+        let transport = address.transport.and_then(|id| self.delivery.transport(id));
+        let is_routers_matter = transport.is_none() || !has_failed;
+        transport.is_some_and(|t| t.generic.disable_logging)
+            || is_routers_matter && router.is_some_and(|r| r.generic.disable_logging)
+    }
+
     fn main_line(&self, text: &str) {
         self.log().main(format!("{} {text}", self.claim.id()));
     }
@@ -137,7 +147,7 @@ impl Settlement<'_> {
         for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
             match outcome {
                 Outcome::Delivered(done) => {
-                    if !address.is_unlogged {
+                    if !self.is_silent(&address, false) {
                         let dont_deliver = self.dont_deliver;
                         let line =
                             self.lines.delivered(&address, &done, first, dont_deliver, took, return_path);
@@ -307,7 +317,9 @@ impl Settlement<'_> {
         retry_hints::forget_address(self.delivery, context, &address);
         self.failed_event(context, &address, &error);
         let text = self.lines.failed(&address, &error);
-        self.main_line(&format!("** {text}"));
+        if !self.is_silent(&address, true) {
+            self.main_line(&format!("** {text}"));
+        }
         let is_unrouted = address.router.is_none() && address.transport.is_none();
         self.message_line(&if is_unrouted { format!("routing failed for {text}") } else { text });
         self.tally.lock().failed.push(Failure { address, error });
@@ -335,7 +347,8 @@ impl Settlement<'_> {
         timed_out: bool,
     ) {
         let text = self.lines.deferred(&address, &error);
-        if error.is_for_panic_log {
+        if self.is_silent(&address, true) {
+        } else if error.is_for_panic_log {
             self.log().both(format!("{} == {text}", self.claim.id()));
         } else {
             self.main_line(&format!("== {text}"));

@@ -26,6 +26,7 @@ const TOO_MUCH: u8 = 2;
 /// Runs the command. Changes the file creation mask of this process, so it must be a delivery agent.
 pub(super) fn run(job: &CommandJob, message: &mut dyn Read) -> JobResult {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(job.umask));
+    limit_core_files(job.may_dump_core);
     let (mut output, child) = match start(job) {
         Ok(started) => started,
         Err(error) => return not_started(job, &error),
@@ -57,6 +58,15 @@ pub(super) fn run(job: &CommandJob, message: &mut dyn Read) -> JobResult {
         drop(finished);
         conclude(status, killed.load(Ordering::SeqCst), text, write_error)
     })
+}
+
+/// Core files of the command: none, or as large as this process may allow.
+fn limit_core_files(may_dump_core: bool) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Core).maximum;
+    let current = if may_dump_core { maximum } else { Some(0) };
+    // A limit that cannot be set leaves a core file or none; mail is delivered all the same.
+    let _ = setrlimit(Resource::Core, Rlimit { current, maximum });
 }
 
 fn start(job: &CommandJob) -> io::Result<(io::PipeReader, Child)> {
@@ -144,6 +154,7 @@ mod tests {
             environment: vec![(b"X".to_vec(), b"value".to_vec())],
             directory: b"/".to_vec(),
             umask: 0o022,
+            may_dump_core: false,
             timeout: Duration::from_secs(20),
             output_bytes_max: 1000,
             framing: Framing::default(),

@@ -136,6 +136,8 @@ pub struct MailboxJob {
     pub framing: Framing,
     /// MBX instead of mbox.
     pub mbx_format: bool,
+    /// Whose new mail the comsat service is told of (`notify_comsat`).
+    pub comsat_user: Option<Vec<u8>>,
     /// Which locks to take.
     pub locking: Locking,
     /// Mode of the file.
@@ -251,6 +253,8 @@ pub struct CommandJob {
     pub directory: Vec<u8>,
     /// File creation mask.
     pub umask: u32,
+    /// The command may leave a core file (`permit_coredump`).
+    pub may_dump_core: bool,
     /// The command is killed after this time; zero is never.
     pub timeout: Duration,
     /// The command is killed when it prints more than this many bytes.

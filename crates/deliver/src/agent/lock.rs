@@ -90,7 +90,7 @@ pub(super) fn lock_open_file(file: &File, mailbox: &Path, how: &Locking) -> Resu
     if how.fcntl && matches!(fcntl(file, mailbox, exclusive, how.fcntl_timeout)?, Tried::Busy) {
         return Ok(false);
     }
-    if (how.flock || how.mbx) && matches!(flock(file, mailbox, exclusive, how.flock_timeout)?, Tried::Busy) {
+    if how.flock && matches!(flock(file, mailbox, exclusive, how.flock_timeout)?, Tried::Busy) {
         return Ok(false);
     }
     Ok(true)
@@ -121,13 +121,16 @@ pub(super) fn take_mbx_lock(file: &File, mailbox: &Path, how: &Locking) -> Resul
         if attempt > 0 {
             sleep(how.interval);
         }
-        if let Tried::Locked = flock(&lock, mailbox, true, Duration::ZERO)? {
+        let is_free = |tried: Result<Tried, Trouble>| tried.map(|t| matches!(t, Tried::Locked));
+        if (!how.fcntl || is_free(fcntl(&lock, mailbox, true, Duration::ZERO))?)
+            && (!how.flock || is_free(flock(&lock, mailbox, true, Duration::ZERO))?)
+        {
             return Ok(lock);
         }
     }
     Err(Trouble::found(
         error_code::LOCK_FAILED,
-        format!("failed to lock mailbox {} (MBX lock file)", mailbox.display()),
+        format!("failed to lock mailbox {} (fcntl/flock)", mailbox.display()),
     ))
 }
 

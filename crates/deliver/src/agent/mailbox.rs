@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread::sleep;
 
 use super::job::{CreateWhere, JobResult, MailboxJob, Trouble, strerror};
-use super::{lock, mailbox_write, path, quota};
+use super::{comsat, lock, mailbox_write, path, quota};
 use crate::transport::error_code;
 
 /// How often a file may vanish and reappear while it is being opened.
@@ -53,7 +53,12 @@ fn try_append(job: &MailboxJob, name: &Path, message: &mut dyn Read) -> Result<J
     let quota_warning = check_quota(job, &meta)?;
     let old_length = meta.len();
     match write_at_end(job, &mut file, message) {
-        Ok(bytes) => Ok(JobResult::Delivered { bytes, quota_warning }),
+        Ok(bytes) => {
+            if let Some(user) = &job.comsat_user {
+                comsat::tell(user, old_length);
+            }
+            Ok(JobResult::Delivered { bytes, quota_warning })
+        }
         Err(error) => {
             let _ = file.set_len(old_length);
             Err(write_trouble(&error, name))
@@ -96,8 +101,7 @@ fn write_mbx(job: &MailboxJob, file: &mut File, message: &mut dyn Read) -> io::R
         for _ in 0..30 {
             header.extend_from_slice(b"\r\n");
         }
-        header.resize(MBX_HEADER - 2, b' ');
-        header.extend_from_slice(b"\r\n");
+        header.resize(MBX_HEADER, 0);
         file.write_all(&header)?;
     }
     let mut framing = job.framing.clone();
@@ -135,10 +139,9 @@ fn open_and_lock(job: &MailboxJob, name: &Path) -> Result<File, Trouble> {
             return Ok(file);
         }
     }
-    let kind = if job.locking.flock { "flock" } else { "fcntl" };
     Err(Trouble::found(
         error_code::LOCK_FAILED,
-        format!("failed to lock mailbox {} ({kind})", name.display()),
+        format!("failed to lock mailbox {} (fcntl/flock)", name.display()),
     ))
 }
 
@@ -224,7 +227,10 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
         Err(error) if is_fifo && error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32) => {
             return Err(Trouble::found(
                 nix::errno::Errno::ENXIO as i32,
-                format!("no process is reading FIFO {}", name.display()),
+                format!(
+                    "while opening named pipe {} (could mean no process is reading it)",
+                    name.display()
+                ),
             ));
         }
         Err(error) => {

@@ -28,12 +28,11 @@ pub(super) fn used(
     mode: u32,
 ) -> io::Result<Used> {
     let name = top.join("maildirsize");
-    let header = header(limits);
     if let Ok(file) = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&name) {
         let meta = file.metadata()?;
         let mut text = String::new();
         let short = meta.len() <= BYTES_MAX && file.take(BYTES_MAX).read_to_string(&mut text).is_ok();
-        if short && let Some(used) = parse(&text, &header) {
+        if short && let Some(used) = parse(&text, limits) {
             let over = limits.bytes > 0 && used.bytes > limits.bytes
                 || limits.files > 0 && used.files > limits.files;
             if !over || quota::age(meta.mtime()) < DOUBT_AFTER {
@@ -42,7 +41,7 @@ pub(super) fn used(
         }
     }
     let used = quota::measure(top, size_regex, Some(counted))?;
-    write_new(top, &name, &header, used, mode)?;
+    write_new(top, &name, &header(limits), used, mode)?;
     Ok(used)
 }
 
@@ -54,19 +53,25 @@ pub(super) fn add(top: &Path, bytes: u64) -> io::Result<()> {
 }
 
 fn header(limits: &Quota) -> String {
-    let mut parts = Vec::new();
-    if limits.bytes > 0 || limits.files == 0 {
-        parts.push(format!("{}S", limits.bytes));
-    }
-    if limits.files > 0 {
-        parts.push(format!("{}C", limits.files));
-    }
-    parts.join(",")
+    format!("{}S,{}C", limits.bytes, limits.files)
 }
 
-fn parse(text: &str, header: &str) -> Option<Used> {
+/// Bytes and files of a first line. A number that is not there is no limit.
+fn quota_of(line: &str) -> Option<(u64, u64)> {
+    let (mut bytes, mut files) = (0, 0);
+    for part in line.split(',') {
+        match (part.strip_suffix('S'), part.strip_suffix('C')) {
+            (Some(number), _) => bytes = number.parse().ok()?,
+            (None, Some(number)) => files = number.parse().ok()?,
+            (None, None) => return None,
+        }
+    }
+    Some((bytes, files))
+}
+
+fn parse(text: &str, limits: &Quota) -> Option<Used> {
     let mut lines = text.lines();
-    if lines.next()? != header {
+    if quota_of(lines.next()?)? != (limits.bytes, limits.files) {
         return None;
     }
     let (mut bytes, mut files) = (0i64, 0i64);
@@ -97,9 +102,13 @@ mod tests {
     fn sums_lines_under_the_right_header() {
         let limits = Quota { bytes: 1000, files: 10, ..Quota::default() };
         assert_eq!(header(&limits), "1000S,10C");
-        assert_eq!(parse("1000S,10C\n100 2\n-40 -1\n", "1000S,10C"), Some(Used { bytes: 60, files: 1 }));
-        assert_eq!(parse("2000S\n100 2\n", "1000S,10C"), None);
-        assert_eq!(parse("1000S,10C\nrubbish\n", "1000S,10C"), None);
-        assert_eq!(parse("1000S,10C\n-5 1\n", "1000S,10C"), None);
+        assert_eq!(parse("1000S,10C\n100 2\n-40 -1\n", &limits), Some(Used { bytes: 60, files: 1 }));
+        assert_eq!(parse("10C,1000S\n100 2\n", &limits), Some(Used { bytes: 100, files: 2 }));
+        assert_eq!(parse("2000S\n100 2\n", &limits), None);
+        assert_eq!(parse("1000S,10C\nrubbish\n", &limits), None);
+        assert_eq!(parse("1000S,10C\n-5 1\n", &limits), None);
+        let bytes_only = Quota { bytes: 1000, ..Quota::default() };
+        assert_eq!(parse("1000S\n100 2\n", &bytes_only), Some(Used { bytes: 100, files: 2 }));
+        assert_eq!(header(&bytes_only), "1000S,0C");
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod client;
 mod command;
+mod comsat;
 pub mod identity;
 pub mod job;
 pub mod lmtp;
@@ -16,7 +17,7 @@ mod lock;
 mod mailbox;
 mod mailbox_write;
 mod maildirsize;
-mod new_file;
+pub(crate) mod new_file;
 mod path;
 mod quota;
 mod room;

@@ -43,7 +43,7 @@ pub(super) fn write(job: &NewFileJob, message: &mut dyn Read) -> JobResult {
 }
 
 /// Microseconds since 1970, never the same twice in this process: file names rest on it.
-fn unique_micros() -> u64 {
+pub(crate) fn unique_micros() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
@@ -203,7 +203,7 @@ impl Maildir<'_> {
             }
             let micros = unique_micros();
             let name =
-                format!("{}.H{}P{}.{host}", micros / 1_000_000, micros % 1_000_000, std::process::id());
+                format!("{}.M{}P{}.{host}", micros / 1_000_000, micros % 1_000_000, std::process::id());
             let path = self.directory.join("tmp").join(&name);
             match create(&path, self.job.mode) {
                 Ok(file) => return Ok((name, file)),

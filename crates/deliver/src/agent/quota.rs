@@ -92,7 +92,7 @@ fn measure_into(
             if counts && depth < DEPTH_MAX {
                 measure_into(&entry.path(), size_regex, only, depth + 1, used)?;
             }
-        } else if meta.is_file() && (only.is_none() || depth > 0) {
+        } else if meta.is_file() && (only.is_none() || depth > 0 && name != b"maildirfolder") {
             used.bytes = used.bytes.saturating_add(share(&meta));
             used.files += 1;
         }

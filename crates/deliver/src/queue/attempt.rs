@@ -468,7 +468,8 @@ impl Attempt<'_> {
     /// After all runs: bounces, warnings, freezing, and what the spool keeps.
     fn conclude(mut self, context: &mut Context, message: &Arc<Message>, mut tally: Tally) -> Ended {
         for warning in std::mem::take(&mut tally.warnings) {
-            self.submit_report(warning::quota_warning(&self.delivery.config, &warning));
+            let letterhead = crate::bounce::Letterhead::new(self.delivery, context);
+            self.submit_report(warning::quota_warning(&letterhead, &warning));
         }
         self.report_successes(context, message, &tally);
         let done = self.report_failures(context, message, &mut tally);

@@ -112,7 +112,12 @@ pub(crate) fn enter(context: &mut Context, transport: &Transport, first: &Addres
             context.delivery.address_file = Some(saved_path(first));
         }
         crate::address::AddressKind::Pipe => {
-            context.delivery.address_pipe = Some(oxim_base::Text::tainted(first.address.clone()))
+            let text = first.address.clone();
+            // The text of a redirection is the postmaster's or the user's; a filter may have put anything into it.
+            context.delivery.address_pipe = Some(match first.made {
+                None => oxim_base::Text::clean(text),
+                Some(_) => oxim_base::Text::tainted(text),
+            });
         }
         crate::address::AddressKind::Mail | crate::address::AddressKind::Reply => {}
     }
@@ -276,6 +281,7 @@ pub(crate) fn identity(
     let main = &delivery.config.main;
     let refuse =
         |text: String| DeliveryError { code: error_code::BAD_USER, text, ..DeliveryError::default() };
+    let creator = (context.message.originator_uid, context.message.originator_gid);
     let mut expand = |template: &Template, option: &str| {
         template
             .expand(context)
@@ -293,6 +299,10 @@ pub(crate) fn identity(
         gid = account.gid;
         login = None;
         initgroups = transport.generic.initgroups;
+    } else if transport.driver.runs_as_creator() {
+        (uid, initgroups) = (Some(creator.0), transport.generic.initgroups);
+        gid = Some(creator.1);
+        login = None;
     }
     if let Some(template) = &transport.generic.group {
         let text = expand(template, "group")?;
@@ -306,6 +316,12 @@ pub(crate) fn identity(
     let gid = gid.or_else(|| (uid == main.exim_user).then_some(main.exim_group));
     let gid =
         gid.ok_or_else(|| refuse(format!("User set without group for {} transport", transport.name)))?;
+    if uid == 0 {
+        return Err(refuse(format!(
+            "User 0 set for {} transport is on the fixed_never_users list",
+            transport.name
+        )));
+    }
     if main.never_users.contains(&uid) {
         return Err(refuse(format!(
             "User {uid} set for {} transport is on the never_users list",

@@ -261,7 +261,7 @@ pub(super) fn frozen_notice(
 }
 
 /// The text of `quota_warn_message` as a message: its `To:` line names the recipients.
-pub(super) fn quota_warning(config: &Config, text: &[u8]) -> Submission {
+pub(super) fn quota_warning(letterhead: &Letterhead, text: &[u8]) -> Submission {
     let header_end = text.windows(2).position(|w| w == b"\n\n").unwrap_or(text.len());
     let header = text.get(..header_end).unwrap_or_default();
     let has = |name: &[u8]| {
@@ -269,16 +269,13 @@ pub(super) fn quota_warning(config: &Config, text: &[u8]) -> Submission {
             .split(|b| *b == b'\n')
             .any(|l| l.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)))
     };
-    let mut out = Vec::new();
+    let mut out = b"Auto-Submitted: auto-replied\n".to_vec();
     if !has(b"from:") {
-        out.extend_from_slice(
-            format!("From: Mail Delivery System <mailer-daemon@{}>\n", config.main.qualify_domain).as_bytes(),
-        );
+        out.extend_from_slice(format!("From: {}\n", letterhead.from).as_bytes());
     }
-    if let Some(reply_to) = config.main.errors_reply_to.as_ref().filter(|_| !has(b"reply-to:")) {
+    if let Some(reply_to) = letterhead.reply_to.as_ref().filter(|_| !has(b"reply-to:")) {
         out.extend_from_slice(format!("Reply-To: {reply_to}\n").as_bytes());
     }
-    out.extend_from_slice(b"Auto-Submitted: auto-replied\n");
     out.extend_from_slice(text);
     let to =
         header.split(|b| *b == b'\n').find(|l| l.get(..3).is_some_and(|n| n.eq_ignore_ascii_case(b"to:")));

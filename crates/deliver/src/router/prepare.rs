@@ -59,7 +59,6 @@ pub fn finish(run: &mut Run<'_>, address: &mut Address) -> Result<(), Problem> {
     }
     address.local_user.clone_from(&run.local_user);
     address.router_home.clone_from(&run.router_home);
-    address.is_unlogged = generic.disable_logging;
     address.is_logged_as_local = generic.log_as_local;
     address.dsn.last_hop |= generic.dsn_lasthop;
     Ok(())
@@ -128,7 +127,6 @@ pub fn parent(run: &Run<'_>, address: &mut Address) -> Arc<Address> {
     address.router = Some(run.router.id);
     address.local_user.clone_from(&run.local_user);
     address.router_home.clone_from(&run.router_home);
-    address.is_unlogged = run.router.generic.disable_logging;
     Arc::new(address.clone())
 }
 

@@ -174,6 +174,7 @@ impl QueryProgram {
             environment: Vec::new(),
             directory: self.directory.clone().into_bytes(),
             umask: 0o077,
+            may_dump_core: false,
             timeout: self.timeout,
             output_bytes_max: OUTPUT_BYTES_MAX,
             framing: Framing::default(),

@@ -90,6 +90,7 @@ fn append_job(path: &[u8], mode: u32, text: &[u8]) -> MailboxJob {
         path: path.to_vec(),
         framing: Framing::default(),
         mbx_format: false,
+        comsat_user: None,
         locking: Locking {
             lockfile: false,
             fcntl: true,

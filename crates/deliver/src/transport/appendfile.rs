@@ -7,11 +7,13 @@ use oxim_lang::config::rows;
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
+use oxim_mail::message_id::encode_base62;
 
 use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with, number_with_unit};
 use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
 use crate::address::{Address, AddressKind};
+use crate::agent::new_file::unique_micros;
 use crate::agent::job::{
     CreateWhere, Directories, Framing, Job, JobResult, Locking, MailboxJob, NewFileForm, NewFileJob, Quota,
     RoomJob,
@@ -23,8 +25,11 @@ pub static APPENDFILE: TransportKind =
     TransportKind { row: DriverRow { name: "appendfile", options: rows::TRANSPORT_APPENDFILE }, build };
 
 const DEFAULT_PREFIX: &str = "From ${if def:return_path{$return_path}{MAILER-DAEMON}} ${tod_bsdinbox}\\n";
-const DEFAULT_WARNING: &str = "To: $local_part@$domain\\nSubject: Your mailbox\\n\\nThis message is automatically created by mail delivery software.\\n\\n\
+const DEFAULT_WARNING: &str = "To: $local_part@$domain\\nSubject: Your mailbox\\n\\nThis message is automatically created by mail delivery software (Exim).\\n\\n\
      The size of your mailbox has exceeded a warning threshold that is\\nset by the system administrator.\\n";
+
+/// How many names of mailstore files differ for one message: six digits to the base of 62.
+const BASENAMES: u64 = 62u64.pow(6);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -66,6 +71,7 @@ struct Appendfile {
     maildirfolder_regex: Option<pcre2::bytes::Regex>,
     maildir_size_file: bool,
     maildir_quota_regex: String,
+    notify_comsat: bool,
     mailstore_prefix: Option<Template>,
     mailstore_suffix: Option<Template>,
     batch_max: usize,
@@ -94,7 +100,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     }
     let locking = locking(instance, format);
     if options.is_set("file") && !(locking.lockfile || locking.fcntl || locking.flock || locking.mbx) {
-        return Err(fail("no locking configured for file"));
+        return Err(fail("no locking configured"));
     }
     let regex = |name: &str| match options.string(name) {
         Some(source) => pcre2::bytes::Regex::new(source).map(Some).map_err(|e| fail(&format!("{name}: {e}"))),
@@ -146,6 +152,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
             .string("maildir_quota_directory_regex")
             .unwrap_or("^(?:cur|new|\\..*)$")
             .to_owned(),
+        notify_comsat: options.bool("notify_comsat"),
         mailstore_prefix: options.template("mailstore_prefix"),
         mailstore_suffix: options.template("mailstore_suffix"),
         batch_max: usize::try_from(options.int("batch_max")).unwrap_or(1),
@@ -163,7 +170,7 @@ fn locking(instance: &Instance, format: Format) -> Locking {
     let flock = options.bool("use_flock_lock");
     let mbx = options.bool("use_mbx_lock") || of_mbx;
     let fcntl =
-        if options.is_set("use_fcntl_lock") { options.bool("use_fcntl_lock") } else { !flock && !mbx };
+        if options.is_set("use_fcntl_lock") { options.bool("use_fcntl_lock") } else { !flock };
     Locking {
         lockfile: if options.is_set("use_lockfile") {
             options.bool("use_lockfile")
@@ -385,6 +392,7 @@ impl Appendfile {
                 path,
                 framing,
                 mbx_format: self.format == Format::Mbx,
+                comsat_user: self.notify_comsat.then(|| context.address.local_part.as_bytes().to_vec()),
                 locking: Locking { host_name, ..self.locking.clone() },
                 mode: saved_mode.unwrap_or(self.mode),
                 mode_forced: saved_mode.is_some(),
@@ -475,9 +483,7 @@ impl Appendfile {
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Result<NewFileForm, DeliveryError> {
-        let now = oxim_base::clock::Stamp::now();
-        let base = format!("{}.{}-{}.{:06}", batch.message.id, std::process::id(), now.seconds, now.micros)
-            .into_bytes();
+        let base = format!("{}-{}", batch.message.id, encode_base62(unique_micros() % BASENAMES, 6)).into_bytes();
         context.delivery.mailstore_basename = Some(base.clone());
         let mut part =
             |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
@@ -496,8 +502,25 @@ impl Appendfile {
         Ok(NewFileForm::Mailstore { base, envelope })
     }
 
-    fn warning(&self, transport: &Transport, context: &mut Context) -> Option<Vec<u8>> {
-        self.expand(transport, context, &self.warn_message, "quota_warn_message").ok().map(Text::into_bytes)
+    /// The text of the warning. Mail is delivered all the same if there is none.
+    fn warning(
+        &self,
+        delivery: &Delivery,
+        transport: &Transport,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Option<Vec<u8>> {
+        match self.warn_message.expand(context) {
+            Ok(text) => Some(text.into_bytes()),
+            Err(error) => {
+                let source = self.warn_message.source();
+                delivery.services.log().both(format!(
+                    "{} Failed to expand \"{source}\" (warning message for {} transport): {error}",
+                    batch.message.id, transport.name
+                ));
+                None
+            }
+        }
     }
 }
 
@@ -526,7 +549,7 @@ impl Driver for Appendfile {
         };
         match local::perform(delivery, transport, context, batch, &job, &composed) {
             JobResult::Delivered { quota_warning, bytes } => {
-                let quota_warning = if quota_warning { self.warning(transport, context) } else { None };
+                let quota_warning = if quota_warning { self.warning(delivery, transport, context, batch) } else { None };
                 let path = self.path_for_log(batch, &job);
                 let done = Delivered { quota_warning, path, bytes: Some(bytes), ..Delivered::default() };
                 Run::all(batch, &Outcome::Delivered(done))

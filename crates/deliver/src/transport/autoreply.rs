@@ -525,6 +525,7 @@ impl Reply<'_> {
             path: name.to_vec(),
             framing: Framing::default(),
             mbx_format: false,
+            comsat_user: None,
             locking: Locking {
                 lockfile: false,
                 fcntl: true,

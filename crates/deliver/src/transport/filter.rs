@@ -61,6 +61,7 @@ impl Filter {
             environment: Vec::new(),
             directory: b"/".to_vec(),
             umask: 0o077,
+            may_dump_core: false,
             timeout: self.timeout,
             output_bytes_max: FILTERED_BYTES_MAX,
             framing: Framing::default(),

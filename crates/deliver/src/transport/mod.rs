@@ -291,6 +291,11 @@ pub trait Driver: Send + Sync {
     /// Whether one run takes addresses of several domains.
     fn takes_domains(&self) -> bool;
 
+    /// Whether it runs as who submitted the message, if no user is set (`pipe_as_creator`).
+    fn runs_as_creator(&self) -> bool {
+        false
+    }
+
     /// Opens a connection as for a delivery to that host, up to MAIL: what a callout talks over. `None`: not this kind of
     /// transport, or the host has no address.
     fn open_for_callout(

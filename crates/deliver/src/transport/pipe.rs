@@ -60,6 +60,8 @@ struct Pipe {
     allow_commands: Option<Template>,
     environment: Option<Template>,
     path: Template,
+    may_dump_core: bool,
+    as_creator: bool,
     force_command: bool,
     restrict_to_path: bool,
     use_shell: bool,
@@ -122,6 +124,8 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
         allow_commands: options.template("allow_commands"),
         environment: options.template("environment"),
         path: options.template("path").unwrap_or_else(|| Template::compile("/bin:/usr/bin")),
+        may_dump_core: options.bool("permit_coredump"),
+        as_creator: options.bool("pipe_as_creator"),
         force_command: options.bool("force_command"),
         restrict_to_path: options.bool("restrict_to_path"),
         use_shell,
@@ -236,15 +240,10 @@ impl Pipe {
         delivery: &Delivery,
         context: &mut Context,
         batch: &Batch<'_>,
-    ) -> Result<Vec<Text>, DeliveryError> {
+    ) -> Result<Vec<Text>, Refusal> {
         let redirected = Self::redirected(batch);
-        if self.use_shell && batch.addresses.first().is_some_and(|a| a.made.is_some()) {
-            return Err(Self::error(
-                "a command of a filter with \"use_shell\" is not implemented yet".to_owned(),
-            ));
-        }
         if self.use_shell {
-            return self.shell_argv(transport, context, redirected);
+            return self.shell_argv(transport, delivery, context, batch, redirected);
         }
         match (redirected, &self.command) {
             (Some(line), command) if !self.force_command || command.is_none() => {
@@ -265,7 +264,7 @@ impl Pipe {
                             |context| expand_word(context, &word, is_program),
                         )
                         .map_err(|e| {
-                            Self::error(format!(
+                            Refusal::Final(format!(
                                 "Expansion of \"{word}\" from command \"{line}\" in {} transport failed: {e}",
                                 transport.name
                             ))
@@ -285,18 +284,19 @@ impl Pipe {
                     }
                     push_word(&argument.source, batch, transport, &mut out, || {
                         argument.template.expand(context).map_err(|e| {
-                            Self::fault(format!(
+                            let text = format!(
                                 "Expansion of \"{}\" from command \"{}\" in {} transport failed: {e}",
                                 argument.source,
                                 self.line(),
                                 transport.name
-                            ))
+                            );
+                            Refusal::from(Self::fault(text))
                         })
                     })?;
                 }
                 Ok(out)
             }
-            (_, None) => Err(Self::error(format!("no command specified for {} transport", transport.name))),
+            (_, None) => Err(Self::error(format!("no command specified for {} transport", transport.name)).into()),
         }
     }
 
@@ -307,20 +307,34 @@ impl Pipe {
     fn shell_argv(
         &self,
         transport: &Transport,
+        delivery: &Delivery,
         context: &mut Context,
+        batch: &Batch<'_>,
         redirected: Option<String>,
-    ) -> Result<Vec<Text>, DeliveryError> {
+    ) -> Result<Vec<Text>, Refusal> {
+        let failed = |source: &str, error: &ExpandError| {
+            format!("Expansion of command \"{source}\" in {} transport failed: {error}", transport.name)
+        };
+        let made = batch.addresses.first().and_then(|a| a.made.clone());
         let line = match (redirected, &self.command_text) {
-            (Some(line), _) => Text::clean(line),
-            (None, Some(template)) => template.expand(context).map_err(|e| {
+            (Some(line), _) => match made {
+                None => Text::clean(line),
+                Some(made) => with_rights_of(
+                    &made,
+                    context,
+                    &batch.identity,
+                    &delivery.user_files,
+                    |context| shell_line(&line, transport, context, batch),
+                )
+                .map_err(|e| Refusal::Final(failed(&line, &e)))?,
+            },
+            (None, Some(template)) => {
                 let source = template.source();
-                Self::fault(format!(
-                    "Expansion of command \"{source}\" in {} transport failed: {e}",
-                    transport.name
-                ))
-            })?,
+                shell_line(source, transport, context, batch)
+                    .map_err(|e| Self::fault(failed(source, &e)))?
+            }
             (None, None) => {
-                return Err(Self::error(format!("no command specified for {} transport", transport.name)));
+                return Err(Self::error(format!("no command specified for {} transport", transport.name)).into());
             }
         };
         Ok(vec![Text::from("/bin/sh"), Text::from("-c"), line])
@@ -456,6 +470,7 @@ impl Pipe {
             environment: self.environment(delivery, transport, context, batch)?,
             directory,
             umask: self.umask,
+            may_dump_core: self.may_dump_core,
             timeout: self.timeout,
             output_bytes_max: self.output_bytes_max,
             framing: framing_with(&self.framing, transport, context, batch, composed, false)?,
@@ -610,14 +625,48 @@ fn push_word(
     batch: &Batch<'_>,
     transport: &Transport,
     out: &mut Vec<Text>,
-    value: impl FnOnce() -> Result<Text, DeliveryError>,
-) -> Result<(), DeliveryError> {
+    value: impl FnOnce() -> Result<Text, Refusal>,
+) -> Result<(), Refusal> {
     if source == "$pipe_addresses" || source == "${pipe_addresses}" {
         out.extend(batch.addresses.iter().map(|a| Text::clean(local::recipient(transport, a))));
         return Ok(());
     }
     out.push(value()?);
     Ok(())
+}
+
+/// Stands for `$pipe_addresses` while a shell's command line is expanded.
+const ADDRESSES_MARK: &str = "\u{1}pipe addresses\u{1}";
+
+/// A command line for the shell. What an address holds beside letters, digits and a few marks is quoted: it is no
+/// command.
+fn shell_line(
+    source: &str,
+    transport: &Transport,
+    context: &mut Context,
+    batch: &Batch<'_>,
+) -> Result<Text, ExpandError> {
+    let marked =
+        source.replace("${pipe_addresses}", ADDRESSES_MARK).replace("$pipe_addresses", ADDRESSES_MARK);
+    let line = Template::compile(&marked).expand(context)?;
+    if marked == source {
+        return Ok(line);
+    }
+    let addresses: Vec<String> = batch
+        .addresses
+        .iter()
+        .map(|a| for_shell(&String::from_utf8_lossy(&local::recipient(transport, a))))
+        .collect();
+    let text = line.to_string_lossy().replace(ADDRESSES_MARK, &addresses.join(" "));
+    Ok(Text::with_taint(text.into_bytes(), line.taint()))
+}
+
+fn for_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@._+-=/".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('-') {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The words of strsignal().
@@ -717,6 +766,10 @@ impl Driver for Pipe {
         true
     }
 
+    fn runs_as_creator(&self) -> bool {
+        self.as_creator
+    }
+
     fn batch_id(&self) -> Option<&Template> {
         self.batch_id.as_ref()
     }
@@ -733,5 +786,13 @@ mod tests {
         assert_eq!(words("x \"two words\\n\" 'no \\n'  y"), ["x", "two words\n", "no \\n", "y"]);
         assert!(split_command("x \"open").is_err());
         assert!(split_command("  ").is_err());
+    }
+
+    #[test]
+    fn addresses_are_no_shell_commands() {
+        assert_eq!(for_shell("bob+x@test.ex"), "bob+x@test.ex");
+        assert_eq!(for_shell("a;b@test.ex"), "'a;b@test.ex'");
+        assert_eq!(for_shell("a'`b`@test.ex"), "'a'\\''`b`@test.ex'");
+        assert_eq!(for_shell("-e@test.ex"), "'-e@test.ex'");
     }
 }

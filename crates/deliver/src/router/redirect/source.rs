@@ -64,7 +64,7 @@ pub fn read(source: &Source, run: &mut Run<'_>, user: Option<&Identity>) -> Resu
         Err(error) => {
             let source = String::from_utf8_lossy(template.source_bytes());
             return Err(Problem::new(
-                error_code::EXPANSION_FAILED,
+                error_code::UNKNOWN,
                 format!("failed to expand \"{source}\": {error}"),
             ));
         }

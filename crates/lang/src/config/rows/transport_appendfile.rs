@@ -1,7 +1,7 @@
 //! Options of the appendfile transport (manual chapter 26).
 
 use crate::config::options::OptionKind::{Bool, BoolOrExpanded, Int, Octal, Str, Time};
-use crate::config::options::Status::{NotYet, Works};
+use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Private options of appendfile.
@@ -56,7 +56,7 @@ pub static TRANSPORT_APPENDFILE: &[OptionRow] = &[
     row("message_suffix", Str, "\\n", Works, "text after the message"),
     row("mode", Octal, "0600", Works, "mode of the file"),
     row("mode_fail_narrower", Bool, "true", Works, "fail when the file's mode is narrower"),
-    row("notify_comsat", Bool, "false", NotYet, "tell comsat"),
+    row("notify_comsat", Bool, "false", Works, "tell comsat"),
     row("quota", Str, "", Works, "most bytes in the mailbox"),
     row("quota_directory", Str, "", Works, "directory that is measured"),
     row("quota_filecount", Str, "", Works, "most files in the mailbox"),

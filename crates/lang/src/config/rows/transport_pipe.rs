@@ -1,7 +1,7 @@
 //! Options of the pipe transport (manual chapter 29).
 
 use crate::config::options::OptionKind::{Bool, Int, Kint, Octal, Str, StringList, Time};
-use crate::config::options::Status::{NotYet, Works};
+use crate::config::options::Status::Works;
 use crate::config::options::{OptionRow, row};
 
 /// Private options of pipe.
@@ -30,8 +30,8 @@ pub static TRANSPORT_PIPE: &[OptionRow] = &[
     ),
     row("message_suffix", Str, "\\n", Works, "text after the message"),
     row("path", Str, "/bin:/usr/bin", Works, "where commands are looked for"),
-    row("permit_coredump", Bool, "false", NotYet, "let the command dump core"),
-    row("pipe_as_creator", Bool, "false", NotYet, "run as the user who submitted the message"),
+    row("permit_coredump", Bool, "false", Works, "let the command dump core"),
+    row("pipe_as_creator", Bool, "false", Works, "run as the user who submitted the message"),
     row("restrict_to_path", Bool, "false", Works, "commands must be in the path"),
     row("return_fail_output", Bool, "false", Works, "return the output of a failure"),
     row("return_output", Bool, "false", Works, "return the output always"),
@@ -40,7 +40,6 @@ pub static TRANSPORT_PIPE: &[OptionRow] = &[
     row("timeout_defer", Bool, "false", Works, "a timeout is a deferral"),
     row("umask", Octal, "022", Works, "umask of the command"),
     row("use_bsmtp", Bool, "false", Works, "write batch SMTP"),
-    row("use_classresources", Bool, "false", NotYet, "apply the user's login class"),
     row("use_crlf", Bool, "false", Works, "end lines with CR LF"),
     row("use_shell", Bool, "false", Works, "run the command by a shell"),
 ];
