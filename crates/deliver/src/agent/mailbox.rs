@@ -227,10 +227,7 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
         Err(error) if is_fifo && error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32) => {
             return Err(Trouble::found(
                 nix::errno::Errno::ENXIO as i32,
-                format!(
-                    "while opening named pipe {} (could mean no process is reading it)",
-                    name.display()
-                ),
+                format!("while opening named pipe {} (could mean no process is reading it)", name.display()),
             ));
         }
         Err(error) => {
@@ -310,7 +307,7 @@ fn create(job: &MailboxJob, name: &Path) -> Result<Option<File>, Trouble> {
             Ok(Some(file))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        Err(error) => Err(Trouble::system(&error, format!("failed to open mailbox {}", name.display()))),
+        Err(error) => Err(Trouble::system(&error, format!("while creating mailbox {}", name.display()))),
     }
 }
 

@@ -469,7 +469,7 @@ impl Attempt<'_> {
     fn conclude(mut self, context: &mut Context, message: &Arc<Message>, mut tally: Tally) -> Ended {
         for warning in std::mem::take(&mut tally.warnings) {
             let letterhead = crate::bounce::Letterhead::new(self.delivery, context);
-            self.submit_report(warning::quota_warning(&letterhead, &warning));
+            self.submit_report(warning::quota_warning(&letterhead, message, &warning));
         }
         self.report_successes(context, message, &tally);
         let done = self.report_failures(context, message, &mut tally);

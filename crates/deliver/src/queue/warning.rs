@@ -261,7 +261,7 @@ pub(super) fn frozen_notice(
 }
 
 /// The text of `quota_warn_message` as a message: its `To:` line names the recipients.
-pub(super) fn quota_warning(letterhead: &Letterhead, text: &[u8]) -> Submission {
+pub(super) fn quota_warning(letterhead: &Letterhead, message: &Message, text: &[u8]) -> Submission {
     let header_end = text.windows(2).position(|w| w == b"\n\n").unwrap_or(text.len());
     let header = text.get(..header_end).unwrap_or_default();
     let has = |name: &[u8]| {
@@ -286,7 +286,7 @@ pub(super) fn quota_warning(letterhead: &Letterhead, text: &[u8]) -> Submission 
         sender: Vec::new(),
         recipients: recipients.unwrap_or_default(),
         text: out,
-        about: None,
+        about: Some(message.id),
         caller: None,
     }
 }

@@ -13,11 +13,11 @@ use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with, number_with_unit};
 use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
 use crate::address::{Address, AddressKind};
-use crate::agent::new_file::unique_micros;
 use crate::agent::job::{
     CreateWhere, Directories, Framing, Job, JobResult, Locking, MailboxJob, NewFileForm, NewFileJob, Quota,
     RoomJob,
 };
+use crate::agent::new_file::unique_micros;
 use crate::delivery::Delivery;
 
 /// The row.
@@ -169,8 +169,7 @@ fn locking(instance: &Instance, format: Format) -> Locking {
     let of_mbx = format == Format::Mbx && !mentioned;
     let flock = options.bool("use_flock_lock");
     let mbx = options.bool("use_mbx_lock") || of_mbx;
-    let fcntl =
-        if options.is_set("use_fcntl_lock") { options.bool("use_fcntl_lock") } else { !flock };
+    let fcntl = if options.is_set("use_fcntl_lock") { options.bool("use_fcntl_lock") } else { !flock };
     Locking {
         lockfile: if options.is_set("use_lockfile") {
             options.bool("use_lockfile")
@@ -483,7 +482,8 @@ impl Appendfile {
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Result<NewFileForm, DeliveryError> {
-        let base = format!("{}-{}", batch.message.id, encode_base62(unique_micros() % BASENAMES, 6)).into_bytes();
+        let base =
+            format!("{}-{}", batch.message.id, encode_base62(unique_micros() % BASENAMES, 6)).into_bytes();
         context.delivery.mailstore_basename = Some(base.clone());
         let mut part =
             |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
@@ -549,7 +549,8 @@ impl Driver for Appendfile {
         };
         match local::perform(delivery, transport, context, batch, &job, &composed) {
             JobResult::Delivered { quota_warning, bytes } => {
-                let quota_warning = if quota_warning { self.warning(delivery, transport, context, batch) } else { None };
+                let quota_warning =
+                    if quota_warning { self.warning(delivery, transport, context, batch) } else { None };
                 let path = self.path_for_log(batch, &job);
                 let done = Delivered { quota_warning, path, bytes: Some(bytes), ..Delivered::default() };
                 Run::all(batch, &Outcome::Delivered(done))

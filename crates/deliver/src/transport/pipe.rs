@@ -296,7 +296,9 @@ impl Pipe {
                 }
                 Ok(out)
             }
-            (_, None) => Err(Self::error(format!("no command specified for {} transport", transport.name)).into()),
+            (_, None) => {
+                Err(Self::error(format!("no command specified for {} transport", transport.name)).into())
+            }
         }
     }
 
@@ -319,22 +321,21 @@ impl Pipe {
         let line = match (redirected, &self.command_text) {
             (Some(line), _) => match made {
                 None => Text::clean(line),
-                Some(made) => with_rights_of(
-                    &made,
-                    context,
-                    &batch.identity,
-                    &delivery.user_files,
-                    |context| shell_line(&line, transport, context, batch),
-                )
-                .map_err(|e| Refusal::Final(failed(&line, &e)))?,
+                Some(made) => {
+                    with_rights_of(&made, context, &batch.identity, &delivery.user_files, |context| {
+                        shell_line(&line, transport, context, batch)
+                    })
+                    .map_err(|e| Refusal::Final(failed(&line, &e)))?
+                }
             },
             (None, Some(template)) => {
                 let source = template.source();
-                shell_line(source, transport, context, batch)
-                    .map_err(|e| Self::fault(failed(source, &e)))?
+                shell_line(source, transport, context, batch).map_err(|e| Self::fault(failed(source, &e)))?
             }
             (None, None) => {
-                return Err(Self::error(format!("no command specified for {} transport", transport.name)).into());
+                return Err(
+                    Self::error(format!("no command specified for {} transport", transport.name)).into()
+                );
             }
         };
         Ok(vec![Text::from("/bin/sh"), Text::from("-c"), line])

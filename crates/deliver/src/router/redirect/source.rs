@@ -63,10 +63,7 @@ pub fn read(source: &Source, run: &mut Run<'_>, user: Option<&Identity>) -> Resu
         Err(ExpandError::Forced(_)) => return Ok(None),
         Err(error) => {
             let source = String::from_utf8_lossy(template.source_bytes());
-            return Err(Problem::new(
-                error_code::UNKNOWN,
-                format!("failed to expand \"{source}\": {error}"),
-            ));
+            return Err(Problem::new(error_code::UNKNOWN, format!("failed to expand \"{source}\": {error}")));
         }
     };
     let Some(checks) = checks else {
