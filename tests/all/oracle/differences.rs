@@ -85,7 +85,4 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _OPT_MAIN_LOCAL_SCAN_TIMEOUT", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_MUA_WRAPPER", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_PERL_AT_START", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_APPENDFILE_NOTIFY_COMSAT", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_PIPE_PERMIT_COREDUMP", NOT_YET),
-    row("options::*", "macro_list _OPT_TRANSPORT_PIPE_PIPE_AS_CREATOR", NOT_YET),
 ];
