@@ -233,7 +233,6 @@ impl TlsOptions {
             resumption: self.resumption_hosts.matches(context),
             early_data_out: self.early_banner_hosts.matches(context),
             versions: self.versions,
-            ..ServerPolicy::default()
         })
     }
 }

@@ -633,7 +633,7 @@ pub(super) fn wire_format(ground: &Ground) {
 pub(super) fn long_ids(ground: &Ground) {
     const COUNT: usize = 100;
     ground.make_certificates();
-    let a = Stand::new(ground, Program::Oxim, "maker", "message_id_form = long");
+    Stand::new(ground, Program::Oxim, "maker", "message_id_form = long");
     let text = ground.read("maker.conf").replace("message_id_form = short\n", "");
     ground.write("maker.conf", text);
     let pid = ground.start("maker", &["/mnt/oxim", "-C", "/mnt/maker.conf", "-bdf"], &[]);
@@ -656,7 +656,6 @@ pub(super) fn long_ids(ground: &Ground) {
         assert_eq!(delivered.iter().filter(|text| text.contains(&subject)).count(), 1, "burst {number}");
     }
     assert_eq!(b.messages_left(), "");
-    drop(a);
 }
 
 /// While one program delivers a message, the other leaves it alone.

@@ -47,9 +47,8 @@ struct Case {
 }
 
 fn field(text: &str, name: &str) -> Option<String> {
-    let start = text.find(&format!("<{name}>"))? + name.len() + 2;
-    let end = start + text[start..].find(&format!("</{name}>"))?;
-    Some(text[start..end].to_owned())
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(value, _)| value.to_owned())
 }
 
 /// XML's escapes; characters from U+2400 on stand for control characters.
