@@ -418,7 +418,7 @@ mod tests {
         );
         assert_eq!(names(&place.path().join("new")).len(), 1);
         let sizes = std::fs::read_to_string(place.path().join("maildirsize")).unwrap();
-        assert_eq!(sizes, "15S\n0 0\n10 1\n");
+        assert_eq!(sizes, "15S,0C\n0 0\n10 1\n");
     }
 
     #[test]
