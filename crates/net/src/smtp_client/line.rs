@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -18,19 +19,22 @@ use super::{Connection, Stream};
 const PIECE_BYTES: usize = 16 * 1024;
 
 impl Connection {
-    /// Gives the line away. The socket speaks in the clear, whatever is spoken on the line. It ends when the line does.
+    /// Gives the line away. The socket speaks in the clear, whatever is spoken on the line. It ends when the line does; when
+    /// the receiver is disconnected, all that was said has been passed on.
     ///
     /// # Errors
     /// No sockets or threads are left.
-    pub fn into_line(mut self) -> io::Result<UnixStream> {
+    pub fn into_line(mut self) -> io::Result<(UnixStream, Receiver<()>)> {
         let (near, far) = UnixStream::pair()?;
+        let (at_end, ended) = std::sync::mpsc::channel();
         let early = self.input.get(self.input_start..self.input_end).unwrap_or_default().to_vec();
         let stream = std::mem::replace(&mut self.stream, Stream::Closed);
         std::thread::Builder::new().name("turned-line".to_owned()).spawn(move || {
             // Either end has gone: so does the line.
             let _over = Carrier { stream, far }.run(&early);
+            drop(at_end);
         })?;
-        Ok(near)
+        Ok((near, ended))
     }
 }
 
@@ -146,7 +150,7 @@ mod tests {
         theirs.write_all(b"250 turning\r\nearly").unwrap();
         let mut connection = Connection::over(Socket::from_tcp(ours));
         assert_eq!(connection.command("ATRN", Duration::from_secs(5)).unwrap().code, 250);
-        let mut line = connection.into_line().unwrap();
+        let (mut line, _ended) = connection.into_line().unwrap();
         let mut heard = [0; 5];
         line.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"early");

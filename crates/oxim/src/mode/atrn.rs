@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxim_deliver::turned_line::{Asked, ask};
 use oxim_lang::context::Context;
@@ -12,6 +13,9 @@ use oxim_receive::local::dialogue;
 
 use crate::assemble::{self, Program};
 use crate::engine::{Engine, Settings, small_runtime};
+
+/// How long the last reply may take to the provider.
+const LAST_REPLY_TIME: Duration = Duration::from_secs(10);
 
 /// Asks, and receives.
 pub(crate) fn run(program: &Program, host: &[u8], domains: &[u8]) -> u8 {
@@ -36,8 +40,12 @@ pub(crate) fn run(program: &Program, host: &[u8], domains: &[u8]) -> u8 {
             let local = connection.local_address().unwrap_or(unknown);
             let tls = connection.tls_facts().cloned();
             let reception = Arc::clone(&engine.reception);
-            let done = connection.into_line().and_then(|line| {
-                runtime.block_on(dialogue::customer(reception, line, (peer, &used.name), local, tls))
+            let done = connection.into_line().and_then(|(line, ended)| {
+                let talked =
+                    runtime.block_on(dialogue::customer(reception, line, (peer, &used.name), local, tls));
+                // The last reply may still be on its way.
+                let _sent = ended.recv_timeout(LAST_REPLY_TIME);
+                talked
             });
             done.map_or_else(
                 |error| {
