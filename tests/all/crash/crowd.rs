@@ -155,9 +155,12 @@ pub(super) fn waiting_mail_does_not_slow_new_mail() {
         "{count} messages: start {start:?}, whole queue run {run:?}, {each} bytes each; new mail {quiet:?} without them, {busy:?} in the queue run, {later:?} after it"
     );
     eprintln!("{all}");
-    assert!(start < Duration::from_secs(5), "{all}");
-    let most = quiet * 3 + Duration::from_millis(100);
-    assert!(busy < most && later < most, "{all}");
+    // How long a sample takes on a machine with other things to do says nothing.
+    if super::is_full() {
+        assert!(start < Duration::from_secs(5), "{all}");
+        let most = quiet * 3 + Duration::from_millis(100);
+        assert!(busy < most && later < most, "{all}");
+    }
     assert!(
         each * u64::try_from(count).unwrap() < BYTES_EACH_MAX * u64::try_from(count).unwrap() + BYTES_MORE,
         "{all}"
