@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use libfuzzer_sys::fuzz_target;
 use oxim_deliver::authenticator::Step;
 use oxim_deliver::delivery::Delivery;
-use oxim_lang::config::{self, Catalogue, Config};
+use oxim_deliver::authenticator::AUTHENTICATORS;
+use oxim_lang::config::{self, Catalogue, Config, Drivers, rows};
 use oxim_lang::context::{Context, Services};
 
 /// What no fuzzer finds by chance.
@@ -27,7 +28,7 @@ fn configuration() -> String {
         let name = mechanism.to_ascii_lowercase().replace('-', "_");
         add(
             &format!("gsasl_{name}"),
-            &format!("driver = gsasl\npublic_name = {mechanism}\nserver_mech = {mechanism}\nserver_realm = test.ex\nserver_hostname = mx.test.ex\nserver_service = smtp\nserver_password = {SECRET}\nserver_set_id = $auth1"),
+            &format!("driver = gsasl\npublic_name = GSASL-{mechanism}\nserver_mech = {mechanism}\nserver_realm = test.ex\nserver_hostname = mx.test.ex\nserver_service = smtp\nserver_password = {SECRET}\nserver_set_id = $auth1"),
         );
     }
     text
@@ -36,7 +37,10 @@ fn configuration() -> String {
 fn delivery() -> &'static (Arc<Config>, Arc<Services>, Delivery) {
     static DELIVERY: OnceLock<(Arc<Config>, Arc<Services>, Delivery)> = OnceLock::new();
     DELIVERY.get_or_init(|| {
-        let config = config::read_bytes("/fuzz", configuration().as_bytes(), &[], &Catalogue::default());
+        let drivers = AUTHENTICATORS.iter().map(|kind| &kind.row).collect();
+        let authenticators = Drivers { generic: rows::AUTH_GENERIC, drivers };
+        let catalogue = Catalogue { authenticators, ..Catalogue::default() };
+        let config = config::read_bytes("/fuzz", configuration().as_bytes(), &[], &catalogue);
         let config = Arc::new(config.expect("the configuration is good"));
         let services = Arc::new(Services::default());
         let delivery = Delivery::build(Arc::clone(&config), Arc::clone(&services));
