@@ -155,7 +155,7 @@ pub static MAIN: &[OptionRow] = &[
     row("deliver_drop_privilege", Bool, "false", Works, "deliver as the Exim user throughout"),
     row("deliver_queue_load_max", Fixed, "", Works, "load above which queue runs stop delivering"),
     row("delivery_date_remove", Bool, "true", Works, "take Delivery-date: lines out of incoming messages"),
-    row("disable_fsync", Bool, "false", Works, "do not force files to the disk"),
+    row("disable_fsync", Bool, "false", Works, "do not force files of the spool to the disk"),
     row("disable_ipv6", Bool, "false", Works, "do nothing with IPv6"),
     row("dkim_verify_hashes", StringList, "sha256:sha512", Works, "hashes that a DKIM signature may use"),
     row("dkim_verify_keytypes", StringList, "ed25519:rsa", Works, "key types that a DKIM signature may use"),
