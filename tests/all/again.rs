@@ -1,7 +1,7 @@
 //! Second tries. A trial starts real servers and real clients, and the machine that runs hundreds of them may be too busy
 //! for one of those; it fails when it fails twice. A try that failed is told on standard error with its reason, for
-//! somebody to look into. `OXIM_TRIES=1`, as in `make proof`, allows no second try. Trials that crash Oxim, draw their
-//! input or read the source never have one.
+//! somebody to look into. `OXIM_TRIES=1`, as in `make proof`, allows no second try. Trials that draw their input, read the source
+//! or crash Oxim never have one, but for those of the last that measure a busy machine too.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
