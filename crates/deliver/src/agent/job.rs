@@ -168,6 +168,45 @@ pub struct MailboxJob {
     pub message_bytes: u64,
 }
 
+impl MailboxJob {
+    /// Adds a text to a file as it is, under an fcntl() lock. The file is made with this mode if it is not there; its directory is not.
+    #[must_use]
+    pub fn plain(path: &[u8], mode: u32, text: &[u8]) -> MailboxJob {
+        MailboxJob {
+            path: path.to_vec(),
+            framing: Framing::default(),
+            mbx_format: false,
+            comsat_user: None,
+            locking: Locking {
+                lockfile: false,
+                fcntl: true,
+                flock: false,
+                mbx: false,
+                lockfile_mode: 0o600,
+                lockfile_timeout: Duration::ZERO,
+                retries: 3,
+                interval: Duration::from_millis(100),
+                fcntl_timeout: Duration::ZERO,
+                flock_timeout: Duration::ZERO,
+                host_name: Vec::new(),
+            },
+            mode,
+            mode_forced: false,
+            mode_fail_narrower: false,
+            check_owner: false,
+            check_group: false,
+            must_exist: false,
+            allow_fifo: false,
+            allow_symlink: true,
+            directories: Directories { create: false, mode: 0o700, allowed: CreateWhere::Anywhere },
+            formats: Vec::new(),
+            transport: String::new(),
+            quota: Quota::default(),
+            message_bytes: u64::try_from(text.len()).unwrap_or(0),
+        }
+    }
+}
+
 /// The three ways of writing one file a message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum NewFileForm {

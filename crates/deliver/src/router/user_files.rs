@@ -2,14 +2,9 @@
 //!
 //! A process that is root never opens them itself: an agent that has become the user does. Manual section 22.2.
 
-use std::time::Duration;
-
 use nix::errno::Errno;
 
-use crate::agent::job::{
-    CommandJob, CreateWhere, Directories, FileExists, FileRead, Framing, Locking, MailboxJob, Quota,
-    ReadFileJob,
-};
+use crate::agent::job::{CommandJob, FileExists, FileRead, MailboxJob, ReadFileJob};
 use crate::agent::{Agents, Identity, Job, JobResult};
 use crate::transport::error_code;
 
@@ -64,7 +59,7 @@ impl UserFiles for Agents {
 
     fn append(&self, user: Option<&Identity>, path: &[u8], mode: u32, text: &[u8]) -> Result<(), String> {
         let here = Identity::current();
-        let job = Job::Mailbox(append_job(path, mode, text));
+        let job = Job::Mailbox(MailboxJob::plain(path, mode, text));
         match self.perform(user.unwrap_or(&here), &job, &mut &*text) {
             JobResult::Deferred(trouble) | JobResult::Failed(trouble) if trouble.code > 0 => {
                 Err(Errno::from_raw(trouble.code).desc().to_owned())
@@ -81,42 +76,6 @@ impl UserFiles for Agents {
 
     fn run(&self, user: &Identity, job: CommandJob) -> JobResult {
         self.ask(Some(user), &Job::Command(job))
-    }
-}
-
-/// A job that adds a text to a file as it is.
-fn append_job(path: &[u8], mode: u32, text: &[u8]) -> MailboxJob {
-    MailboxJob {
-        path: path.to_vec(),
-        framing: Framing::default(),
-        mbx_format: false,
-        comsat_user: None,
-        locking: Locking {
-            lockfile: false,
-            fcntl: true,
-            flock: false,
-            mbx: false,
-            lockfile_mode: 0o600,
-            lockfile_timeout: Duration::ZERO,
-            retries: 3,
-            interval: Duration::from_millis(100),
-            fcntl_timeout: Duration::ZERO,
-            flock_timeout: Duration::ZERO,
-            host_name: Vec::new(),
-        },
-        mode,
-        mode_forced: false,
-        mode_fail_narrower: false,
-        check_owner: false,
-        check_group: false,
-        must_exist: false,
-        allow_fifo: false,
-        allow_symlink: true,
-        directories: Directories { create: false, mode: 0o700, allowed: CreateWhere::Anywhere },
-        formats: Vec::new(),
-        transport: String::new(),
-        quota: Quota::default(),
-        message_bytes: u64::try_from(text.len()).unwrap_or(0),
     }
 }
 

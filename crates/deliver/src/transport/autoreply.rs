@@ -17,9 +17,7 @@ use oxim_spool::hints::{Database, Hints, HintsError};
 use super::compose;
 use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
 use crate::agent::JobResult;
-use crate::agent::job::{
-    CreateWhere, Directories, FileRead, Framing, Job, Locking, MailboxJob, Quota, ReadFileJob,
-};
+use crate::agent::job::{FileRead, Job, MailboxJob, ReadFileJob};
 use crate::delivery::Delivery;
 use crate::filter;
 use crate::filter::rights::with_rights_of;
@@ -506,7 +504,7 @@ impl Reply<'_> {
         let Some(name) = name else { return };
         let stamp = Stamp::now().log(self.delivery.services.zone);
         let text = [stamp.as_bytes(), b"\n", entry].concat();
-        let job = Job::Mailbox(self.log_job(name, &text));
+        let job = Job::Mailbox(MailboxJob::plain(name, self.options.mode, &text));
         if let JobResult::Deferred(trouble) | JobResult::Failed(trouble) =
             self.delivery.agents.perform(&self.batch.identity, &job, &mut text.as_slice())
         {
@@ -517,41 +515,6 @@ impl Reply<'_> {
                 trouble.text
             );
             super::log_main(&self.delivery.services, self.batch, &line);
-        }
-    }
-
-    fn log_job(&self, name: &[u8], text: &[u8]) -> MailboxJob {
-        MailboxJob {
-            path: name.to_vec(),
-            framing: Framing::default(),
-            mbx_format: false,
-            comsat_user: None,
-            locking: Locking {
-                lockfile: false,
-                fcntl: true,
-                flock: false,
-                mbx: false,
-                lockfile_mode: 0o600,
-                lockfile_timeout: std::time::Duration::ZERO,
-                retries: 3,
-                interval: std::time::Duration::from_millis(100),
-                fcntl_timeout: std::time::Duration::ZERO,
-                flock_timeout: std::time::Duration::ZERO,
-                host_name: Vec::new(),
-            },
-            mode: self.options.mode,
-            mode_forced: false,
-            mode_fail_narrower: false,
-            check_owner: false,
-            check_group: false,
-            must_exist: false,
-            allow_fifo: false,
-            allow_symlink: true,
-            directories: Directories { create: false, mode: 0o700, allowed: CreateWhere::Anywhere },
-            formats: Vec::new(),
-            transport: self.transport.name.clone(),
-            quota: Quota::default(),
-            message_bytes: u64::try_from(text.len()).unwrap_or(0),
         }
     }
 }

@@ -62,6 +62,13 @@ pub(crate) struct CommandLine {
     pub arguments: Vec<Vec<u8>>,
 }
 
+impl CommandLine {
+    /// One that says nothing but which configuration file to read; none: the usual one.
+    pub(crate) fn of_configuration(file: Option<&[u8]>) -> CommandLine {
+        CommandLine { config_files: file.map(|file| vec![file.to_vec()]), ..CommandLine::default() }
+    }
+}
+
 /// Why a command line was not understood. The text is what is printed; the exit code is always 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ArgumentError(pub String);

@@ -62,10 +62,7 @@ impl Order {
 
     /// The command line for the configuration that is read.
     pub(crate) fn line(&self) -> CommandLine {
-        CommandLine {
-            config_files: self.configuration.clone().map(|file| vec![file]),
-            ..CommandLine::default()
-        }
+        CommandLine::of_configuration(self.configuration.as_deref())
     }
 }
 

@@ -118,7 +118,7 @@ impl Wish {
             Deed::List | Deed::Show => Mode::ListQueue(Listing::default()),
             Deed::Act(action, _) => Mode::Message(MessageCommand { action: *action, words: Vec::new() }),
         };
-        CommandLine { mode, config_files: self.config.clone().map(|f| vec![f]), ..CommandLine::default() }
+        CommandLine { mode, ..CommandLine::of_configuration(self.config.as_deref()) }
     }
 }
 

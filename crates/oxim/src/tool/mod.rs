@@ -216,7 +216,7 @@ impl Call {
 /// # Errors
 /// The exit code; what is wrong has been told.
 pub(crate) fn configuration(file: Option<&[u8]>) -> Result<Program, u8> {
-    Program::read(CommandLine { config_files: file.map(|f| vec![f.to_vec()]), ..CommandLine::default() })
+    Program::read(CommandLine::of_configuration(file))
 }
 
 /// Writes to standard output.

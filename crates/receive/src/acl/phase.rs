@@ -201,6 +201,20 @@ pub const fn phases(list: &[Phase]) -> Phases {
     mask
 }
 
+/// The phases at which no sender is known.
+pub(super) const NO_SENDER: Phases = phases(&[
+    Phase::Auth,
+    Phase::Connect,
+    Phase::Helo,
+    Phase::MailAuth,
+    Phase::Quit,
+    Phase::Etrn,
+    Phase::Atrn,
+    Phase::Expn,
+    Phase::StartTls,
+    Phase::Vrfy,
+]);
+
 /// All phases but these.
 #[must_use]
 pub(super) const fn all_but(list: &[Phase]) -> Phases {

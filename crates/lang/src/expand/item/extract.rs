@@ -244,8 +244,13 @@ fn field_value(text: &[u8]) -> (Vec<u8>, &[u8]) {
         let (value, after) = text.split_at_checked(length).unwrap_or_default();
         return (value.to_vec(), after);
     };
+    in_quotes(quoted)
+}
+
+/// A text up to the double quote that ends it (or its end), its escapes replaced, and what follows.
+pub(super) fn in_quotes(text: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut value = Vec::new();
-    let mut rest = quoted;
+    let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
         match byte {
@@ -262,7 +267,7 @@ fn field_value(text: &[u8]) -> (Vec<u8>, &[u8]) {
 }
 
 /// The byte that an escape stands for, after its backslash, and how many bytes it takes.
-pub(super) fn unescape(text: &[u8]) -> (Option<u8>, usize) {
+fn unescape(text: &[u8]) -> (Option<u8>, usize) {
     let digits = |radix: u32, most: usize, from: usize| {
         let run = text.iter().skip(from).take(most).take_while(|b| char::from(**b).is_digit(radix));
         let digits: Vec<u32> = run.filter_map(|b| char::from(*b).to_digit(radix)).collect();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use oxim_base::Text;
 use oxim_base::limits::CHILD_OUTPUT_BYTES_MAX;
 
-use super::extract::unescape;
+use super::extract::in_quotes;
 use super::{Item, ItemRow, row};
 use crate::context::Context;
 use crate::expand::yes_no::Branches;
@@ -139,7 +139,7 @@ fn words(command: &[u8]) -> Vec<Vec<u8>> {
     while let Some((first, after)) = rest.split_first() {
         let word = match first {
             b'"' => {
-                let (word, after) = quoted(after);
+                let (word, after) = in_quotes(after);
                 rest = after;
                 word
             }
@@ -159,24 +159,6 @@ fn words(command: &[u8]) -> Vec<Vec<u8>> {
         rest = rest.trim_ascii_start();
     }
     words
-}
-
-fn quoted(text: &[u8]) -> (Vec<u8>, &[u8]) {
-    let mut word = Vec::new();
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        match byte {
-            b'"' => break,
-            b'\\' => {
-                let (byte, length) = unescape(rest);
-                word.extend(byte);
-                rest = rest.get(length..).unwrap_or_default();
-            }
-            other => word.push(*other),
-        }
-    }
-    (word, rest)
 }
 
 impl CommandText {

@@ -4,29 +4,15 @@ use oxim_base::Text;
 use oxim_lang::config::Config;
 use oxim_lang::list::{List, ListKind, Subject};
 
-use super::super::Phase;
 use super::super::clause::{Argument, ClauseRow, Condition, Kind, Tested};
-use super::super::phase::{Phases, phases};
+use super::super::phase::NO_SENDER;
 use super::super::run::Run;
-
-const FORBIDDEN: Phases = phases(&[
-    Phase::Auth,
-    Phase::Connect,
-    Phase::Helo,
-    Phase::MailAuth,
-    Phase::Quit,
-    Phase::Etrn,
-    Phase::Atrn,
-    Phase::Expn,
-    Phase::StartTls,
-    Phase::Vrfy,
-]);
 
 /// The row.
 pub(crate) static ROW: ClauseRow = ClauseRow {
     name: "sender_domains",
     doc: "The domain of the sender is in the list.",
-    forbidden: FORBIDDEN,
+    forbidden: NO_SENDER,
     is_expanded: false,
     kind: Kind::Condition(compile),
 };
