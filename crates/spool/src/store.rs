@@ -4,8 +4,10 @@
 //! of a holder carries the epoch of its claim; a claim that was broken meanwhile gets `SpoolError::Stale`.
 
 pub mod admin;
+mod core;
 mod local;
 mod location;
+mod message_log;
 mod mover;
 mod syncer;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use oxim_mail::message_id::MessageId;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::local::{Core, Entry, Place, State};
+use super::core::{Core, Entry, Place, State};
 use super::location::Located;
 use crate::files::header_write;
 use crate::files::pair::{self, Pair};
