@@ -14,6 +14,7 @@
 
 mod again;
 mod crash;
+mod decisions;
 mod generator;
 mod imap_folders;
 mod lookup_servers;
@@ -39,6 +40,7 @@ fn main() {
     let mut trials = tidy::trials();
     trials.extend(scenario::trials());
     trials.extend(separators::trials());
+    trials.extend(decisions::trials());
     trials.extend(oracle::trials());
     trials.extend(crash::trials());
     trials.extend(peers::trials());

@@ -9,6 +9,7 @@ pub(crate) mod clients;
 mod compare;
 pub(crate) mod dns;
 mod format;
+mod mail_server;
 pub(crate) mod pattern;
 pub(crate) mod stage;
 

@@ -488,6 +488,66 @@ mod tests {
         assert!(read(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(9)).unwrap_err().contains("provisional"));
     }
 
+    /// A web server that hangs at a stage: what it says at once, then a byte of `x` every 20 ms if it `drips`. The second part is
+    /// the handle that keeps it.
+    fn hanging(says: &'static [u8], drips: bool) -> (SocketAddr, std::net::TcpListener) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, kept) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut written = stream.write_all(says);
+            while written.is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+                written = if drips { stream.write_all(b"x") } else { Ok(()) };
+            }
+        });
+        (address, kept)
+    }
+
+    #[test]
+    fn a_server_that_hangs_at_any_stage_takes_no_longer_than_it_may() {
+        let request = Request { host: "a.example", path: "/", post: None };
+        let policy = ClientPolicy::default();
+        let time = Duration::from_millis(300);
+        let told = |answer: Result<Response, HttpError>| match answer {
+            Ok(answer) => answer.status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        for (stage, says, drips, is_secure) in [
+            ("before the handshake", &b""[..], false, true),
+            ("in the handshake", b"\x16\x03\x03\x40\x00", true, true),
+            ("before the status", b"", false, false),
+            ("in the status", b"HTTP/1.1 20", false, false),
+            ("in an endless status", b"HTTP/1.1 200 ", true, false),
+            ("in a header line", b"HTTP/1.1 200 OK\r\nX", true, false),
+            ("before the body", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", false, false),
+            ("in the body", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", true, false),
+            ("in a chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n", true, false),
+        ] {
+            let (address, _kept) = hanging(says, drips);
+            let began = Instant::now();
+            let tls = is_secure.then_some(("a.example", &policy));
+            let answer = ask(&[address], tls, &request, Limits { time, body_bytes: 99_999 });
+            assert_eq!(told(answer), HttpError::Timeout.to_string(), "{stage}");
+            assert!(began.elapsed() < Duration::from_secs(10), "{stage}: {:?}", began.elapsed());
+        }
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_takes_no_longer_than_it_may() {
+        // Nobody accepts, and there is room for few.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _crowd: Vec<_> = (0..8)
+            .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)))
+            .collect();
+        let request = Request { host: "a.example", path: "/", post: None };
+        let limits = Limits { time: Duration::from_millis(300), body_bytes: 10 };
+        let error = ask(&[address], None, &request, limits).unwrap_err();
+        assert!(matches!(error, HttpError::Timeout), "{error}");
+    }
+
     #[test]
     fn urls() {
         let url = |is_secure, host: &str, port, path: &str| {

@@ -441,11 +441,7 @@ impl Talk {
         if self.caller.is_some() && self.is_local() {
             name.push_str("local-");
         }
-        name.push_str(if self.is_extended || self.is_encrypted || self.auth_public_name.is_some() {
-            "esmtp"
-        } else {
-            "smtp"
-        });
+        name.push_str(if self.is_extended || self.auth_public_name.is_some() { "esmtp" } else { "smtp" });
         if self.is_encrypted {
             name.push('s');
         }

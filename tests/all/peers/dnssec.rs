@@ -4,21 +4,24 @@
 use super::ground::{Ground, shell, wait};
 use super::oxim::main_options;
 
-/// nsd has everything from the root down; `signed.ex` and `rolled.ex` have DS records, `plain.ex` has none, `bogus.ex` was changed after it
-/// was signed.
+/// nsd has everything from the root down; all zones but `plain.ex` have DS records there. `signed.ex` denies by NSEC3, `optout.ex` by NSEC3
+/// that leaves out what is not signed, the others by NSEC; the first two have an unsigned child each. `bogus.ex` was changed after it was
+/// signed, the signatures of `expired.ex` are too old.
 const ZONES: &str = r#"
 cd /mnt/zones; exec 2>zones.out
 soa() { echo '$TTL 60'; echo "@ SOA ns.test. admin.test. $1 60 60 3600 60"; echo '@ NS ns.test.'; }
 key() { ldns-keygen -a ECDSAP256SHA256 -r /dev/urandom ${2:+-k} $1; }
-for zone in signed bogus rolled plain; do { soa 1; echo 'host A 192.0.2.1'; echo '*.wild A 192.0.2.2'; } > $zone.ex; done
-for zone in signed bogus rolled; do echo $(key $zone.ex k) > $zone.key; done
+sign() { zone=$1; shift; ldns-signzone "$@" -f $zone.ex.signed -o $zone.ex $zone.ex $(cat $zone.key); }
+for zone in signed bogus rolled plain optout expired child.signed child.optout; do { soa 1; echo 'host A 192.0.2.1'; echo '*.wild A 192.0.2.2'; } > $zone.ex; done
+for zone in signed optout; do echo 'child NS ns.test.' >> $zone.ex; done
+echo '_25._tcp.host TLSA 3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff' >> signed.ex
+for zone in signed bogus rolled optout expired; do echo $(key $zone.ex k) > $zone.key; done
 key rolled.ex k > rolled.new
-for zone in signed bogus rolled; do ldns-signzone -f $zone.ex.signed -o $zone.ex $zone.ex $(cat $zone.key); done
-ldns-signzone -n -f signed.ex.signed -o signed.ex signed.ex $(cat signed.key)
+sign signed -n; sign bogus; sign rolled; sign optout -n -p; sign expired -i 20200101000000 -e 20200201000000
 sed -i '/^host.bogus.ex.*IN.A/s/192.0.2.1/192.0.2.66/' bogus.ex.signed
-cp plain.ex plain.ex.signed
+for zone in plain child.signed child.optout; do cp $zone.ex $zone.ex.signed; done
 key . k > root.key
-root() { { soa $1; echo 'ns.test. A 127.0.0.53'; for zone in signed bogus rolled plain; do echo "$zone.ex. NS ns.test."; done; cat $(cat signed.key).ds $(cat bogus.key).ds $2; } > root; ldns-signzone -f root.signed -o . root $(cat root.key); }
+root() { { soa $1; echo 'ns.test. A 127.0.0.53'; for zone in signed bogus rolled plain optout expired; do echo "$zone.ex. NS ns.test."; done; cat $(cat signed.key).ds $(cat bogus.key).ds $(cat optout.key).ds $(cat expired.key).ds $2; } > root; ldns-signzone -f root.signed -o . root $(cat root.key); }
 "#;
 
 /// Runs a part with the functions of [`ZONES`] there.
@@ -36,8 +39,8 @@ fn start(ground: &Ground) {
     shell(ZONES);
     in_zones("root 1 $(cat rolled.key).ds; cp $(cat root.key).key anchors");
     let zone = |name: &str, file: &str| format!("zone:\n  name: {name}\n  zonefile: {file}.signed\n");
-    let zones: String =
-        ["signed.ex", "bogus.ex", "rolled.ex", "plain.ex"].iter().map(|z| zone(z, z)).collect();
+    let names = ["signed", "bogus", "rolled", "plain", "optout", "expired", "child.signed", "child.optout"];
+    let zones: String = names.iter().map(|name| zone(&format!("{name}.ex"), &format!("{name}.ex"))).collect();
     ground.write(
         "etc/nsd.conf",
         format!(
@@ -94,6 +97,20 @@ pub(super) fn signed_zones(ground: &Ground) {
         ("dnssec_lax,a=nobody.plain.ex", "absent"),
         ("defer_strict,dnssec_lax,a=host.bogus.ex", "again"),
         ("dnssec_lax,a=host.rolled.ex", "192.0.2.1 yes"),
+        ("defer_strict,dnssec_lax,a=host.expired.ex", "again"),
+        // Delegations that are proved to be unsigned: by NSEC (plain.ex above), by NSEC3, by what NSEC3 leaves out.
+        ("dnssec_lax,a=host.child.signed.ex", "192.0.2.1 no"),
+        ("dnssec_strict,a=host.child.signed.ex", "again"),
+        ("dnssec_lax,a=host.child.optout.ex", "192.0.2.1 no"),
+        ("dnssec_strict,a=host.child.optout.ex", "again"),
+        ("dnssec_lax,a=nobody.child.optout.ex", "absent"),
+        ("dnssec_lax,a=host.optout.ex", "192.0.2.1 yes"),
+        ("dnssec_lax,a=nobody.optout.ex", "absent"),
+        (
+            "dnssec_lax,tlsa=_25._tcp.host.signed.ex",
+            "3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff yes",
+        ),
+        ("dnssec_lax,tlsa=_25._tcp.nobody.signed.ex", "absent"),
     ];
     for configuration in ["believes", "validates"] {
         for (question, answer) in table {

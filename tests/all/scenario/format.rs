@@ -50,6 +50,7 @@ const KINDS: &[&str] = &[
     "stop",
     "client",
     "server",
+    "mail-server",
     "wait",
     "expect",
     "sh",

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::format::{Scenario, Section};
-use super::{Program, brightmail, clients, dns};
+use super::{Program, brightmail, clients, dns, mail_server};
 use crate::place;
 
 const TOP: &str = "/mnt";
@@ -184,6 +184,10 @@ impl Stage {
             "server" => {
                 self.servers
                     .insert(section.argument.clone(), clients::serve(&section.argument, &section.body));
+                None
+            }
+            "mail-server" => {
+                mail_server::start(Path::new(TOP), &section.argument);
                 None
             }
             "client" => body(self.client(section)),

@@ -337,6 +337,7 @@ main_fields! {
     tls_certificate: Option<Template>,
     tls_crl: Option<Template>,
     tls_ocsp_fetch_interval: Duration,
+    tls_ocsp_fetch_names: Option<String>,
     tls_on_connect_ports: Option<String>,
     tls_privatekey: Option<Template>,
     tls_require_ciphers: Option<Template>,

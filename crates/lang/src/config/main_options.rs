@@ -516,6 +516,13 @@ pub static MAIN: &[OptionRow] = &[
         Works,
         "how often the daemon looks whether OCSP proofs must be fetched; 0s for never",
     ),
+    row(
+        "tls_ocsp_fetch_names",
+        StringList,
+        "",
+        Works,
+        "names that clients may ask for, whose OCSP proofs are fetched too",
+    ),
     row("tls_ocsp_file", Str, "", Works, "OCSP proofs that are stapled"),
     row("tls_on_connect_ports", StringList, "", Works, "ports on which TLS begins at once"),
     row("tls_privatekey", StringList, "", Works, "key of the server"),

@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::Certificate;
 use super::signature::{element, public_key};
+use super::trust::reason;
 use crate::dns::Tlsa;
 
 const PKIX_TA: u8 = 0;
@@ -51,7 +52,7 @@ pub enum Misfit {
     NoMatch,
     /// A record does, but the leaf is for another host.
     Name(Fit),
-    /// A record does, but the chain does not lead there. The text is the library's.
+    /// A record does, but the chain does not lead there. The text is OpenSSL's.
     Chain(String),
 }
 
@@ -242,7 +243,7 @@ impl Walk<'_> {
 
     /// The certificates between the leaf and the anchor, and the anchor's key.
     fn path(&self, anchors: &[TrustAnchor<'_>]) -> Result<(Vec<Vec<u8>>, Vec<u8>), String> {
-        let entity = EndEntityCert::try_from(self.leaf).map_err(|error| error.to_string())?;
+        let entity = EndEntityCert::try_from(self.leaf).map_err(|error| reason(&error, self.leaf))?;
         let intermediates: Vec<CertificateDer<'_>> =
             self.others.iter().cloned().chain(self.enclosed()).collect();
         let algorithms = provider::default_provider().signature_verification_algorithms.all;
@@ -256,7 +257,7 @@ impl Walk<'_> {
                 None,
                 None,
             )
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| reason(&error, self.leaf))?;
         let between =
             path.intermediate_certificates().map(|certificate| certificate.der().to_vec()).collect();
         Ok((between, path.anchor().subject_public_key_info.to_vec()))

@@ -147,7 +147,7 @@ fn dates(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), String> {
 }
 
 /// OpenSSL's words for the library's errors, since logs are searched for them.
-fn reason(error: &webpki::Error, leaf: &CertificateDer<'_>) -> String {
+pub(super) fn reason(error: &webpki::Error, leaf: &CertificateDer<'_>) -> String {
     #[allow(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest keeps its own words")]
     match error {
         webpki::Error::CertExpired { .. } => "certificate has expired".to_owned(),

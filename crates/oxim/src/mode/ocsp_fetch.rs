@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use oxim_base::clock::{Stamp, Zone};
 use oxim_lang::context::Context;
+use oxim_lang::list::split;
 use oxim_net::dns::{Family, Lookup};
-use oxim_net::tls::CaSource;
 use oxim_net::tls::ocsp::{self, Validity, Wish};
+use oxim_net::tls::{CaSource, TlsFacts};
 use oxim_receive::tls::{NotReady, TlsOptions};
 
 use crate::args::CommandLine;
@@ -150,20 +151,28 @@ fn time(validity: Validity) -> String {
     Stamp::from_seconds(validity.until).strftime(Zone::Utc, "%Y-%m-%d %H:%M:%S UTC")
 }
 
-/// The pairs of `tls_certificate` and `tls_ocsp_file`, as they are for a client that names no server.
+/// The pairs of `tls_certificate` and `tls_ocsp_file`, as they are for a client that names no server, and for those that ask for
+/// one of `tls_ocsp_fetch_names`. A file is wanted once.
 fn jobs(context: &mut Context) -> Result<Vec<Job>, String> {
     let options = TlsOptions::build(&context.config);
-    let (certificates, proofs, ca) = options
-        .proofs_wanted(context)
-        .map_err(|(NotReady::Expansion(text) | NotReady::Unusable(text))| text)?;
-    let pairs = certificates.into_iter().zip(proofs);
-    Ok(pairs
-        .map(|(certificate, proof)| Job {
-            wish: Wish { certificate, ca: ca.clone(), url: None },
-            proof: proof.path,
-            as_pem: proof.is_pem,
-        })
-        .collect())
+    let names = context.config.main.tls_ocsp_fetch_names.clone().unwrap_or_default();
+    let names = split(names.as_bytes()).filter(|name| !name.is_empty());
+    let names = names.map(|name| Some(String::from_utf8_lossy(&name).into_owned()));
+    let mut jobs: Vec<Job> = Vec::new();
+    for sni in std::iter::once(None).chain(names) {
+        context.connection.tls = sni.map(|sni| TlsFacts { sni: Some(sni), ..TlsFacts::default() });
+        let (certificates, proofs, ca) = options
+            .proofs_wanted(context)
+            .map_err(|(NotReady::Expansion(text) | NotReady::Unusable(text))| text)?;
+        for (certificate, proof) in certificates.into_iter().zip(proofs) {
+            if jobs.iter().all(|job| job.proof != proof.path) {
+                let wish = Wish { certificate, ca: ca.clone(), url: None };
+                jobs.push(Job { wish, proof: proof.path, as_pem: proof.is_pem });
+            }
+        }
+    }
+    context.connection.tls = None;
+    Ok(jobs)
 }
 
 /// What became of a proof that is good.

@@ -70,7 +70,7 @@ pub(super) fn open_line(
                 return Some(Ok((opened, limits.command)));
             }
             Err(trouble) => {
-                let text = trouble.line(target);
+                let text = trouble.line(&target.field());
                 last = match NotOpened::from(trouble) {
                     NotOpened::Unclear(_) => NotOpened::Unclear(text),
                     refused @ NotOpened::Refused { .. } => refused,

@@ -48,6 +48,9 @@ impl Work<'_> {
         match found {
             Dane::Off { note } if is_required => {
                 let word: &[u8] = if note.is_some() { b"dnssec-invalid" } else { b"dane-required" };
+                if let Some(note) = note {
+                    self.log(&note);
+                }
                 self.event("dane:fail", word);
                 Err(refusal("DANE error: tlsa lookup FAIL".to_owned()))
             }

@@ -99,6 +99,15 @@ impl Work<'_> {
         }
     }
 
+    /// Whom `tls_verify_certificates` trusts; none if it is empty.
+    pub(super) fn authorities(&mut self) -> Result<Option<CaSource>, DeliveryError> {
+        let name = self.optional(self.smtp.tls.verify_certificates.as_ref(), "tls_verify_certificates")?;
+        Ok(name.map(|name| match name.as_str() {
+            "system" => CaSource::System,
+            path => CaSource::Path(PathBuf::from(path)),
+        }))
+    }
+
     fn own_certificate(&mut self) -> Result<Option<KeyPair>, DeliveryError> {
         let tls = &self.smtp.tls;
         let certificate = self.optional(tls.certificate.as_ref(), "tls_certificate")?;
@@ -121,8 +130,10 @@ impl Work<'_> {
         let mut names = vec![base.clone()];
         names.extend(self.next_hop(target).filter(|domain| !domain.eq_ignore_ascii_case(&base)));
         let all = self.wishes_of_all(target)?;
+        // The authorities do not verify the server here, but who signed its OCSP response is one of them.
+        let ca = self.authorities()?.unwrap_or_default();
         let mut policy =
-            ClientPolicy { verify: Verify::Require, names, tlsa: records, ciphers, ..all.policy };
+            ClientPolicy { verify: Verify::Require, names, tlsa: records, ca, ciphers, ..all.policy };
         tie_resumption(&mut policy);
         Ok(TlsWishes { policy, sni: Some(base), is_mandatory: true, ..all })
     }
@@ -130,10 +141,10 @@ impl Work<'_> {
     fn wishes_of_options(&mut self, target: &Target) -> Result<TlsWishes, DeliveryError> {
         let tls = &self.smtp.tls;
         let crl = self.optional(tls.crl.as_ref(), "tls_crl")?.map(PathBuf::from);
-        let authorities = self.optional(tls.verify_certificates.as_ref(), "tls_verify_certificates")?;
+        let ca = self.authorities()?;
         let ciphers = self.optional(tls.ciphers.as_ref(), "tls_require_ciphers")?;
         let sni = self.optional(tls.sni.as_ref(), "tls_sni")?;
-        let verify = match &authorities {
+        let verify = match &ca {
             None => Verify::None,
             Some(_) if self.is_in(tls.verify.as_ref(), target) => Verify::Require,
             Some(_) if self.is_in(tls.try_verify.as_ref(), target) => Verify::Try,
@@ -146,10 +157,7 @@ impl Work<'_> {
         let mut policy = ClientPolicy {
             verify,
             names: if checks_name { vec![target.name.clone()] } else { Vec::new() },
-            ca: match authorities.as_deref() {
-                None | Some("system") => CaSource::System,
-                Some(path) => CaSource::Path(PathBuf::from(path)),
-            },
+            ca: ca.unwrap_or_default(),
             crl,
             ciphers,
             ..all.policy

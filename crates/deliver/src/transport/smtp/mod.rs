@@ -321,7 +321,7 @@ impl Work<'_> {
             }
             tried += 1;
             if let Some((before, trouble)) = untold.take() {
-                self.log(&trouble.line(&before));
+                self.log(&trouble.line(&before.field_of_log(self.delivery)));
             }
             self.has_more_hosts = index < hosts.len();
             untold = self.try_host(target).map(|trouble| (target.clone(), trouble));
@@ -425,7 +425,7 @@ impl Work<'_> {
             self.end_waiting(&Outcome::Failed((*trouble.error).clone()));
         }
         if trouble.is_logged {
-            self.log(&trouble.line(target));
+            self.log(&trouble.line(&target.field_of_log(self.delivery)));
         }
         self.deferral_events(&trouble);
         if trouble.is_logged { None } else { Some(trouble) }

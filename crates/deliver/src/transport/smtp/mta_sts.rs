@@ -8,7 +8,6 @@
 //! In the hints: the policy's text under its domain, with a line in front; a failure under `!` and the domain.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use oxim_base::clock::Stamp;
@@ -133,8 +132,8 @@ impl Work<'_> {
             return Ok(None);
         }
         let Some(domain) = self.policy_domain(target) else { return Ok(None) };
-        let authorities = self.optional(tls.verify_certificates.as_ref(), "tls_verify_certificates")?;
-        let Some(policy) = self.policy(&domain, authorities.as_deref()) else { return Ok(None) };
+        let authorities = self.authorities()?.unwrap_or_default();
+        let Some(policy) = self.policy(&domain, authorities) else { return Ok(None) };
         let is_enforced = match policy.mode {
             Mode::Enforce => is_enforcing,
             Mode::Testing => false,
@@ -160,7 +159,7 @@ impl Work<'_> {
         (is_name && domain.parse::<std::net::IpAddr>().is_err()).then_some(domain)
     }
 
-    fn policy(&self, domain: &str, authorities: Option<&str>) -> Option<Policy> {
+    fn policy(&self, domain: &str, authorities: CaSource) -> Option<Policy> {
         let surroundings = self.delivery.services.surroundings.get()?;
         let resolver = surroundings.resolver.as_ref()?.with_search(false, false);
         let valid = |kept: &Kept| kept.is_valid();
@@ -224,7 +223,7 @@ impl Work<'_> {
         domain: &str,
         resolver: &BlockingResolver,
         family: Family,
-        authorities: Option<&str>,
+        authorities: CaSource,
     ) -> Result<(Policy, Vec<u8>), String> {
         let host = mta_sts::policy_host(domain);
         let addresses = match resolver.addresses_of(&host, family) {
@@ -237,10 +236,7 @@ impl Work<'_> {
         let policy = ClientPolicy {
             verify: Verify::Require,
             names: vec![host],
-            ca: match authorities {
-                None | Some("system") => CaSource::System,
-                Some(path) => CaSource::Path(PathBuf::from(path)),
-            },
+            ca: authorities,
             alpn: vec![b"http/1.1".to_vec()],
             ..ClientPolicy::default()
         };

@@ -1,13 +1,17 @@
 //! What goes wrong with a server, in Exim's numbers and words (manual section 49.2).
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::SmtpError;
 use oxim_net::socket::error_text;
 use oxim_net::tls::TlsError;
+use oxim_spool::log::Selector;
 
 use super::Target;
+use crate::delivery::Delivery;
+use crate::log_line::is_in_log_ports;
 use crate::transport::{DeliveryError, HostUsed, error_code};
 
 /// Whom a trouble concerns: that is what its retry record is for.
@@ -61,14 +65,13 @@ impl Trouble {
         Trouble { is_logged: false, ..Trouble::host(error) }
     }
 
-    /// The main log's line about it: `H=host [address]: text: strerror`.
-    pub(super) fn line(&self, target: &Target) -> String {
-        let place = target.field();
+    /// The main log's line about it: `H=host [address]: text: strerror`. `place` is the host, see [`Target::field`].
+    pub(super) fn line(&self, place: &str) -> String {
         let system =
             (self.error.code > 0).then(|| error_text(&std::io::Error::from_raw_os_error(self.error.code)));
         match (self.error.text.is_empty(), system) {
             (true, Some(system)) => format!("{place} {system}"),
-            (true, None) => place,
+            (true, None) => place.to_owned(),
             (false, Some(system)) => format!("{place}: {}: {system}", self.error.text),
             (false, None) => format!("{place}: {}", self.error.text),
         }
@@ -158,6 +161,17 @@ impl Target {
     /// `H=name [address]`.
     pub(super) fn field(&self) -> String {
         format!("H={} [{}]", self.name, self.address)
+    }
+
+    /// The same with the port, if `log_selector = +outgoing_port` shows it.
+    pub(super) fn field_of_log(&self, delivery: &Delivery) -> String {
+        let mut field = self.field();
+        if delivery.services.log().selectors().has(Selector::OutgoingPort)
+            && is_in_log_ports(&delivery.config.main.log_ports, self.port)
+        {
+            let _infallible = write!(field, ":{}", self.port);
+        }
+        field
     }
 
     /// `M` for a host from an MX record, `A` for others: retry rules tell them apart.
