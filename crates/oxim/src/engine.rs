@@ -26,6 +26,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::args::{CommandLine, DeliveryMode};
 use crate::assemble::Program;
+use crate::daemon::interfaces;
 use crate::{privilege, services};
 
 /// How many ACLs and verifications may block at once. Threads are made when they are needed: a lookup that hangs in two thousand
@@ -126,6 +127,7 @@ impl Engine {
             admission: Arc::new(Admission::default()),
             ids: Arc::new(ids(config, shared)?),
             forced_queueing: forced_queueing(&program.line),
+            tls_at_once: interfaces::tls_at_once(&program.line, config).map_err(|error| vec![error])?,
             workers: WORKERS,
             delivery: Arc::clone(&delivery),
         })?;

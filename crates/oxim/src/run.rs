@@ -296,6 +296,7 @@ fn with_configuration(program: &Program) -> u8 {
         Mode::RewriteTest => {
             with_delivery(program, |delivery, context| mode::rewrite_test::run(program, delivery, context))
         }
+        Mode::MalwareTest { file } => mode::malware_test::run(program, file),
         Mode::NewAliases => mode::new_aliases::run(program),
         // These are done before there is a configuration, or by the daemon.
         Mode::Daemon { .. } | Mode::Information(_) | Mode::Help | Mode::Usage | Mode::DeliveryAgent => 1,

@@ -40,7 +40,7 @@ pub fn greet(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) 
     talk.scene.context.connection.protocol = protocol;
     if talk.scene.context.connection.proxy.is_none()
         && !talk.is_announced
-        && let Some(reply) = count_and_log(reception, talk, crowd)
+        && let Some(reply) = announce(reception, talk, crowd)
     {
         return Progress::Close(Some(reply));
     }
@@ -108,11 +108,7 @@ fn admit(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> P
 
 /// What comes before the header of a proxy, for the proxy, and before a handshake that comes first: limits of number and the log
 /// line. A reply ends the session.
-pub(crate) fn announce(reception: &Reception, talk: &mut Talk, crowd: Crowd) -> Option<Reply> {
-    count_and_log(reception, talk, Some(crowd))
-}
-
-fn count_and_log(reception: &Reception, talk: &mut Talk, crowd: Option<Crowd>) -> Option<Reply> {
+pub(crate) fn announce(reception: &Reception, talk: &mut Talk, crowd: Option<Crowd>) -> Option<Reply> {
     if let Some(crowd) = crowd {
         talk.scene.context.connection.count_at_start = crowd.total;
         if let Some(reply) = too_many(reception, talk, crowd) {

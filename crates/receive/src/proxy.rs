@@ -36,9 +36,9 @@ pub(crate) async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
         let refusal = match &matched {
             // Whom the connection counts for is not known yet.
             Ok(true) if counts_clients => {
-                connect::announce(&shared, &mut talk, Crowd { same_host: 0, ..crowd })
+                connect::announce(&shared, &mut talk, Some(Crowd { same_host: 0, ..crowd }))
             }
-            Ok(true) => connect::announce(&shared, &mut talk, crowd),
+            Ok(true) => connect::announce(&shared, &mut talk, Some(crowd)),
             Ok(false) => None,
             Err(why) => {
                 shared.logs.panic(&format!("hosts_proxy cannot be evaluated: {why}"));

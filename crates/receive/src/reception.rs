@@ -24,7 +24,7 @@ use crate::logs::Logs;
 use crate::settings::Settings;
 use crate::sink::{Queueing, Sink};
 use crate::space::SpaceLeft;
-use crate::tls::TlsOptions;
+use crate::tls::{TlsAtOnce, TlsOptions};
 use crate::wants::Wants;
 
 /// Who this process is, for messages that come over the network.
@@ -64,6 +64,8 @@ pub struct Parts {
     pub ids: Arc<Generator>,
     /// `-odq` and kin: over all options.
     pub forced_queueing: Option<Queueing>,
+    /// Where TLS comes before the greeting.
+    pub tls_at_once: TlsAtOnce,
     /// How many ACLs, verifications and the like may run on worker threads at a time.
     pub workers: usize,
 }
@@ -109,6 +111,8 @@ pub struct Reception {
     pub resolver: Option<BlockingResolver>,
     /// TLS; None if it is never offered.
     pub tls: Option<TlsOptions>,
+    /// Where TLS comes before the greeting.
+    pub tls_at_once: TlsAtOnce,
     /// Who we are.
     pub identity: Identity,
     /// Open connections.
@@ -149,7 +153,7 @@ impl Reception {
             .clone()
             .map(|regex| Arc::new(move |line: &[u8]| regex.is_match(line).unwrap_or(false)) as FromLineTest);
         let tls = TlsOptions::build(&config);
-        let needs_tls = !settings.hosts.tls.is_unset() || !tls.on_connect_ports.is_empty();
+        let needs_tls = !settings.hosts.tls.is_unset() || parts.tls_at_once != TlsAtOnce::Ports(Vec::new());
         let blocking = blocking(&settings, &acls, &parts.delivery, &config.main.dkim_verify_signers);
         let zone = parts.services.zone;
         Ok(Arc::new_cyclic(|own| Reception {
@@ -159,6 +163,7 @@ impl Reception {
             acls,
             wants: parts.wants,
             tls: needs_tls.then_some(tls),
+            tls_at_once: parts.tls_at_once,
             zone,
             from_line,
             from_pattern,

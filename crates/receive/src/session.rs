@@ -70,13 +70,7 @@ pub async fn serve(
     let Some(talk) = proxy::begin(&reception, talk, &mut stream, &mut guard).await else { return };
     let crowd = Crowd::from(&guard);
     let mut session = Session::with_talk(reception, Box::new(stream), talk);
-    let tls_at_once =
-        session.reception.tls.as_ref().is_some_and(|tls| tls.on_connect_ports.contains(&local.port()));
-    if tls_at_once {
-        session.run_in_tls(crowd).await;
-    } else {
-        session.run(Some(crowd)).await;
-    }
+    session.run_on(Some(local.port()), Some(crowd)).await;
     drop(guard);
 }
 
@@ -114,6 +108,15 @@ impl Session {
     /// The state, to be prepared before [`Self::run`].
     pub fn talk_mut(&mut self) -> &mut Talk {
         self.talk.as_deref_mut().expect("the talk is away only within on_talk")
+    }
+
+    /// Talks to the client on a port of ours, in TLS from the first byte where that is wanted.
+    pub async fn run_on(&mut self, port: Option<u16>, crowd: Option<Crowd>) {
+        if self.reception.tls_at_once.is_on(port) {
+            self.run_in_tls(crowd).await;
+        } else {
+            self.run(crowd).await;
+        }
     }
 
     /// Talks to the client until one of the two has had enough. `crowd` is None for sessions without limits of number.

@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::logs::{LogFiles, Logs};
 use crate::reception::{Identity, Parts, Reception};
 use crate::sink::{Queueing, Sink};
+use crate::tls::TlsAtOnce;
 use crate::wants::Wants;
 
 /// Log lines, in the order in which they were written.
@@ -146,6 +147,7 @@ fn build(text: &str, selectors: &str) -> Place {
         admission: Arc::new(Admission::default()),
         ids: Arc::new(Generator::new(1, None, Form::Long)),
         forced_queueing: None,
+        tls_at_once: TlsAtOnce::Ports(Vec::new()),
         workers: 4,
     })
     .unwrap();

@@ -76,6 +76,26 @@ fn mentions_name(source: &str) -> bool {
     ["tls_in_sni", "tls_sni", "tls_out_sni"].iter().any(|name| source.contains(name))
 }
 
+/// Where TLS comes before the greeting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsAtOnce {
+    /// On these ports (`tls_on_connect_ports`).
+    Ports(Vec<u16>),
+    /// In every session (`-tls-on-connect`).
+    Everywhere,
+}
+
+impl TlsAtOnce {
+    /// Whether it does on a port; a session on a pipe has none.
+    #[must_use]
+    pub fn is_on(&self, port: Option<u16>) -> bool {
+        match self {
+            TlsAtOnce::Ports(ports) => port.is_some_and(|port| ports.contains(&port)),
+            TlsAtOnce::Everywhere => true,
+        }
+    }
+}
+
 /// The options.
 #[derive(Debug)]
 pub struct TlsOptions {
@@ -94,8 +114,6 @@ pub struct TlsOptions {
     alpn_hosts: HostRule,
     versions: Versions,
     self_signed_name: String,
-    /// Ports on which TLS starts at once.
-    pub on_connect_ports: Vec<u16>,
     /// `tls_remember_esmtp`.
     pub remembers_esmtp: bool,
     /// Whether the options mention the name that the client asks for.
@@ -113,13 +131,6 @@ impl TlsOptions {
         let options = &config.main_options;
         let setting = |name| Setting::build(config, name);
         let rule = |name| HostRule::build(config, name);
-        let on_connect_ports =
-            oxim_lang::list::split(options.string("tls_on_connect_ports").unwrap_or_default().as_bytes())
-                .filter_map(|item| match item.as_ref() {
-                    b"smtps" | b"submissions" | b"ssmtp" => Some(465),
-                    text => std::str::from_utf8(text).ok()?.parse().ok(),
-                })
-                .collect();
         let [verify, try_verify, resumption, early_banner] = HOST_LISTS;
         let mut built = TlsOptions {
             certificate: setting("tls_certificate"),
@@ -139,7 +150,6 @@ impl TlsOptions {
             versions: openssl_options::parse(config.main.openssl_options.as_deref().unwrap_or_default())
                 .unwrap_or_default(),
             self_signed_name: config.main.primary_hostname.clone(),
-            on_connect_ports,
             remembers_esmtp: options.bool("tls_remember_esmtp"),
             depends_on_name: false,
         };

@@ -72,11 +72,6 @@ pub(super) fn option(
     word: &[u8],
     rest: &[u8],
 ) -> Result<(), ArgumentError> {
-    if rest == b"eb" {
-        return Err(ArgumentError(
-            "exim: -Meb is not implemented: edit the message before it is sent, or remove it".to_owned(),
-        ));
-    }
     if rest == b"set" {
         return set(line, cursor, word);
     }

@@ -48,6 +48,8 @@ pub(crate) struct CommandLine {
     pub pid_file: Option<Vec<u8>>,
     /// `-oPX`: the daemon's pid file is to be deleted.
     pub delete_pid_file: bool,
+    /// `-tls-on-connect`: TLS comes before the greeting on every port.
+    pub tls_on_connect: bool,
     /// `-L`: the name in syslog lines.
     pub syslog_name: Option<Vec<u8>>,
     /// `-oA`: argument for `bi_command`.
@@ -95,11 +97,6 @@ impl ArgumentError {
     /// An option whose value is missing; `what` is the kind of value.
     fn missing(what: &str, option: &[u8]) -> ArgumentError {
         ArgumentError(format!("exim: {what} expected after {}", String::from_utf8_lossy(option)))
-    }
-
-    /// For options that exist in Exim but not here yet.
-    fn not_yet(option: &[u8]) -> ArgumentError {
-        ArgumentError(format!("exim: option {} is not implemented yet", String::from_utf8_lossy(option)))
     }
 }
 

@@ -41,6 +41,11 @@ pub(crate) enum Mode {
     },
     /// Test filters.
     FilterTest(Box<FilterTest>),
+    /// Ask the virus scanner about a file (`-bmalware`).
+    MalwareTest {
+        /// The file.
+        file: Vec<u8>,
+    },
     /// Rewrite addresses.
     RewriteTest,
     /// Find retry rules.
@@ -205,8 +210,10 @@ pub(super) fn option(
         b"v" => set(line, Mode::Verify { as_sender: false }),
         b"vs" => set(line, Mode::Verify { as_sender: true }),
         b"F" | b"f" | b"fd" | b"fl" | b"fp" | b"fs" => filter_test(line, cursor, word, rest),
-        // Malware scanning comes with its feature.
-        b"malware" => Err(ArgumentError::not_yet(word)),
+        b"malware" => {
+            let file = cursor.next_word(word)?;
+            set(line, Mode::MalwareTest { file })
+        }
         _ if rest.starts_with(b"I:") => {
             set(line, Mode::Information(rest.get(2..).unwrap_or_default().to_vec()))
         }

@@ -46,7 +46,7 @@ pub(super) fn option(
             line.sending.extract_recipients = true;
             line.sending.ignore_dot = true;
         }
-        (b't', b"ls-on-connect") => return Err(ArgumentError::not_yet(word)),
+        (b't', b"ls-on-connect") => line.tls_on_connect = true,
         (b'v', b"") => line.verbose = true,
         (b'z', b"") => drop(cursor.expected("file name", word)?),
         (b'z', _) => {}

@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::list;
+use oxim_receive::tls::TlsAtOnce;
+
+use crate::args::CommandLine;
 
 /// What the options say.
 #[derive(Clone, Debug, Default)]
@@ -119,12 +123,28 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
     found.into_iter().next().ok_or_else(|| format!("TCP port \"{text}\" not found"))
 }
 
-/// The words of the log for where the daemon listens: `listening for SMTP on port 25 (IPv6 and IPv4)`. On the ports of
-/// `at_once`, TLS begins at once.
+/// Where TLS comes before the greeting, by `-tls-on-connect` and `tls_on_connect_ports`.
+///
+/// # Errors
+/// A port that nobody knows.
+pub(crate) fn tls_at_once(line: &CommandLine, config: &Config) -> Result<TlsAtOnce, ConfigError> {
+    if line.tls_on_connect {
+        return Ok(TlsAtOnce::Everywhere);
+    }
+    let list = config.main.tls_on_connect_ports.as_deref().unwrap_or_default();
+    let ports: Result<Vec<u16>, String> =
+        list::split(list.as_bytes()).map(|item| port(&String::from_utf8_lossy(&item))).collect();
+    ports.map(TlsAtOnce::Ports).map_err(|text| match config.main_options.location("tls_on_connect_ports") {
+        Some(location) => ConfigError::at(location, text),
+        None => ConfigError::new(text),
+    })
+}
+
+/// The words of the log for where the daemon listens: `listening for SMTP on port 25 (IPv6 and IPv4)`.
 #[must_use]
-pub(crate) fn shown(addresses: &[SocketAddr], at_once: &[u16]) -> String {
+pub(crate) fn shown(addresses: &[SocketAddr], tls_at_once: &TlsAtOnce) -> String {
     let part = |is_smtps: bool| -> Vec<SocketAddr> {
-        addresses.iter().copied().filter(|a| at_once.contains(&a.port()) == is_smtps).collect()
+        addresses.iter().copied().filter(|a| tls_at_once.is_on(Some(a.port())) == is_smtps).collect()
     };
     let mut phrases = Vec::new();
     for (name, addresses) in [("SMTP", part(false)), ("SMTPS", part(true))] {
@@ -211,17 +231,19 @@ mod tests {
 
     #[test]
     fn words_of_the_log() {
+        let on = |ports: &[u16]| TlsAtOnce::Ports(ports.to_vec());
         let all = |items: &[&str]| -> Vec<SocketAddr> { items.iter().map(|i| i.parse().unwrap()).collect() };
         assert_eq!(
-            shown(&all(&["[::]:2525", "[::]:2526", "0.0.0.0:2525", "0.0.0.0:2526"]), &[2526]),
+            shown(&all(&["[::]:2525", "[::]:2526", "0.0.0.0:2525", "0.0.0.0:2526"]), &on(&[2526])),
             "listening for SMTP on port 2525 (IPv6 and IPv4) and for SMTPS on port 2526 (IPv6 and IPv4)"
         );
         assert_eq!(
-            shown(&all(&["127.0.0.1:2525", "127.0.0.1:2526"]), &[]),
+            shown(&all(&["127.0.0.1:2525", "127.0.0.1:2526"]), &on(&[])),
             "listening for SMTP on [127.0.0.1]:{2525,2526}"
         );
-        assert_eq!(shown(&all(&["[::1]:25"]), &[25]), "listening for SMTPS on [::1]:25");
-        assert_eq!(shown(&[], &[]), "not listening for SMTP");
+        assert_eq!(shown(&all(&["[::1]:25"]), &on(&[25])), "listening for SMTPS on [::1]:25");
+        assert_eq!(shown(&all(&["[::1]:25"]), &TlsAtOnce::Everywhere), "listening for SMTPS on [::1]:25");
+        assert_eq!(shown(&[], &on(&[])), "not listening for SMTP");
     }
 
     #[test]

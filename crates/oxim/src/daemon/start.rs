@@ -230,6 +230,13 @@ pub(crate) fn run(program: Program, words: &[OsString], is_detached: bool, only_
         crate::assemble::report(&errors);
         return 1;
     }
+    let tls_at_once = match interfaces::tls_at_once(&program.line, &program.config) {
+        Ok(tls_at_once) => tls_at_once,
+        Err(error) => {
+            crate::assemble::report(&[error]);
+            return 1;
+        }
+    };
     // The configuration has been read; relative names of `-C` are read again only by the worker, which is started here.
     let listeners = if only_queue { Ok(Vec::new()) } else { listeners(&program) };
     let listeners = match listeners {
@@ -249,7 +256,7 @@ pub(crate) fn run(program: Program, words: &[OsString], is_detached: bool, only_
             "Warning: No server certificate defined; will use a selfsigned one.\n Suggested action: either install a certificate or change tls_advertise_hosts option",
         );
     }
-    program.services.log().main(worker::started_text(&program, &place));
+    program.services.log().main(worker::started_text(&program, &tls_at_once, &place));
     let ready = move || tell_ready(is_detached);
     make_public_folder(&program);
     if rustix::process::geteuid().is_root() && program.config.main.exim_user != 0 {

@@ -12,6 +12,7 @@ use oxim_lang::config::ConfigError;
 use oxim_receive::admission::Admission;
 use oxim_receive::reception::Reception;
 use oxim_receive::session;
+use oxim_receive::tls::TlsAtOnce;
 use parking_lot::{Mutex, RwLock};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -355,7 +356,7 @@ fn reload(worker: &Arc<Worker>) {
             worker
                 .scheduler
                 .set_delivery(Arc::clone(&engine.delivery), Arc::clone(&engine.sink) as Arc<dyn Submitter>);
-            engine.services.log().main(started_text(&program, &worker.place));
+            engine.services.log().main(started_text(&program, &engine.reception.tls_at_once, &worker.place));
             *worker.engine.write() = engine;
         }
         Err(errors) => {
@@ -372,7 +373,7 @@ fn tell(worker: &Worker) {
         daemon: format!(
             "daemon({}): {}",
             crate::mode::version::EXIM_VERSION,
-            duties(&worker.line, &engine.config.main.tls_on_connect_ports, &worker.place)
+            duties(&worker.line, &engine.reception.tls_at_once, &worker.place)
         ),
         hosts: worker.admission.hosts(),
         deliveries,
@@ -393,21 +394,17 @@ fn report_faulty(old: &Engine, errors: &[ConfigError]) {
 
 /// `exim 4.99 daemon started: pid=1, -q30m, listening for SMTP on port 25 (IPv6 and IPv4)`.
 #[must_use]
-pub fn started_text(program: &Program, place: &Place) -> String {
+pub fn started_text(program: &Program, tls_at_once: &TlsAtOnce, place: &Place) -> String {
     let version = crate::mode::version::EXIM_VERSION;
-    let duties = duties(&program.line, &program.config.main.tls_on_connect_ports, place);
+    let duties = duties(&program.line, tls_at_once, place);
     format!("exim {version} daemon started: pid={}, {duties}", place.pid)
 }
 
 /// `-q30m, listening for SMTP on port 25 (IPv6 and IPv4)`.
-fn duties(line: &CommandLine, tls_on_connect_ports: &Option<String>, place: &Place) -> String {
+fn duties(line: &CommandLine, tls_at_once: &TlsAtOnce, place: &Place) -> String {
     let queue = match line.queue_run.as_ref().and_then(|q| q.interval) {
         Some(interval) => format!("-q{}", oxim_base::clock::interval(interval.as_secs())),
         None => "no queue runs".to_owned(),
     };
-    let at_once: Vec<u16> =
-        oxim_lang::list::split(tls_on_connect_ports.as_deref().unwrap_or_default().as_bytes())
-            .filter_map(|item| interfaces::port(&String::from_utf8_lossy(&item)).ok())
-            .collect();
-    format!("{queue}, {}", interfaces::shown(&place.addresses, &at_once))
+    format!("{queue}, {}", interfaces::shown(&place.addresses, tls_at_once))
 }

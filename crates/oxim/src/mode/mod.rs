@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod filter_test;
 pub(crate) mod information;
 pub(crate) mod list_queue;
+pub(crate) mod malware_test;
 pub(crate) mod message;
 pub(crate) mod message_in_hand;
 pub(crate) mod new_aliases;

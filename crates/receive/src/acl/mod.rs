@@ -33,6 +33,7 @@ pub(crate) use clause::{Answer, Tested};
 pub use clause::{built_conditions, built_modifiers, documentation};
 pub use compile::Acl;
 pub(crate) use condition::decode::decode_part;
+pub use condition::malware::scan_for_malware;
 pub use control::debug::Debugging;
 pub use controls::{
     AddedHeader, ConnectionControls, CutThrough, FAKE_REJECT_TEXT, Fake, Freeze, MessageControls,
@@ -229,20 +230,15 @@ impl Acls {
         }
         for phase in Phase::ALL {
             let Some(template) = option_template(config, phase) else { continue };
-            if let Some(choice) = acls.choice(config, template) {
-                acls.choices.insert(phase, choice);
-            }
+            acls.choices.insert(phase, acls.choice(config, template));
         }
         if errors.is_empty() { Ok(acls) } else { Err(errors) }
     }
 
-    fn choice(&self, config: &Config, template: Template) -> Option<Choice> {
+    fn choice(&self, config: &Config, template: Template) -> Choice {
         let Some(constant) = template.constant().map(Text::trimmed) else {
-            return Some(Choice::Chosen(template));
+            return Choice::Chosen(template);
         };
-        if constant.is_empty() {
-            return None;
-        }
         let name = constant.to_string_lossy();
         let found = match self.named.get(&name) {
             Some(acl) => Some(Arc::clone(acl)),
@@ -250,10 +246,10 @@ impl Acls {
             None if name.starts_with('/') => None,
             None => Acl::compile_text(&name).ok().map(|acl| Arc::new(acl.with_lists_of(config))),
         };
-        Some(match found {
+        match found {
             Some(acl) => Choice::Fixed { may_block: self.blocks(&acl, ACL_DEPTH_MAX), acl },
             None => Choice::Chosen(template),
-        })
+        }
     }
 
     /// Whether an ACL, or one that it calls, may block. What cannot be found may.
@@ -350,8 +346,7 @@ impl Acls {
             None => return Step::Done(Outcome::plain(phase.when_unset())),
             Some(Choice::Fixed { acl, .. }) => Arc::clone(acl),
             Some(Choice::Chosen(template)) => match self.choose(reception, scene, phase, template) {
-                Ok(Some(acl)) => acl,
-                Ok(None) => return Step::Done(Outcome::plain(phase.when_unset())),
+                Ok(acl) => acl,
                 Err(outcome) => return Step::Done(outcome),
             },
         };
@@ -363,19 +358,20 @@ impl Acls {
         interpreter::resume(self, reception, scene, resume)
     }
 
+    /// The ACL that an option chooses, or what happens without one. An empty text is an ACL without statements, which denies;
+    /// a forced failure accepts, in every phase.
     fn choose(
         &self,
         reception: &Reception,
         scene: &mut Scene,
         phase: Phase,
         template: &Template,
-    ) -> Result<Option<Arc<Acl>>, Outcome> {
+    ) -> Result<Arc<Acl>, Outcome> {
         let mut run =
             Run { acls: self, reception, scene, phase, targets: RejectTargets::default(), depth: 0 };
         match run.expand(template) {
-            Ok(text) if text.trimmed().is_empty() => Ok(None),
-            Ok(text) => self.find(&run, &text).map(Some).map_err(Outcome::error),
-            Err(ExpandError::Forced(_)) => Ok(None),
+            Ok(text) => self.find(&run, &text).map_err(Outcome::error),
+            Err(ExpandError::Forced(_)) => Err(Outcome::plain(Verdict::Accept)),
             Err(error) => {
                 Err(Outcome::error(format!("failed to expand ACL string \"{}\": {error}", template.source())))
             }

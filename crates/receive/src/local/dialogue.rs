@@ -48,7 +48,7 @@ pub async fn local_over(
     if !caller.is_trusted {
         talk.scene.context.connection.auth_id = Some(caller.login.clone());
     }
-    Session::with_talk(reception, wire, Box::new(talk)).run(None).await;
+    Session::with_talk(reception, wire, Box::new(talk)).run_on(None, None).await;
 }
 
 /// A dialogue that pretends to come from a host (`-bh`): everything is looked at, nothing is accepted. Hosts are called out
@@ -77,7 +77,7 @@ pub async fn pretended(
     )?;
     stdout.flush()?;
     drop(stdout);
-    session.run(None).await;
+    session.run_on(None, None).await;
     Ok(())
 }
 
@@ -98,7 +98,7 @@ pub async fn inetd(reception: Arc<Reception>, peer: SocketAddr, local: SocketAdd
     let socket = TcpStream::from(duplicate(std::io::stdin().as_fd())?);
     socket.set_nonblocking(true)?;
     let stream = tokio::net::TcpStream::from_std(socket)?;
-    Session::new(reception, Box::new(stream), context, None).run(None).await;
+    Session::new(reception, Box::new(stream), context, None).run_on(Some(local.port()), None).await;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The TLS handshake of a session: after STARTTLS, or at once on the ports of `tls_on_connect_ports`.
+//! The TLS handshake of a session: after STARTTLS, or at once (`tls_on_connect_ports`, `-tls-on-connect`).
 //!
 //! A policy that cannot be made ready gives 454 and the session goes on; a handshake that fails ends it. Manual chapter 43.
 
@@ -73,8 +73,8 @@ impl Session {
         reception.tls.as_ref().is_some_and(|tls| tls.greets_early(context))
     }
 
-    /// A session on a port where TLS starts at once. What the number of connections forbids is not worth a handshake.
-    pub(super) async fn run_in_tls(&mut self, crowd: Crowd) {
+    /// A session in which TLS comes first. What the number of connections forbids is not worth a handshake.
+    pub(super) async fn run_in_tls(&mut self, crowd: Option<Crowd>) {
         if self.greets_early() {
             return self.run_greeting_early(crowd).await;
         }
@@ -92,14 +92,14 @@ impl Session {
             }
         }
         if Box::pin(self.start_tls(None)).await {
-            self.run(Some(crowd)).await;
+            self.run(crowd).await;
         }
     }
 
-    /// A session on a port where TLS starts at once, for a client that gets the greeting with our part of the handshake: it saves
+    /// A session in which TLS comes first, for a client that gets the greeting with our part of the handshake: it saves
     /// a turn under TLS 1.3. So the connect ACL runs before TLS.
-    async fn run_greeting_early(&mut self, crowd: Crowd) {
-        let greeted = Box::pin(self.greet(Some(crowd), false)).await;
+    async fn run_greeting_early(&mut self, crowd: Option<Crowd>) {
+        let greeted = Box::pin(self.greet(crowd, false)).await;
         if let Err(Some(reply)) = &greeted {
             reply.write(self.channel.output());
         }
