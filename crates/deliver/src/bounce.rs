@@ -108,7 +108,8 @@ pub fn compose(
     }
     for failure in failures {
         let _ = writeln!(out, "  {}", for_people(message, &described(&failure.address)));
-        for line in bounce_text(&failure.error).lines() {
+        let reason = bounce_text(&failure.error);
+        for line in reason.lines().filter(|_| !is_undisclosed(&failure.address)) {
             let _ = writeln!(out, "    {line}");
         }
     }
@@ -235,10 +236,15 @@ fn shown(address: &Address) -> String {
     }
 }
 
+/// `hide_child_in_errmsg`: nothing is told of the address, nor why it failed.
+fn is_undisclosed(address: &Address) -> bool {
+    address.is_hidden_in_bounces && address.parent.is_some()
+}
+
 /// The address in the list of failures, with its origin where that is another.
 fn described(address: &Address) -> String {
-    if address.is_hidden_in_bounces && address.parent.is_some() {
-        return format!("(generated from {})", address.top().text());
+    if is_undisclosed(address) {
+        return format!("an undisclosed address\n    (generated from {})", address.top().text());
     }
     match address.kind {
         AddressKind::Mail if address.parent.is_none() || address.top().address == address.address => {

@@ -205,6 +205,15 @@ impl Lines<'_> {
         format!("{} {text}", line.trim_start())
     }
 
+    /// An error without its address: the server, if one said so, and the text.
+    #[must_use]
+    pub fn error(&self, error: &DeliveryError) -> String {
+        let Some(host) = &error.host else { return error.text.clone() };
+        let mut line = String::new();
+        self.host(&mut line, host, false);
+        format!("{}: {}", line.trim_start(), error.text)
+    }
+
     /// `log_ports`.
     fn shows_port(&self, port: u16) -> bool {
         is_in_log_ports(&self.delivery.config.main.log_ports, port)

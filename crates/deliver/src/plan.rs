@@ -24,9 +24,9 @@ pub struct Routed {
     pub batch_id: Option<Vec<u8>>,
 }
 
-/// Makes the groups, local ones first.
+/// Makes the groups, local ones first. `is_for_caller`: one transaction must do, so that `max_rcpt` does not count.
 #[must_use]
-pub fn plan(routed: Vec<Routed>, transports: &[Transport]) -> (Vec<Group>, Vec<Group>) {
+pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) -> (Vec<Group>, Vec<Group>) {
     let (mut local, mut remote): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
     for Routed { address, batch_id } in routed {
         let Some((index, transport)) =
@@ -35,7 +35,7 @@ pub fn plan(routed: Vec<Routed>, transports: &[Transport]) -> (Vec<Group>, Vec<G
             continue;
         };
         let groups = if transport.driver.is_local() { &mut local } else { &mut remote };
-        let limit = addresses_max(transport, &address);
+        let limit = if is_for_caller { 0 } else { addresses_max(transport, &address) };
         let fits = |group: &&mut Group| {
             group.transport == index
                 && (limit == 0 || group.addresses.len() < limit)

@@ -61,6 +61,10 @@ fn with_message(key: &[u8], id: &str) -> Vec<u8> {
 }
 
 fn read(delivery: &Delivery, key: &[u8]) -> Option<RetryRecord> {
+    if delivery.config.main.mua_wrapper {
+        // There is one attempt; no other waits for it, and it waits for no other.
+        return None;
+    }
     let hint = delivery.services.hints.get()?.get(&Database::Retry, key).ok()??;
     let record = RetryRecord::decode(&hint.value)?;
     delivery.clock_steps.notice(delivery.services.hints.get());
@@ -203,6 +207,9 @@ fn note(
     key: &[u8],
     error: &DeliveryError,
 ) -> Noted {
+    if delivery.config.main.mua_wrapper {
+        return Noted::default();
+    }
     let found = rule(delivery, context, address, host, Cause::from_code(error.code, error.more));
     let previous = read(delivery, key);
     let received = delivery.clock_steps.carried(message.received.seconds);

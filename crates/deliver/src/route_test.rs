@@ -45,9 +45,17 @@ pub struct TestResult {
     pub status: ExitStatus,
     /// The caller is not an administrator: reasons are not told.
     is_reticent: bool,
+    /// Where mail would have gone already, with what was tested before.
+    seen: HashSet<Vec<u8>>,
 }
 
 impl TestResult {
+    /// A result for a caller of whom it is known whether he is an administrator: others are not told reasons.
+    #[must_use]
+    pub fn new(is_admin: bool) -> TestResult {
+        TestResult { is_reticent: !is_admin, ..TestResult::default() }
+    }
+
     fn reason(&self, problem: &Problem) -> String {
         if self.is_reticent { String::new() } else { format!(": {}", problem.text()) }
     }
@@ -58,18 +66,17 @@ impl TestResult {
 }
 
 impl Delivery {
-    /// Tests the addresses of one command-line argument or input line, which is a list as in a header line.
+    /// Tests the addresses of one command-line argument or input line, which is a list as in a header line, and adds to the result.
     ///
-    /// `shows_route` (`-v -bv`) makes a verification print the route as `-bt` does; reasons are told to administrators.
+    /// `shows_route` (`-v -bv`) makes a verification print the route as `-bt` does.
     pub fn test_addresses(
         &self,
         context: &mut Context,
         argument: &[u8],
         mode: TestMode,
         shows_route: bool,
-        is_admin: bool,
-    ) -> TestResult {
-        let mut result = TestResult { is_reticent: !is_admin, ..TestResult::default() };
+        result: &mut TestResult,
+    ) {
         let items: Vec<&[u8]> = plain_list(argument).map(|item| item.raw).collect();
         let items = if items.is_empty() { vec![argument] } else { items };
         for item in items {
@@ -80,23 +87,22 @@ impl Delivery {
                 }
                 Ok(parsed) => {
                     let address = self.qualified(parsed.address, parsed.local_part_end.is_some(), mode);
-                    let address = self.rewritten(context, address, mode, &mut result);
+                    let address = self.rewritten(context, address, mode, result);
                     match mode {
-                        TestMode::Route => self.show_route(context, address, Purpose::Test, &mut result),
+                        TestMode::Route => self.show_route(context, address, Purpose::Test, result),
                         TestMode::VerifyRecipient if shows_route => {
-                            self.show_route(context, address, Purpose::VerifyRecipient, &mut result);
+                            self.show_route(context, address, Purpose::VerifyRecipient, result);
                         }
                         TestMode::VerifySender if shows_route => {
-                            self.show_route(context, address, Purpose::VerifySender, &mut result);
+                            self.show_route(context, address, Purpose::VerifySender, result);
                         }
                         TestMode::VerifyRecipient | TestMode::VerifySender => {
-                            self.show_verification(context, &address, mode, &mut result);
+                            self.show_verification(context, &address, mode, result);
                         }
                     }
                 }
             }
         }
-        result
     }
 
     fn qualified(&self, mut address: Vec<u8>, has_domain: bool, mode: TestMode) -> Vec<u8> {
@@ -160,7 +166,7 @@ impl Delivery {
                 Decided::Deliver(address) if address.kind == AddressKind::Mail => deliveries.push(address),
                 Decided::Deliver(address) => self.show_special(address, &mut result.text),
                 Decided::Discarded(address) => {
-                    let _ = writeln!(result.text, "mail to {} is discarded", address.text());
+                    let _ = writeln!(result.text, "mail to {} is discarded", address.top().text());
                 }
                 Decided::Failed(address, problem) => {
                     let what = if purpose == Purpose::Test { "is undeliverable" } else { "failed to verify" };
@@ -180,9 +186,8 @@ impl Delivery {
         // Exim shows local deliveries first, and both kinds from the last to the first.
         let is_local = |address: &&Address| address.transport.is_none_or(|id| self.is_local_transport(id));
         let (local, remote): (Vec<_>, Vec<_>) = deliveries.into_iter().rev().partition(is_local);
-        let mut seen = HashSet::new();
         for address in local.into_iter().chain(remote) {
-            let is_new = seen.insert(address.unique.clone());
+            let is_new = result.seen.insert(address.unique.clone());
             self.show_delivery(address, !is_new, &mut result.text);
         }
     }

@@ -27,4 +27,9 @@ pub trait Submitter: Send + Sync {
     /// # Errors
     /// Why it could not be taken; the caller tries again at the next delivery attempt.
     fn submit(&self, submission: Submission) -> Result<(), String>;
+
+    /// `mua_wrapper`: tells the caller, who waits, why the message was not delivered.
+    fn tell_caller(&self, complaint: &str) {
+        let _ = complaint;
+    }
 }

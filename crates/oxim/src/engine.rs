@@ -1,5 +1,6 @@
 //! Reception, delivery and the store put together: what every mode needs that takes or sends mail.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use oxim_deliver::agent::Agents;
@@ -101,17 +102,20 @@ impl Engine {
     ) -> Result<Arc<Engine>, Vec<ConfigError>> {
         let (config, shared) = (&program.config, &program.services);
         let main = &config.main;
-        let always = main.deliver_drop_privilege.then_some(oxim_deliver::agent::Identity {
-            uid: main.exim_user,
-            gid: main.exim_group,
-            groups_of: None,
-        });
+        // A wrapper delivers nothing as anybody else.
+        let always =
+            (main.deliver_drop_privilege || main.mua_wrapper).then_some(oxim_deliver::agent::Identity {
+                uid: main.exim_user,
+                gid: main.exim_group,
+                groups_of: None,
+            });
         let agents = Arc::new(Agents::new(settings.spawner).always_as(always));
         let delivery = Arc::new(Delivery::build_with(Arc::clone(config), Arc::clone(shared), agents)?);
         let sink = Arc::new(MessageSink {
             engine: OnceLock::new(),
             line: program.line.clone(),
             scheduler: OnceLock::new(),
+            has_failed: AtomicBool::new(false),
         });
         let door = Arc::new(ReceptionHost::default());
         let _ = shared.host.set(Arc::clone(&door) as Arc<dyn Host>);
@@ -222,6 +226,8 @@ pub struct MessageSink {
     line: CommandLine,
     /// Set in the daemon: messages go to its threads.
     pub scheduler: OnceLock<Arc<oxim_deliver::queue::scheduler::Scheduler>>,
+    /// `mua_wrapper`: a message was not delivered.
+    has_failed: AtomicBool,
 }
 
 impl Sink for MessageSink {
@@ -260,6 +266,10 @@ impl Sink for MessageSink {
 
     fn may_block(&self) -> bool {
         self.scheduler.get().is_none()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     fn deliver_over(&self, line: TurnedLine) -> Result<(), String> {
@@ -336,6 +346,7 @@ impl Submitter for MessageSink {
             &[],
             None,
         );
+        let auth_sender = main.bounce_sender_authentication.as_ref().filter(|_| submission.sender.is_empty());
         let request = Request {
             arguments: submission.recipients,
             ignore_dots: true,
@@ -343,6 +354,7 @@ impl Submitter for MessageSink {
             given: Given {
                 message_reference: submission.about.map(|id| id.as_str().as_bytes().to_vec()),
                 is_own_message: true,
+                auth_sender: auth_sender.map(|address| address.clone().into_bytes()),
                 ..Given::default()
             },
             ..Request::default()
@@ -351,5 +363,10 @@ impl Submitter for MessageSink {
             ExitStatus(0) => Ok(()),
             ExitStatus(code) => Err(format!("the message was refused (code {code})")),
         }
+    }
+
+    fn tell_caller(&self, complaint: &str) {
+        complain!("{complaint}");
+        self.has_failed.store(true, Ordering::Relaxed);
     }
 }

@@ -181,6 +181,9 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
     if program.line.delete_pid_file {
         return start::delete_pid_file(&program);
     }
+    if let Some(text) = &program.line.log_line {
+        return write_log_line(&program, text);
+    }
     if oxim_base::debug::enabled(debug::ALL) {
         complain_part!("{}", debug_header(&program));
     }
@@ -189,6 +192,15 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
     } else {
         with_configuration(&program)
     }
+}
+
+/// `-z`: a note of the postmaster's in the main log. Others are refused without a word, as by Exim.
+fn write_log_line(program: &Program, text: &[u8]) -> u8 {
+    if !privilege::is_admin(&program.config) {
+        return 1;
+    }
+    program.services.log().main(oxim_base::text::shown(text).as_bytes());
+    0
 }
 
 /// A submission by a caller that cannot write to the spool.
@@ -230,6 +242,9 @@ fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8
     if !privilege::is_admin(&program.config) && rustix::process::geteuid().is_root() {
         complain!("exim: permission denied");
         return 1;
+    }
+    if program.config.main.mua_wrapper {
+        return mode::receive::not_for_wrapper(&program, "Daemon cannot be run when mua_wrapper is set");
     }
     if !matches!(internal, Internal::Worker) && checked(&program) != 0 {
         return 1;

@@ -485,7 +485,8 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
     }
     let taken = received.clock.elapsed();
     let controls = &talk.scene.message;
-    let frozen = controls.freeze.map(|_| now.seconds);
+    let is_wrapper = reception.config.main.mua_wrapper;
+    let frozen = controls.freeze.filter(|_| !is_wrapper).map(|_| now.seconds);
     let facts = arrival::Facts {
         taken,
         size: arrival::total_size(&talk.scene.context.message.headers, received.body_bytes),
@@ -524,7 +525,10 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
     message.dsn_ret = talk.transaction.dsn_ret;
     message.dsn_envid.clone_from(&talk.transaction.dsn_envid);
     message.smtputf8 = talk.transaction.smtputf8;
-    message.utf8_downconvert = talk.scene.message.utf8_downconvert;
+    message.utf8_downconvert = match talk.scene.message.utf8_downconvert {
+        None if is_wrapper => Some(-1),
+        wanted => wanted.filter(|form| *form != 0),
+    };
     arrival::describe_source(reception, talk, &origin, &mut message);
     (message, received.draft, facts)
 }
@@ -542,11 +546,15 @@ pub fn accepted(
     if reception.config.main.message_logs {
         start_message_log(reception, &claim, &line);
     }
-    let queueing = queueing(reception, talk, facts, claim.id());
+    let queueing = if reception.config.main.mua_wrapper {
+        Queueing::Foreground
+    } else {
+        queueing(reception, talk, facts, claim.id())
+    };
     talk.counts.messages = talk.counts.messages.saturating_add(1);
     reception.sink.accepted(claim, queueing);
     talk.message_over();
-    reply
+    Reply { close: reply.close || reception.sink.has_failed(), ..reply }
 }
 
 /// The message's own log begins with its arrival; it is kept in memory while the message has no files.

@@ -109,14 +109,14 @@ fn reason(outcome: &Outcome, code: u16) -> String {
         log_line::address(text.get(..end).unwrap_or_default())
     };
     match (&outcome.log_message, &outcome.user_message) {
-        (Some(text), _) => format!(": {}", first_line(text.as_bytes())),
+        (Some(text), user) if user.as_ref() != Some(text) => format!(": {}", first_line(text.as_bytes())),
         // With a code of its own, the code is logged as it was sent.
-        (None, Some(text)) if leading_code(text.as_bytes()).is_some() => {
+        (_, Some(text)) if leading_code(text.as_bytes()).is_some() => {
             let (code, text) = own_code(code, text.as_bytes());
             format!(": {code} {}", first_line(text))
         }
-        (None, Some(text)) => format!(": {}", first_line(text.as_bytes())),
-        (None, None) => String::new(),
+        (_, Some(text)) => format!(": {}", first_line(text.as_bytes())),
+        (_, None) => String::new(),
     }
 }
 

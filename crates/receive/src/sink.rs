@@ -26,6 +26,11 @@ pub trait Sink: Send + Sync {
     /// A message has been accepted.
     fn accepted(&self, claim: Claim, queueing: Queueing);
 
+    /// `mua_wrapper`: a message was not delivered. The caller has been told; no other message is taken.
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     /// Whether [`accepted`](Self::accepted) may wait, for a delivery by this process (`-bs -odf`): then it is called on a
     /// worker thread.
     fn may_block(&self) -> bool {

@@ -362,7 +362,7 @@ pub enum CommandStatus {
 /// What is known of a file that was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileRead {
-    /// It is not there (ENOENT, ENOTDIR).
+    /// It is not there (ENOENT).
     NotThere,
     /// It is there.
     Contents {

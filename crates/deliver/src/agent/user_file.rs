@@ -12,7 +12,7 @@ pub(super) fn read(job: &ReadFileJob) -> FileRead {
     match try_read(job) {
         Ok(read) => read,
         Err(error) => match error.raw_os_error() {
-            Some(nix::libc::ENOENT | nix::libc::ENOTDIR) => FileRead::NotThere,
+            Some(nix::libc::ENOENT) => FileRead::NotThere,
             code => FileRead::Error(code.unwrap_or(0), strerror(&error)),
         },
     }

@@ -22,7 +22,7 @@ use crate::delivery::Delivery;
 use crate::log_line::Lines;
 use crate::plan;
 use crate::queue::system_filter::{self, Filtered, Verdict};
-use crate::queue::{local_runs, one_time, remote_runs, warning};
+use crate::queue::{local_runs, one_time, remote_runs, warning, wrapper};
 use crate::report_text::ReportTexts;
 use crate::retry_hints;
 use crate::router::{Decided, DomainChange, Problem, Purpose, RouteRequest};
@@ -333,11 +333,15 @@ impl Attempt<'_> {
                 let error = DeliveryError { text, bounce_text: Some("".into()), ..DeliveryError::default() };
                 settlement.failed(&mut context, address, error);
             }
+            if self.is_for_caller() {
+                self.deliver_for_caller(&settlement, &mut context, &[], Vec::new());
+            }
         } else {
             self.route_and_deliver(&settlement, &mut context, addresses);
         }
         let message = Arc::clone(settlement.message());
-        let tally = tally.into_inner();
+        // A caller who waits has been told: nothing stays, and nobody is written to.
+        let tally = if self.is_for_caller() { Tally::default() } else { tally.into_inner() };
         self.conclude(&mut context, &message, tally)
     }
 
@@ -357,6 +361,10 @@ impl Attempt<'_> {
         // Exim routes the last recipient first, and delivers in the order of the envelope; the log shows both.
         let routed = self.delivery.route_all(context, addresses.into_iter().rev().collect(), &request);
         self.change_domains(settlement, context, &routed.domain_changes);
+        for notice in &routed.notices {
+            let head = Letterhead::new(self.delivery, context);
+            self.submit_report(warning::syntax_notice(&head, message, notice));
+        }
         let mut redirected = routed.redirected.into_iter().peekable();
         let mut ready = Vec::new();
         for (place, decided) in routed.decided.into_iter().enumerate() {
@@ -381,12 +389,12 @@ impl Attempt<'_> {
             }
         }
         redirected.for_each(|(_, address)| settlement.redirected(&address));
-        for notice in &routed.notices {
-            let head = Letterhead::new(self.delivery, context);
-            self.submit_report(warning::syntax_notice(&head, message, notice));
-        }
         ready.reverse();
-        let (local, remote) = plan::plan(ready, &self.delivery.transports);
+        let (local, remote) = plan::plan(ready, &self.delivery.transports, self.is_for_caller());
+        if self.is_for_caller() {
+            self.deliver_for_caller(settlement, context, &local, remote);
+            return;
+        }
         local_runs::run(settlement, context, &self.claim, local, self.options);
         if self.options.local_only && !remote.is_empty() {
             for group in &remote {
@@ -408,6 +416,28 @@ impl Attempt<'_> {
             sort_by_domain(context, order, &mut remote);
         }
         remote_runs::run(settlement, context, &self.claim, remote, self.options);
+    }
+
+    /// `mua_wrapper`: a caller waits for the one attempt.
+    fn is_for_caller(&self) -> bool {
+        self.delivery.config.main.mua_wrapper
+    }
+
+    /// Makes the one attempt, and tells the caller if it fails.
+    fn deliver_for_caller(
+        &self,
+        settlement: &Settlement<'_>,
+        context: &mut Context,
+        local: &[plan::Group],
+        remote: Vec<plan::Group>,
+    ) {
+        let complaint = wrapper::objection(settlement, local, &remote).or_else(|| {
+            remote_runs::run(settlement, context, &self.claim, remote, self.options);
+            wrapper::complaint(settlement)
+        });
+        if let Some(complaint) = complaint {
+            self.submitter.tell_caller(&complaint);
+        }
     }
 
     /// Domains that routing has completed are completed in the message's header lines too, from now on.

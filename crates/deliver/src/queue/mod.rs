@@ -13,6 +13,7 @@ mod system_filter;
 mod unreadable;
 pub mod waiting;
 mod warning;
+mod wrapper;
 
 pub use attempt::{AttemptOptions, Ended, attempt, attempt_over};
 pub(crate) use local_runs::{BYPASSED, enter, identity, leave, saved_path};

@@ -8,7 +8,7 @@ use oxim_lang::context::Context;
 use oxim_spool::store::Claim;
 use parking_lot::Mutex;
 
-use super::{AttemptOptions, local_runs, slots};
+use super::{AttemptOptions, local_runs, slots, wrapper};
 use crate::agent::Identity;
 use crate::plan::Group;
 use crate::retry_hints::Hosts;
@@ -91,11 +91,14 @@ fn run_group(
                 submitter: Some(settlement.submitter),
                 is_shadow: false,
             };
-            let run = if settlement.dont_deliver {
+            let mut run = if settlement.dont_deliver {
                 Run::all(&batch, &Outcome::Delivered(Delivered::default()))
             } else {
                 transport.driver.deliver(transport, settlement.delivery, context, &batch)
             };
+            if settlement.delivery.config.main.mua_wrapper {
+                wrapper::make_final(&mut run);
+            }
             settlement.is_due(Some(history.due.load(Ordering::Relaxed)).filter(|time| *time > 0));
             (run, batch.return_path)
         }

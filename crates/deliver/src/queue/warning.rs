@@ -299,26 +299,27 @@ pub(super) fn syntax_notice(letterhead: &Letterhead, message: &Message, notice: 
     if let Some(text) = &notice.text {
         let _ = writeln!(out, "{}\n", String::from_utf8_lossy(text));
     }
-    let is_filter = notice.errors.iter().any(|error| error.item.is_empty());
-    if is_filter {
-        let _ = writeln!(out, "The {} router encountered the following error(s):\n", notice.router);
-    }
+    let _ = writeln!(out, "The {} router encountered the following error(s):\n", notice.router);
     for error in &notice.errors {
         let _ = if error.item.is_empty() {
-            writeln!(out, "  {}", error.message)
+            // A filter's fault.
+            writeln!(out, "  {}\n", error.message)
         } else {
-            writeln!(out, "{}: {}", error.item, error.message)
+            writeln!(out, "  {} in the address\n  \"{}\"\n", error.message, error.item)
         };
     }
-    if is_filter {
-        let _ = writeln!(out, "\nNo valid addresses were generated.");
-    }
+    out.push_str(if notice.has_others {
+        "Other addresses were processed normally.\n"
+    } else {
+        "No valid addresses were generated.\n"
+    });
     Submission {
         sender: Vec::new(),
         recipients: vec![notice.to.clone()],
         text: out.into_bytes(),
         about: Some(message.id),
-        caller: None,
+        // Exim sends it while it routes, as root.
+        caller: Some((0, 0)),
     }
 }
 

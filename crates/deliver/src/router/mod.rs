@@ -109,8 +109,6 @@ pub struct Problem {
     pub user_message: Option<String>,
     /// Whether `message` was written by the postmaster for the sender (`:fail:`, `:defer:`) and may go to an SMTP client.
     pub is_for_client: bool,
-    /// An SMTP code at the start of the message is not to be used (`forbid_smtp_code`).
-    pub ignores_smtp_code: bool,
     /// The message is to be frozen.
     pub freeze: bool,
     /// The number for the log and the retry rules.

@@ -68,6 +68,8 @@ pub struct SyntaxNotice {
     pub address: Vec<u8>,
     /// What was left out.
     pub errors: Vec<SyntaxError>,
+    /// Whether anything else was there.
+    pub has_others: bool,
 }
 
 /// Notices that routing collects.

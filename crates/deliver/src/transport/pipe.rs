@@ -150,9 +150,10 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
 }
 
 /// Splits a command line into words: white space separates; double quotes hold words with backslash escapes, single quotes without.
+/// A quote that is not closed holds the rest, as in Exim.
 ///
 /// # Errors
-/// A quote that is not closed, or no word at all.
+/// There is no word at all.
 pub fn split_command(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
@@ -164,10 +165,9 @@ pub fn split_command(line: &str) -> Result<Vec<String>, String> {
                 letters.next();
                 loop {
                     match letters.next() {
-                        Some('"') => break,
+                        Some('"') | None => break,
                         Some('\\') => word.push(escaped(&mut letters)),
                         Some(letter) => word.push(letter),
-                        None => return Err(format!("missing quote at the end of the command \"{line}\"")),
                     }
                 }
             }
@@ -175,9 +175,8 @@ pub fn split_command(line: &str) -> Result<Vec<String>, String> {
                 letters.next();
                 loop {
                     match letters.next() {
-                        Some('\'') => break,
+                        Some('\'') | None => break,
                         Some(letter) => word.push(letter),
-                        None => return Err(format!("missing quote at the end of the command \"{line}\"")),
                     }
                 }
             }
@@ -191,7 +190,7 @@ pub fn split_command(line: &str) -> Result<Vec<String>, String> {
         words.push(word);
         rest = letters.as_str().trim_start();
     }
-    if words.is_empty() { Err("command is empty".to_owned()) } else { Ok(words) }
+    if words.is_empty() { Err("no command specified".to_owned()) } else { Ok(words) }
 }
 
 fn escaped(letters: &mut std::str::Chars<'_>) -> char {
@@ -250,7 +249,7 @@ impl Pipe {
                 // The text of a forward file is a command, not a template; that of a filter is one.
                 let made = batch.addresses.first().and_then(|a| a.made.clone());
                 let words = split_command(&line)
-                    .map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
+                    .map_err(|e| Self::error(format!("{e} for {} transport", transport.name)))?;
                 let mut out = Vec::new();
                 for (index, word) in words.into_iter().enumerate() {
                     let is_program = index == 0;
@@ -278,7 +277,7 @@ impl Pipe {
                 for argument in command {
                     if argument.source == "$address_pipe" && self.force_command {
                         let words = split_command(line.as_deref().unwrap_or(""))
-                            .map_err(|e| Self::error(format!("{e} in {} transport", transport.name)))?;
+                            .map_err(|e| Self::error(format!("{e} for {} transport", transport.name)))?;
                         out.extend(words.into_iter().map(Text::from));
                         continue;
                     }
@@ -603,7 +602,7 @@ impl Pipe {
             Outcome::Failed(_) => self.log_output || self.log_fail_output,
             Outcome::Deferred(_) => self.log_output || self.log_defer_output,
         };
-        let wanted = wanted && !batch.is_shadow;
+        let wanted = wanted && !batch.is_shadow && !output.is_empty();
         let line = output.split(|b| *b == b'\n').next();
         if let (true, Some(line)) = (wanted, line) {
             let address = batch.addresses.first().map(|a| a.text()).unwrap_or_default();
@@ -618,6 +617,11 @@ impl Pipe {
             );
         }
     }
+}
+
+/// A program's name as the log has it: in quotes, if it has white space.
+fn shown_word(word: &str) -> String {
+    if word.contains(char::is_whitespace) { format!("\"{word}\"") } else { word.to_owned() }
 }
 
 /// Adds a word of the command line; the word `$pipe_addresses` becomes one argument for each address.
@@ -738,7 +742,7 @@ impl Driver for Pipe {
         };
         let line = Self::redirected(batch).unwrap_or_else(|| self.line());
         let command =
-            job.argv.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
+            job.argv.first().map(|word| shown_word(&String::from_utf8_lossy(word))).unwrap_or_default();
         match local::perform(delivery, transport, context, batch, &Job::Command(job), &composed) {
             JobResult::Exited { status, output, write_error } => {
                 let outcome = self.judge(transport, &line, &command, status, output.clone(), write_error);
@@ -785,7 +789,8 @@ mod tests {
         let words = |line: &str| split_command(line).unwrap();
         assert_eq!(words("/bin/x -a $local_part"), ["/bin/x", "-a", "$local_part"]);
         assert_eq!(words("x \"two words\\n\" 'no \\n'  y"), ["x", "two words\n", "no \\n", "y"]);
-        assert!(split_command("x \"open").is_err());
+        assert_eq!(words("x \"open a"), ["x", "open a"]);
+        assert_eq!(words("x 'open a"), ["x", "open a"]);
         assert!(split_command("  ").is_err());
     }
 

@@ -85,7 +85,7 @@ pub static MAIN: &[OptionRow] = &[
     ),
     row("bounce_return_message", Bool, "true", Works, "put the message into a bounce at all"),
     row("bounce_return_size_limit", Kint, "100K", Works, "bytes of the message that a bounce returns"),
-    row("bounce_sender_authentication", Str, "", NotYet, "AUTH parameter of bounces that are sent"),
+    row("bounce_sender_authentication", Str, "", Works, "AUTH parameter of bounces that are sent"),
     row(
         "callout_domain_negative_expire",
         Time,
@@ -310,7 +310,7 @@ pub static MAIN: &[OptionRow] = &[
     row("message_logs", Bool, "true", Works, "keep a log per message"),
     row("message_size_limit", Str, "50M", Works, "largest message accepted"),
     row("move_frozen_messages", Bool, "false", Works, "put frozen messages into a place of their own"),
-    row("mua_wrapper", Bool, "false", NotYet, "act as a client that delivers or fails at once"),
+    row("mua_wrapper", Bool, "false", Works, "act as a client that delivers or fails at once"),
     row("mysql_servers", StringList, "", Works, "MySQL servers"),
     row("never_users", UidList, "", Works, "users as whom nothing is delivered"),
     row(

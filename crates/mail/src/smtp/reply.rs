@@ -275,6 +275,43 @@ pub fn parse(bytes: &[u8]) -> Result<Reply, ReplyError> {
     reply.ok_or_else(|| ReplyError::PeerNoCode { line: bytes.iter().copied().take(256).collect() })
 }
 
+/// Length of a leading extended code with its following space; 0 if there is none.
+#[must_use]
+pub fn extended_code_length(text: &[u8]) -> usize {
+    let mut at = 0_usize;
+    for (index, digits_max) in [1_usize, 3, 3].into_iter().enumerate() {
+        let rest = text.get(at..).unwrap_or_default();
+        let digits = rest.iter().take(digits_max).take_while(|b| b.is_ascii_digit()).count();
+        let end = if index == 2 { b' ' } else { b'.' };
+        if digits == 0 || rest.get(digits) != Some(&end) {
+            return 0;
+        }
+        at = at.saturating_add(digits).saturating_add(1);
+    }
+    at
+}
+
+/// A text with a code of its own at the start, as `message` modifiers may have: the code, and where the rest begins.
+#[must_use]
+pub fn leading_code(text: &[u8]) -> Option<(u16, usize)> {
+    let digits: [u8; 3] = text.get(..3)?.try_into().ok()?;
+    if !digits.iter().all(u8::is_ascii_digit) || !text.get(3)?.is_ascii_whitespace() {
+        return None;
+    }
+    let code = digits
+        .iter()
+        .fold(0_u16, |sum, d| sum.saturating_mul(10).saturating_add(u16::from(d.wrapping_sub(b'0'))));
+    Some((code, 4))
+}
+
+/// As [`leading_code`], but the rest begins after an extended code too, if there is one.
+#[must_use]
+pub fn after_codes(text: &[u8]) -> &[u8] {
+    let Some((_, at)) = leading_code(text) else { return text };
+    let rest = text.get(at..).unwrap_or_default();
+    rest.get(extended_code_length(rest)..).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

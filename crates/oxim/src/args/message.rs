@@ -98,6 +98,16 @@ pub(super) fn option(
     for id in ids {
         well_formed(id, word)?;
     }
+    let is_shown = matches!(
+        action,
+        MessageAction::ShowBody
+            | MessageAction::ShowCopy
+            | MessageAction::ShowHeader
+            | MessageAction::ShowLog
+    );
+    if is_shown && words.len() > 1 {
+        return Err(ArgumentError("*** Only one message can be listed at once".to_owned()));
+    }
     if is_about_one && words.len() < 2 {
         return Err(ArgumentError::unknown(word));
     }

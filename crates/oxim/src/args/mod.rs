@@ -58,6 +58,8 @@ pub(crate) struct CommandLine {
     pub receive_timeout: Option<Duration>,
     /// `-os`: time limit of waiting for an SMTP command.
     pub smtp_receive_timeout: Option<Duration>,
+    /// `-z`: a line for the main log.
+    pub log_line: Option<Vec<u8>>,
     /// `-Mset`: the message that `-be` loads.
     pub loaded_message: Option<Vec<u8>>,
     /// What follows the options: recipients, addresses to test, strings to expand, option names.
@@ -139,7 +141,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
     while let Some(word) = cursor.words.next() {
         if word == b"--" {
             line.arguments.extend(cursor.words.by_ref());
-        } else if word.len() > 1 && word.starts_with(b"-") {
+        } else if word.starts_with(b"-") {
             option(&mut line, &mut cursor, &word)?;
         } else {
             line.arguments.push(word);
@@ -199,10 +201,11 @@ fn check(line: &mut CommandLine) -> Result<(), ArgumentError> {
     if bad {
         return Err(ArgumentError::incompatible());
     }
-    let asks_for_nothing = line.mode == Mode::Receive { explicit: false }
+    let asks_for_nothing = matches!(line.mode, Mode::Receive { .. })
         && line.arguments.is_empty()
         && !line.sending.extract_recipients
-        && !line.delete_pid_file;
+        && !line.delete_pid_file
+        && line.log_line.is_none();
     if asks_for_nothing {
         line.mode = Mode::Usage;
     }

@@ -6,9 +6,9 @@ use super::{ArgumentError, CommandLine, Cursor, queue};
 /// What the program is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Take a message from standard input (`-bm`, and the default). `explicit`: an option asked for it.
+    /// Take a message from standard input (`-bm`, and the default).
     Receive {
-        /// `-bm` was given, so that no recipients is an error of its own.
+        /// `-bm` was given, so that another mode is an error.
         explicit: bool,
     },
     /// SMTP on standard input and output.

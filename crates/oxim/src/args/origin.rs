@@ -111,6 +111,9 @@ pub(super) fn option(
             return message_origin(line, cursor, word, rest.get(1..).unwrap_or_default());
         }
         _ if rest.starts_with(b"B") => {
+            if !rest.iter().skip(1).all(u8::is_ascii_digit) {
+                return Err(ArgumentError::missing("number", b"-oB"));
+            }
             if rest.len() == 1
                 && cursor.words.as_slice().first().is_some_and(|w| w.iter().all(u8::is_ascii_digit))
             {
@@ -129,7 +132,7 @@ pub(super) fn option(
 }
 
 fn time(text: &[u8], word: &[u8]) -> Result<std::time::Duration, ArgumentError> {
-    let seconds = std::str::from_utf8(text).ok().and_then(oxim_base::clock::parse_interval);
+    let seconds = std::str::from_utf8(text).ok().and_then(oxim_base::clock::parse_interval_with_units);
     seconds.map(std::time::Duration::from_secs).ok_or_else(|| ArgumentError::bad_time(word))
 }
 
@@ -139,7 +142,7 @@ fn message_origin(
     word: &[u8],
     rest: &[u8],
 ) -> Result<(), ArgumentError> {
-    let value = cursor.next_word(word)?;
+    let value = cursor.expected("data", word)?;
     let slot = match rest {
         b"a" => &mut line.origin.host_address,
         b"aa" => &mut line.origin.authenticator,

@@ -77,9 +77,11 @@ pub(super) fn option(
     rest: &[u8],
 ) -> Result<(), ArgumentError> {
     let mut run = line.queue_run.take().unwrap_or_default();
-    let done = match first {
-        b'q' => letters(&mut run, cursor, word, rest),
-        _ => selection(&mut run, cursor, word, first, rest),
+    let done = match (first, rest) {
+        // `-qR` and `-qS` are `-R` and `-S`.
+        (b'q', [first @ (b'R' | b'S'), rest @ ..]) => selection(&mut run, cursor, *first, rest),
+        (b'q', _) => letters(&mut run, cursor, word, rest),
+        (first, _) => selection(&mut run, cursor, first, rest),
     };
     line.queue_run = Some(run);
     done?;
@@ -111,10 +113,8 @@ fn letters(run: &mut QueueRun, cursor: &mut Cursor, word: &[u8], rest: &[u8]) ->
         rest = name.get(end + 1..).unwrap_or_default();
     }
     if !rest.is_empty() {
-        let text = std::str::from_utf8(rest).ok().and_then(oxim_base::clock::parse_interval);
-        let seconds = text.filter(|s| *s > 0).ok_or_else(|| {
-            ArgumentError(format!("exim: bad time value {}: abandoned", String::from_utf8_lossy(word)))
-        })?;
+        let text = std::str::from_utf8(rest).ok().and_then(oxim_base::clock::parse_interval_with_units);
+        let seconds = text.filter(|s| *s > 0).ok_or_else(|| ArgumentError::bad_time(word))?;
         run.interval = Some(Duration::from_secs(seconds));
         return Ok(());
     }
@@ -131,13 +131,7 @@ fn letters(run: &mut QueueRun, cursor: &mut Cursor, word: &[u8], rest: &[u8]) ->
 }
 
 /// `-R[r][f|ff]` and `-S[r][f|ff]` with a string of their own or in the next word.
-fn selection(
-    run: &mut QueueRun,
-    cursor: &mut Cursor,
-    word: &[u8],
-    first: u8,
-    rest: &[u8],
-) -> Result<(), ArgumentError> {
+fn selection(run: &mut QueueRun, cursor: &mut Cursor, first: u8, rest: &[u8]) -> Result<(), ArgumentError> {
     let mut rest = rest;
     let mut is_regex = false;
     for (letters, regex, force, frozen) in [
@@ -155,7 +149,11 @@ fn selection(
             break;
         }
     }
-    let text = cursor.value(word, rest)?;
+    let text = if rest.is_empty() {
+        cursor.expected("string", if first == b'R' { b"-R" } else { b"-S" })?
+    } else {
+        rest.to_vec()
+    };
     let chosen = Selection { text, is_regex };
     if first == b'R' {
         run.recipient = Some(chosen)

@@ -48,7 +48,7 @@ pub(super) fn option(
         }
         (b't', b"ls-on-connect") => line.tls_on_connect = true,
         (b'v', b"") => line.verbose = true,
-        (b'z', b"") => drop(cursor.expected("file name", word)?),
+        (b'z', b"") => line.log_line = Some(cursor.expected("file name", word)?),
         (b'z', _) => {}
         (b'-', b"delivery-agent") => return mode::set(line, Mode::DeliveryAgent),
         (b'a', b"trn") => {
@@ -119,6 +119,11 @@ fn debug(line: &mut CommandLine, rest: &[u8]) -> Result<(), ArgumentError> {
             line.verbose = true;
             Ok(())
         }
-        Err(word) => Err(ArgumentError(format!("exim: unknown debug_selector setting: {word}"))),
+        Err(word) if word.starts_with(['+', '-']) => {
+            Err(ArgumentError(format!("exim: unknown debug_selector setting: {word}")))
+        }
+        Err(word) => Err(ArgumentError(format!(
+            "exim: malformed debug_selector setting: + or - expected but found \"{word}\""
+        ))),
     }
 }

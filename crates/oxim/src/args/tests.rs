@@ -85,3 +85,166 @@ fn names_of_the_program() {
     assert_eq!(called("runq"), Mode::QueueRun);
     assert_eq!(called("sendmail"), Mode::Usage);
 }
+
+/// The options of the manual's chapter 5, each in a command line that makes sense.
+const CHAPTER_5: &[(&str, &str)] = &[
+    ("-B", "-B8BITMIME"),
+    ("-bd", "-bd"),
+    ("-bdf", "-bdf"),
+    ("-be", "-be"),
+    ("-bem", "-bem f"),
+    ("-bF", "-bF f"),
+    ("-bf", "-bf f"),
+    ("-bfd", "-bfd d"),
+    ("-bfl", "-bfl l"),
+    ("-bfp", "-bfp p"),
+    ("-bfs", "-bfs s"),
+    ("-bh", "-bh 192.0.2.1"),
+    ("-bhc", "-bhc 192.0.2.1"),
+    ("-bi", "-bi"),
+    ("-bI:help", "-bI:help"),
+    ("-bI:dscp", "-bI:dscp"),
+    ("-bI:sieve", "-bI:sieve"),
+    ("-bm", "-bm a@b"),
+    ("-bnq", "-bnq a@b"),
+    ("-bP", "-bP"),
+    ("-bp", "-bp"),
+    ("-bpa", "-bpa"),
+    ("-bpc", "-bpc"),
+    ("-bpr", "-bpr"),
+    ("-bpra", "-bpra"),
+    ("-bpru", "-bpru"),
+    ("-bpu", "-bpu"),
+    ("-brt", "-brt a@b"),
+    ("-brw", "-brw a@b"),
+    ("-bS", "-bS"),
+    ("-bs", "-bs"),
+    ("-bt", "-bt a@b"),
+    ("-bV", "-bV"),
+    ("-bmalware", "-bmalware f"),
+    ("-tls-on-connect", "-tls-on-connect -bs"),
+    ("-bv", "-bv a@b"),
+    ("-bvs", "-bvs a@b"),
+    ("-bw", "-bw"),
+    ("-C", "-C /f -bV"),
+    ("-D", "-DX=y -bV"),
+    ("-d", "-d -bV"),
+    ("-dd", "-dd -bV"),
+    ("-dropcr", "-dropcr a@b"),
+    ("-E", "-E a@b"),
+    ("-F", "-F name a@b"),
+    ("-f", "-f s@b a@b"),
+    ("-G", "-G a@b"),
+    ("-h", "-h 1 a@b"),
+    ("-i", "-i a@b"),
+    ("-L", "-L tag a@b"),
+    ("-M", "-M 16VDhn-0001bo-D3"),
+    ("-Mar", "-Mar 16VDhn-0001bo-D3 a@b"),
+    ("-Mc", "-Mc 16VDhn-0001bo-D3"),
+    ("-Mes", "-Mes 16VDhn-0001bo-D3 a@b"),
+    ("-Mf", "-Mf 16VDhn-0001bo-D3"),
+    ("-Mg", "-Mg 16VDhn-0001bo-D3"),
+    ("-MG", "-MG q 16VDhn-0001bo-D3"),
+    ("-Mmad", "-Mmad 16VDhn-0001bo-D3"),
+    ("-Mmd", "-Mmd 16VDhn-0001bo-D3 a@b"),
+    ("-Mrm", "-Mrm 16VDhn-0001bo-D3"),
+    ("-Mset", "-Mset 16VDhn-0001bo-D3 -be x"),
+    ("-Mt", "-Mt 16VDhn-0001bo-D3"),
+    ("-Mvb", "-Mvb 16VDhn-0001bo-D3"),
+    ("-Mvc", "-Mvc 16VDhn-0001bo-D3"),
+    ("-Mvh", "-Mvh 16VDhn-0001bo-D3"),
+    ("-Mvl", "-Mvl 16VDhn-0001bo-D3"),
+    ("-m", "-m a@b"),
+    ("-N", "-N a@b"),
+    ("-n", "-n -bP x"),
+    ("-O", "-O x=y a@b"),
+    ("-oA", "-oA f -bi"),
+    ("-oB", "-oB 1 a@b"),
+    ("-odb", "-odb a@b"),
+    ("-odf", "-odf a@b"),
+    ("-odi", "-odi a@b"),
+    ("-odq", "-odq a@b"),
+    ("-odqs", "-odqs a@b"),
+    ("-oee", "-oee a@b"),
+    ("-oem", "-oem a@b"),
+    ("-oep", "-oep a@b"),
+    ("-oeq", "-oeq a@b"),
+    ("-oew", "-oew a@b"),
+    ("-oi", "-oi a@b"),
+    ("-oitrue", "-oitrue a@b"),
+    ("-oMa", "-oMa 192.0.2.1 a@b"),
+    ("-oMaa", "-oMaa x a@b"),
+    ("-oMai", "-oMai x a@b"),
+    ("-oMas", "-oMas x@y a@b"),
+    ("-oMi", "-oMi 192.0.2.1 a@b"),
+    ("-oMm", "-oMm 16VDhn-0001bo-D3 a@b"),
+    ("-oMr", "-oMr x a@b"),
+    ("-oMs", "-oMs x a@b"),
+    ("-oMt", "-oMt x a@b"),
+    ("-om", "-om a@b"),
+    ("-oo", "-oo a@b"),
+    ("-oP", "-oP f -bd"),
+    ("-oPX", "-oPX"),
+    ("-or", "-or 5m a@b"),
+    ("-os", "-os 5m -bs"),
+    ("-ov", "-ov a@b"),
+    ("-oX", "-oX 25 -bd"),
+    ("-oY", "-oY -bd"),
+    ("-pd", "-pd a@b"),
+    ("-ps", "-ps a@b"),
+    ("-p<protocol>", "-pUUCP:h a@b"),
+    ("-q", "-q"),
+    ("-qq", "-qq"),
+    ("-qi", "-qi"),
+    ("-qf", "-qf"),
+    ("-qff", "-qff"),
+    ("-ql", "-ql"),
+    ("-qG", "-qGname"),
+    ("-qR", "-qR x"),
+    ("-qS", "-qS x"),
+    ("-R", "-R x"),
+    ("-r", "-r s@b a@b"),
+    ("-S", "-S x"),
+    ("-t", "-t"),
+    ("-ti", "-ti"),
+    ("-U", "-U a@b"),
+    ("-v", "-v a@b"),
+    ("-x", "-x a@b"),
+    ("-X", "-X f a@b"),
+    ("-z", "-z line"),
+];
+
+/// Options that are refused.
+const REFUSED: &[&str] = &["-MC t h 192.0.2.1 1 16VDhn-0001bo-D3", "-Tqt 1"];
+
+#[test]
+fn every_option_of_chapter_5() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/features/command-line.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for (option, example) in CHAPTER_5 {
+        let words = std::iter::once("exim").chain(example.split_whitespace()).map(OsString::from);
+        assert!(parse(words).is_ok_and(|line| line.mode != Mode::Usage), "{example}");
+        assert!(page.contains(&format!("`{option}`")), "docs/features/command-line.md lacks {option}");
+    }
+    for example in REFUSED {
+        let option = example.split_whitespace().next().unwrap();
+        assert!(error(example).contains(option), "{example}");
+        assert!(page.contains(&format!("`{option}`")), "docs/features/command-line.md lacks {option}");
+    }
+}
+
+#[test]
+fn times_need_their_units() {
+    for text in ["-q5", "-or5 a@b", "-os5 -bs"] {
+        assert!(error(text).starts_with("exim: bad time value"), "{text}");
+    }
+    assert_eq!(line("-q5m").queue_run.unwrap().interval, Some(Duration::from_secs(300)));
+}
+
+#[test]
+fn selections_by_way_of_the_queue_run() {
+    let run = line("-qRrff ^x").queue_run.unwrap();
+    assert!(run.force_frozen && run.recipient.is_some_and(|chosen| chosen.is_regex));
+    assert_eq!(line("-qS a@b").queue_run.unwrap().sender.unwrap().text, b"a@b");
+    assert_eq!(error("-qR"), "exim: string expected after -R");
+}

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use oxim_deliver::delivery::Delivery;
-use oxim_deliver::route_test::TestMode;
+use oxim_deliver::route_test::{TestMode, TestResult};
 use oxim_lang::context::Context;
 
 use crate::assemble::Program;
@@ -14,11 +14,10 @@ const ARGUMENT_BYTES_MAX: usize = 1024;
 /// Tests each argument, or each line of standard input. Exit code: 2 if one failed, 1 if one could not be resolved, else 0.
 pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context, mode: TestMode) -> u8 {
     let is_admin = crate::privilege::is_admin(&program.config);
-    let mut worst = 0;
+    let mut result = TestResult::new(is_admin);
     let mut test = |argument: &[u8]| {
-        let result = delivery.test_addresses(context, argument, mode, program.line.verbose, is_admin);
-        let _ = io::stdout().lock().write_all(result.text.as_bytes());
-        worst = worst.max(result.status as u8);
+        delivery.test_addresses(context, argument, mode, program.line.verbose, &mut result);
+        let _ = io::stdout().lock().write_all(std::mem::take(&mut result.text).as_bytes());
     };
     if program.line.arguments.is_empty() {
         // Exim prompts whatever standard input is, and answers an empty line too.
@@ -42,5 +41,5 @@ pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context,
             test(argument);
         }
     }
-    worst
+    result.status as u8
 }

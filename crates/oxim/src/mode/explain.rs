@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use oxim_deliver::delivery::Delivery;
-use oxim_deliver::route_test::TestMode;
+use oxim_deliver::route_test::{TestMode, TestResult};
 use oxim_deliver::router::trace::{self, Traced};
 use oxim_lang::context::Context;
 
@@ -43,8 +43,10 @@ pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context)
         if index > 0 {
             say("\n");
         }
-        let (result, steps) =
-            trace::collect(|| delivery.test_addresses(context, address, TestMode::Route, false, is_admin));
+        let mut result = TestResult::new(is_admin);
+        let ((), steps) = trace::collect(|| {
+            delivery.test_addresses(context, address, TestMode::Route, false, &mut result);
+        });
         say(format_args!("{}\n{}", shown(&steps, is_admin), result.text));
         worst = worst.max(result.status as u8);
     }

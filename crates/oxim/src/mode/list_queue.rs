@@ -11,7 +11,7 @@ use crate::{control, privilege, services};
 
 fn open(program: &Program) -> Result<LocalStore, u8> {
     if program.config.main.queue_list_requires_admin && !privilege::is_admin(&program.config) {
-        complain!("exim: Permission denied");
+        complain!("exim: permission denied");
         return Err(1);
     }
     control::flush(&program.services.spool_directory);

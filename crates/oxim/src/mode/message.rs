@@ -18,12 +18,31 @@ use crate::assemble::{self, Program};
 use crate::engine::{Engine, Settings, small_runtime};
 use crate::{control, privilege, services};
 
+/// Exim's words for a caller who may not do it; they depend on where it looks.
+fn denied(action: MessageAction) -> &'static str {
+    match action {
+        MessageAction::DeliverForced | MessageAction::Deliver => "exim: Permission denied",
+        MessageAction::GiveUp | MessageAction::MoveToQueue => "exim: permission denied",
+        MessageAction::AddRecipients
+        | MessageAction::EditSender
+        | MessageAction::Freeze
+        | MessageAction::MarkAllDelivered
+        | MessageAction::MarkDelivered
+        | MessageAction::Remove
+        | MessageAction::Thaw
+        | MessageAction::ShowBody
+        | MessageAction::ShowCopy
+        | MessageAction::ShowHeader
+        | MessageAction::ShowLog => "Permission denied",
+    }
+}
+
 /// Does it. The exit code is 1 if it could not be done for some message.
 pub fn run(program: &Program, command: &MessageCommand) -> u8 {
     let delivers = matches!(command.action, MessageAction::Deliver | MessageAction::DeliverForced);
     let is_admin = privilege::is_admin(&program.config);
     if !is_admin && (!delivers || program.config.main.prod_requires_admin) {
-        complain!("exim: Permission denied");
+        complain!("{}", denied(command.action));
         return 1;
     }
     control::flush(&program.services.spool_directory);
@@ -319,7 +338,7 @@ impl Work<'_> {
             Err(ClaimError::Gone) => {
                 say!(
                     "Failed to open {} file for {id}{suffix}: No such file or directory",
-                    if part == Part::Log { "message log" } else { "input" }
+                    if part == Part::Log { "msglog" } else { "input" }
                 );
                 1
             }

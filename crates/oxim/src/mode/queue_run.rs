@@ -63,7 +63,7 @@ fn label(run: &QueueRun) -> String {
 /// Runs the queue once.
 pub fn run(program: &Program, wanted: &QueueRun) -> u8 {
     if program.config.main.prod_requires_admin && !crate::privilege::is_admin(&program.config) {
-        complain!("exim: Permission denied");
+        complain!("exim: permission denied");
         return 1;
     }
     let options = match options(wanted, program.line.dont_deliver) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use oxim_receive::caller::Caller;
 use oxim_receive::local::told::Told;
 use oxim_receive::local::{self, Errors, Given, Request, batch, dialogue};
+use oxim_receive::sink::Sink as _;
 
 use crate::args::{CommandLine, ErrorReport};
 use crate::assemble::{self, Program};
@@ -30,6 +31,17 @@ fn given(line: &CommandLine) -> Result<Given, u8> {
         complain!("{text}");
         1
     })
+}
+
+/// What the process ends with: a message that `mua_wrapper` could not deliver counts as an error.
+fn exit_code(engine: &Engine, code: u8) -> u8 {
+    if engine.sink.has_failed() { 1 } else { code }
+}
+
+/// What `mua_wrapper` does not go with: both logs say so, and the panic log is for the caller's eyes too. The result is the exit code.
+pub(crate) fn not_for_wrapper(program: &Program, text: &str) -> u8 {
+    program.services.log().both(text);
+    1
 }
 
 /// `-bm` and `-t`.
@@ -59,9 +71,10 @@ pub(crate) fn message(program: &Program) -> u8 {
         given,
     };
     let status = local::receive(&engine.reception, caller, &request, std::io::stdin().lock());
+    let code = exit_code(&engine, status.0);
     drop(engine);
     runtime.shutdown_background();
-    status.0
+    code
 }
 
 /// `-bs`: a dialogue on standard input and output, with a local caller or, from inetd, with a host.
@@ -76,7 +89,11 @@ pub(crate) fn smtp(program: &Program) -> u8 {
     };
     let caller = Arc::new(Caller::current(&program.config, program.line.origin.full_name.as_deref()));
     let reception = Arc::clone(&engine.reception);
-    let done = match dialogue::inetd_endpoints() {
+    let endpoints = dialogue::inetd_endpoints();
+    if endpoints.is_some() && program.config.main.mua_wrapper {
+        return not_for_wrapper(program, "Input from inetd is not supported when mua_wrapper is set");
+    }
+    let done = match endpoints {
         Some((peer, local)) => runtime.block_on(dialogue::inetd(reception, peer, local)),
         None => runtime.block_on(dialogue::local(
             reception,
@@ -86,7 +103,7 @@ pub(crate) fn smtp(program: &Program) -> u8 {
         )),
     };
     runtime.shutdown_background();
-    u8::from(done.is_err())
+    exit_code(&engine, u8::from(done.is_err()))
 }
 
 /// `-bS`: batched SMTP.
@@ -109,7 +126,7 @@ pub(crate) fn batch(program: &Program) -> u8 {
         &Told::Here,
     );
     runtime.shutdown_background();
-    status.0
+    exit_code(&engine, status.0)
 }
 
 /// `-bh`, `-bhc`: as if from a host; nothing is accepted.

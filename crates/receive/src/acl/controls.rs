@@ -110,7 +110,7 @@ pub struct MessageControls {
     pub dmarc_disable_verify: bool,
     /// `dmarc_enable_forensic`.
     pub dmarc_enable_forensic: bool,
-    /// `utf8_downconvert`: 1 always, -1 for servers without SMTPUTF8; None for never.
+    /// `utf8_downconvert`: 1 always, -1 for servers without SMTPUTF8, 0 never; None if no ACL says so.
     pub utf8_downconvert: Option<i8>,
     /// `no_mbox_unspool`.
     pub no_mbox_unspool: bool,

@@ -87,7 +87,12 @@ impl<R: Read> Batch<'_, R> {
             match parsed.map_err(|error| fault(501, &error.to_string(), &line))? {
                 Command::Mail(argument) => self.mail(argument, &line)?,
                 Command::Rcpt(argument) => self.rcpt(argument, &line)?,
-                Command::Data => self.data(&line)?,
+                Command::Data => {
+                    self.data(&line)?;
+                    if self.reception.sink.has_failed() {
+                        return Ok(());
+                    }
+                }
                 Command::Helo(_) | Command::Ehlo(_) | Command::Lhlo(_) | Command::Rset => self.reset(),
                 Command::Noop | Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) | Command::Etrn(_) => {
                 }

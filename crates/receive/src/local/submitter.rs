@@ -40,6 +40,10 @@ pub(crate) fn submit(reception: &Arc<Reception>, submission: Submission) -> Resu
     let context = &mut talk.scene.context;
     context.connection.ident = Some(reception.identity.login.clone());
     context.connection.protocol = b"local".to_vec();
+    if submission.sender.is_empty() {
+        let authenticated = reception.config.main.bounce_sender_authentication.as_ref();
+        context.connection.auth_sender = authenticated.map(|address| address.clone().into_bytes());
+    }
     context.message.sender = submission.sender;
     context.message.recipients = submission.recipients.into_iter().map(Recipient::new).collect();
     let recipients = context.message.recipients.iter().map(|recipient| recipient.address.clone()).collect();

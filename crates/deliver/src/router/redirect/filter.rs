@@ -178,7 +178,7 @@ impl Redirect {
     fn decide(&self, run: &mut Run<'_>, address: &mut Address, outcome: Outcome) -> Result<Verdict, Problem> {
         match outcome.end {
             End::Error(text) if self.allowed.skip_syntax_errors => {
-                self.report(run, address, &[SyntaxError { message: text, item: String::new() }]);
+                self.report(run, address, &[SyntaxError { message: text, item: String::new() }], false);
                 Ok(Verdict::Decline(None))
             }
             End::Error(text) => Err(faulty(&text)),

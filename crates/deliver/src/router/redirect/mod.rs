@@ -13,6 +13,7 @@ use oxim_base::Text;
 use oxim_lang::config::{ConfigError, DriverRow, rows};
 use oxim_lang::expand::Template;
 use oxim_mail::address::{AddressSyntax, quote_local_part};
+use oxim_mail::smtp::reply::after_codes;
 
 use super::worklist::SyntaxNotice;
 use super::{
@@ -156,7 +157,8 @@ impl Redirect {
                 )
             })?
         };
-        self.report(run, address, &parsed.errors);
+        let has_others = !matches!(&parsed.content, Content::Items(items) if items.is_empty());
+        self.report(run, address, &parsed.errors, has_others);
         match parsed.content {
             Content::Blackhole => Ok(Verdict::Discard),
             Content::Fail(text) => Ok(Verdict::Fail(self.told(text))),
@@ -169,16 +171,15 @@ impl Redirect {
         }
     }
 
-    fn told(&self, text: String) -> Problem {
-        Problem {
-            is_for_client: true,
-            ignores_smtp_code: self.forbid_smtp_code,
-            ..Problem::new(error_code::UNKNOWN, text)
+    fn told(&self, mut text: String) -> Problem {
+        if self.forbid_smtp_code {
+            text = String::from_utf8_lossy(after_codes(text.as_bytes())).into_owned();
         }
+        Problem { is_for_client: true, ..Problem::new(error_code::UNKNOWN, text) }
     }
 
     /// Logs malformed items that were left out, and has somebody told.
-    fn report(&self, run: &mut Run<'_>, address: &Address, errors: &[SyntaxError]) {
+    fn report(&self, run: &mut Run<'_>, address: &Address, errors: &[SyntaxError], has_others: bool) {
         if errors.is_empty() {
             return;
         }
@@ -207,6 +208,7 @@ impl Redirect {
             router: run.router.name.clone(),
             address: address.address.clone(),
             errors: errors.to_vec(),
+            has_others,
         });
     }
 

@@ -71,11 +71,11 @@ pub fn read(source: &Source, run: &mut Run<'_>, user: Option<&Identity>) -> Resu
     };
     if text.is_foreign() {
         let text = format!("Tainted name '{text}' for file read not permitted");
-        return Err(Problem::new(error_code::BAD_REDIRECT, text));
+        return Err(Problem::new(error_code::UNKNOWN, text));
     }
     let path = text.as_bytes();
     if !path.starts_with(b"/") {
-        return Err(Problem::new(error_code::BAD_REDIRECT, format!("\"{text}\" is not an absolute path")));
+        return Err(Problem::new(error_code::UNKNOWN, format!("\"{text}\" is not an absolute path")));
     }
     Ok(checks.read(run, path, user)?.map(Text::clean))
 }
@@ -87,15 +87,13 @@ impl Checks {
             FileRead::NotThere => self.check_parent(run, path, user).map(|()| None),
             FileRead::Error(code, _) if code == Errno::EACCES as i32 && self.ignore_eacces => Ok(None),
             FileRead::Error(code, _) if code == Errno::ENOTDIR as i32 && self.ignore_enotdir => Ok(None),
-            FileRead::Error(0, text) => {
-                Err(Problem::new(error_code::BAD_REDIRECT, format!("{name} is {text}")))
-            }
+            FileRead::Error(0, text) => Err(Problem::new(error_code::UNKNOWN, format!("{name} is {text}"))),
             FileRead::Error(code, mut text) => {
                 if code == Errno::EACCES as i32 {
                     let who = user.cloned().unwrap_or_else(Identity::current);
                     text.push_str(&format!(" (euid={} egid={})", who.uid, who.gid));
                 }
-                Err(Problem::new(code, format!("failed to open {name}: {text}")))
+                Err(Problem::new(error_code::UNKNOWN, format!("failed to open {name}: {text}")))
             }
             FileRead::Contents { data, uid, gid, mode } => {
                 self.check_owner(run, &name, uid, gid)?;
@@ -103,7 +101,7 @@ impl Checks {
                 if bad != 0 {
                     let full = mode | 0o100_000;
                     let text = format!("bad mode (0{full:o}) for {name}: 0{bad:o} bit(s) unexpected");
-                    return Err(Problem::new(crate::transport::error_code::BAD_MODE, text));
+                    return Err(Problem::new(error_code::UNKNOWN, text));
                 }
                 Ok(Some(data))
             }
@@ -122,12 +120,12 @@ impl Checks {
             FileExists::Yes => Ok(()),
             FileExists::No => {
                 let text = format!("failed to stat {name}/. (No such file or directory)");
-                Err(Problem::new(Errno::ENOENT as i32, text))
+                Err(Problem::new(error_code::UNKNOWN, text))
             }
             FileExists::Error(code) if code == Errno::EACCES as i32 && self.ignore_eacces => Ok(()),
             FileExists::Error(code) => {
                 let text = format!("failed to stat {name}/. ({})", Errno::from_raw(code).desc());
-                Err(Problem::new(code, text))
+                Err(Problem::new(error_code::UNKNOWN, text))
             }
         }
     }
@@ -147,8 +145,7 @@ impl Checks {
         } else {
             return Ok(());
         };
-        let code = crate::transport::error_code::NOT_OWNER;
-        Err(Problem::new(code, format!("bad {bad} for {name}")))
+        Err(Problem::new(error_code::UNKNOWN, format!("bad {bad} for {name}")))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use oxim_net::dns::{Resolver, ResolverConfig};
 
 use super::delivery_with;
-use crate::route_test::TestMode;
+use crate::route_test::{TestMode, TestResult};
 
 const ZONE: &str = "
 mx.ex MX 10 a.mx.ex
@@ -200,7 +200,9 @@ fn domains_lead_to_hosts_as_observed() {
     let resolver = Resolver::new(config).blocking(runtime.handle().clone());
     let (delivery, mut context) = delivery_with(CONFIG, Some(resolver));
     let mut test = |address: &str| {
-        delivery.test_addresses(&mut context, address.as_bytes(), TestMode::Route, false, true).text
+        let mut result = TestResult::new(true);
+        delivery.test_addresses(&mut context, address.as_bytes(), TestMode::Route, false, &mut result);
+        result.text
     };
     let hosts = |router: &str, lines: &[&str]| {
         let lines: String = lines.iter().map(|line| format!("  host {line}\n")).collect();

@@ -246,7 +246,7 @@ impl Work<'_> {
             Ok(hosts) => self.try_hosts(&hosts),
             Err(error) => return Run::all(self.batch, &Outcome::Deferred(error)),
         }
-        if self.has_waiting() {
+        if self.has_waiting() && !self.is_for_all() {
             match self.fallback_hosts() {
                 Ok(hosts) if hosts.is_empty() => {}
                 Ok(hosts) => self.try_hosts(&hosts),
@@ -258,6 +258,11 @@ impl Work<'_> {
             Progress::Waits(error) => Outcome::Deferred(error.unwrap_or_default()),
         });
         Run { outcomes: outcomes.collect(), hosts: std::mem::take(&mut self.results) }
+    }
+
+    /// `mua_wrapper`: all recipients or none.
+    fn is_for_all(&self) -> bool {
+        self.delivery.config.main.mua_wrapper
     }
 
     fn has_waiting(&self) -> bool {
@@ -424,7 +429,8 @@ impl Work<'_> {
         if trouble.is_final {
             self.end_waiting(&Outcome::Failed((*trouble.error).clone()));
         }
-        if trouble.is_logged {
+        // Nobody comes back to this host with the message of a caller who waits: the line about the address says it all.
+        if trouble.is_logged && !(self.is_for_all() && trouble.about == About::Message) {
             self.log(&trouble.line(&target.field_of_log(self.delivery)));
         }
         self.deferral_events(&trouble);

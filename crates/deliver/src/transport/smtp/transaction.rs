@@ -256,6 +256,9 @@ impl Step<'_, '_> {
         self.send_mail()?;
         self.read_mail()?;
         self.recipients()?;
+        if self.work.is_for_all() {
+            self.all_or_none();
+        }
         if self.accepted.is_empty() {
             return Ok(self.nobody());
         }
@@ -326,7 +329,10 @@ impl Step<'_, '_> {
             let limit = self.work.smtp.timeouts.data;
             // A server that may have changed gets nothing that it could take for commands.
             let is_sure = self.session.early.is_none();
+            // One refused recipient ends it: the message must not be there yet.
+            let is_for_all = self.work.is_for_all();
             queued = queued.and_then(|()| match (&self.envelope.chunk, self.session.is_chunked) {
+                _ if is_for_all => Ok(()),
                 (Some(chunk), true) if is_sure => {
                     self.is_chunk_sent = true;
                     self.session.connection.queue_bdat(chunk, true, limit)
@@ -412,6 +418,29 @@ impl Step<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// `mua_wrapper`: those that were accepted share the fate of the first that was refused.
+    fn all_or_none(&mut self) {
+        let accepted = std::mem::take(&mut self.accepted);
+        let mut refused =
+            self.work.progress.iter().enumerate().filter(|(index, _)| !accepted.contains(index));
+        let refusal = refused.find_map(|(_, progress)| match progress {
+            Progress::Ends(Outcome::Failed(error)) | Progress::Waits(Some(error)) => Some(error.clone()),
+            Progress::Ends(_) | Progress::Waits(None) => None,
+        });
+        let Some(refusal) = refusal else {
+            self.accepted = accepted;
+            return;
+        };
+        for (index, progress) in self.work.progress.iter_mut().enumerate() {
+            let own = match progress {
+                Progress::Waits(own) if !accepted.contains(&index) => own.take(),
+                Progress::Waits(_) => None,
+                Progress::Ends(_) => continue,
+            };
+            *progress = Progress::Ends(Outcome::Failed(own.unwrap_or_else(|| refusal.clone())));
+        }
     }
 
     /// Whose waiting the answer is about: this recipient's, for mail of this sender if the option says so.

@@ -24,7 +24,7 @@ pub(super) static ROW: ControlRow = ControlRow {
 fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), Fault> {
     run.scene.message.utf8_downconvert = match text.as_bytes() {
         b"" | [b'/', b'1', ..] => Some(1),
-        [b'/', b'0', ..] => None,
+        [b'/', b'0', ..] => Some(0),
         [b'/', b'-', b'1', ..] => Some(-1),
         _ => return Err(Fault::Syntax),
     };
