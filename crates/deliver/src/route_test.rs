@@ -166,7 +166,7 @@ impl Delivery {
                 Decided::Deliver(address) if address.kind == AddressKind::Mail => deliveries.push(address),
                 Decided::Deliver(address) => self.show_special(address, &mut result.text),
                 Decided::Discarded(address) => {
-                    let _ = writeln!(result.text, "mail to {} is discarded", address.top().text());
+                    let _ = writeln!(result.text, "mail to {} is discarded", address.text());
                 }
                 Decided::Failed(address, problem) => {
                     let what = if purpose == Purpose::Test { "is undeliverable" } else { "failed to verify" };
