@@ -60,9 +60,11 @@ mod tests {
         );
         assert!(matches!(read(&ReadFileJob { path: bytes.clone(), bytes_max: 2 }), FileRead::Error(..)));
         assert_eq!(exists(&bytes), FileExists::Yes);
-        let mut absent = bytes;
-        absent.extend_from_slice(b"/x");
+        let absent = [&bytes, &b"x"[..]].concat();
         assert_eq!(read(&ReadFileJob { path: absent.clone(), bytes_max: 3 }), FileRead::NotThere);
         assert_eq!(exists(&absent), FileExists::No);
+        let below = [&bytes, &b"/x"[..]].concat();
+        let answer = read(&ReadFileJob { path: below, bytes_max: 3 });
+        assert!(matches!(answer, FileRead::Error(nix::libc::ENOTDIR, _)));
     }
 }

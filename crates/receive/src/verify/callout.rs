@@ -182,7 +182,7 @@ fn downconvert(run: &mut Run<'_>, transport: TransportId) -> Result<Option<Downc
     let delivery = run.reception.delivery.clone();
     let options = delivery.config.transports.get(transport.0).map(|instance| &instance.options);
     let option = options.filter(|o| o.has("utf8_downconvert")).and_then(|o| o.template("utf8_downconvert"));
-    let flag = run.scene.message.utf8_downconvert;
+    let flag = run.scene.message.utf8_downconvert.filter(|form| *form != 0);
     run.lending(|context| Downconvert::wanted(option.as_ref(), flag, context)).map(Some)
 }
 
