@@ -88,7 +88,7 @@ fn names_of_the_program() {
 
 /// The options of the manual's chapter 5, each in a command line that makes sense.
 const CHAPTER_5: &[(&str, &str)] = &[
-    ("-B", "-B8BITMIME"),
+    ("-B", "-B8BITMIME a@b"),
     ("-bd", "-bd"),
     ("-bdf", "-bdf"),
     ("-be", "-be"),
