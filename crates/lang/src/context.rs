@@ -546,7 +546,7 @@ pub struct DeliveryScope {
     pub tls: Option<Arc<TlsFacts>>,
     /// `$tls_out_tlsa_usage`: the usages of the host's TLSA records as bits.
     pub tlsa_usage: u8,
-    /// `$return_path`; None before routing: then it is the sender.
+    /// `$return_path`; None where nothing is routed or delivered.
     pub return_path: Option<Vec<u8>>,
     /// `$dkim_domain` while the smtp transport signs.
     pub signing_domain: Option<Text>,

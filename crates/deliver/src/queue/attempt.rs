@@ -198,6 +198,7 @@ impl Attempt<'_> {
             self.delivery.services.log().panic(format!("{} {line}", self.claim.id()));
         });
         context.message.queue_running = self.options.queue_running;
+        context.delivery.return_path = Some(context.message.sender.clone());
         context.turnaround = self.turn.as_ref().map(|turn| turn.role());
         context.message.manually_thawed |= self.thawed && self.options.force_frozen;
         context

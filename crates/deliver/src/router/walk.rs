@@ -113,7 +113,8 @@ impl Walk<'_> {
         // $0, $1… of one router's lists are not the next one's.
         self.context.local.captures.clear();
         self.context.delivery.router_name = Some(router.name.clone());
-        self.context.delivery.return_path.clone_from(&address.propagated.errors_to);
+        let return_path = address.propagated.errors_to.as_ref().unwrap_or(&self.context.message.sender);
+        self.context.delivery.return_path = Some(return_path.clone());
         match self.round_again(router, address) {
             Rounds::First => {}
             Rounds::Skip => {

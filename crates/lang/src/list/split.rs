@@ -13,6 +13,8 @@ pub fn split(list: &[u8]) -> Split<'_> {
         [b'<', separator, rest @ ..] if separator.is_ascii_punctuation() || separator.is_ascii_control() => {
             Split { rest, separator: *separator }
         }
+        // To Exim the end of the text is a separator too.
+        b"<" => Split { rest: b"", separator: b':' },
         _ => Split { rest: list, separator: b':' },
     }
 }

@@ -92,7 +92,7 @@ fn inside(error: ExpandError, item: &str) -> ExpandError {
     match error {
         ExpandError::Failed(message) => ExpandError::Failed(format!("{message} inside {item}")),
         ExpandError::Forced(message) => ExpandError::Forced(format!("{message} inside {item}")),
-        ExpandError::Defer(_) => error,
+        ExpandError::Defer(message) => ExpandError::Defer(format!("{message} inside {item}")),
     }
 }
 
@@ -231,14 +231,16 @@ fn list_number(text: &str) -> Result<i64, ExpandError> {
     })
 }
 
-/// A number with an optional minus and white space around it, in 32 bits as Exim has it.
+/// A number with an optional minus and white space around it, wrapped to 32 bits as Exim has it.
 pub(super) fn whole_number(text: &str) -> Option<i64> {
     let trimmed = text.trim_ascii();
     let digits = trimmed.strip_prefix('-').unwrap_or(trimmed);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    Some(int(trimmed))
+    let add = |sum: i32, digit: u8| sum.wrapping_mul(10).wrapping_add(i32::from(digit.wrapping_sub(b'0')));
+    let number = digits.bytes().fold(0, add);
+    Some(i64::from(if trimmed.starts_with('-') { number.wrapping_neg() } else { number }))
 }
 
 /// What becomes of a number of any size that C keeps in an int.
@@ -269,6 +271,8 @@ struct Sort {
     list: Body,
     comparator: Comparator,
     key: Body,
+    /// The key as it is written, for complaints.
+    key_source: String,
 }
 
 fn sort(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
@@ -287,9 +291,12 @@ fn sort(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
     if !parser.space_eat(b'{') {
         return parser.fault("missing '{' for extractor arg of sort");
     }
+    let written = parser.rest();
     let key = parser.body()?;
+    let length = written.len().saturating_sub(parser.rest().len()).saturating_sub(b"}".len());
+    let key_source = String::from_utf8_lossy(written.get(..length).unwrap_or_default()).into_owned();
     end(parser, "sort")?;
-    Ok(Box::new(Sort { list, comparator, key }))
+    Ok(Box::new(Sort { list, comparator, key, key_source }))
 }
 
 fn comparator(word: &str) -> Result<Comparator, String> {
@@ -340,12 +347,24 @@ impl Comparator {
     }
 }
 
+impl Sort {
+    /// Why the key failed is not told, as in Exim.
+    fn without_key(&self, error: &ExpandError) -> ExpandError {
+        let message = format!("field-extract in sort: \"{}\"", self.key_source);
+        match error {
+            ExpandError::Forced(_) => ExpandError::Forced(message),
+            ExpandError::Failed(_) => ExpandError::Failed(message),
+            ExpandError::Defer(_) => ExpandError::Defer(message),
+        }
+    }
+}
+
 impl Item for Sort {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         let list = elements::split(&self.list.expand(context)?);
         let mut sorted: Vec<(Text, Text)> = Vec::with_capacity(list.items.len());
         for_each(context, list.items, |context, item| {
-            let key = self.key.expand(context)?;
+            let key = self.key.expand(context).map_err(|error| self.without_key(&error))?;
             let place = sorted.iter().position(|(other, _)| self.comparator.before(&key, other));
             sorted.insert(place.unwrap_or(sorted.len()), (key, item.clone()));
             Ok(())

@@ -35,8 +35,9 @@ pub(super) static ROWS: &[&ItemRow] = &[
 
 fn sign(address: &Text, secret: &Text, key: Option<&Text>) -> Result<Text, ExpandError> {
     let failed = |text: &str| Err(ExpandError::Failed(text.to_owned()));
-    let ends = [address.as_bytes().first(), address.as_bytes().last()];
-    if !address.as_bytes().contains(&b'@') || ends.contains(&Some(&b'@')) {
+    // What stands in front of the last @ may have others.
+    let at = memchr::memrchr(b'@', address.as_bytes());
+    if at.is_none_or(|at| at == 0 || at.saturating_add(1) == address.len()) {
         return failed("prvs first argument must be a qualified email address");
     }
     let key = match key.map(Text::as_bytes) {

@@ -88,10 +88,13 @@ fn random(text: &Text) -> Result<Text, ExpandError> {
     if shown.is_empty() {
         return Err(ExpandError::Failed("integer expected but \"\" found".to_owned()));
     }
-    let bound = integer::parse(&shown).map_err(ExpandError::Failed)?;
-    let Ok(bound) = u64::try_from(bound) else {
-        return Err(ExpandError::Failed(format!("non-negative integer expected but \"{shown}\" found")));
-    };
+    let negative = || format!("non-negative integer expected but \"{shown}\" found");
+    let bound = integer::parse(&shown).map_err(|message| {
+        // The sign counts before what follows the figures.
+        let is_negative = shown.starts_with('-') && message.starts_with("invalid integer");
+        ExpandError::Failed(if is_negative { negative() } else { message })
+    })?;
+    let bound = u64::try_from(bound).map_err(|_| ExpandError::Failed(negative()))?;
     let mut bytes = [0_u8; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|e| ExpandError::Failed(format!("no random numbers: {e}")))?;

@@ -153,9 +153,7 @@ pub(super) static ROWS: &[VariableRow] = &[
         optional(&c.address.recipient_data)
     }),
     row("return_path", Delivery, Tainted, "The envelope sender with which the message goes out.", |c, _| {
-        // Before a message has an id nothing goes out; then it is the sender until a router changes it.
-        let unchanged = if c.message.id.is_some() { c.message.sender.as_slice() } else { &[] };
-        Value::Bytes(c.delivery.return_path.as_deref().unwrap_or(unchanged))
+        bytes(&c.delivery.return_path)
     }),
     row("router_name", Delivery, Clean, "The router that is running.", |c, _| name(&c.delivery.router_name)),
     row("self_hostname", Address, Clean, "The local host that a router has come upon.", |c, _| {
@@ -211,15 +209,14 @@ mod tests {
     use crate::context::Context;
     use crate::expand::Template;
     use oxim_base::Text;
+
     #[test]
-    fn the_return_path_is_the_sender_until_a_router_changes_it() {
+    fn the_return_path_is_empty_where_nothing_is_routed() {
         let mut context = Context::default();
         context.message.sender = b"a@b".to_vec();
         let template = Template::compile("$return_path");
         assert_eq!(template.expand(&mut context).unwrap(), "");
-        context.message.id = oxim_mail::MessageId::parse(b"16VDhn-000000001bo-D342");
-        assert_eq!(template.expand(&mut context).unwrap(), Text::tainted("a@b"));
-        context.delivery.return_path = Some(Vec::new());
-        assert_eq!(template.expand(&mut context).unwrap(), "");
+        context.delivery.return_path = Some(b"c@d".to_vec());
+        assert_eq!(template.expand(&mut context).unwrap(), Text::tainted("c@d"));
     }
 }
