@@ -1,13 +1,15 @@
 //! What data holds never runs: for every row of the language, at every place of an argument, in every kind of holder.
 //!
 //! The data is an expression that would leave a file behind and show the contents of another. There are two places where
-//! expressions are meant to be expanded a second time (`EXPANDED_AGAIN`); one of them shows that the test can fail.
+//! expressions are meant to be expanded a second time (`EXPANDED_AGAIN`); one of them shows that the test can fail. So does
+//! `OXIM_BINARY=/usr/sbin/exim4`: exim4 4.96 expands tainted data in `${expand:}` and in replacements of `${sg`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use libtest_mimic::Failed;
 use oxim_lang::expand::{condition, item, operator};
+use oxim_lang::lookup;
 
 use super::batch::{self, Answer};
 use super::fixture::Fixture;
@@ -17,8 +19,13 @@ const SECRET: &str = "contents-of-a-secret-file";
 
 /// Where an expression of the configuration is expanded again, by row and holder: `${expand:` of what is not tainted, and
 /// a replacement of `${sg` that stands in the configuration.
-const EXPANDED_AGAIN: &[(&str, &[&str])] =
-    &[("operator expand", &["file", "constant", "item", "value"]), ("item sg", &["constant"])];
+const EXPANDED_AGAIN: &[(&str, &[&str])] = &[
+    ("operator expand", &["file", "constant", "item", "value", "filter item", "forany item"]),
+    ("item sg", &["constant"]),
+];
+
+/// Types of lookups that would wait for a network; what they are asked is expanded by the same code.
+const SLOW_LOOKUPS: &[&str] = &["dnsdb", "spf"];
 
 /// A way to hand data to an expression: its name, what stands for the data, and what is around the expression.
 struct Holder {
@@ -41,6 +48,10 @@ fn holders(payload: &str, folder: &str) -> Vec<Holder> {
         holder("item", "$item", "${map{<,${readfile{FOLDER/data}}}{@}}"),
         holder("value", "$value", "${lookup{data}lsearch{FOLDER/datatable}{@}}"),
         holder("capture", "$1", "${if match{$h_x-data:}{^(.*)\\$}{@}}"),
+        holder("filter item", "$item", "${filter{<,${readfile{FOLDER/data}}}{eq{@}{}}}"),
+        holder("forany item", "$item", "${if forany{<,${readfile{FOLDER/data}}}{eq{@}{}}}"),
+        holder("reduce value", "$value", "${reduce{a}{$h_x-data:}{@}}"),
+        holder("ACL variable", "$acl_c_data", "${acl{keep}{$h_x-data:}}@"),
     ]
 }
 
@@ -72,41 +83,114 @@ fn harmless(code: char) -> &'static str {
     }
 }
 
-/// What stands for a code where data does; None if there is no place for any.
-fn with_data(code: char, data: &str) -> Option<String> {
+/// Items of lists in which data may stand.
+const ITEMS_WITH_DATA: &[&str] = &[
+    "a:@",
+    "^@",
+    "!@",
+    "+@",
+    "/@",
+    "*@",
+    "lsearch;@",
+    "partial-lsearch;@",
+    "net-lsearch;@",
+    "@@lsearch;@",
+    "*@@",
+    "<@",
+];
+
+/// What stands for a code where data does: nothing if there is no place for any.
+fn with_data(code: char, data: &str) -> Vec<String> {
     match code {
-        'c' => Some(format!("eq{{{data}}}{{{data}}}")),
-        'y' => Some(format!("{{{data}}}{{{data}}}")),
-        'l' | 'A' | 'D' | 'I' | 'L' => Some(format!("a:{data}")),
-        'v' => None,
-        _ => Some(data.to_owned()),
+        'c' => vec![format!("eq{{{data}}}{{{data}}}")],
+        'y' => vec![format!("{{{data}}}{{{data}}}")],
+        'l' | 'A' | 'D' | 'I' | 'L' => {
+            // Only the last one is the place: the others belong to the item.
+            let filled = |item: &&str| item.strip_suffix('@').map(|item| format!("{item}{data}"));
+            ITEMS_WITH_DATA.iter().filter_map(filled).collect()
+        }
+        'v' => Vec::new(),
+        _ => vec![data.to_owned()],
     }
 }
 
-/// The pattern once for each of its codes, with the data there.
+/// The pattern for each place of an argument, with the data there.
 fn filled(pattern: &str, data: &str) -> Vec<String> {
-    let parts: Vec<&str> = pattern.split('@').collect();
-    let code = |part: &str| part.chars().next().filter(char::is_ascii_alphabetic);
-    let places = (1..parts.len()).filter(|place| code(parts[*place]).is_some());
-    places
-        .filter_map(|place| {
-            let mut text = parts[0].to_owned();
-            for (index, part) in parts.iter().enumerate().skip(1) {
-                let Some(code) = code(part) else {
-                    text.push('@');
-                    text.push_str(part);
-                    continue;
-                };
-                if index == place {
-                    text.push_str(&with_data(code, data)?);
-                } else {
-                    text.push_str(harmless(code));
-                }
-                text.push_str(&part[1..]);
-            }
-            Some(text)
-        })
-        .collect()
+    let mut lines = in_place_of_codes(pattern, data);
+    // The arguments that patterns have as they are: names of files, ACLs and algorithms.
+    for (start, end) in arguments(pattern) {
+        let (before, after) = (without_codes(&pattern[..start]), without_codes(&pattern[end..]));
+        lines.push(format!("{before}{data}{after}"));
+    }
+    lines
+}
+
+/// The codes of a pattern: its parts, each but the first with the code that stands in front of it, if it is one.
+fn parts(pattern: &str) -> (&str, Vec<(Option<char>, &str)>) {
+    let mut parts = pattern.split('@');
+    let first = parts.next().unwrap_or_default();
+    let coded = parts.map(|part| match part.chars().next().filter(char::is_ascii_alphabetic) {
+        Some(code) => (Some(code), &part[1..]),
+        None => (None, part),
+    });
+    (first, coded.collect())
+}
+
+fn without_codes(pattern: &str) -> String {
+    let (first, parts) = parts(pattern);
+    let rest = parts.iter().map(|(code, rest)| format!("{}{rest}", code.map_or("@", harmless)));
+    format!("{first}{}", rest.collect::<String>())
+}
+
+fn in_place_of_codes(pattern: &str, data: &str) -> Vec<String> {
+    let (first, parts) = parts(pattern);
+    let mut lines = Vec::new();
+    for (place, (code, _)) in parts.iter().enumerate() {
+        for held in code.map(|code| with_data(code, data)).unwrap_or_default() {
+            let text = parts.iter().enumerate().map(|(index, (code, rest))| {
+                let value = if index == place { held.as_str() } else { code.map_or("@", harmless) };
+                format!("{value}{rest}")
+            });
+            lines.push(format!("{first}{}", text.collect::<String>()));
+        }
+    }
+    lines
+}
+
+/// Where the arguments of a pattern stand: what is in braces, at any depth, and what follows the colon of an operator.
+fn arguments(pattern: &str) -> Vec<(usize, usize)> {
+    let mut open = Vec::new();
+    let mut found = Vec::new();
+    let is_escaped = |index: usize| index > 0 && pattern.as_bytes()[index - 1] == b'\\';
+    for (index, byte) in pattern.bytes().enumerate().filter(|(index, _)| !is_escaped(*index)) {
+        match byte {
+            b'{' => open.push(index + 1),
+            b'}' => found.extend(open.pop().map(|start| (start, index))),
+            _ => {}
+        }
+    }
+    if let Some(colon) = pattern.strip_suffix('}').and_then(|inside| inside.find(':'))
+        && !pattern[..colon].contains(' ')
+    {
+        found.push((colon + 1, pattern.len() - 1));
+    }
+    found
+}
+
+/// Lookups of all types, with data as the key, the query and the name of the file.
+fn lookups() -> Vec<String> {
+    let keyed =
+        ["{@}NAME{FOLDER/table}", "{@}partial-NAME{FOLDER/table}", "{@}NAME*@{FOLDER/table}", "{key}NAME{@}"];
+    let queries = [" NAME{@}"];
+    let types = lookup::LOOKUPS.iter().filter(|kind| !SLOW_LOOKUPS.contains(&kind.name));
+    let forms = types.flat_map(|kind| {
+        keyed
+            .iter()
+            .chain(&queries)
+            .map(move |form| format!("${{lookup{}{{$value}}{{no}}}}", form.replace("NAME", kind.name)))
+    });
+    // The place of the data is any text.
+    forms.map(|form| form.replace('@', "@t").replace("*@t{", "*@{")).collect()
 }
 
 /// All rows with their patterns, as whole expressions around `@`-codes.
@@ -131,6 +215,7 @@ fn rows() -> Result<Vec<(String, Vec<String>)>, Failed> {
         };
         rows.push((format!("{kind} {name}"), patterns.iter().map(whole).collect()));
     }
+    rows.push(("lookups".to_owned(), lookups()));
     Ok(rows)
 }
 

@@ -26,11 +26,14 @@ take:
   accept message = taken $acl_narg <$acl_arg1>
 refuse:
   deny message = refused $acl_arg2
+keep:
+  accept set acl_c_data = $acl_arg1
 echo:
   accept condition = ${if eq{$acl_arg1}{}{no}{yes}}
          message = $acl_arg1/$acl_arg2
 ";
 
+/// Without an empty line in its body: exim4 counts the lines behind one wrongly when it tests expansions.
 const MESSAGE: &str = "\
 Received: from a.ex by b.ex; Mon, 1 Jan 2024 00:00:00 +0000
 Received: from c.ex by a.ex; Mon, 1 Jan 2024 00:00:00 +0000
@@ -47,7 +50,6 @@ Date: Mon, 1 Jan 2024 00:00:00 +0000
 
 First line of the body.
 Second line: x:y:z
-
 Last line
 ";
 
