@@ -229,7 +229,7 @@ impl Generic {
     /// A setting that cannot be: the text is Exim's.
     pub fn build(instance: &Instance, kind: &RouterKind, names: &[&str]) -> Result<Generic, ConfigError> {
         let options = &instance.options;
-        let fault = |text: String| ConfigError::at(&instance.location, text);
+        let fault = |text: String| without_line(instance, text);
         let list = |name: &str, kind: ListKind| options.string(name).map(|text| List::compile(kind, text));
         let bool_or =
             |name: &str, default: bool| if options.is_set(name) { options.bool(name) } else { default };
@@ -252,7 +252,8 @@ impl Generic {
         }
         let self_text = options.string("self").unwrap_or("freeze");
         let self_action = SelfAction::parse(self_text).ok_or_else(|| {
-            fault(format!("{} router:\n  {self_text} is not valid for the self option", instance.name))
+            let text = format!("{self_text} is not valid for the self option");
+            ConfigError::about(format!("{} router", instance.name), text)
         })?;
         let uses_local_part = options.bool("check_local_user")
             || [
@@ -340,7 +341,7 @@ impl Generic {
             }
             TransportUse::Required | TransportUse::Forbidden | TransportUse::Allowed => return Ok(()),
         };
-        Err(ConfigError::at(&instance.location, format!("{} router:\n  {text}", instance.name)))
+        Err(without_line(instance, format!("{} router:\n  {text}", instance.name)))
     }
 
     /// Whether header lines are added or removed for addresses that this router accepts.
@@ -379,6 +380,11 @@ fn variables(text: Option<&str>) -> Result<Vec<(Vec<u8>, Template)>, String> {
             }
         })
         .collect()
+}
+
+/// An error about a router that Exim tells without a line.
+fn without_line(instance: &Instance, text: String) -> ConfigError {
+    ConfigError::new(text).helped(Some(format!("the router begins in {}", instance.location)))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn build(build: &Build<'_>) -> Result<Box<dyn RouterDriver>, ConfigError> {
     let routes = match (options.string("route_list"), options.template("route_data")) {
         (Some(list), None) => Routes::List(rules(list)),
         (None, Some(data)) => Routes::Data(data),
-        _ => return Err(build.error("one (but not both) of route_list or route_data must be set")),
+        _ => return Err(build.error("route_list or route_data (but not both) must be specified")),
     };
     let word = |name: &str, default: NotFound| match options.string(name) {
         None => Ok(default),

@@ -269,7 +269,7 @@ impl Build<'_> {
     /// An error of this router, in Exim's form.
     #[must_use]
     pub fn error(&self, text: &str) -> ConfigError {
-        ConfigError::at(&self.instance.location, format!("{} router:\n  {text}", self.instance.name))
+        ConfigError::about(format!("{} router", self.instance.name), text)
     }
 
     /// The transport of a name.

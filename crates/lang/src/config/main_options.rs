@@ -2,7 +2,7 @@
 
 use crate::config::options::OptionKind::{
     AddressList, Alias, Bool, DomainList, Fixed, Gid, GidList, HostList, Int, Kint, Str, StringList, Time,
-    TimeList, Uid, UidList,
+    TimeExpanded, TimeList, Uid, UidList,
 };
 use crate::config::options::Status::{NoEffectYet, NotYet, Works};
 use crate::config::options::{OptionRow, row};
@@ -446,7 +446,7 @@ pub static MAIN: &[OptionRow] = &[
     row("smtp_ratelimit_hosts", HostList, "", Works, "clients that are slowed down"),
     row("smtp_ratelimit_mail", Str, "", Works, "how MAIL is slowed down"),
     row("smtp_ratelimit_rcpt", Str, "", Works, "how RCPT is slowed down"),
-    row("smtp_receive_timeout", Str, "5m", Works, "time allowed for an SMTP command or data line"),
+    row("smtp_receive_timeout", TimeExpanded, "5m", Works, "time allowed for an SMTP command or data line"),
     row("smtp_reserve_hosts", HostList, "", Works, "clients for whom connections are kept"),
     row("smtp_return_error_details", Bool, "false", Works, "show clients why an address was refused"),
     row("smtputf8_advertise_hosts", HostList, "*", Works, "clients to whom SMTPUTF8 is offered"),

@@ -45,6 +45,8 @@ pub enum OptionKind {
     Fixed,
     /// An interval.
     Time,
+    /// An interval, or a string that is expanded each time and then read as one.
+    TimeExpanded,
     /// A colon list of at most ten rising intervals.
     TimeList,
     /// Text: expanded or not is for the code that uses it to say.
@@ -152,6 +154,14 @@ pub enum Value {
     Ids(Vec<u32>),
 }
 
+impl Value {
+    /// The text, if it is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        if let Value::Text(text) = self { Some(text) } else { None }
+    }
+}
+
 /// A value and where it was set. A value without a place was worked out, not set.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -160,6 +170,14 @@ pub struct Setting {
     /// Where; None if it is a default that is only known at run time.
     pub location: Option<Location>,
     compiled: OnceLock<Template>,
+}
+
+impl Setting {
+    /// The text as a template, if it has been asked for as one. What is never expanded is never compiled.
+    #[must_use]
+    pub fn template(&self) -> Option<&Template> {
+        self.compiled.get()
+    }
 }
 
 /// A switch that may be a string to expand.
@@ -360,18 +378,14 @@ impl Options {
         }
     }
 
+    /// What the file has set, each with its row.
+    pub fn given(&self) -> impl Iterator<Item = (&'static OptionRow, &Setting)> {
+        self.set.iter().filter_map(|(name, setting)| Some((self.row(name)?, setting)))
+    }
+
     /// The texts that have been asked for as templates: option name, setting, template.
     pub fn templates(&self) -> impl Iterator<Item = (&'static str, &Setting, &Template)> {
         self.set.iter().filter_map(|(name, setting)| Some((*name, setting, setting.compiled.get()?)))
-    }
-
-    /// The texts that have been asked for as templates and can never be expanded: option name, setting, template. What is not
-    /// expanded is never compiled, so after everything has been built these are all of the faulty ones.
-    pub fn faulty_templates(&self) -> impl Iterator<Item = (&'static str, &Setting, &Template)> {
-        self.set.iter().filter_map(|(name, setting)| {
-            let template = setting.compiled.get().filter(|template| template.syntax_error().is_some())?;
-            Some((*name, setting, template))
-        })
     }
 
     /// A user or group that was looked up when the file was read; None if unset or still to be expanded.
@@ -431,6 +445,7 @@ pub fn default_value(row: &'static OptionRow) -> Option<Value> {
         | OptionKind::StrSemicolons
         | OptionKind::StrConditions
         | OptionKind::Rewrite
+        | OptionKind::TimeExpanded
         | OptionKind::UidExpanded
         | OptionKind::GidExpanded => Some(Value::Text(text.to_owned())),
         OptionKind::Uid

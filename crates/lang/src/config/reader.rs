@@ -369,14 +369,10 @@ impl Reader<'_> {
 
     fn new_instance(&mut self, class: DriverClass, line: &Line, name: &str, rest: &str) -> Open {
         let word = class.word();
-        if self.class_instances(class).iter().any(|instance| instance.name == name) {
-            self.lines.errors.push(
-                ConfigError::new(format!("there are two {word}s called \"{name}\"")).shown(
-                    &line.text,
-                    0..name.len(),
-                    line.first_line,
-                ),
-            );
+        if let Some(first) = self.class_instances(class).iter().find(|instance| instance.name == name) {
+            let help = format!("one begins in {}, the other in {}", first.location, line.location);
+            let error = ConfigError::new(format!("there are two {word}s called \"{name}\""));
+            self.lines.errors.push(error.helped(Some(help)));
         }
         if !rest.is_empty() {
             let span = span_of_tail(&line.text, rest);

@@ -400,6 +400,7 @@ fn kind_words(kind: OptionKind) -> String {
         OptionKind::Octal => "octal".into(),
         OptionKind::Fixed => "fixed-point".into(),
         OptionKind::Time => "time".into(),
+        OptionKind::TimeExpanded => "time, expanded".into(),
         OptionKind::TimeList => "times".into(),
         OptionKind::Str => "string".into(),
         OptionKind::DomainList => "domain list".into(),

@@ -260,6 +260,10 @@ pub fn read(kind: OptionKind, name: &str, text: &str) -> Result<Value, String> {
         OptionKind::Time => {
             time(text).map(Value::Time).ok_or_else(|| format!("invalid time value for {name}"))
         }
+        OptionKind::TimeExpanded if text.starts_with('$') || time(text).is_some() => {
+            Ok(Value::Text(text.to_owned()))
+        }
+        OptionKind::TimeExpanded => Err(format!("invalid time value for {name}")),
         OptionKind::TimeList => times(name, text).map(Value::Times),
         OptionKind::Uid => user(&string(name, text)?).map(Value::Id),
         OptionKind::Gid => group(&string(name, text)?).map(Value::Id),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use oxim_base::Text;
 use oxim_net::dns::Lookup;
 
-use super::item::{HostKey, Item, LookupItem, Pattern};
+use super::item::{HostKey, Item, LookupItem, MALFORMED_ADDRESS, Pattern};
 use super::network::{key_text, masked};
 use super::walk::{self, Step};
 use super::{Defer, HostName, surroundings};
@@ -45,9 +45,7 @@ pub(super) fn step(
             let host = surroundings::primary_hostname(context);
             Ok(by_address_of(context, &host, address, name)?.map_hit(&hit))
         }
-        (Pattern::MalformedAddress, Some(_)) => {
-            Ok(Step::Unknown("malformed IPv4 address or address mask".to_owned()))
-        }
+        (Pattern::MalformedAddress, Some(_)) => Ok(Step::Unknown(MALFORMED_ADDRESS.to_owned())),
         // Without an address nothing that looks at one can match; the rest belongs to other kinds of list.
         (
             Pattern::Network(_)

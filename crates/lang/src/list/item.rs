@@ -7,11 +7,15 @@ use oxim_base::Text;
 
 use super::network::Network;
 use super::{ListKind, split};
+use crate::config::Config;
 use crate::lookup::{self, LookupType};
 use crate::regex::{Regex, RegexError};
 
 /// Lists shorter than this are searched faster without a table.
 const INDEX_ITEMS_MIN: usize = 8;
+
+/// What is said of figures and dots in a host list that are no address.
+pub(super) const MALFORMED_ADDRESS: &str = "malformed IPv4 address or address mask";
 
 /// A parsed list.
 #[derive(Debug)]
@@ -147,12 +151,15 @@ impl RegexItem {
 
     /// The groups of a match.
     pub(super) fn captures(&self, subject: &Text, caseful: bool) -> Result<Option<Vec<Text>>, String> {
-        let slot = if caseful { &self.caseful } else { &self.caseless };
-        let compiled = slot.get_or_init(|| {
-            Regex::compile(&self.source, !caseful).map(Arc::new).map_err(|error| self.describe(&error))
-        });
-        let regex = compiled.as_ref().map_err(String::clone)?;
+        let regex = self.compiled(caseful).as_ref().map_err(String::clone)?;
         regex.captures(subject).map_err(|error| self.describe(&error))
+    }
+
+    fn compiled(&self, caseful: bool) -> &Result<Arc<Regex>, String> {
+        let slot = if caseful { &self.caseful } else { &self.caseless };
+        slot.get_or_init(|| {
+            Regex::compile(&self.source, !caseful).map(Arc::new).map_err(|error| self.describe(&error))
+        })
     }
 
     fn describe(&self, error: &RegexError) -> String {
@@ -286,6 +293,35 @@ impl Item {
             | Pattern::Lookup(_)
             | Pattern::HostLookup { .. }
             | Pattern::LocalPartsOf(_) => true,
+        }
+    }
+
+    /// Why it can never match, if that is so whatever is looked for.
+    pub(super) fn fault(&self, kind: ListKind, config: &Config) -> Option<String> {
+        match &self.pattern {
+            Pattern::Faulty(text) => Some(text.clone()),
+            Pattern::MalformedAddress => Some(MALFORMED_ADDRESS.to_owned()),
+            Pattern::Regex(regex) => regex.compiled(false).as_ref().err().cloned(),
+            Pattern::Named(name) => {
+                let name = String::from_utf8_lossy(name);
+                config.lists.get(kind.named(), &name).is_none().then(|| super::named::unknown(kind, &name))
+            }
+            Pattern::Address { domain, .. } | Pattern::DomainOnly(domain) => {
+                domain.fault(ListKind::Domain, config)
+            }
+            Pattern::Empty
+            | Pattern::Anything
+            | Pattern::File
+            | Pattern::Switch(_)
+            | Pattern::LocalName
+            | Pattern::LocalAddress
+            | Pattern::Mx { .. }
+            | Pattern::EndsWith(_)
+            | Pattern::Literal
+            | Pattern::Lookup(_)
+            | Pattern::HostLookup { .. }
+            | Pattern::Network(_)
+            | Pattern::LocalPartsOf(_) => None,
         }
     }
 

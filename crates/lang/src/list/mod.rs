@@ -84,6 +84,17 @@ impl ListKind {
     }
 }
 
+impl From<config::ListKind> for ListKind {
+    fn from(kind: config::ListKind) -> ListKind {
+        match kind {
+            config::ListKind::Address => ListKind::Address,
+            config::ListKind::Domain => ListKind::Domain,
+            config::ListKind::Host => ListKind::Host,
+            config::ListKind::LocalPart => ListKind::LocalPart,
+        }
+    }
+}
+
 /// What is looked for in a list.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
@@ -281,6 +292,15 @@ impl List {
     #[must_use]
     pub fn may_block_in(&self, config: &Config) -> bool {
         self.may_block_at(config, NESTED_LISTS_MAX)
+    }
+
+    /// The items that can never match, each with the reason: names that no list has, lookup types that there are not,
+    /// regular expressions that do not compile, figures that are no address. What is expanded first is not looked at.
+    #[must_use]
+    pub fn faults(&self, config: &Config) -> Vec<(String, String)> {
+        let Source::Constant(items) = &self.source else { return Vec::new() };
+        let fault = |item: &item::Item| Some((item.text.to_string_lossy(), item.fault(self.kind, config)?));
+        items.all().iter().filter_map(fault).collect()
     }
 
     fn may_block_at(&self, config: &Config, depth: usize) -> bool {

@@ -134,6 +134,11 @@ fn identity(subject: &Subject<'_>) -> Vec<u8> {
     }
 }
 
+/// What is said of a name that no list of the kind has.
+pub(super) fn unknown(kind: ListKind, name: &str) -> String {
+    format!("unknown named {} list \"+{name}\"", kind.word())
+}
+
 /// Matches `+name`, from what the message remembers if it may.
 pub(super) fn matches(
     context: &mut Context,
@@ -145,7 +150,7 @@ pub(super) fn matches(
     let shown = String::from_utf8_lossy(name);
     let lists = super::surroundings::named_lists(context);
     let Some(named) = lists.get(kind, name) else {
-        return Err(Defer::Config(format!("unknown named {} list \"+{shown}\"", kind.word())));
+        return Err(Defer::Config(unknown(kind, &shown)));
     };
     if nesting > NESTING_MAX {
         return Err(Defer::Config(format!("named {} list \"+{shown}\" refers to itself", kind.word())));

@@ -507,3 +507,31 @@ proptest::proptest! {
         proptest::prop_assert_eq!(indexed.starts_with('y'), one_by_one.is_yes());
     }
 }
+
+#[test]
+fn items_that_can_never_match_are_told() {
+    let config = b"domainlist local = a.ex\n";
+    let config = config::read_bytes("/test", config, &[], &config::Catalogue::default()).unwrap();
+    let faults = |kind, text: &str| -> Vec<String> {
+        List::compile(kind, text)
+            .faults(&config)
+            .into_iter()
+            .map(|(item, why)| format!("{item}: {why}"))
+            .collect()
+    };
+    assert_eq!(
+        faults(ListKind::Domain, "+local : !+loc : ^( : nosuch;x : lsearch;/x : b.ex"),
+        [
+            "+loc: unknown named domain list \"+loc\"",
+            "^(: regular expression error: missing closing parenthesis at offset 2 while compiling ^(",
+            "nosuch;x: unknown lookup type \"nosuch\"",
+        ]
+    );
+    assert_eq!(faults(ListKind::Address, "*@+nolist : +local").len(), 2);
+    assert_eq!(
+        faults(ListKind::Host, "1.2.3.4/24 : 1.2.3 : host.ex"),
+        ["1.2.3: malformed IPv4 address or address mask"]
+    );
+    // What is expanded first is not known yet.
+    assert!(faults(ListKind::Domain, "$domain : +loc").is_empty());
+}

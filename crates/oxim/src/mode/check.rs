@@ -1,11 +1,16 @@
 //! `oxim check [FILE]`: every error of a configuration file at once, with the line shown and the columns marked.
+//!
+//! Exim tells some of them only when a message meets them: strings that can never be expanded, names that nothing has, lists
+//! and ACLs that cannot be evaluated. Here all that can be known is told.
+
+mod places;
+mod references;
 
 use std::sync::Arc;
 
 use oxim_lang::config::{self, Config, ConfigError, Location, Options, report};
 use oxim_lang::expand::suggestion::{instead_of, name_in, suggestion};
 use oxim_lang::expand::{SyntaxError, Template};
-use oxim_receive::acl::Acls;
 
 use crate::args::CommandLine;
 use crate::assemble;
@@ -22,12 +27,7 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
     match config::read(&assemble::source(&line), &assemble::catalogue()) {
         Ok(config) => {
             let config = Arc::new(config);
-            let mut errors = crate::build::all(&config).err().unwrap_or_default();
-            let never_legal = Acls::build(&config).map(|acls| acls.check()).unwrap_or_default();
-            errors.extend(never_legal);
-            errors = errors.into_iter().map(|error| marked_in_acl(&config, error)).collect();
-            errors.extend(never_expandable(&config));
-            errors.extend(refused_names(&config));
+            let errors = all_errors(&config);
             for warning in &config.warnings {
                 say_part!("{}", report::render(warning, true));
             }
@@ -37,13 +37,40 @@ pub(crate) fn run(words: &[Vec<u8>]) -> u8 {
     }
 }
 
+/// All that is wrong with a configuration that could be read.
+fn all_errors(config: &Arc<Config>) -> Vec<ConfigError> {
+    let mut errors = crate::build::all(config).err().unwrap_or_default();
+    errors.extend(references::of_acls(config));
+    errors = errors.into_iter().map(|error| places::shown(config, error)).collect();
+    errors.extend(never_expandable(config));
+    errors.extend(refused_names(config));
+    errors.extend(references::of_transports(config));
+    errors.extend(references::of_lists(config));
+    errors.extend(references::of_rules(config));
+    errors
+}
+
 /// Strings that are read without complaint and fail whenever they are expanded.
 fn never_expandable(config: &Config) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    for list in config.lists.iter() {
+        let template = Template::compile(&list.source);
+        if let Some(fault) = template.syntax_error() {
+            let start = format!("{} {} = ", list.kind.word(), list.name);
+            let line = format!("{start}{}", list.source);
+            let name = format!("the {} list \"{}\"", list.kind.description(), list.name);
+            errors.push(marked(&list.location, &name, &line, start.len(), fault));
+        }
+    }
     let instances = config.routers.iter().chain(&config.transports).chain(&config.authenticators);
     let all_options =
         std::iter::once(&config.main_options).chain(instances.map(|instance| &instance.options));
-    let mut errors = Vec::new();
-    for (name, setting, template) in all_options.flat_map(Options::faulty_templates) {
+    for (row, setting) in all_options.flat_map(Options::given) {
+        // Lists are compiled apart from their options; of the others only those are expanded that were asked for.
+        let list =
+            || references::list_kind(row.kind).and_then(|_| setting.value.text()).map(Template::compile);
+        let Some(template) = setting.template().cloned().or_else(list) else { continue };
+        let name = row.name;
         if let (Some(location), Some(fault)) = (&setting.location, template.syntax_error()) {
             let line = format!("{name} = {}", template.source());
             errors.push(marked(
@@ -116,54 +143,6 @@ fn refused(location: &Location, line: &str, variable: &str, from: usize) -> Conf
     .helped(Some(instead_of(variable)))
 }
 
-/// The word of a line of an ACL that is no condition or modifier: the first, or that after the verb.
-fn wrong_in_acl(line: &str) -> &str {
-    let known = |word: &str| oxim_receive::acl::documentation().any(|(name, _)| name == word);
-    let is_verb = |word: &&str| VERBS.contains(word);
-    let words = line.split(|c: char| c.is_whitespace() || matches!(c, '=' | '!'));
-    words.filter(|word| !word.is_empty()).find(|word| !is_verb(word) && !known(word)).unwrap_or_default()
-}
-
-/// The name that may have been meant in such a line.
-fn meant_in_acl(line: &str) -> Option<String> {
-    let names: Vec<String> = oxim_receive::acl::documentation().map(|(name, _)| name).collect();
-    report::nearest(wrong_in_acl(line), names.iter().map(String::as_str))
-}
-
-/// What a statement of an ACL may begin with.
-const VERBS: &[&str] = &["accept", "defer", "deny", "discard", "drop", "require", "warn"];
-
-/// The error of an ACL, with its line; others as they are.
-fn marked_in_acl(config: &Config, error: ConfigError) -> ConfigError {
-    if error.excerpt.is_some() {
-        return error;
-    }
-    let lines = || config.acls.iter().flat_map(|acl| &acl.lines);
-    let quoted = error.message.split_once("unknown ACL condition/modifier in \"").map(|(_, rest)| rest);
-    if let Some(text) = quoted.map(|rest| rest.trim_end_matches('"')) {
-        let (help, word) = (meant_in_acl(text), wrong_in_acl(text));
-        return match lines().find(|line| line.text.trim() == text.trim()) {
-            Some(line) => {
-                let start = line.text.find(word).unwrap_or(0);
-                let span = start..start.saturating_add(word.len());
-                let error = ConfigError { location: Some(line.location.clone()), ..error };
-                error.shown(&line.text, span, line.location.line).helped(help)
-            }
-            None => error.helped(help),
-        };
-    }
-    let mut line = lines().filter(|line| {
-        error
-            .location
-            .as_ref()
-            .is_some_and(|at| at.line == line.location.line && at.file == line.location.file)
-    });
-    match line.next_back() {
-        Some(line) => error.shown(&line.text, 0..line.text.len(), line.location.line),
-        None => error,
-    }
-}
-
 /// The error, with what is at fault marked in the line. `start` is where the expanded text begins there.
 fn marked(location: &Location, name: &str, line: &str, start: usize, fault: &SyntaxError) -> ConfigError {
     let end = line.len();
@@ -209,32 +188,27 @@ mod tests {
         assert!(shown.contains("unknown condition \"foo\""), "{shown}");
     }
 
-    fn all_errors(text: &str) -> String {
+    fn shown_errors(text: &str) -> String {
         let config = config::read_bytes("test.conf", text.as_bytes(), &[], &assemble::catalogue()).unwrap();
-        let config = Arc::new(config);
-        let mut errors = crate::build::all(&config).err().unwrap_or_default();
-        errors.extend(never_expandable(&config));
-        errors.extend(refused_names(&config));
-        let errors = errors.into_iter().map(|error| marked_in_acl(&config, error));
-        errors.map(|error| report::render(&error, false)).collect()
+        all_errors(&Arc::new(config)).iter().map(|error| report::render(error, false)).collect()
     }
 
     #[test]
     fn misspelt_names_are_marked_and_the_right_ones_told() {
-        let shown = all_errors(
+        let shown = shown_errors(
             "smtp_banner = a ${if eq{$primary_hostnam}{b}{c}}\nbegin acl\nx:\n  accept condition = ${if macth{a}{b}}\n",
         );
         assert!(shown.contains("did you mean \"primary_hostname\"?"), "{shown}");
         assert!(shown.contains("did you mean \"match\"?"), "{shown}");
         assert!(shown.contains("│                          ^^^^^^^^^^^^^^^\n"), "{shown}");
         assert!(shown.contains("│                         ^^^^^\n"), "{shown}");
-        let shown = all_errors("begin acl\nx:\n  accept domians = a\n");
+        let shown = shown_errors("begin acl\nx:\n  accept domians = a\n");
         assert!(shown.contains("did you mean \"domains\"?"), "{shown}");
     }
 
     #[test]
     fn values_from_outside_in_names_of_files() {
-        let shown = all_errors(
+        let shown = shown_errors(
             "begin acl\nx:\n  accept condition = ${lookup{a}lsearch{/etc/$sender_address_domain}}\n\
              begin routers\nr:\n  driver = redirect\n  data = ${lookup{$local_part}lsearch{/etc/aliases.$domain}}\n\
              begin transports\nt:\n  driver = appendfile\n  user = mail\n  file = /var/mail/$local_part\n\

@@ -85,6 +85,11 @@ pub(crate) trait Condition: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Why it can never be tested, as far as its argument is constant.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     /// Whether something is to be sent to the client before it waits long (a callout).
     fn wants_flush(&self) -> bool {
         false

@@ -159,6 +159,16 @@ impl Acl {
         clauses.filter_map(|clause| Some(clause.located(clause.illegality(phase)?))).collect()
     }
 
+    /// What would fail whenever it is reached, in whatever phase. `is_acl` knows the names of all ACLs.
+    pub(crate) fn faults(&self, is_acl: &dyn Fn(&str) -> bool) -> Vec<ConfigError> {
+        let clauses = self.statements.iter().flat_map(|s| &s.clauses);
+        let fault = |clause: &Clause| {
+            let call = || clause.constant_call().and_then(|name| missing(&name, is_acl));
+            Some(clause.located(clause.fault().or_else(call)?))
+        };
+        clauses.filter_map(fault).collect()
+    }
+
     fn add_line(&mut self, line: &str, location: Option<&Location>) -> Result<(), String> {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -180,6 +190,14 @@ impl Acl {
         statement.clauses.push(clause);
         Ok(())
     }
+}
+
+/// Why a constant text can be run as no ACL: it is neither the name of one, nor a file, nor ACL text itself.
+pub(crate) fn missing(text: &str, is_acl: &dyn Fn(&str) -> bool) -> Option<String> {
+    if text.is_empty() || text.starts_with('/') || is_acl(text) {
+        return None;
+    }
+    Acl::compile_text(text).err()
 }
 
 /// The letters, digits and underscores at the start.
@@ -298,6 +316,24 @@ impl Clause {
         match &self.location {
             Some(location) => ConfigError::at(location, message),
             None => ConfigError::new(message),
+        }
+    }
+
+    /// Why it would fail whenever it is reached, as far as its argument is constant and does not name an ACL.
+    fn fault(&self) -> Option<String> {
+        match &self.action {
+            Action::Test(condition) => condition.fault(),
+            Action::Apply(_) if self.row.name == "control" => control::fault(self.template.constant()?),
+            Action::Delay => {
+                let text = self.template.constant()?.to_string_lossy();
+                super::interpreter::delay_seconds(&text).err()
+            }
+            Action::Apply(_)
+            | Action::Call(_)
+            | Action::Message
+            | Action::LogMessage
+            | Action::LogRejectTarget
+            | Action::Endpass => None,
         }
     }
 

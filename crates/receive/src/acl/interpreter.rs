@@ -421,11 +421,16 @@ fn called(run: &mut Run<'_>, call: &Call) -> std::result::Result<(Arc<Acl>, Vec<
     Ok((acl, words))
 }
 
+/// The argument of `delay`.
+pub(super) fn delay_seconds(text: &str) -> std::result::Result<u64, String> {
+    clock::parse_interval(text.trim()).ok_or_else(|| {
+        format!("syntax error in argument for \"delay\" modifier: \"{text}\" is not a time value")
+    })
+}
+
 fn pause(run: &Run<'_>, argument: &Text) -> std::result::Result<Flow, String> {
     let text = argument.to_string_lossy();
-    let seconds = clock::parse_interval(text.trim()).ok_or_else(|| {
-        format!("syntax error in argument for \"delay\" modifier: \"{text}\" is not a time value")
-    })?;
+    let seconds = delay_seconds(&text)?;
     run.trace(|| format!("delay modifier requests {seconds}-second delay"));
     if run.is_host_checking() {
         run.trace(|| "delay skipped in -bh checking mode".to_owned());

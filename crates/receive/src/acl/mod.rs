@@ -259,10 +259,33 @@ impl Acls {
         acl.may_block() || acl.calls.iter().any(called)
     }
 
-    /// What would fail whenever it is reached: conditions and modifiers that are illegal where the ACL is used.
-    /// For `oxim check`; Exim finds out when it runs.
+    /// What would fail whenever it is reached: ACLs that there are not, arguments that nothing understands, conditions and
+    /// modifiers that are illegal where the ACL is used. For `oxim check`; Exim finds out when it runs.
     #[must_use]
-    pub fn check(&self) -> Vec<ConfigError> {
+    pub fn check(&self, config: &Config) -> Vec<ConfigError> {
+        let is_acl = |name: &str| self.named.contains_key(name);
+        let mut errors = Vec::new();
+        for phase in Phase::ALL {
+            let Some(template) = option_template(config, phase) else { continue };
+            let Some(name) = template.constant().map(|name| name.trimmed().to_string_lossy()) else {
+                continue;
+            };
+            if let (Some(message), Some(location)) =
+                (compile::missing(&name, &is_acl), config.main_options.location(phase.option()))
+            {
+                let start = format!("{} = ", phase.option());
+                let line = format!("{start}{name}");
+                let error =
+                    ConfigError::at(location, message).shown(&line, start.len()..line.len(), location.line);
+                errors.push(error.helped(Some(format!("there is no ACL \"{name}\""))));
+            }
+        }
+        errors.extend(self.named.values().flat_map(|acl| acl.faults(&is_acl)));
+        errors.extend(self.illegal());
+        errors
+    }
+
+    fn illegal(&self) -> Vec<ConfigError> {
         let fixed = self.choices.iter().filter_map(|(phase, choice)| match choice {
             Choice::Fixed { acl, .. } => Some((*phase, acl)),
             Choice::Chosen(_) => None,

@@ -121,10 +121,26 @@ fn an_acl_in_an_expansion_shares_the_controls() {
 }
 
 #[test]
-fn illegal_uses_are_found_without_running() {
-    let place = place("acl_smtp_connect = check\nbegin acl\ncheck:\n  accept domains = x\n");
-    let faults: Vec<_> = place.reception.acls.check().into_iter().map(|fault| fault.message).collect();
-    assert_eq!(faults, ["cannot test domains condition in connection ACL"]);
+fn what_can_never_work_is_found_without_running() {
+    let place = place(
+        "acl_smtp_connect = check\nacl_smtp_rcpt = nosuch\nbegin acl\ncheck:\n  accept domains = x\n  deny acl = none\n\
+         other:\n  deny verify = nothing\n  deny control = freze\n  warn delay = 5 s\n  accept acl = check x\n",
+    );
+    let faults = place.reception.acls.check(&place.reception.config);
+    let texts: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
+    assert_eq!(
+        texts[..2],
+        ["unknown ACL verb \"nosuch\" in \"nosuch\"", "unknown ACL verb \"none\" in \"none\"",]
+    );
+    assert!(texts[2].contains("at start of ACL condition \"verify nothing\""), "{texts:?}");
+    assert_eq!(
+        texts[3..],
+        [
+            "syntax error in \"control=freze\"",
+            "syntax error in argument for \"delay\" modifier: \"5 s\" is not a time value",
+            "cannot test domains condition in connection ACL",
+        ]
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use oxim_base::Text;
-use oxim_lang::config::{self, Catalogue, Config, Drivers, rows};
+use oxim_lang::config::{self, Catalogue, Config, ConfigError, Drivers, rows};
 use oxim_lang::context::{Context, Services};
 use oxim_lang::interfaces::Interfaces;
 use oxim_lang::list::{ListKind, NamedLists, Surroundings};
@@ -78,7 +78,7 @@ fn build_errors(text: &str) -> Vec<String> {
         config::read_bytes("/test", text.as_bytes(), &[], &catalogue()).expect("a good configuration");
     let services = services(&config, None);
     let errors = Delivery::build(Arc::new(config), services).err().unwrap_or_default();
-    errors.into_iter().map(|error| error.message).collect()
+    errors.iter().map(ConfigError::exim_text).collect()
 }
 
 #[test]
@@ -278,13 +278,13 @@ fn faulty_routers_are_all_reported() {
     assert_eq!(
         build_errors(text),
         [
-            "a router:\n  a transport is required for this router",
-            "b router:\n  one of \"file\" or \"data\" must be specified",
-            "c router:\n  a transport must not be defined for this router",
-            "new_router \"a\" does not follow \"d\" router",
-            "e router:\n  \"unseen\" may not be used with \"one_time\"",
-            "new_router \"zz\" not found for \"f\" router",
-            "g router:\n  maybe is not valid for the self option",
+            "Exim configuration error:\n  a router:\n  a transport is required for this router",
+            "Exim configuration error for b router:\n  one of \"file\" or \"data\" must be specified",
+            "Exim configuration error:\n  c router:\n  a transport must not be defined for this router",
+            "Exim configuration error:\n  new_router \"a\" does not follow \"d\" router",
+            "Exim configuration error for e router:\n  \"unseen\" may not be used with \"one_time\"",
+            "Exim configuration error:\n  new_router \"zz\" not found for \"f\" router",
+            "Exim configuration error for g router:\n  maybe is not valid for the self option",
         ]
     );
 }

@@ -48,6 +48,10 @@ impl Condition for Verify {
         }
     }
 
+    fn fault(&self) -> Option<String> {
+        self.fixed.as_ref()?.as_ref().err().cloned()
+    }
+
     fn wants_flush(&self) -> bool {
         matches!(&self.fixed, Some(Ok(request)) if request.has_callout())
     }

@@ -115,6 +115,16 @@ pub(crate) fn illegality(text: &Text, phase: Phase) -> Option<String> {
     Some(format!("cannot use \"control={name}\" in {} ACL", phase.acl_name()))
 }
 
+/// What is said of a control that there is not, or that takes no options.
+fn syntax_error(text: &Text) -> String {
+    format!("syntax error in \"control={}\"", text.to_string_lossy())
+}
+
+/// Why a constant control can never be obeyed.
+pub(crate) fn fault(text: &Text) -> Option<String> {
+    find(text).is_none().then(|| syntax_error(text))
+}
+
 /// Why a constant control cannot be used at all.
 pub(crate) fn refusal(text: &Text) -> Option<String> {
     let (row, _) = find(text)?;
@@ -133,7 +143,7 @@ fn not_built(name: &str) -> String {
 
 /// Obeys a control. The error is what the statement comes to.
 pub(crate) fn apply(run: &mut Run<'_>, text: &Text) -> Result<(), Tested> {
-    let syntax_error = || Tested::faulty(format!("syntax error in \"control={}\"", text.to_string_lossy()));
+    let syntax_error = || Tested::faulty(syntax_error(text));
     let (row, options) = find(text).ok_or_else(syntax_error)?;
     if let Some(illegality) = illegality(text, run.phase) {
         return Err(Tested::faulty(illegality));
