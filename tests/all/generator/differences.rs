@@ -253,7 +253,8 @@ static DIFFERENCES: &[Difference] = &[
         applies: |line, exim, _| {
             let is_about_addresses = ["address:", "addresses:", "local_part:", "domain:", "match_address"];
             let is_one = is_about_addresses.iter().any(|part| line.contains(part));
-            is_one && line.contains('\\') && (exim.contains('\\') || is_hidden(line))
+            let is_plain = line.contains(":\\\\}");
+            is_one && (is_plain || line.contains('\\') && (exim.contains('\\') || is_hidden(line)))
         },
     },
     Difference {
@@ -349,7 +350,10 @@ static DIFFERENCES: &[Difference] = &[
     Difference {
         name: "the value of a list that does not match",
         reason: "there is none; exim4 leaves an item behind",
-        applies: |line, _, _| line.contains("match_address") && line.contains("{!") && line.contains("value"),
+        applies: |line, _, _| {
+            let may_leave = line.contains("{!") || line.contains("{+addresses}");
+            line.contains("match_address") && may_leave && line.contains("value")
+        },
     },
 ];
 
