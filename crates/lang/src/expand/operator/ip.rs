@@ -64,7 +64,10 @@ pub(crate) fn parse(text: &[u8]) -> Option<IpAddr> {
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
         return Some(IpAddr::V4(ip));
     }
-    let bare = text.split_once('%').map_or(text, |(address, _)| address);
+    let (bare, zone) = text.split_once('%').unwrap_or((text, ""));
+    if zone.contains(|c: char| c == '/' || c.is_ascii_whitespace()) {
+        return None;
+    }
     bare.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
