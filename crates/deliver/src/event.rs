@@ -7,10 +7,15 @@
 use oxim_base::Text;
 use oxim_lang::context::{Context, EventFacts};
 use oxim_lang::expand::{ExpandError, Template};
+use oxim_net::dns::failures;
 
 use crate::address::Address;
 use crate::delivery::Delivery;
-use crate::transport::{HostUsed, Transport};
+use crate::transport::{Delivered, HostUsed, Transport};
+
+/// Whether events are raised at all. They are; a benchmark builds without them to see what their places cost where no action is
+/// set (docs/benchmarks.md).
+pub const ARE_RAISED: bool = !cfg!(feature = "bench-without-events");
 
 /// What has happened.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +54,16 @@ pub fn raise(context: &mut Context, action: &Template, place: &str, event: Event
     }
 }
 
+/// Whether the main section's option is set.
+fn is_main_set(context: &Context) -> bool {
+    ARE_RAISED && context.config.main.event_action.is_some()
+}
+
 /// An event of the main section's option, if that is set.
 pub fn raise_main(context: &mut Context, event: Event<'_>) -> Option<Text> {
+    if !is_main_set(context) {
+        return None;
+    }
     let config = std::sync::Arc::clone(&context.config);
     let action = config.main.event_action.as_ref()?;
     raise(context, action, "main", event)
@@ -70,19 +83,49 @@ pub fn raise_transport(context: &mut Context, transport: &Transport, event: Even
     raise(context, generic.event_action.as_ref()?, &transport.name, event)
 }
 
-/// An event of one address that has gone through a transport: that transport's, if it has an action for it.
+/// `dns:fail` of the main section, for each question to the DNS that this thread has asked in vain since the last time.
+pub fn dns_failures(context: &mut Context) {
+    each_dns_failure(context, |context, event| {
+        raise_main(context, event);
+    });
+}
+
+/// As [`dns_failures`], in a transport.
+pub fn dns_failures_in(context: &mut Context, transport: &Transport) {
+    each_dns_failure(context, |context, event| {
+        raise_transport(context, transport, event);
+    });
+}
+
+fn each_dns_failure(context: &mut Context, mut raise: impl FnMut(&mut Context, Event<'_>)) {
+    if !ARE_RAISED {
+        return;
+    }
+    let failed = failures::take();
+    // What an action asks in vain raises no event: it could go on for ever.
+    if context.local.event.is_some() || failed.is_empty() {
+        return;
+    }
+    for failure in failed {
+        raise(context, Event::new("dns:fail", failure.to_string().as_bytes()));
+    }
+    drop(failures::take());
+}
+
+/// The transport that an address has gone through, if it has an action.
+pub fn listener<'a>(delivery: &'a Delivery, address: &Address) -> Option<&'a Transport> {
+    delivery.transport(address.transport?).filter(|transport| transport.has_events())
+}
+
+/// An event of one address that has gone through a transport.
 pub fn of_address(
     delivery: &Delivery,
     context: &mut Context,
+    transport: &Transport,
     address: &Address,
     host: Option<&HostUsed>,
     event: Event<'_>,
 ) {
-    let transport = address.transport.and_then(|id| delivery.transport(id));
-    if !transport.is_some_and(Transport::has_events) {
-        return;
-    }
-    let Some(transport) = transport else { return };
     within(delivery, context, address, |context| {
         context.delivery.transport_name = Some(transport.name.clone());
         if let Some(host) = host {
@@ -96,9 +139,26 @@ pub fn of_address(
     });
 }
 
+/// `msg:delivery` of an address that has been delivered.
+pub fn delivered(delivery: &Delivery, context: &mut Context, address: &Address, done: &Delivered) {
+    let Some(transport) = listener(delivery, address) else { return };
+    let data = done.confirmation.as_deref().unwrap_or_default();
+    let data = if tells_confirmation(transport) || done.host.is_some() { data } else { &[] };
+    // Line ends as in the log: a backslash and an n.
+    let shown = String::from_utf8_lossy(data).trim_end().replace('\n', "\\n").into_bytes();
+    let event = Event::new("msg:delivery", &shown);
+    of_address(delivery, context, transport, address, done.host.as_deref(), event);
+}
+
+/// Whether what a transport says is of another server, and so part of its events.
+#[must_use]
+pub fn tells_confirmation(transport: &Transport) -> bool {
+    matches!(transport.kind.row.name, "smtp" | "lmtp" | "autoreply")
+}
+
 /// An event of one address that never saw a transport: the main section's.
 pub fn of_failed_address(delivery: &Delivery, context: &mut Context, address: &Address, data: &[u8]) {
-    if delivery.config.main.event_action.is_none() {
+    if !is_main_set(context) {
         return;
     }
     within(delivery, context, address, |context| {
@@ -108,7 +168,7 @@ pub fn of_failed_address(delivery: &Delivery, context: &mut Context, address: &A
 
 /// `msg:complete`: nothing is left to do for the message. No address is in hand any more.
 pub fn completed(context: &mut Context) {
-    if context.config.main.event_action.is_some() {
+    if is_main_set(context) {
         context.address = oxim_lang::context::AddressScope::default();
         raise_main(context, Event::new("msg:complete", b""));
     }

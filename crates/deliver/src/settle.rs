@@ -153,7 +153,7 @@ impl Settlement<'_> {
                             self.lines.delivered(&address, &done, first, dont_deliver, took, return_path);
                         self.main_line(&line);
                     }
-                    self.delivered_event(context, &address, &done);
+                    event::delivered(self.delivery, context, &address, &done);
                     self.delivered(context, transport, address, &done);
                     first = false;
                 }
@@ -225,30 +225,16 @@ impl Settlement<'_> {
         }
     }
 
-    fn delivered_event(&self, context: &mut Context, address: &Address, done: &Delivered) {
-        let data = done.confirmation.as_deref().unwrap_or_default();
-        let data = if self.tells_confirmation(address) || done.host.is_some() { data } else { &[] };
-        // Line ends as in the log: a backslash and an n.
-        let shown = String::from_utf8_lossy(data).trim_end().replace('\n', "\\n").into_bytes();
-        let event = Event::new("msg:delivery", &shown);
-        event::of_address(self.delivery, context, address, done.host.as_deref(), event);
-    }
-
-    /// Whether what a transport says is of another server, and so part of its events.
-    fn tells_confirmation(&self, address: &Address) -> bool {
-        let transport = address.transport.and_then(|id| self.delivery.transport(id));
-        transport.is_some_and(|t| matches!(t.kind.row.name, "smtp" | "lmtp" | "autoreply"))
-    }
-
     /// `msg:fail:delivery`, or without a transport `msg:fail:internal`: before the line about it.
     fn failed_event(&self, context: &mut Context, address: &Address, error: &DeliveryError) {
         if address.transport.is_none() {
             event::of_failed_address(self.delivery, context, address, error.text.as_bytes());
             return;
         }
-        let data = if self.tells_confirmation(address) { error.text.as_bytes() } else { &[] };
+        let Some(transport) = event::listener(self.delivery, address) else { return };
+        let data = if event::tells_confirmation(transport) { error.text.as_bytes() } else { &[] };
         let event = Event::new("msg:fail:delivery", data);
-        event::of_address(self.delivery, context, address, error.host.as_deref(), event);
+        event::of_address(self.delivery, context, transport, address, error.host.as_deref(), event);
     }
 
     fn delivered(&self, context: &mut Context, transport: &str, address: Address, done: &Delivered) {

@@ -184,9 +184,11 @@ fn anchors(config: &Config) -> Anchors {
     read.and_then(Result::ok).unwrap_or_else(Anchors::of_the_root)
 }
 
-/// `dns_trust_aa` and `slow_lookup_log`. A list that cannot be evaluated trusts nobody.
+/// `dns_trust_aa` and `slow_lookup_log`, and what events want to know. A list that cannot be evaluated trusts nobody.
 fn watch(config: &Arc<Config>, services: &Arc<Services>) -> Watch {
-    let mut watch = Watch::default();
+    let of_transports = config.transports.iter().any(|transport| transport.options.is_set("event_action"));
+    let notes_failures = config.main.event_action.is_some() || of_transports;
+    let mut watch = Watch { notes_failures, ..Watch::default() };
     if let Some(text) = &config.main.dns_trust_aa {
         let list = List::compile(ListKind::Domain, text);
         let (config, services) = (Arc::downgrade(config), Arc::downgrade(services));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use oxim_base::clock::Stamp;
 use oxim_deliver::address::Address;
 use oxim_deliver::agent::Identity;
+use oxim_deliver::event;
 use oxim_deliver::log_line::Lines;
 use oxim_deliver::transport::{Batch, Delivered, HostUsed, NoHistory};
 use oxim_mail::smtp::reply::Reply as Said;
@@ -100,7 +101,7 @@ pub(crate) fn attempt(
 
 fn judge(
     reception: &Arc<Reception>,
-    talk: &Talk,
+    talk: &mut Talk,
     batch: &Batch<'_>,
     used: &HostUsed,
     reply: &Said,
@@ -126,6 +127,7 @@ fn judge(
         // The last one comes first, as in Exim.
         for address in batch.addresses.iter().rev() {
             reception.logs.main(&format!("{id} >>{}", line(address).trim_start_matches("=>")));
+            event::delivered(&reception.delivery, &mut talk.scene.context, address, &done);
         }
         return Cut::Delivered;
     }

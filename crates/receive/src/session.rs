@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oxim_base::limits::LINE_PROGRESS_BYTES;
+use oxim_deliver::event;
 use oxim_lang::context::Context;
 use oxim_mail::smtp::dot::Framing;
 use tokio::net::TcpStream;
@@ -641,6 +642,7 @@ fn watched<R>(
 ) -> R {
     let was_on = talk.scene.connection.debug.as_ref().map(Debugging::enter).is_some();
     let result = work(reception, talk);
+    event::dns_failures(&mut talk.scene.context);
     if was_on || talk.scene.connection.debug.is_some() {
         oxim_base::debug::set_tap(None);
     }

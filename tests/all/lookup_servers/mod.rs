@@ -9,6 +9,7 @@ mod ldap;
 mod mysql;
 mod pgsql;
 mod redis;
+mod scanner_faults;
 mod scanners;
 mod verdicts;
 
@@ -43,6 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("redis_cluster", redis::cluster),
         trial("rspamd", scanners::rspamd),
         trial("rspamd_verdicts", verdicts::rspamd),
+        trial("scanner_faults", scanner_faults::all),
         trial("spamd", scanners::spamd),
     ]
 }

@@ -4,6 +4,7 @@
 //! message that nothing was done to.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -100,7 +101,32 @@ pub fn attempt_over(
         Frozen::IsCancelled => attempt.options.give_up = true,
         Frozen::No => {}
     }
+    let _counted = UnderWay::begin();
     attempt.deliver()
+}
+
+/// Attempts that are being made in this process.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them, until it is dropped.
+struct UnderWay;
+
+impl UnderWay {
+    fn begin() -> UnderWay {
+        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
+        UnderWay
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether other messages are being delivered beside the one in hand.
+pub(crate) fn are_others_under_way() -> bool {
+    UNDER_WAY.load(Ordering::Relaxed) > 1
 }
 
 /// Marks a message for `-N`. False if that cannot be remembered: then it is left alone.

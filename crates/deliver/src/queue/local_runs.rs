@@ -75,6 +75,7 @@ fn run_group(
         }
         Ok(batch) => {
             let run = transport.driver.deliver(transport, settlement.delivery, context, &batch);
+            crate::event::dns_failures_in(context, transport);
             (run, batch.return_path)
         }
         Err(error) => {

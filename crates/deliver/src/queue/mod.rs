@@ -15,6 +15,7 @@ pub mod waiting;
 mod warning;
 mod wrapper;
 
+pub(crate) use attempt::are_others_under_way;
 pub use attempt::{AttemptOptions, Ended, attempt, attempt_over};
 pub(crate) use local_runs::{BYPASSED, enter, identity, leave, saved_path};
 pub use unreadable::unreadable;

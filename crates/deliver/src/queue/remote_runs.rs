@@ -96,6 +96,7 @@ fn run_group(
             } else {
                 transport.driver.deliver(transport, settlement.delivery, context, &batch)
             };
+            crate::event::dns_failures_in(context, transport);
             if settlement.delivery.config.main.mua_wrapper {
                 wrapper::make_final(&mut run);
             }

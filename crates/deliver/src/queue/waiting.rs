@@ -94,6 +94,17 @@ impl WaitLists {
         self.ready.store(state.ready.len(), Ordering::Relaxed);
     }
 
+    /// Whether another message than this one waits for a server.
+    pub fn expects(&self, hints: Option<&Arc<Hints>>, transport: &str, host: &str, but: MessageId) -> bool {
+        let server: Server = (Arc::from(transport), Arc::from(host));
+        let mut state = self.state.lock();
+        if let Some(hints) = hints {
+            take_over(&mut state, hints, &server);
+        }
+        let is_ready = state.ready.iter().any(|(of, id)| *of == server && *id != but);
+        is_ready || state.lists.get(&server).is_some_and(|list| list.iter().any(|id| *id != but))
+    }
+
     /// The next message to try because its server answers again.
     pub fn next_ready(&self, hints: Option<&Arc<Hints>>) -> Option<MessageId> {
         if self.ready.load(Ordering::Relaxed) == 0 {
@@ -173,7 +184,9 @@ mod tests {
         assert_eq!(lists.next_ready(None), None);
         lists.reached(None, "lmtp", "a.ex");
         assert_eq!(lists.next_ready(None), None);
+        assert!(lists.expects(None, "smtp", "a.ex", ids[0]) && !lists.expects(None, "smtp", "b.ex", ids[3]));
         lists.reached(None, "smtp", "a.ex");
+        assert!(lists.expects(None, "smtp", "a.ex", ids[0]) && !lists.expects(None, "lmtp", "a.ex", ids[0]));
         assert_eq!(lists.next_ready(None), Some(ids[0]));
         // It has failed again.
         lists.enter(None, "smtp", "a.ex", ids[0]);

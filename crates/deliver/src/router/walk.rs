@@ -91,7 +91,9 @@ pub fn walk(
             break walk.unrouteable(address, last);
         };
         last = Some(router);
-        match walk.ask(router, &mut address) {
+        let next = walk.ask(router, &mut address);
+        crate::event::dns_failures(walk.context);
+        match next {
             Next::Router(next) => place = next,
             Next::NoMore => break walk.unrouteable(address, last),
             Next::Decided(walked) => break *walked,

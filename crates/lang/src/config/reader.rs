@@ -122,6 +122,10 @@ fn span_of_tail(text: &str, tail: &str) -> Range<usize> {
     text.len().saturating_sub(tail.len())..text.len()
 }
 
+/// Names of old texts and the true ones, which win wherever they stand. Of names that Exim has itself, the last one counts.
+const OLD_NAMES: [(&str, &str); 2] =
+    [("acl_data_smtp_prdr", "acl_smtp_data_prdr"), ("proxy_required_hosts", "hosts_proxy")];
+
 impl Reader<'_> {
     fn fail(&mut self, line: &Line, fault: Fault) {
         let error = ConfigError::at(&line.location, fault.message);
@@ -487,7 +491,16 @@ impl Reader<'_> {
             let span = if value_span.is_empty() { name_span.clone() } else { value_span };
             fault(message, span)
         })?;
-        self.judge(line, row, &value, name_span)?;
+        self.judge(line, row, &value, name_span.clone())?;
+        let is_twice = |(old, now): &&(&str, &str)| {
+            (*old == row.name || *now == row.name) && named.contains(old) && named.contains(now)
+        };
+        if let Some((old, now)) = OLD_NAMES.iter().find(is_twice) {
+            self.warn(line, format!("\"{old}\" has no effect beside \"{now}\""), name_span);
+            if row.name == *old {
+                return Ok(row);
+            }
+        }
         store(options, row, value, line);
         Ok(row)
     }

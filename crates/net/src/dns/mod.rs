@@ -14,6 +14,7 @@
 mod blocking;
 mod cache;
 mod csa;
+pub mod failures;
 mod host;
 mod hosts_file;
 mod record;

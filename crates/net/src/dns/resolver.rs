@@ -21,7 +21,7 @@ use super::record::{as_mx, as_name, as_soa, as_srv, as_strings, as_tlsa, name_te
 use super::resolv_conf::ResolvConfFile;
 use super::transport::{self, Manner, Silence};
 use super::validate::{Anchors, Validator};
-use super::{Answer, BlockingResolver, Lookup, Mx, NotThere, Soa, Srv, Tlsa};
+use super::{Answer, BlockingResolver, Lookup, Mx, NotThere, Soa, Srv, Tlsa, failures};
 
 /// How to ask. `Default` follows the system: resolv.conf, /etc/hosts.
 #[derive(Clone, Debug)]
@@ -77,6 +77,8 @@ pub struct Watch {
     pub trusts_zone: Option<TrustsZone>,
     /// `slow_lookup_log`: a question that takes longer is told, with its kind and time.
     pub slow: Option<(Duration, Log)>,
+    /// Questions without records are noted for [`failures::take`].
+    pub notes_failures: bool,
 }
 
 impl std::fmt::Debug for Watch {
@@ -84,6 +86,7 @@ impl std::fmt::Debug for Watch {
         f.debug_struct("Watch")
             .field("trusts", &self.trusts_zone.is_some())
             .field("slow", &self.slow.as_ref().map(|(limit, _)| *limit))
+            .field("notes_failures", &self.notes_failures)
             .finish()
     }
 }
@@ -253,6 +256,7 @@ impl Resolver {
         for candidate in self.candidates(name, absolute) {
             let outcome = self.one_name(&candidate, kind).await;
             debug::line(debug::DNS, || debug_text(&candidate, kind, &outcome));
+            self.note_failure(&candidate, kind, &outcome);
             match outcome {
                 Outcome::NotThere(_, _) => {
                     first.get_or_insert(outcome);
@@ -315,6 +319,17 @@ impl Resolver {
             && took > *limit
         {
             log(&format!("Long {kind} lookup for '{name}': {} msec", took.as_millis()));
+        }
+    }
+
+    fn note_failure(&self, name: &str, kind: RecordType, outcome: &Outcome) {
+        if !self.shared.watch.notes_failures {
+            return;
+        }
+        match outcome {
+            Outcome::Found(_) => {}
+            Outcome::NotThere(absence, _) => failures::note(Some(*absence), name, kind),
+            Outcome::AskAgain(_) => failures::note(None, name, kind),
         }
     }
 

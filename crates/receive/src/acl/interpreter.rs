@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use oxim_base::limits::ACL_DEPTH_MAX;
 use oxim_base::{Text, clock};
+use oxim_deliver::event;
 use oxim_lang::expand::{ExpandError, Template};
 
 use super::clause::{Answer, Tested};
@@ -158,7 +159,9 @@ fn go(acls: &Acls, reception: &Reception, scene: &mut Scene, mut state: Resume) 
                     if frame.clause == 0 && !frame.is_flushed {
                         begin(&run, statement);
                     }
-                    obey(&mut run, frame, statement, clause)
+                    let flow = obey(&mut run, frame, statement, clause);
+                    event::dns_failures(&mut run.scene.context);
+                    flow
                 }
                 None => {
                     if statement.clauses.is_empty() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use oxim_deliver::authenticator::{Dialogue, Step};
+use oxim_deliver::event::{self, Event};
 
 use super::protocol_error;
 use crate::acl::{Outcome, Phase, Verdict};
@@ -184,11 +185,25 @@ pub(crate) fn judges_tls(reception: &Reception) -> bool {
     reception.delivery.authenticators.iter().any(|one| one.judges_tls())
 }
 
-fn log_later(reception: &Reception, talk: &Talk, name: &str, id: Option<&[u8]>, reason: &str) {
+/// An attempt that could not be decided now.
+fn log_later(reception: &Reception, talk: &mut Talk, name: &str, id: Option<&[u8]>, reason: &str) {
+    let reply = "435 Unable to authenticate at present";
     let id = shown_id(id);
-    let client = log_line::client(reception, talk, false);
-    let line = format!(
-        "{name} authenticator failed for {client}: 435 Unable to authenticate at present{id}: {reason}"
+    tell(reception, talk, name, reply, &format!("{id}: {reason}"));
+}
+
+/// `auth:fail`: the event's result is logged in place of the line about the attempt.
+fn tell(reception: &Reception, talk: &mut Talk, name: &str, reply: &str, more: &str) {
+    let context = &mut talk.scene.context;
+    let outer = context.connection.authenticator.replace(name.as_bytes().to_vec());
+    let said = event::raise_main(context, Event::new("auth:fail", reply.as_bytes()));
+    context.connection.authenticator = outer;
+    let line = said.map_or_else(
+        || {
+            let client = log_line::client(reception, talk, false);
+            format!("{name} authenticator failed for {client}: {reply}{more}")
+        },
+        |text| text.to_string_lossy(),
     );
     reception.logs.main_and_reject(&line);
 }
@@ -210,9 +225,6 @@ fn failed(
     let connection = &mut talk.scene.context.connection;
     connection.auth_failed = true;
     connection.auth_fail_id.clone_from(&id);
-    let id = shown_id(id.as_deref());
-    let client = log_line::client(reception, talk, false);
-    let line = format!("{} authenticator failed for {client}: {code} {text}{id}", exchange.name);
-    reception.logs.main_and_reject(&line);
+    tell(reception, talk, &exchange.name, &format!("{code} {text}"), &shown_id(id.as_deref()));
     Progress::fixed(code, text)
 }

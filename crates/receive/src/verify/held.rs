@@ -164,7 +164,11 @@ fn ask(run: &mut Run<'_>, given: &[u8], routed: &Address, transport: TransportId
         return held.ask(given, routed, PATIENCE).ok();
     }
     let limits = Limits { connect: PATIENCE, command: PATIENCE };
-    let mut opened = match callout::connect(run, transport, &host, limits)? {
+    // For the events of the connection.
+    let outer = std::mem::replace(&mut run.scene.context.delivery.verify_mode, "R");
+    let opened = callout::connect(run, transport, &host, limits);
+    run.scene.context.delivery.verify_mode = outer;
+    let mut opened = match opened? {
         Ok(opened) => opened,
         Err(NotOpened::Refused { .. } | NotOpened::Unclear(_)) => return None,
     };

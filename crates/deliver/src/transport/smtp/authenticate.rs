@@ -65,17 +65,18 @@ impl Work<'_> {
                 }
                 ClientOutcome::Refused(reply) => {
                     was_refused = true;
-                    let text = format!("{name} authenticator failed {} {reply}", target.field());
-                    self.log(&text);
+                    let line = format!("{name} authenticator failed {} {reply}", target.field());
+                    self.authentication_failed(&reply.to_text(), Some(line));
                 }
                 ClientOutcome::Cancelled(reason) => {
                     was_refused = true;
-                    let text =
+                    let line =
                         format!("{name} authenticator cancelled authentication {} {reason}", target.field());
-                    self.log(&text);
+                    self.authentication_failed(reason.as_bytes(), Some(line));
                 }
                 ClientOutcome::NotForThis => {}
                 ClientOutcome::TemporarilyRefused { after, reply } => {
+                    self.authentication_failed(&reply.to_text(), None);
                     let error = trouble::refused(&session.used(target), &after, &reply, Codes::Other);
                     return Err(Opening::Trouble(Trouble::host(error)));
                 }

@@ -1,16 +1,22 @@
 //! The events of a connection and of what is said over it. Only `tcp:connect`, `smtp:connect` and `tls:cert` heed a result.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oxim_base::Text;
+use oxim_lang::context::Context;
+use oxim_mail::smtp::reply::Reply;
 use oxim_net::tls::TlsFacts;
 use oxim_net::tls::certificate::Certificate;
 
-use super::session::{Opening, Session};
+use super::session::{Farewell, Opening, Session};
 use super::trouble::{About, Trouble};
 use super::{Target, Work};
 use crate::event::{self, Event};
 use crate::transport::{DeliveryError, error_code};
+
+/// What the log says of a connection that `tcp:connect` forbids.
+pub(super) const FORBIDDEN: &str = "Event requests alternate response";
 
 impl Work<'_> {
     /// Raises an event with the variables as they are. Gives a result that is not empty.
@@ -18,14 +24,31 @@ impl Work<'_> {
         if !self.transport.has_events() {
             return None;
         }
-        event::raise_transport(self.context, self.transport, Event::new(name, data))
+        let host = (self.context.delivery.host_address, self.context.delivery.host_port);
+        show_proxy(self.context, self.proxy);
+        let said = event::raise_transport(self.context, self.transport, Event::new(name, data));
+        (self.context.delivery.host_address, self.context.delivery.host_port) = host;
+        said
+    }
+
+    /// An event about what the server has said.
+    pub(super) fn reply_event(&mut self, name: &'static str, reply: &Reply) -> Option<Text> {
+        if !self.transport.has_events() {
+            return None;
+        }
+        self.event(name, &reply.to_text())
+    }
+
+    /// `dns:fail`, for what has been asked in vain.
+    pub(super) fn dns_events(&mut self) {
+        event::dns_failures_in(self.context, self.transport);
     }
 
     /// `tcp:connect`: a result means that no connection is made.
     pub(super) fn connect_event(&mut self, target: &Target) -> Option<Trouble> {
         self.event("tcp:connect", b"")?;
         let error = DeliveryError::new(error_code::EVENT_REFUSED, String::new());
-        self.log(&format!("{} Event requests alternate response", target.field()));
+        self.log(&format!("{} {FORBIDDEN}", target.field()));
         Some(Trouble::quiet(error))
     }
 
@@ -77,6 +100,24 @@ impl Work<'_> {
 
     fn is_tls_at_once(&self) -> bool {
         self.smtp.protocol == super::Protocol::Smtps
+    }
+
+    /// `auth:fail`: a result is logged in place of the line about the attempt.
+    pub(super) fn authentication_failed(&mut self, reply: &[u8], line: Option<String>) {
+        let said = self.event("auth:fail", reply).map(|text| text.to_string_lossy());
+        if let Some(line) = said.or(line) {
+            self.log(&line);
+        }
+    }
+
+    /// What will raise `tcp:close` when a connection that is kept comes to its end.
+    pub(super) fn farewell(&self) -> Farewell {
+        let Some(action) = self.transport.generic.event_action.clone() else { return Farewell::default() };
+        let (mut context, place) = (self.context.clone(), self.transport.name.clone());
+        show_proxy(&mut context, self.proxy);
+        Farewell::new(move || {
+            event::raise(&mut context, &action, &place, Event::new("tcp:close", b""));
+        })
     }
 
     /// `msg:host:defer`, and `msg:defer` if there is no other host: a host could not take the message now.
@@ -137,5 +178,13 @@ impl Work<'_> {
         let outer = std::mem::replace(&mut self.context.delivery.router_name, name);
         work(self);
         self.context.delivery.router_name = outer;
+    }
+}
+
+/// By way of a proxy, that is the host to which the connection leads.
+fn show_proxy(context: &mut Context, proxy: Option<SocketAddr>) {
+    if let Some(proxy) = proxy {
+        context.delivery.host_address = Some(proxy.ip());
+        context.delivery.host_port = proxy.port();
     }
 }

@@ -108,6 +108,8 @@ struct Work<'a> {
     early_allowed: bool,
     /// Another host may be tried after the one in hand.
     has_more_hosts: bool,
+    /// The SOCKS proxy that leads to it, or is asked to.
+    proxy: Option<SocketAddr>,
     progress: Vec<Progress>,
     results: Vec<HostResult>,
 }
@@ -138,6 +140,7 @@ impl Driver for Smtp {
             is_verification: false,
             early_allowed: true,
             has_more_hosts: false,
+            proxy: None,
             progress,
             results: Vec::new(),
         };
@@ -230,6 +233,7 @@ impl<'a> Work<'a> {
             is_verification: false,
             early_allowed: false,
             has_more_hosts: false,
+            proxy: None,
             progress: Vec::new(),
             results: Vec::new(),
         }
@@ -242,12 +246,16 @@ impl Work<'_> {
     }
 
     fn run(&mut self) -> Run {
-        match self.first_hosts() {
+        let hosts = self.first_hosts();
+        self.dns_events();
+        match hosts {
             Ok(hosts) => self.try_hosts(&hosts),
             Err(error) => return Run::all(self.batch, &Outcome::Deferred(error)),
         }
         if self.has_waiting() && !self.is_for_all() {
-            match self.fallback_hosts() {
+            let hosts = self.fallback_hosts();
+            self.dns_events();
+            match hosts {
                 Ok(hosts) if hosts.is_empty() => {}
                 Ok(hosts) => self.try_hosts(&hosts),
                 Err(error) => self.set_waiting(&error),
@@ -379,6 +387,7 @@ impl Work<'_> {
 
     /// Makes the host the one that variables tell of.
     fn enter(&mut self, target: &Target) {
+        self.proxy = None;
         let scope = &mut self.context.delivery;
         scope.host = Some(target.name.clone().into_bytes());
         scope.host_address = Some(target.address);
@@ -454,9 +463,12 @@ impl Work<'_> {
         let mut kept = None;
         if let Some(mut session) = self.waiting_session(&place, target) {
             let passed = self.carry(&mut session, target, &mut recipients);
-            if !passed.is_stale {
+            if passed.is_stale {
+                drop(session);
+                self.event("tcp:close", b"");
+            } else {
                 let is_over = recipients.is_empty() || !passed.is_clean && passed.trouble.is_some();
-                kept = self.after(place, session, passed);
+                kept = self.after(place, target, session, passed);
                 if is_over {
                     return kept;
                 }
@@ -468,11 +480,12 @@ impl Work<'_> {
                     let passed = self.carry(&mut session, target, &mut recipients);
                     if passed.is_stale {
                         session.quit();
+                        self.event("tcp:close", b"");
                         self.early_allowed = false;
                         continue;
                     }
                     let is_over = recipients.is_empty() || !passed.is_clean && passed.trouble.is_some();
-                    kept = self.after(place, session, passed).or(kept);
+                    kept = self.after(place, target, session, passed).or(kept);
                     if is_over {
                         return kept;
                     }
@@ -530,16 +543,31 @@ impl Work<'_> {
     fn after(
         &mut self,
         place: pool::Place,
-        session: Session,
+        target: &Target,
+        mut session: Session,
         passed: transaction::Passed,
     ) -> Option<Trouble> {
-        if passed.is_clean && !self.is_full(&session) && session.may_be_kept {
+        if passed.is_clean && !self.is_full(&session) && session.may_be_kept && self.expects_more(target) {
+            session.farewell = self.farewell();
             pool::keep(place, session);
         } else {
             session.quit();
             self.event("tcp:close", b"");
         }
         passed.trouble
+    }
+
+    /// Whether a connection is kept for another message: on speculation, unless there are events. Then only if there is a message
+    /// that may want it, so that `tcp:close` comes before the end of the last one.
+    fn expects_more(&self, target: &Target) -> bool {
+        self.transport.generic.event_action.is_none()
+            || crate::queue::are_others_under_way()
+            || self.delivery.waiting.expects(
+                self.delivery.services.hints.get(),
+                &self.transport.name,
+                &target.name,
+                self.batch.message.id,
+            )
     }
 
     /// A filter or a signature may depend on the host, so that each host gets a message of its own.
@@ -586,9 +614,11 @@ impl Work<'_> {
         let wishes = self.wishes(target, found.local).ok();
         if wishes.as_ref() == Some(&found.wishes) {
             self.context.delivery.tls.clone_from(&found.tls);
-            if found.proxy.is_some() {
+            if let Some(session) = found.proxy {
+                self.proxy = session.proxy;
                 self.context.connection.proxy = found.proxy;
             }
+            found.farewell.call_off();
             found.is_continued = true;
             return Some(found);
         }

@@ -57,6 +57,31 @@ pub(super) struct Session {
     pub(super) messages: usize,
     /// It may be put into the pool: nothing about it belongs to one message.
     pub(super) may_be_kept: bool,
+    /// While it is in the pool: what follows when the connection, declared before this, is gone.
+    pub(super) farewell: Farewell,
+}
+
+/// What is done when a kept connection is dropped, whoever drops it.
+#[derive(Default)]
+pub(super) struct Farewell(Option<Box<dyn FnOnce() + Send>>);
+
+impl Farewell {
+    pub(super) fn new(work: impl FnOnce() + Send + 'static) -> Farewell {
+        Farewell(Some(Box::new(work)))
+    }
+
+    /// The connection is in use again.
+    pub(super) fn call_off(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if let Some(work) = self.0.take() {
+            work();
+        }
+    }
 }
 
 impl Session {
@@ -79,6 +104,7 @@ impl Session {
             has_changed: false,
             messages: 0,
             may_be_kept: false,
+            farewell: Farewell::default(),
         }
     }
 
@@ -201,7 +227,9 @@ impl Work<'_> {
         let silent = |error| Trouble { about: About::Configuration, ..Trouble::quiet(error) };
         let interface = self.interface(target).map_err(silent)?;
         let proxies = self.proxies().map_err(silent)?;
-        let tls = self.tls_wishes(target).map_err(|error| match error.code {
+        let tls = self.tls_wishes(target);
+        self.dns_events();
+        let tls = tls.map_err(|error| match error.code {
             error_code::DANE => Trouble::host(error),
             error_code::MTA_STS => Trouble { about: About::Message, ..Trouble::host(error) },
             _ => silent(error),
@@ -254,16 +282,11 @@ impl Work<'_> {
             tcp_nodelay: true,
             dscp: self.dscp(),
         };
-        if let Some(trouble) = self.connect_event(target) {
-            return Err(Opening::Trouble(trouble));
-        }
         let connected = match proxies {
-            Some(list) => self.connect_by_proxy(list, target, &to).map_err(Opening::Trouble)?,
-            None => Connection::connect(&to).map(|connection| (connection, None)).map_err(|error| {
-                Opening::Trouble(trouble::broken(target, &target.used(), error, About::Host))
-            })?,
+            Some(list) => self.connect_by_proxy(list, target, &to),
+            None => self.connect(target, &to).map(|connection| (connection, None)),
         };
-        let (connection, proxy) = connected;
+        let (connection, proxy) = connected.map_err(Opening::Trouble)?;
         if proxy.is_some() {
             self.context.connection.proxy = proxy;
         }
@@ -280,8 +303,7 @@ impl Work<'_> {
         let wishes = Wishes { helo, interface, tls: tls.clone(), proxies: proxies.map(<[u8]>::to_vec) };
         let mut session = Session::over(connection, wishes);
         session.proxy = proxy;
-        // What happens on a connection belongs to the message in hand.
-        session.may_be_kept = !self.transport.has_events();
+        session.may_be_kept = true;
         match self.greet(&mut session, target, with_tls) {
             Ok(()) => {
                 self.note_extensions(&mut session, target);
@@ -293,6 +315,13 @@ impl Work<'_> {
                 Err(opening)
             }
         }
+    }
+
+    fn connect(&mut self, target: &Target, to: &ConnectTarget) -> Result<Connection, Trouble> {
+        if let Some(trouble) = self.connect_event(target) {
+            return Err(trouble);
+        }
+        Connection::connect(to).map_err(|error| trouble::broken(target, &target.used(), error, About::Host))
     }
 
     /// Which of the server's extensions are used.
@@ -327,7 +356,7 @@ impl Work<'_> {
         if !reply.is_success() {
             return Err(bad_host(session, target, "initial connection", &reply));
         }
-        if let Some(said) = self.event("smtp:connect", &reply.to_text()) {
+        if let Some(said) = self.reply_event("smtp:connect", &reply) {
             let text = format!("deferred by smtp:connect event expansion: {}", said.to_string_lossy());
             let error = DeliveryError {
                 host: Some(Box::new(session.used(target))),
@@ -354,7 +383,7 @@ impl Work<'_> {
         };
         let reply = reply.map_err(|error| lost(session, target, error))?;
         if verb != "HELO" {
-            self.event("smtp:ehlo", &reply.to_text());
+            self.reply_event("smtp:ehlo", &reply);
         }
         if reply.is_success() {
             if verb == "EHLO" {

@@ -13,6 +13,7 @@ use oxim_net::smtp_client::Connection;
 use oxim_net::socket::{ConnectTarget, Endpoint, Socket, error_text};
 use oxim_net::socks::{self, Login, SocksError};
 
+use super::events::FORBIDDEN;
 use super::trouble::{self, Trouble};
 use super::{Target, Work};
 use crate::transport::{DeliveryError, error_code};
@@ -141,6 +142,11 @@ impl Work<'_> {
                 connect_timeout: limits.into_iter().filter(|l| !l.is_zero()).min().unwrap_or_default(),
                 ..to.clone()
             };
+            self.proxy = Some(proxy.address);
+            if self.event("tcp:connect", b"").is_some() {
+                self.log(&format!("SOCKS proxy {}: {FORBIDDEN}", shown(proxy.address)));
+                continue;
+            }
             let mut socket = match Socket::connect(&there) {
                 Ok(socket) => socket,
                 Err(error) => {
