@@ -13,10 +13,6 @@ use crate::address::Address;
 use crate::delivery::Delivery;
 use crate::transport::{Delivered, HostUsed, Transport};
 
-/// Whether events are raised at all. They are; a benchmark builds without them to see what their places cost where no action is
-/// set (docs/benchmarks.md).
-pub const ARE_RAISED: bool = !cfg!(feature = "bench-without-events");
-
 /// What has happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
@@ -56,7 +52,7 @@ pub fn raise(context: &mut Context, action: &Template, place: &str, event: Event
 
 /// Whether the main section's option is set.
 fn is_main_set(context: &Context) -> bool {
-    ARE_RAISED && context.config.main.event_action.is_some()
+    context.config.main.event_action.is_some()
 }
 
 /// An event of the main section's option, if that is set.
@@ -98,9 +94,6 @@ pub fn dns_failures_in(context: &mut Context, transport: &Transport) {
 }
 
 fn each_dns_failure(context: &mut Context, mut raise: impl FnMut(&mut Context, Event<'_>)) {
-    if !ARE_RAISED {
-        return;
-    }
     let failed = failures::take();
     // What an action asks in vain raises no event: it could go on for ever.
     if context.local.event.is_some() || failed.is_empty() {
