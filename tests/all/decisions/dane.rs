@@ -234,10 +234,8 @@ pub(super) fn table(mx: Mx, is_full: bool) -> Table {
         let hosts = ["*.sec.ex".to_owned(), "*.ins.ex".to_owned()];
         table.certificates.show(shown.word(), shown, &hosts);
         for (options, version) in [(Options::Try, "any"), (Options::Ciphers, "1.2")] {
-            let tls = match shown {
-                Shown::NoTls => String::new(),
-                _ => format!(" {version} {}.pem", shown.word()),
-            };
+            let has_tls = shown != Shown::NoTls;
+            let tls = if has_tls { format!(" {version} {}.pem", shown.word()) } else { String::new() };
             table.servers.push_str(&format!("== mail-server {}{tls}\n", port(shown, options)));
         }
     }

@@ -19,10 +19,13 @@ use crate::scenario::{self, Program};
 use crate::{again, place};
 use certificates::Certificates;
 
+/// What makes a table, when its trial runs.
+type Maker = Box<dyn Fn() -> Table + Send>;
+
 /// All trials.
 pub(crate) fn trials() -> Vec<Trial> {
     let is_full = std::env::var("OXIM_PROOF").is_ok_and(|word| word == "full");
-    let mut tables: Vec<(String, Box<dyn Fn() -> Table + Send>)> = Vec::new();
+    let mut tables: Vec<(String, Maker)> = Vec::new();
     for mx in dane::Mx::ALL {
         tables.push((format!("dane::{}", mx.word()), Box::new(move || dane::table(mx, is_full))));
     }

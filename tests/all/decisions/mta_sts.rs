@@ -55,7 +55,9 @@ fn action(policy: Policy, tlsa: Tlsa, shown: Shown, requires_dane: bool) -> &'st
             return match shown {
                 Shown::Good => "=> CV=dane",
                 Shown::NoTls => NO_TLS,
-                _ => "== (-37) no certificate matches a TLSA record",
+                Shown::Stranger | Shown::Expired | Shown::OtherName | Shown::SelfSigned => {
+                    "== (-37) no certificate matches a TLSA record"
+                }
             };
         }
         Tlsa::Absent | Tlsa::Insecure | Tlsa::Unusable => {}

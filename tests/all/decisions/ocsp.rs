@@ -86,10 +86,21 @@ fn action(staple: Staple, dane: Dane, options: Options) -> &'static str {
     let is_required = matches!(options, Options::Require | Options::RequireTls);
     match staple {
         Staple::Good | Staple::Delegated => "=> ocsp=4",
-        Staple::Missing if !is_required => "=> ocsp=1",
         Staple::Garbage => ended(dane, options),
-        _ if is_required => ended(dane, options),
-        _ => "=> ocsp=3",
+        Staple::Missing if !is_required => "=> ocsp=1",
+        Staple::Missing
+        | Staple::NotDelegated
+        | Staple::WrongIssuer
+        | Staple::Revoked
+        | Staple::Unknown
+        | Staple::Expired
+        | Staple::NotYetValid => {
+            if is_required {
+                ended(dane, options)
+            } else {
+                "=> ocsp=3"
+            }
+        }
     }
 }
 
