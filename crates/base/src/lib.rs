@@ -2,6 +2,7 @@
 //!
 //! Every other crate uses this one; it uses none of them.
 
+pub mod bytes;
 pub mod clock;
 pub mod debug;
 pub mod limits;

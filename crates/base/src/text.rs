@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::bytes::Bytes;
+
 /// Where a value came from, as far as its use in file names, commands and queries is concerned.
 ///
 /// Manual chapter 9, "expansion of tainted data".
@@ -43,7 +45,7 @@ impl Taint {
 /// A byte string with its taint.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Text {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     taint: Taint,
 }
 
@@ -51,34 +53,34 @@ impl Text {
     /// The empty clean text.
     #[must_use]
     pub const fn new() -> Self {
-        Text { bytes: Vec::new(), taint: Taint::Clean }
+        Text { bytes: Bytes::new(), taint: Taint::Clean }
     }
 
     /// Text that the postmaster or this program wrote.
-    pub fn clean(bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn clean(bytes: impl Into<Bytes>) -> Self {
         Text { bytes: bytes.into(), taint: Taint::Clean }
     }
 
     /// Text that came from outside.
-    pub fn tainted(bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn tainted(bytes: impl Into<Bytes>) -> Self {
         Text { bytes: bytes.into(), taint: Taint::Tainted }
     }
 
     /// Text with a given mark.
-    pub fn with_taint(bytes: impl Into<Vec<u8>>, taint: Taint) -> Self {
+    pub fn with_taint(bytes: impl Into<Bytes>, taint: Taint) -> Self {
         Text { bytes: bytes.into(), taint }
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_slice()
     }
 
     /// The bytes, given away.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        self.bytes.into_vec()
     }
 
     /// The mark.
@@ -96,38 +98,40 @@ impl Text {
     /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.as_bytes().is_empty()
     }
 
     /// Number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.as_bytes().len()
     }
 
     /// The text for a log line or an error message: see [`shown`].
     #[must_use]
     pub fn to_string_lossy(&self) -> String {
-        shown(&self.bytes).into_owned()
+        shown(self.as_bytes()).into_owned()
     }
 
     /// The text as UTF-8, if it is.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.bytes).ok()
+        std::str::from_utf8(self.as_bytes()).ok()
+    }
+
+    /// The bytes, to be changed in their place: what comes of them keeps the mark.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes.as_mut_slice()
     }
 
     /// Adds another text at the end; the marks join.
     pub fn push(&mut self, other: &Text) {
-        if !other.bytes.is_empty() {
-            self.taint = self.taint.join(other.taint);
-        }
-        self.bytes.extend_from_slice(&other.bytes);
+        self.push_bytes(other.as_bytes(), other.taint);
     }
 
     /// Adds bytes that the postmaster or this program wrote.
     pub fn push_clean(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.push(bytes);
     }
 
     /// Adds bytes with a mark of their own.
@@ -135,12 +139,12 @@ impl Text {
         if !bytes.is_empty() {
             self.taint = self.taint.join(taint);
         }
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.push(bytes);
     }
 
     /// A text of other bytes that were made from this one, so with its mark.
     #[must_use]
-    pub fn derive(&self, bytes: impl Into<Vec<u8>>) -> Text {
+    pub fn derive(&self, bytes: impl Into<Bytes>) -> Text {
         Text { bytes: bytes.into(), taint: self.taint }
     }
 
@@ -153,21 +157,21 @@ impl Text {
     /// The part between two byte offsets (clamped to the text), with the same mark.
     #[must_use]
     pub fn slice(&self, start: usize, end: usize) -> Text {
-        let end = end.min(self.bytes.len());
+        let end = end.min(self.as_bytes().len());
         let start = start.min(end);
-        Text { bytes: self.bytes.get(start..end).unwrap_or_default().to_vec(), taint: self.taint }
+        Text { bytes: self.as_bytes().get(start..end).unwrap_or_default().into(), taint: self.taint }
     }
 
     /// Without ASCII white space at both ends.
     #[must_use]
     pub fn trimmed(&self) -> Text {
-        Text { bytes: self.bytes.trim_ascii().to_vec(), taint: self.taint }
+        Text { bytes: self.as_bytes().trim_ascii().into(), taint: self.taint }
     }
 
     /// Whether the bytes are equal to a given string, without regard to ASCII case.
     #[must_use]
     pub fn eq_ignore_case(&self, other: &[u8]) -> bool {
-        self.bytes.eq_ignore_ascii_case(other)
+        self.as_bytes().eq_ignore_ascii_case(other)
     }
 }
 
@@ -187,7 +191,7 @@ impl From<String> for Text {
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        self.bytes == other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -211,19 +215,19 @@ pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        self.bytes == other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.bytes))
+        f.write_str(&shown(self.as_bytes()))
     }
 }
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", String::from_utf8_lossy(&self.bytes))?;
+        write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()))?;
         match self.taint {
             Taint::Clean => Ok(()),
             Taint::Quoted(lookup) => write!(f, "(quoted:{lookup})"),

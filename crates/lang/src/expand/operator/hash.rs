@@ -191,7 +191,7 @@ mod tests {
             Text::from("the quick brown fox jumps over the lazy dog, and then it does it again; 0123456789");
         assert_eq!(text_hash(&long, 10, Some(62)).unwrap(), "wU0f5La0oF");
         assert_eq!(numeric_hash(&long, 100_000, None).unwrap(), "18316");
-        let bytes = Text::tainted(*b"\xe9\xe8\xff\xfe\xfd");
+        let bytes = Text::tainted(b"\xe9\xe8\xff\xfe\xfd");
         assert_eq!(text_hash(&bytes, 3, None).unwrap().as_bytes(), b"usv");
         assert_eq!(numeric_hash(&bytes, 1_000, None).unwrap().as_bytes(), b"617");
         assert!(numeric_hash(&bytes, 0, None).is_err());
