@@ -142,6 +142,28 @@ impl Text {
         self.bytes.push(bytes);
     }
 
+    /// Adds a number with a mark of its own.
+    pub fn push_number(&mut self, number: i64, taint: Taint) {
+        // The longest has 19 digits and a sign.
+        let mut digits = [0_u8; 20];
+        let mut start = digits.len();
+        let mut rest = number.unsigned_abs();
+        loop {
+            start = start.saturating_sub(1);
+            if let (Some(place), Ok(digit)) = (digits.get_mut(start), u8::try_from(rest % 10)) {
+                *place = b'0'.saturating_add(digit);
+            }
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            self.push_bytes(b"-", taint);
+        }
+        self.push_bytes(digits.get(start..).unwrap_or_default(), taint);
+    }
+
     /// A text of other bytes that were made from this one, so with its mark.
     #[must_use]
     pub fn derive(&self, bytes: impl Into<Bytes>) -> Text {
@@ -253,6 +275,16 @@ mod tests {
         assert_eq!(Taint::Clean.join(Taint::Quoted("pgsql")), Taint::Quoted("pgsql"));
         assert_eq!(Taint::Quoted("pgsql").join(Taint::Quoted("mysql")), Taint::Tainted);
         assert_eq!(Taint::Quoted("pgsql").join(Taint::Tainted), Taint::Tainted);
+    }
+
+    #[test]
+    fn numbers() {
+        for number in [0, 7, 10, -1, 1_024, i64::MAX, i64::MIN] {
+            let mut text = Text::from("<");
+            text.push_number(number, Taint::Tainted);
+            assert_eq!(text, format!("<{number}").as_str());
+            assert!(text.is_foreign());
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Regex {
     /// # Errors
     /// [`RegexError::Match`] when a limit is reached.
     pub fn captures(&self, subject: &Text) -> Result<Option<Vec<Text>>, RegexError> {
-        Ok(self.find_at(subject.as_bytes(), 0)?.map(|groups| texts(subject, &groups)))
+        self.find_with(subject.as_bytes(), 0, |start, end| subject.slice(start, end))
     }
 
     /// Byte ranges of the groups of the first match at or after an offset.
@@ -101,6 +101,16 @@ impl Regex {
     /// # Errors
     /// [`RegexError::Match`] when a limit is reached.
     pub fn find_at(&self, subject: &[u8], start: usize) -> Result<Option<Vec<(usize, usize)>>, RegexError> {
+        self.find_with(subject, start, |start, end| (start, end))
+    }
+
+    /// The groups of the first match at or after an offset, each made of where it begins and ends.
+    fn find_with<T>(
+        &self,
+        subject: &[u8],
+        start: usize,
+        group: impl Fn(usize, usize) -> T,
+    ) -> Result<Option<Vec<T>>, RegexError> {
         if start > subject.len() {
             return Ok(None);
         }
@@ -108,7 +118,10 @@ impl Regex {
         let mut locations = spare.unwrap_or_else(|| self.inner.capture_locations());
         let found = self.inner.captures_read_at(&mut locations, subject, start);
         let groups = match found {
-            Ok(Some(_)) => Some((0..locations.len()).map(|i| locations.get(i).unwrap_or((0, 0))).collect()),
+            Ok(Some(_)) => {
+                let places = (0..locations.len()).map(|i| locations.get(i).unwrap_or((0, 0)));
+                Some(places.map(|(start, end)| group(start, end)).collect())
+            }
             Ok(None) => None,
             Err(error) => return Err(RegexError::Match(error.to_string())),
         };

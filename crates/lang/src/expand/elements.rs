@@ -16,7 +16,7 @@ pub(crate) struct Elements {
 pub(crate) fn split(list: &Text) -> Elements {
     let split = list::split(list.as_bytes());
     let separator = split.separator();
-    Elements { separator, items: split.map(|item| list.derive(item.into_owned())).collect() }
+    Elements { separator, items: split.map(|item| list.derive(item)).collect() }
 }
 
 /// A list that is being put together.
@@ -36,21 +36,21 @@ impl Joined {
     /// front, unless it is the first.
     pub(crate) fn push(&mut self, element: &Text) {
         let bytes = element.as_bytes();
-        let mut out = Vec::with_capacity(bytes.len().saturating_add(2));
+        let separator = [self.separator];
+        let taint = element.taint();
         if !self.first {
-            out.push(self.separator);
+            self.text.push_bytes(&separator, taint);
             if bytes.first().is_none_or(|b| *b == self.separator) {
-                out.push(b' ');
+                self.text.push_bytes(b" ", taint);
             }
         }
         self.first = false;
-        for byte in bytes {
-            out.push(*byte);
-            if *byte == self.separator {
-                out.push(*byte);
+        for (number, part) in bytes.split(|b| *b == self.separator).enumerate() {
+            if number > 0 {
+                self.text.push_bytes(&[self.separator; 2], taint);
             }
+            self.text.push_bytes(part, taint);
         }
-        self.text.push_bytes(&out, element.taint());
     }
 
     /// The list.

@@ -21,9 +21,9 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
         return Err(format!("invalid integer \"{text}\""));
     }
     let too_large = || format!("absolute value of integer \"{text}\" is too large (overflow)");
-    let magnitude: i128 = digits.parse().map_err(|_| too_large())?;
-    let value = magnitude.checked_mul(factor.into()).ok_or_else(too_large)?;
-    i64::try_from(if negative { value.wrapping_neg() } else { value }).map_err(|_| too_large())
+    let magnitude: u64 = digits.parse().map_err(|_| too_large())?;
+    let value = i128::from(magnitude) * i128::from(factor);
+    i64::try_from(if negative { -value } else { value }).map_err(|_| too_large())
 }
 
 /// The factor of a letter at the start of the text, and what follows it.

@@ -105,6 +105,10 @@ impl Body {
     ) -> Result<Text, ExpandError> {
         let mut out = Text::new();
         for node in &self.nodes {
+            if let Node::Literal(bytes) = node {
+                out.push_clean(bytes);
+                continue;
+            }
             let mut part = Text::new();
             node.append(context, &mut part)?;
             out.push(&if part.is_foreign() { guard(part) } else { part });

@@ -1,5 +1,6 @@
 //! The named lists of the configuration, and the results that one message remembers of them (manual 10.6 to 10.8).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
@@ -24,6 +25,8 @@ pub struct NamedList {
     /// `domainlist_cache`: results may be remembered though the text is expanded.
     pub forced_cache: bool,
     list: List,
+    /// Its number among all lists.
+    number: usize,
     /// Whether results may be remembered; found out at first use, when all lists are known.
     cacheable: OnceLock<bool>,
 }
@@ -39,7 +42,7 @@ impl NamedList {
 /// All named lists of a configuration.
 #[derive(Debug, Default)]
 pub struct NamedLists {
-    lists: BTreeMap<(ListKind, String), NamedList>,
+    lists: BTreeMap<ListKind, BTreeMap<String, NamedList>>,
 }
 
 impl NamedLists {
@@ -52,8 +55,9 @@ impl NamedLists {
         forced_cache: bool,
         hidden: bool,
     ) -> bool {
-        let key = (kind, name.to_owned());
-        if self.lists.contains_key(&key) {
+        let number = self.lists.values().map(BTreeMap::len).sum();
+        let of_kind = self.lists.entry(kind).or_default();
+        if of_kind.contains_key(name) {
             return false;
         }
         let list = NamedList {
@@ -62,9 +66,10 @@ impl NamedLists {
             hidden,
             forced_cache,
             list: List::compile(kind, source),
+            number,
             cacheable: OnceLock::new(),
         };
-        self.lists.insert(key, list);
+        of_kind.insert(name.to_owned(), list);
         true
     }
 
@@ -73,12 +78,12 @@ impl NamedLists {
     pub fn get(&self, kind: ListKind, name: &[u8]) -> Option<&NamedList> {
         // String lists have no names of their own.
         let kind = if kind == ListKind::String { ListKind::LocalPart } else { kind };
-        self.lists.get(&(kind, String::from_utf8_lossy(name).into_owned()))
+        self.lists.get(&kind)?.get(std::str::from_utf8(name).ok()?)
     }
 
     /// The lists of one kind, by name.
     pub fn of_kind(&self, kind: ListKind) -> impl Iterator<Item = &NamedList> {
-        self.lists.iter().filter(move |((k, _), _)| *k == kind).map(|(_, list)| list)
+        self.lists.get(&kind).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Whether results may be remembered: nothing is expanded in the list, nor in those it refers to.
@@ -113,7 +118,47 @@ impl NamedLists {
 /// Results of named lists. It lives in the message, so that it ends with it.
 #[derive(Clone, Debug, Default)]
 pub struct Results {
-    entries: HashMap<(ListKind, Vec<u8>, Vec<u8>), Remembered>,
+    /// By the numbers of the lists.
+    lists: Vec<ListResults>,
+    /// How many there are in all.
+    count: usize,
+}
+
+/// Results of one list, by subject: those in which case did not count at the start of the list, and those in which it did.
+#[derive(Clone, Debug, Default)]
+struct ListResults {
+    caseless: HashMap<Vec<u8>, Remembered>,
+    caseful: HashMap<Vec<u8>, Remembered>,
+}
+
+impl ListResults {
+    fn get(&self, (subject, caseful): &Identity<'_>) -> Option<&Remembered> {
+        if *caseful { &self.caseful } else { &self.caseless }.get(subject.as_ref())
+    }
+
+    fn insert(&mut self, (subject, caseful): Identity<'_>, remembered: Remembered) {
+        let results = if caseful { &mut self.caseful } else { &mut self.caseless };
+        results.insert(subject.into_owned(), remembered);
+    }
+}
+
+impl Results {
+    fn get(&self, list: &NamedList, identity: &Identity<'_>) -> Option<&Remembered> {
+        self.lists.get(list.number)?.get(identity)
+    }
+
+    fn put(&mut self, list: &NamedList, identity: Identity<'_>, remembered: Remembered) {
+        if self.count >= LIST_RESULTS_MAX {
+            *self = Results::default();
+        }
+        if self.lists.len() <= list.number {
+            self.lists.resize_with(list.number.saturating_add(1), ListResults::default);
+        }
+        if let Some(results) = self.lists.get_mut(list.number) {
+            results.insert(identity, remembered);
+            self.count = self.count.saturating_add(1);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -122,15 +167,20 @@ struct Remembered {
     captures: Option<Vec<Text>>,
 }
 
-/// What tells subjects apart; None if the subject has no fixed identity.
-fn identity(subject: &Subject<'_>) -> Vec<u8> {
-    match subject {
-        Subject::Domain(text) => text.as_bytes().to_ascii_lowercase(),
-        Subject::LocalPart { text, caseful } | Subject::String { text, caseful } => {
-            [text.as_bytes(), &[u8::from(*caseful)]].concat()
+/// What tells subjects apart, and whether case counts.
+type Identity<'a> = (Cow<'a, [u8]>, bool);
+
+fn identity<'a>(subject: &Subject<'a>) -> Identity<'a> {
+    match *subject {
+        Subject::Domain(text) if text.as_bytes().iter().any(u8::is_ascii_uppercase) => {
+            (Cow::Owned(text.as_bytes().to_ascii_lowercase()), false)
         }
-        Subject::Address { address, caseful, .. } => [address.as_bytes(), &[u8::from(*caseful)]].concat(),
-        Subject::Host { address, name } => format!("{address:?} {name:?}").into_bytes(),
+        Subject::Domain(text) => (Cow::Borrowed(text.as_bytes()), false),
+        Subject::LocalPart { text, caseful } | Subject::String { text, caseful } => {
+            (Cow::Borrowed(text.as_bytes()), caseful)
+        }
+        Subject::Address { address, caseful, .. } => (Cow::Borrowed(address.as_bytes()), caseful),
+        Subject::Host { address, name } => (Cow::Owned(format!("{address:?} {name:?}").into_bytes()), false),
     }
 }
 
@@ -147,36 +197,33 @@ pub(super) fn matches(
     subject: &Subject<'_>,
     nesting: usize,
 ) -> Result<Match, Defer> {
-    let shown = String::from_utf8_lossy(name);
+    let shown = || String::from_utf8_lossy(name).into_owned();
     let lists = super::surroundings::named_lists(context);
     let Some(named) = lists.get(kind, name) else {
-        return Err(Defer::Config(unknown(kind, &shown)));
+        return Err(Defer::Config(unknown(kind, &shown())));
     };
     if nesting > NESTING_MAX {
-        return Err(Defer::Config(format!("named {} list \"+{shown}\" refers to itself", kind.word())));
+        return Err(Defer::Config(format!("named {} list \"+{}\" refers to itself", kind.word(), shown())));
     }
     // A list that looks at nothing but the subject is faster than the memory of it.
     let cached = named.list.may_block() && lists.is_cacheable(kind, named);
-    let key = cached.then(|| (kind, name.to_vec(), identity(subject)));
+    let key = cached.then(|| identity(subject));
     if let Some(key) = &key
-        && let Some(remembered) = context.message.list_results.entries.get(key)
+        && let Some(remembered) = context.message.list_results.get(named, key)
     {
-        let remembered = remembered.clone();
-        if let (Match::Yes { .. }, Some(captures)) = (&remembered.result, remembered.captures) {
-            context.local.captures = captures;
+        let result = remembered.result.clone();
+        if let (Match::Yes { .. }, Some(captures)) = (&result, &remembered.captures) {
+            context.local.captures.clone_from(captures);
         }
-        walk::trace(context, || format!("{}: result of +{shown} - cached", walk::show(subject)));
-        return Ok(remembered.result);
+        walk::trace(context, || format!("{}: result of +{} - cached", walk::show(subject), shown()));
+        return Ok(result);
     }
     let result = named.list.matches_at(context, subject, nesting.saturating_add(1))?;
     if let Some(key) = key {
         let captures = matches!(kind, ListKind::Domain | ListKind::LocalPart | ListKind::String)
             .then(|| context.local.captures.clone());
-        let entries = &mut context.message.list_results.entries;
-        if entries.len() >= LIST_RESULTS_MAX {
-            entries.clear();
-        }
-        entries.insert(key, Remembered { result: result.clone(), captures });
+        let remembered = Remembered { result: result.clone(), captures };
+        context.message.list_results.put(named, key, remembered);
     }
     Ok(result)
 }

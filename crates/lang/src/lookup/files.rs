@@ -75,6 +75,7 @@ impl Stamp {
 const LOOK: Duration = Duration::from_millis(1);
 
 struct Entry {
+    form: &'static str,
     stamp: Stamp,
     looked: Instant,
     value: Arc<dyn Any + Send + Sync>,
@@ -84,7 +85,9 @@ struct Entry {
 
 #[derive(Default)]
 struct Kept {
-    entries: HashMap<(&'static str, Vec<u8>), Entry>,
+    /// By path; a file that is used in two forms has two.
+    entries: HashMap<Vec<u8>, Vec<Entry>>,
+    count: usize,
     bytes: u64,
     clock: u64,
 }
@@ -92,9 +95,9 @@ struct Kept {
 static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
 
 impl Kept {
-    fn get(&mut self, key: &(&'static str, Vec<u8>), stamp: Stamp) -> Option<Arc<dyn Any + Send + Sync>> {
+    fn get(&mut self, form: &str, path: &[u8], stamp: Stamp) -> Option<Arc<dyn Any + Send + Sync>> {
         self.clock = self.clock.wrapping_add(1);
-        let entry = self.entries.get_mut(key)?;
+        let entry = self.entries.get_mut(path)?.iter_mut().find(|entry| entry.form == form)?;
         if entry.stamp != stamp {
             return None;
         }
@@ -104,21 +107,34 @@ impl Kept {
     }
 
     /// What is known of a file that was looked at a moment ago.
-    fn get_fresh(&self, key: &(&'static str, Vec<u8>)) -> Option<Arc<dyn Any + Send + Sync>> {
-        let entry = self.entries.get(key)?;
+    fn get_fresh(&self, form: &str, path: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
+        let entry = self.entries.get(path)?.iter().find(|entry| entry.form == form)?;
         (entry.looked.elapsed() < LOOK).then(|| Arc::clone(&entry.value))
     }
 
-    fn put(&mut self, key: (&'static str, Vec<u8>), stamp: Stamp, value: Arc<dyn Any + Send + Sync>) {
-        let entry = Entry { stamp, looked: Instant::now(), value, bytes: stamp.bytes, used: self.clock };
+    fn put(&mut self, form: &'static str, path: &[u8], stamp: Stamp, value: Arc<dyn Any + Send + Sync>) {
+        let entry =
+            Entry { form, stamp, looked: Instant::now(), value, bytes: stamp.bytes, used: self.clock };
         self.bytes = self.bytes.saturating_add(entry.bytes);
-        if let Some(old) = self.entries.insert(key, entry) {
-            self.bytes = self.bytes.saturating_sub(old.bytes);
+        self.remove(form, path);
+        self.entries.entry(path.to_vec()).or_default().push(entry);
+        self.count = self.count.saturating_add(1);
+        while self.count > LOOKUP_FILES_CACHED_MAX || self.bytes > LOOKUP_CACHE_BYTES_MAX {
+            let all = self.entries.iter().flat_map(|(path, forms)| forms.iter().map(move |e| (path, e)));
+            let oldest = all.min_by_key(|(_, e)| e.used).map(|(path, e)| (path.clone(), e.form));
+            let Some((path, form)) = oldest else { break };
+            self.remove(form, &path);
         }
-        while self.entries.len() > LOOKUP_FILES_CACHED_MAX || self.bytes > LOOKUP_CACHE_BYTES_MAX {
-            let oldest = self.entries.iter().min_by_key(|(_, e)| e.used).map(|(key, _)| key.clone());
-            let Some(entry) = oldest.and_then(|key| self.entries.remove(&key)) else { break };
+    }
+
+    fn remove(&mut self, form: &str, path: &[u8]) {
+        let Some(forms) = self.entries.get_mut(path) else { return };
+        for entry in forms.extract_if(.., |entry| entry.form == form) {
             self.bytes = self.bytes.saturating_sub(entry.bytes);
+            self.count = self.count.saturating_sub(1);
+        }
+        if forms.is_empty() {
+            self.entries.remove(path);
         }
     }
 }
@@ -165,13 +181,12 @@ pub(crate) fn parsed<T: Any + Send + Sync>(
     path: &[u8],
     build: impl FnOnce(Opened) -> Result<T, FileError>,
 ) -> Result<Arc<T>, FileError> {
-    let key = (form, path.to_vec());
-    let fresh = KEPT.lock().get_fresh(&key);
+    let fresh = KEPT.lock().get_fresh(form, path);
     if let Some(value) = fresh.and_then(|value| value.downcast::<T>().ok()) {
         return Ok(value);
     }
     let meta = std::fs::metadata(Path::new(std::ffi::OsStr::from_bytes(path))).map_err(FileError::Io)?;
-    if let Some(value) = KEPT.lock().get(&key, Stamp::of(&meta))
+    if let Some(value) = KEPT.lock().get(form, path, Stamp::of(&meta))
         && let Ok(value) = value.downcast::<T>()
     {
         return Ok(value);
@@ -181,7 +196,7 @@ pub(crate) fn parsed<T: Any + Send + Sync>(
     let now = SystemTime::now();
     let value = Arc::new(build(opened)?);
     if stamp.is_settled(now) {
-        KEPT.lock().put(key, stamp, Arc::<T>::clone(&value));
+        KEPT.lock().put(form, path, stamp, Arc::<T>::clone(&value));
     }
     Ok(value)
 }
@@ -235,10 +250,10 @@ mod tests {
         let stamp = Stamp { device: 0, inode: 0, bytes: 10, modified: (0, 0), changed: (0, 0) };
         for i in 0..LOOKUP_FILES_CACHED_MAX + 5 {
             kept.clock += 1;
-            kept.put(("t", i.to_string().into_bytes()), stamp, Arc::new(i));
+            kept.put("t", i.to_string().as_bytes(), stamp, Arc::new(i));
         }
-        assert_eq!(kept.entries.len(), LOOKUP_FILES_CACHED_MAX);
-        assert!(!kept.entries.contains_key(&("t", b"0".to_vec())));
+        assert_eq!((kept.entries.len(), kept.count), (LOOKUP_FILES_CACHED_MAX, LOOKUP_FILES_CACHED_MAX));
+        assert!(!kept.entries.contains_key(b"0".as_slice()));
         assert_eq!(kept.bytes, 10 * LOOKUP_FILES_CACHED_MAX as u64);
     }
 }

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use oxim_base::bytes::Bytes;
+
 use super::files::{self, FileError};
 use super::{KeyedFile, LookupKind, LookupType, Style};
 use crate::context::Context;
@@ -180,18 +182,25 @@ struct Index {
     entries: Vec<(u64, usize)>,
 }
 
+/// The hash of a key in lower case.
+fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
+    let mut key = Bytes::from(key);
+    key.as_mut_slice().make_ascii_lowercase();
+    hasher.hash_one(key)
+}
+
 impl Index {
     fn new(data: Vec<u8>) -> Index {
         let items = Items::new(data);
         let hasher = RandomState::new();
         let mut entries: Vec<(u64, usize)> =
-            items.keys().map(|(at, key)| (hasher.hash_one(key.to_ascii_lowercase()), at)).collect();
+            items.keys().map(|(at, key)| (hash(&hasher, &key), at)).collect();
         entries.sort_unstable();
         Index { items, hasher, entries }
     }
 
     fn offset(&self, key: &[u8]) -> Option<usize> {
-        let hash = self.hasher.hash_one(key.to_ascii_lowercase());
+        let hash = hash(&self.hasher, key);
         let first = self.entries.partition_point(|(h, _)| *h < hash);
         let same = self.entries.iter().skip(first).take_while(|(h, _)| *h == hash);
         same.map(|(_, at)| *at).find(|at| self.items.key(*at).eq_ignore_ascii_case(key))

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use oxim_base::Text;
+use oxim_base::text::shown;
 
 use super::{Condition, ConditionRow, strings};
 use crate::config::Status;
@@ -73,8 +74,33 @@ const fn text(name: &'static str, doc: &'static str, examples: Examples, parse: 
 }
 
 struct Numeric {
-    strings: Vec<Body>,
+    operands: Vec<Operand>,
     accept: fn(Ordering) -> bool,
+}
+
+/// A string that is read as a number.
+enum Operand {
+    /// It always is this one.
+    Constant(i64),
+    String(Body),
+}
+
+impl Operand {
+    fn new(string: Body) -> Operand {
+        let number = string.constant().and_then(|text| read_number(&text).ok());
+        number.map_or(Operand::String(string), Operand::Constant)
+    }
+
+    fn value(&self, context: &mut Context) -> Result<i64, ExpandError> {
+        match self {
+            Operand::Constant(number) => Ok(*number),
+            Operand::String(string) => read_number(&string.expand(context)?),
+        }
+    }
+}
+
+fn read_number(text: &Text) -> Result<i64, ExpandError> {
+    integer::parse(&shown(text.as_bytes())).map_err(ExpandError::Failed)
 }
 
 fn numeric(
@@ -82,14 +108,15 @@ fn numeric(
     name: &str,
     accept: fn(Ordering) -> bool,
 ) -> Result<Box<dyn Condition>, Fault> {
-    Ok(Box::new(Numeric { strings: strings(parser, name, 2)?, accept }))
+    let operands = strings(parser, name, 2)?.into_iter().map(Operand::new).collect();
+    Ok(Box::new(Numeric { operands, accept }))
 }
 
 impl Condition for Numeric {
     fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
         let mut numbers = [0_i64; 2];
-        for (number, body) in numbers.iter_mut().zip(&self.strings) {
-            *number = integer::parse(&body.expand_word(context)?).map_err(ExpandError::Failed)?;
+        for (number, operand) in numbers.iter_mut().zip(&self.operands) {
+            *number = operand.value(context)?;
         }
         let [first, second] = numbers;
         Ok((self.accept)(first.cmp(&second)))

@@ -11,7 +11,8 @@ use crate::config::Status;
 use crate::context::Context;
 use crate::expand::operator::ip;
 use crate::expand::variable::{HeaderReference, VariableReference, hint};
-use crate::expand::{Body, ExpandError, Fault, Parser, elements};
+use crate::expand::{Body, ExpandError, Fault, Parser};
+use crate::list;
 use crate::regex::Regex;
 use crate::restrict;
 
@@ -176,11 +177,7 @@ impl Condition for Def {
     fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
         match self {
             Def::Header(reference) => Ok(reference.exists(context)),
-            Def::Variable(reference) => {
-                let mut value = Text::new();
-                reference.append(context, &mut value)?;
-                Ok(!value.is_empty())
-            }
+            Def::Variable(reference) => reference.is_there(context),
         }
     }
 }
@@ -209,17 +206,13 @@ impl Condition for InList {
             body.append(context, text)?;
         }
         let [wanted, list] = &texts;
-        let same = |item: &Text| {
-            if self.caseless {
-                item.eq_ignore_case(wanted.as_bytes())
-            } else {
-                item.as_bytes() == wanted.as_bytes()
-            }
-        };
-        let found = elements::split(list).items.into_iter().find(|item| same(item));
+        let wanted = wanted.as_bytes();
+        let same =
+            |item: &[u8]| if self.caseless { item.eq_ignore_ascii_case(wanted) } else { item == wanted };
+        let found = list::split(list.as_bytes()).find(|item| same(item));
         let holds = found.is_some();
-        if holds {
-            context.local.value = found;
+        if let Some(item) = found {
+            context.local.value = Some(list.derive(item));
         }
         Ok(holds)
     }

@@ -1,5 +1,7 @@
 //! `${extract`: a field by name, by number and separators, or out of JSON; and `${env`.
 
+use std::borrow::Cow;
+
 use oxim_base::Text;
 
 use super::lists::{pick, whole_number};
@@ -59,8 +61,39 @@ enum Form {
 
 struct Extract {
     form: Form,
-    key: Body,
+    key: Key,
     rest: Rest,
+}
+
+/// The first argument.
+enum Key {
+    Constant(Selector),
+    String(Body),
+}
+
+/// Which field is wanted.
+struct Selector {
+    name: Text,
+    /// The name as a number, if it is one.
+    number: Option<i64>,
+}
+
+impl Key {
+    fn new(string: Body) -> Key {
+        let selector = string.constant().and_then(|text| Selector::new(&text).ok());
+        selector.map_or(Key::String(string), Key::Constant)
+    }
+}
+
+impl Selector {
+    fn new(text: &Text) -> Result<Selector, ExpandError> {
+        let name = text.trimmed();
+        if name.is_empty() {
+            return Err(ExpandError::Failed("first argument of \"extract\" must not be empty".to_owned()));
+        }
+        let number = name.as_str().filter(|k| is_number(k)).map(|k| whole_number(k).unwrap_or(0));
+        Ok(Selector { name, number })
+    }
 }
 
 /// What follows the key. The key decides how it is read; one that is not constant does so when it is evaluated.
@@ -107,7 +140,7 @@ fn extract(parser: &mut Parser<'_>) -> Result<Box<dyn Item>, Fault> {
             Rest::Named(fields, Branches::parse(parser, "extract")?)
         }
     };
-    Ok(Box::new(Extract { form, key, rest }))
+    Ok(Box::new(Extract { form, key: Key::new(key), rest }))
 }
 
 fn argument(parser: &mut Parser<'_>, number: usize) -> Result<Body, Fault> {
@@ -144,17 +177,20 @@ fn is_number(key: &str) -> bool {
 
 impl Item for Extract {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
-        let key = self.key.expand(context)?.trimmed();
-        if key.is_empty() {
-            return Err(ExpandError::Failed("first argument of \"extract\" must not be empty".to_owned()));
-        }
-        let number = key.as_str().filter(|k| is_number(k)).map(|k| whole_number(k).unwrap_or(0));
-        match (&self.rest, number) {
+        let expanded;
+        let Selector { name, number } = match &self.key {
+            Key::Constant(selector) => selector,
+            Key::String(string) => {
+                expanded = Selector::new(&string.expand(context)?)?;
+                &expanded
+            }
+        };
+        match (&self.rest, *number) {
             (Rest::Named(fields, branches), number) => {
                 let fields = fields.expand(context)?;
                 let value = match (self.form, number) {
-                    (Form::Plain, _) => named_field(&fields, key.as_bytes()),
-                    (form, number) => json_field(&fields, key.as_bytes(), number, form)?,
+                    (Form::Plain, _) => named_field(&fields, name.as_bytes()),
+                    (form, number) => json_field(&fields, name.as_bytes(), number, form)?,
                 };
                 branches.append_value(context, out, value)
             }
@@ -164,7 +200,7 @@ impl Item for Extract {
                 let value = numbered_field(&fields, separators.as_bytes(), number.unwrap_or(0));
                 branches.append_value(context, out, value)
             }
-            (Rest::Open(open), number) => open.append(context, out, key.as_bytes(), number),
+            (Rest::Open(open), number) => open.append(context, out, name.as_bytes(), number),
         }
     }
 }
@@ -238,11 +274,11 @@ pub fn named_field(fields: &Text, key: &[u8]) -> Option<Text> {
 }
 
 /// A value up to white space or in quotes, and what follows it.
-fn field_value(text: &[u8]) -> (Vec<u8>, &[u8]) {
+fn field_value(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let length = text.iter().take_while(|b| !b.is_ascii_whitespace()).count();
         let (value, after) = text.split_at_checked(length).unwrap_or_default();
-        return (value.to_vec(), after);
+        return (Cow::Borrowed(value), after);
     };
     in_quotes(quoted)
 }
@@ -263,7 +299,7 @@ pub(super) fn in_quotes(text: &[u8]) -> (Vec<u8>, &[u8]) {
             other => value.push(*other),
         }
     }
-    (value, rest)
+    (Cow::Owned(value), rest)
 }
 
 /// The byte that an escape stands for, after its backslash, and how many bytes it takes.

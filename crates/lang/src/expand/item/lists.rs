@@ -120,7 +120,8 @@ impl Item for Filter {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         let list = elements::split(&self.list.expand(context)?);
         let mut joined = Joined::new(list.separator);
-        let (value, captures) = (context.local.value.clone(), context.local.captures.clone());
+        let value = context.local.value.clone();
+        let captures = self.test.sets_captures().then(|| context.local.captures.clone());
         let result = for_each(context, list.items, |context, item| {
             if self.test.holds(context).map_err(|e| inside(e, "\"filter\" condition"))? {
                 joined.push(item);
@@ -128,7 +129,10 @@ impl Item for Filter {
             Ok(())
         });
         // Conditions may have set these.
-        (context.local.value, context.local.captures) = (value, captures);
+        context.local.value = value;
+        if let Some(captures) = captures {
+            context.local.captures = captures;
+        }
         result?;
         out.push(&joined.into_text());
         Ok(())

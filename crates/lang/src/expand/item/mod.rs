@@ -14,6 +14,7 @@ mod certificate;
 mod conditional;
 mod extract;
 pub use extract::named_field;
+mod hmac;
 mod imapfolder;
 mod lists;
 pub(crate) use lists::int;
@@ -70,6 +71,7 @@ pub static ITEMS: &[&[&ItemRow]] = &[
     authresults::ROWS,
     certificate::ROWS,
     extract::ROWS,
+    hmac::ROWS,
     imapfolder::ROWS,
     lists::ROWS,
     lookup::ROWS,

@@ -1,11 +1,8 @@
-//! Items that work on strings: substr, length, hash, nhash, sg, tr, listquote, hmac.
+//! Items that work on strings: substr, length, hash, nhash, sg, tr, listquote.
 
 use std::sync::Arc;
 
-use hmac::{Hmac, Mac};
-use md5::Md5;
 use oxim_base::Text;
-use sha1::Sha1;
 
 use super::lists::int;
 use super::{Item, ItemRow, row};
@@ -28,20 +25,6 @@ pub(super) static ROWS: &[&ItemRow] = &[
                     Some(positive(letters, "hash")?),
                 ),
                 [length, subject] => hash::text_hash(subject, first_positive(length, "hash")?, None),
-                _ => Ok(Text::new()),
-            })
-        },
-    ),
-    &row(
-        "hmac",
-        "The message authentication code (RFC 2104) of a text: hash name (md5 or sha1), secret, text.",
-        &[(
-            "${hmac{md5}{somesecret}{mail.example.com 2002-10-17 11:30:59}}",
-            "dd97e3ba5d1a61b5006108f8c8252953",
-        )],
-        |p| {
-            fixed(p, "hmac", 3, 3, |_, texts| match texts {
-                [name, secret, subject] => keyed_digest(name, secret, subject),
                 _ => Ok(Text::new()),
             })
         },
@@ -212,18 +195,6 @@ fn is_letters(text: &Text, item: &str) -> Result<(), ExpandError> {
 
 fn is_first(text: &Text, item: &str) -> Result<(), ExpandError> {
     first_positive(text, item).map(|_| ())
-}
-
-fn keyed_digest(name: &Text, secret: &Text, subject: &Text) -> Result<Text, ExpandError> {
-    let digest = match name.as_bytes() {
-        b"md5" => Hmac::<Md5>::new_from_slice(secret.as_bytes())
-            .map(|m| m.chain_update(subject.as_bytes()).finalize().into_bytes().to_vec()),
-        b"sha1" => Hmac::<Sha1>::new_from_slice(secret.as_bytes())
-            .map(|m| m.chain_update(subject.as_bytes()).finalize().into_bytes().to_vec()),
-        _ => return Err(ExpandError::Failed(format!("hmac algorithm \"{name}\" is not recognised"))),
-    };
-    let digest = digest.map_err(|error| ExpandError::Failed(error.to_string()))?;
-    Ok(subject.derive(hash::lower_hex(&digest)))
 }
 
 fn list_quoted(separator: &Text, subject: &Text) -> Text {

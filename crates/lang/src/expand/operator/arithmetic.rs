@@ -31,14 +31,18 @@ pub(super) static ROWS: &[&OperatorRow] = &[
 ];
 
 fn calculate(text: &Text, decimal: bool) -> Result<Text, ExpandError> {
-    let source = text.to_string_lossy();
+    let source = oxim_base::text::shown(text.as_bytes());
     let mut reader = Reader { source: &source, position: 0, decimal, depth: 0 };
     let result = reader.level(0).and_then(|value| {
         reader.space();
         if reader.rest().is_empty() { Ok(value) } else { Err("expecting operator") }
     });
     match result {
-        Ok(value) => Ok(text.derive(value.to_string())),
+        Ok(value) => {
+            let mut result = Text::new();
+            result.push_number(value, text.taint());
+            Ok(result)
+        }
         Err(message) => {
             let done = source.get(..reader.position).unwrap_or_default();
             Err(ExpandError::Failed(format!(
@@ -133,13 +137,15 @@ impl Reader<'_> {
             [b'0', ..] => (8, 0),
             _ => (10, 0),
         };
-        let digits: String = rest.chars().skip(prefix).take_while(|c| c.is_digit(radix)).collect();
-        let value = match i64::from_str_radix(&digits, radix) {
+        let digits = rest.get(prefix..).unwrap_or_default();
+        let count = digits.bytes().take_while(|b| char::from(*b).is_digit(radix)).count();
+        let digits = digits.get(..count).unwrap_or_default();
+        let value = match i64::from_str_radix(digits, radix) {
             Ok(value) => value,
             Err(_) if digits.is_empty() => 0,
             Err(_) => i64::MAX,
         };
-        self.advance(prefix.saturating_add(digits.len()));
+        self.advance(prefix.saturating_add(count));
         let (factor, after) = integer::multiplier(self.rest());
         let taken = self.rest().len().saturating_sub(after.len());
         self.advance(taken);

@@ -94,12 +94,17 @@ pub(super) static ROWS: &[&OperatorRow] = &[
 ];
 
 fn upper_hex(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().flat_map(|b| format!("{b:02X}").into_bytes()).collect()
+    hex(bytes, b"0123456789ABCDEF")
 }
 
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn lower_hex(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect()
+    hex(bytes, b"0123456789abcdef")
+}
+
+fn hex(bytes: &[u8], digits: &[u8; 16]) -> Vec<u8> {
+    let digit = |nibble: u8| digits.get(usize::from(nibble)).copied().unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn sha2_digest(length: Word<'_>, text: &Text) -> Result<Text, ExpandError> {
@@ -175,10 +180,17 @@ pub(crate) fn numeric_hash(text: &Text, n: u64, m: Option<u64>) -> Result<Text, 
     let total =
         weighted.fold(0_u64, |sum, (byte, weight)| sum.wrapping_add(u64::from(*byte).wrapping_mul(*weight)));
     let rest = total % size;
-    Ok(text.derive(match m {
-        None => rest.to_string(),
-        Some(m) => format!("{}/{}", rest / m, rest % m),
-    }))
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let mut result = Text::new();
+    match m {
+        None => result.push_number(number(rest), text.taint()),
+        Some(m) => {
+            result.push_number(number(rest / m), text.taint());
+            result.push_bytes(b"/", text.taint());
+            result.push_number(number(rest % m), text.taint());
+        }
+    }
+    Ok(result)
 }
 
 #[cfg(test)]

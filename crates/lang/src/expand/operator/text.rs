@@ -51,8 +51,9 @@ pub(super) static ROWS: &[&OperatorRow] = &[
             },
         )
     },
-    &operator("lc", "Letters in lower case.", &[("${lc:ABC}", "abc")], |_, _, s| {
-        Ok(s.derive(s.as_bytes().to_ascii_lowercase()))
+    &operator("lc", "Letters in lower case.", &[("${lc:ABC}", "abc")], |_, _, mut s| {
+        s.bytes_mut().make_ascii_lowercase();
+        Ok(s)
     }),
     &OperatorRow {
         alias: Some("l"),
@@ -83,8 +84,9 @@ pub(super) static ROWS: &[&OperatorRow] = &[
             },
         )
     },
-    &operator("uc", "Letters in upper case.", &[("${uc:abc}", "ABC")], |_, _, s| {
-        Ok(s.derive(s.as_bytes().to_ascii_uppercase()))
+    &operator("uc", "Letters in upper case.", &[("${uc:abc}", "ABC")], |_, _, mut s| {
+        s.bytes_mut().make_ascii_uppercase();
+        Ok(s)
     }),
     &operator(
         "utf8clean",

@@ -193,6 +193,23 @@ impl VariableReference {
         matches!(self.row.name, "acl_c" | "acl_m")
     }
 
+    /// Whether there is a value, and not an empty one.
+    pub(crate) fn is_there(&self, context: &mut Context) -> Result<bool, ExpandError> {
+        if let Getter::Read(get) = self.row.get {
+            match get(context, &self.key) {
+                Value::Bytes(bytes) => return Ok(!bytes.is_empty()),
+                Value::Text(text) => return Ok(!text.is_empty()),
+                Value::Made(bytes) => return Ok(!bytes.is_empty()),
+                Value::Number(_) => return Ok(true),
+                // An ACL variable may be one that must be there.
+                Value::Empty => {}
+            }
+        }
+        let mut value = Text::new();
+        self.append(context, &mut value)?;
+        Ok(!value.is_empty())
+    }
+
     /// Adds the value.
     pub(crate) fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         match self.row.get {
@@ -206,7 +223,7 @@ impl VariableReference {
                 Value::Bytes(bytes) => out.push_bytes(bytes, self.row.taint),
                 Value::Made(bytes) => out.push_bytes(&bytes, self.row.taint),
                 Value::Text(text) => out.push(text),
-                Value::Number(number) => out.push_bytes(number.to_string().as_bytes(), self.row.taint),
+                Value::Number(number) => out.push_number(number, self.row.taint),
             },
             Getter::Compute(get) => out.push(&get(context, &self.key)?),
             Getter::NotYet => {}
