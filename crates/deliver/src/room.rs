@@ -61,7 +61,8 @@ impl Delivery {
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
             | JobResult::File(_)
-            | JobResult::Exists(_) => Room::Fits,
+            | JobResult::Exists(_)
+            | JobResult::Brought(_) => Room::Fits,
         })
     }
 }

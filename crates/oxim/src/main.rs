@@ -17,6 +17,7 @@ mod daemon;
 mod engine;
 mod environment;
 mod mode;
+mod perl;
 mod privilege;
 mod run;
 mod services;

@@ -13,7 +13,7 @@ use crate::assemble::{self, Program};
 use crate::control::request::Submission;
 use crate::daemon::parent::WORKER_ARGUMENT;
 use crate::daemon::start::{self, DETACHED_ARGUMENT};
-use crate::{arguments_line, build, control, environment, mode, privilege, services, tool};
+use crate::{arguments_line, build, control, environment, mode, perl, privilege, services, tool};
 
 /// Runs the program.
 pub fn run(words: Vec<OsString>) -> u8 {
@@ -188,10 +188,13 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         complain_part!("{}", debug_header(&program));
     }
     if is_daemon(&program.line) {
-        start_daemon(program, words.own, &internal)
-    } else {
-        with_configuration(&program)
+        return start_daemon(program, words.own, &internal);
     }
+    if let Err(error) = perl::start(&program) {
+        complain!("exim: {}", error.trim_ascii_end());
+        return 1;
+    }
+    with_configuration(&program)
 }
 
 /// `-z`: a note of the postmaster's in the main log. Others are refused without a word, as by Exim.
@@ -246,8 +249,14 @@ fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8
     if program.config.main.mua_wrapper {
         return mode::receive::not_for_wrapper(&program, "Daemon cannot be run when mua_wrapper is set");
     }
-    if !matches!(internal, Internal::Worker) && checked(&program) != 0 {
-        return 1;
+    if !matches!(internal, Internal::Worker) {
+        if checked(&program) != 0 {
+            return 1;
+        }
+        if let Err(error) = perl::try_out(&program) {
+            complain!("exim: {}", error.trim_ascii_end());
+            return 1;
+        }
     }
     let foreground = start::is_foreground(&program.line);
     let only_queue = program.line.mode == Mode::QueueRun;

@@ -84,5 +84,4 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _OPT_MAIN_LOCAL_SCAN_PATH", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_LOCAL_SCAN_TIMEOUT", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_MUA_WRAPPER", NOT_YET),
-    row("options::*", "macro_list _OPT_MAIN_PERL_AT_START", NOT_YET),
 ];

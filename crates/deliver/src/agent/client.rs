@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::identity::Identity;
-use super::job::{FileExists, Job, JobResult, Trouble, perform};
+use super::job::{FileExists, Job, JobResult, ProgramJob, Trouble, perform};
 use super::{server, wire};
 use crate::transport::error_code;
 
@@ -56,10 +56,15 @@ struct Agent {
     output: BufWriter<UnixStream>,
     child: Option<Child>,
     idle_since: Instant,
+    /// It has become another program, which somebody else talks to.
+    is_given_away: bool,
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        if self.is_given_away {
+            return;
+        }
         // Closing the socket ends the agent; one that hangs is not waited for longer than it takes to say so.
         let _ = self.input.get_ref().shutdown(std::net::Shutdown::Both);
         if let Some(child) = &mut self.child
@@ -140,6 +145,27 @@ impl Agents {
         Ok(result)
     }
 
+    /// Starts a program as a user: the socket that is its standard input and output, and the process if it is ours to
+    /// wait for.
+    ///
+    /// # Errors
+    /// No agent to be had.
+    pub fn start_program(
+        &self,
+        identity: &Identity,
+        job: ProgramJob,
+    ) -> io::Result<(UnixStream, Option<Child>)> {
+        let mut agent = self.start(self.always.as_ref().unwrap_or(identity))?;
+        wire::send(&mut agent.output, &Job::Become(job))?;
+        io::Write::flush(&mut agent.output)?;
+        let _: JobResult = wire::receive(&mut agent.input)?;
+        // Dropping the agent would end the socket for both.
+        let socket = agent.input.get_ref().try_clone()?;
+        let child = agent.child.take();
+        agent.is_given_away = true;
+        Ok((socket, child))
+    }
+
     fn start(&self, identity: &Identity) -> io::Result<Agent> {
         let (socket, child) = self.spawner.spawn(identity)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -149,6 +175,7 @@ impl Agents {
             output: BufWriter::with_capacity(64 * 1024, socket),
             child,
             idle_since: Instant::now(),
+            is_given_away: false,
         };
         wire::send(&mut agent.output, identity)?;
         io::Write::flush(&mut agent.output)?;
@@ -160,6 +187,7 @@ impl Agents {
             | JobResult::Exited { .. }
             | JobResult::File(_)
             | JobResult::Exists(_)
+            | JobResult::Brought(_)
             | JobResult::Lmtp(_)
             | JobResult::Failed(_)) => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
         }

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::time::Duration;
 
+use oxim_lang::errand::{Brought, Errand};
+use oxim_lang::expand::ExpandError;
 use serde::{Deserialize, Serialize};
 
 use super::{command, mailbox, new_file, user_file};
@@ -26,6 +28,10 @@ pub enum Job {
     Exists(Vec<u8>),
     /// Ask whether a mailbox has room for a message (`verify = recipient/quota`).
     Room(RoomJob),
+    /// Do what an expansion in the user's filter has come to.
+    Errand(Errand),
+    /// Become another program, which has the socket as its standard input and output. Nothing comes after this.
+    Become(ProgramJob),
 }
 
 /// How a whole message is changed while it is written.
@@ -302,6 +308,15 @@ pub struct CommandJob {
     pub framing: Framing,
 }
 
+/// A program that takes the agent's place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgramJob {
+    /// Absolute path of the program and its arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// The whole environment.
+    pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 /// Read a file of the user's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReadFileJob {
@@ -338,6 +353,8 @@ pub enum JobResult {
     File(FileRead),
     /// Answer to [`Job::Exists`].
     Exists(FileExists),
+    /// What came of an errand.
+    Brought(Result<Brought, ExpandError>),
     /// Try again later.
     Deferred(Trouble),
     /// Never.
@@ -440,5 +457,10 @@ pub fn perform(job: &Job, message: &mut dyn Read) -> JobResult {
         Job::ReadFile(job) => JobResult::File(user_file::read(job)),
         Job::Exists(path) => JobResult::Exists(user_file::exists(path)),
         Job::Room(job) => super::room::check(job),
+        Job::Errand(errand) => JobResult::Brought(errand.perform()),
+        Job::Become(_) => JobResult::Failed(Trouble {
+            text: "only an agent can become another program".to_owned(),
+            ..Trouble::default()
+        }),
     }
 }

@@ -1,11 +1,15 @@
 //! The agent's side: become the user, then perform one job after the other until the other side closes.
 
+use std::ffi::OsStr;
 use std::io::{self, BufReader};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use super::identity::Identity;
-use super::job::{Job, JobResult, Trouble, perform};
+use super::job::{Job, JobResult, ProgramJob, Trouble, perform};
 use super::wire;
 
 /// Serves the socket that is this process's standard input. Returns when the other side has closed it.
@@ -29,7 +33,7 @@ fn detach_standard_input() -> io::Result<()> {
 pub(super) fn takes_message(job: &Job) -> bool {
     match job {
         Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) | Job::Filter(_) | Job::Lmtp(_) => true,
-        Job::ReadFile(_) | Job::Exists(_) | Job::Room(_) => false,
+        Job::ReadFile(_) | Job::Exists(_) | Job::Room(_) | Job::Errand(_) | Job::Become(_) => false,
     }
 }
 
@@ -50,6 +54,10 @@ fn serve_on(socket: &UnixStream) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
         };
+        if let Job::Become(program) = &job {
+            wire::send(&mut output, &JobResult::Exists(super::job::FileExists::Yes))?;
+            return Err(become_program(program, socket));
+        }
         let result = if takes_message(&job) {
             let mut message = wire::MessageReader::new(&mut input);
             let result = perform(&job, &mut message);
@@ -60,6 +68,23 @@ fn serve_on(socket: &UnixStream) -> io::Result<()> {
         };
         answer(&mut output, &job, result)?;
     }
+}
+
+/// Puts another program in the place of this process. The error is why that was not to be.
+fn become_program(job: &ProgramJob, socket: &UnixStream) -> io::Error {
+    let Some((program, arguments)) = job.argv.split_first() else { return io::ErrorKind::NotFound.into() };
+    let ends = socket.try_clone().and_then(|input| Ok((input, socket.try_clone()?)));
+    let (input, output) = match ends {
+        Ok(ends) => ends,
+        Err(error) => return error,
+    };
+    Command::new(OsStr::from_bytes(program))
+        .args(arguments.iter().map(|a| OsStr::from_bytes(a)))
+        .env_clear()
+        .envs(job.environment.iter().map(|(n, v)| (OsStr::from_bytes(n), OsStr::from_bytes(v))))
+        .stdin(Stdio::from(OwnedFd::from(input)))
+        .stdout(Stdio::from(OwnedFd::from(output)))
+        .exec()
 }
 
 /// What a filter printed may be longer than any answer: it goes behind it.

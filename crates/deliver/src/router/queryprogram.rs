@@ -200,7 +200,8 @@ impl QueryProgram {
             | JobResult::OtherTransport(_)
             | JobResult::Lmtp(_)
             | JobResult::File(_)
-            | JobResult::Exists(_) => return Err(problem("unexpected answer from the delivery agent")),
+            | JobResult::Exists(_)
+            | JobResult::Brought(_) => return Err(problem("unexpected answer from the delivery agent")),
         };
         let answer = output.get(..ANSWER_BYTES_MAX).unwrap_or(&output);
         if answer.is_empty() {

@@ -2,9 +2,15 @@
 //!
 //! A process that is root never opens them itself: an agent that has become the user does. Manual section 22.2.
 
-use nix::errno::Errno;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::process::Child;
 
-use crate::agent::job::{CommandJob, FileExists, FileRead, MailboxJob, ReadFileJob};
+use nix::errno::Errno;
+use oxim_lang::errand::{Brought, Errand};
+use oxim_lang::expand::ExpandError;
+
+use crate::agent::job::{CommandJob, FileExists, FileRead, MailboxJob, ProgramJob, ReadFileJob};
 use crate::agent::{Agents, Identity, Job, JobResult};
 use crate::transport::error_code;
 
@@ -24,6 +30,18 @@ pub trait UserFiles: Send + Sync {
 
     /// Runs a command that reads nothing.
     fn run(&self, user: &Identity, job: CommandJob) -> JobResult;
+
+    /// Does what an expansion in a user's filter has come to.
+    ///
+    /// # Errors
+    /// What the expansion says.
+    fn act(&self, user: &Identity, errand: Errand) -> Result<Brought, ExpandError>;
+
+    /// Starts a program that talks over a socket.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    fn start(&self, user: &Identity, job: ProgramJob) -> io::Result<(UnixStream, Option<Child>)>;
 }
 
 impl UserFiles for Agents {
@@ -39,7 +57,8 @@ impl UserFiles for Agents {
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
-            | JobResult::Exists(_) => {
+            | JobResult::Exists(_)
+            | JobResult::Brought(_) => {
                 FileRead::Error(0, "unexpected answer from the delivery agent".to_owned())
             }
         }
@@ -53,6 +72,7 @@ impl UserFiles for Agents {
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
+            | JobResult::Brought(_)
             | JobResult::File(_) => FileExists::Error(0),
         }
     }
@@ -70,12 +90,34 @@ impl UserFiles for Agents {
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
             | JobResult::File(_)
-            | JobResult::Exists(_) => Ok(()),
+            | JobResult::Exists(_)
+            | JobResult::Brought(_) => Ok(()),
         }
     }
 
     fn run(&self, user: &Identity, job: CommandJob) -> JobResult {
         self.ask(Some(user), &Job::Command(job))
+    }
+
+    fn act(&self, user: &Identity, errand: Errand) -> Result<Brought, ExpandError> {
+        match self.ask(Some(user), &Job::Errand(errand)) {
+            JobResult::Brought(brought) => brought,
+            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => {
+                Err(ExpandError::Defer(trouble.text))
+            }
+            JobResult::Delivered { .. }
+            | JobResult::OtherTransport(_)
+            | JobResult::Exited { .. }
+            | JobResult::Lmtp(_)
+            | JobResult::File(_)
+            | JobResult::Exists(_) => {
+                Err(ExpandError::Defer("unexpected answer from the delivery agent".to_owned()))
+            }
+        }
+    }
+
+    fn start(&self, user: &Identity, job: ProgramJob) -> io::Result<(UnixStream, Option<Child>)> {
+        self.start_program(user, job)
     }
 }
 

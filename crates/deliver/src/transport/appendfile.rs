@@ -563,6 +563,7 @@ impl Driver for Appendfile {
             result @ (JobResult::Exited { .. }
             | JobResult::File(_)
             | JobResult::Exists(_)
+            | JobResult::Brought(_)
             | JobResult::Deferred(_)
             | JobResult::Lmtp(_)
             | JobResult::Failed(_)) => local::refused(batch, result),

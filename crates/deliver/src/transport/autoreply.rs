@@ -400,6 +400,7 @@ impl Reply<'_> {
                 | JobResult::Exited { .. }
                 | JobResult::Lmtp(_)
                 | JobResult::Exists(_)
+                | JobResult::Brought(_)
                 | JobResult::Deferred(_)
                 | JobResult::Failed(_)) => (error_code::UNKNOWN, format!("{other:?}")),
             };

@@ -90,7 +90,8 @@ impl Filter {
             | JobResult::OtherTransport(_)
             | JobResult::File(_)
             | JobResult::Lmtp(_)
-            | JobResult::Exists(_)) => {
+            | JobResult::Exists(_)
+            | JobResult::Brought(_)) => {
                 let text = format!("unexpected answer of the delivery agent: {other:?}");
                 Err(Outcome::Deferred(DeliveryError::new(error_code::AGENT_LOST, text)))
             }

@@ -110,6 +110,7 @@ impl Driver for Lmtp {
             | JobResult::Exited { .. }
             | JobResult::File(_)
             | JobResult::Exists(_)
+            | JobResult::Brought(_)
             | JobResult::Deferred(_)
             | JobResult::Failed(_)) => local::refused(batch, result),
         }

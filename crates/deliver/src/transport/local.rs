@@ -224,7 +224,8 @@ pub(super) fn refused(batch: &Batch<'_>, result: JobResult) -> Run {
         | JobResult::Exited { .. }
         | JobResult::File(_)
         | JobResult::Lmtp(_)
-        | JobResult::Exists(_)) => {
+        | JobResult::Exists(_)
+        | JobResult::Brought(_)) => {
             let text = format!("unexpected answer of the delivery agent: {other:?}");
             Run::all(
                 batch,

@@ -753,6 +753,7 @@ impl Driver for Pipe {
             | JobResult::OtherTransport(_)
             | JobResult::File(_)
             | JobResult::Exists(_)
+            | JobResult::Brought(_)
             | JobResult::Deferred(_)
             | JobResult::Lmtp(_)
             | JobResult::Failed(_)) => local::refused(batch, result),

@@ -95,6 +95,7 @@ impl Driver for QueueFile {
             | JobResult::Exited { .. }
             | JobResult::File(_)
             | JobResult::Exists(_)
+            | JobResult::Brought(_)
             | JobResult::Lmtp(_)
             | JobResult::Deferred(_)
             | JobResult::Failed(_)) => local::refused(batch, result),

@@ -323,7 +323,7 @@ pub static MAIN: &[OptionRow] = &[
     row("openssl_options", Str, "", Works, "switches of the TLS library"),
     row("oracle_servers", StringList, "", NotYet, "Oracle servers"),
     row("percent_hack_domains", DomainList, "", Works, "domains for which % in a local part is taken as @"),
-    row("perl_at_start", Bool, "false", NotYet, "start Perl at once"),
+    row("perl_at_start", Bool, "false", Works, "start Perl at once"),
     row("perl_startup", Str, "", Works, "code that starts Perl"),
     row("perl_taintmode", Bool, "false", Works, "run Perl with taint checks"),
     row("pgsql_servers", StringList, "", Works, "PostgreSQL servers"),

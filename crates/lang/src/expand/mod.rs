@@ -30,14 +30,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use oxim_base::Text;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 pub(crate) use item::authresults::{comment as authresults_comment, value as authresults_value};
+pub use item::{PerlSlot, SocketOptions, end_idle_perl, own_environment, start_perl};
+pub(crate) use item::{ask_socket, run_command};
+pub(crate) use operator::stat_text;
 pub(crate) use parse::{Fault, Parser};
 pub(crate) use tree::Body;
 
 /// Why an expansion gave no text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExpandError {
     /// The configuration asked for failure (`fail`, an ACL that defers); many options treat this as "unset".
     Forced(String),

@@ -8,10 +8,12 @@ use oxim_base::Text;
 
 use super::item::Items;
 use super::{Defer, ListKind};
+use crate::context::Context;
 use crate::lookup::files::{self, FileError};
+use crate::restrict;
 
 /// The items of a file.
-pub(super) fn read(kind: ListKind, name: &Text) -> Result<Arc<Items>, Defer> {
+pub(super) fn read(context: &Context, kind: ListKind, name: &Text) -> Result<Arc<Items>, Defer> {
     if name.is_foreign() {
         return Err(Defer::Config(format!("Tainted filename for search: '{name}'")));
     }
@@ -21,17 +23,22 @@ pub(super) fn read(kind: ListKind, name: &Text) -> Result<Arc<Items>, Defer> {
         ListKind::Address => "address list",
         ListKind::LocalPart | ListKind::String => "local part list",
     };
+    let failed =
+        |reason: String| Defer::Config(format!("failed to open {name} when checking \"{name}\": {reason}"));
+    if let Some(user) = restrict::user(context) {
+        let data = user.read(name.as_bytes()).map_err(failed)?;
+        return Ok(Arc::new(Items::from_lines(kind, name.clone(), lines(kind, &data))));
+    }
     files::parsed(form, name.as_bytes(), |opened| {
         let data = opened.read()?;
         Ok(Items::from_lines(kind, name.clone(), lines(kind, &data)))
     })
     .map_err(|error| {
-        let reason = match error {
+        failed(match error {
             FileError::Io(error) => files::reason(&error),
             FileError::NotRegular => "not a regular file".to_owned(),
             FileError::TooLarge => "the file is too large".to_owned(),
-        };
-        Defer::Config(format!("failed to open {name} when checking \"{name}\": {reason}"))
+        })
     })
 }
 

@@ -71,7 +71,7 @@ impl Walk<'_> {
         match self.decide(context, &mut state)? {
             Outcome::Decided(decision) => Ok(decision.result()),
             Outcome::End => {
-                let yes = self.ends_negated()?;
+                let yes = self.ends_negated(context)?;
                 self.tell(context, yes, || "end of list".to_owned());
                 Ok(if yes { Match::Yes { data: None } } else { Match::No })
             }
@@ -79,13 +79,13 @@ impl Walk<'_> {
     }
 
     /// Whether the last item is negated: that of the file, if the list ends with a file name. Words such as `+caseful` are none.
-    fn ends_negated(&self) -> Result<bool, Defer> {
+    fn ends_negated(&self, context: &Context) -> Result<bool, Defer> {
         let is_item = |item: &&Item| !matches!(item.pattern, Pattern::Switch(_));
         let Some(item) = self.items.all().iter().rev().find(is_item) else { return Ok(false) };
         if !matches!(item.pattern, Pattern::File) {
             return Ok(item.negated);
         }
-        let lines = file::read(self.kind(), &item.text)?;
+        let lines = file::read(context, self.kind(), &item.text)?;
         Ok(lines.all().last().is_some_and(|line| line.negated) != item.negated)
     }
 
@@ -224,8 +224,7 @@ impl Walk<'_> {
 
     /// The lines of a file are items of this list: one that decides, decides; the file's end does not.
     fn file(&self, context: &mut Context, item: &Item, state: &mut State) -> Result<Step, Defer> {
-        crate::restrict::need_own_rights(context, "a list in a file").map_err(Defer::Config)?;
-        let lines = file::read(self.kind(), &item.text)?;
+        let lines = file::read(context, self.kind(), &item.text)?;
         let walk = Walk {
             items: &lines,
             subject: self.subject,

@@ -33,13 +33,15 @@ pub(crate) enum FileError {
     TooLarge,
 }
 
-/// What the system says about an error, without the number that Rust puts behind it.
+/// What the system says about an error, without the number that Rust puts behind it; who was refused, as Exim tells it.
 pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text.get(..end).unwrap_or_default().to_owned(),
-        None => text,
+    let text = text.rfind(" (os error ").and_then(|end| text.get(..end)).unwrap_or(&text);
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return text.to_owned();
     }
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    format!("{text} (euid={uid} egid={gid})")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

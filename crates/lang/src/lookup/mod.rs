@@ -40,6 +40,8 @@ use oxim_base::debug;
 use oxim_base::{Taint, Text};
 
 use crate::context::Context;
+use crate::errand::Errand;
+use crate::expand::ExpandError;
 use crate::restrict;
 use service::results;
 
@@ -227,6 +229,8 @@ pub struct LookupType {
     pub default: DefaultKey,
     /// What follows the first comma, as name and value.
     pub options: Vec<(String, String)>,
+    /// All of it, as written.
+    pub specification: String,
 }
 
 /// Main options that list servers and cannot mean what they say, with what is wrong.
@@ -270,7 +274,8 @@ impl LookupType {
                 "defaults using \"*\" or \"*@\" are not permitted for lookup type \"{rest}\""
             ));
         }
-        Ok(LookupType { kind, partial, default, options: split_options(options) })
+        let specification = specification.to_owned();
+        Ok(LookupType { kind, partial, default, options: split_options(options), specification })
     }
 
     /// The value of an option, if it is given.
@@ -418,8 +423,8 @@ pub fn find(
     source: &Text,
 ) -> Result<Option<Found>, LookupError> {
     let name = lookup.kind.name;
-    if matches!(lookup.kind.style, Style::KeyedFile(_)) || matches!(name, "sqlite" | "readsock") {
-        restrict::need_own_rights(context, "a lookup in a file").map_err(LookupError::Failed)?;
+    if let Some(found) = find_by_user(context, lookup, key, source) {
+        return found;
     }
     let found = match (&lookup.kind.style, key) {
         (Style::KeyedFile(_), Some(_)) if source.taint() != Taint::Clean => {
@@ -453,6 +458,32 @@ pub fn find(
     found
 }
 
+/// A lookup that needs rights, by the user whose filter it stands in.
+fn find_by_user(
+    context: &Context,
+    lookup: &LookupType,
+    key: Option<&Text>,
+    source: &Text,
+) -> Option<Result<Option<Found>, LookupError>> {
+    let name = lookup.kind.name;
+    // The keys of a wildlsearch file are expanded: that is done here.
+    let in_file = matches!(lookup.kind.style, Style::KeyedFile(_)) && name != "wildlsearch";
+    if !in_file && !matches!(name, "sqlite" | "readsock") {
+        return None;
+    }
+    let options = || match context.config.main_options.string("sqlite_dbfile") {
+        // The user's process has no configuration.
+        Some(path) if name == "sqlite" && sqlite::needs_file(lookup, source) => format!(",file={path}"),
+        _ => String::new(),
+    };
+    let brought = restrict::by_user(context, || Errand::find(lookup, key, source, &options()))?;
+    Some(match brought {
+        Ok(brought) => Ok(brought.into_found()),
+        Err(ExpandError::Defer(text)) => Err(LookupError::Defer(text)),
+        Err(ExpandError::Failed(text) | ExpandError::Forced(text)) => Err(LookupError::Failed(text)),
+    })
+}
+
 fn find_in_file(
     context: &mut Context,
     lookup: &LookupType,
@@ -460,7 +491,11 @@ fn find_in_file(
     key: &Text,
     path: &Text,
 ) -> Result<Option<Found>, LookupError> {
-    let file = open(path.as_bytes()).map_err(LookupError::Failed)?;
+    let file = match restrict::user(context) {
+        Some(user) if lookup.kind.name == "wildlsearch" => wildlsearch::of_user(user, path.as_bytes()),
+        _ => open(path.as_bytes()),
+    };
+    let file = file.map_err(LookupError::Failed)?;
     let search = Search { file: &*file, lookup, key: key.as_bytes() };
     let found = search.run(context).map_err(LookupError::Defer)?;
     Ok(found.map(|(data, parts)| {

@@ -98,6 +98,11 @@ fn error_text(error: &rusqlite::Error) -> String {
     error.to_string()
 }
 
+/// Whether neither the lookup nor the query says which file is meant.
+pub(super) fn needs_file(lookup: &LookupType, query: &Text) -> bool {
+    lookup.option("file").is_none() && !query.as_bytes().trim_ascii_start().starts_with(b"/")
+}
+
 /// The file and the query. The error is Exim's text.
 fn file_and_query<'a>(
     context: &Context,

@@ -11,6 +11,7 @@ use super::lsearch::{Items, describe};
 use super::{KeyedFile, LookupKind, LookupType, Style, files};
 use crate::context::Context;
 use crate::list::{List, ListKind, Match, Subject};
+use crate::restrict::AsUser;
 
 /// The row of `wildlsearch`.
 pub(super) static WILDLSEARCH: LookupKind = LookupKind {
@@ -26,9 +27,20 @@ pub(super) static NWILDLSEARCH: LookupKind = LookupKind {
     doc: "text file whose keys are patterns; option ret=full",
 };
 
+fn expanded(key: &[u8]) -> List {
+    List::single_expanded(ListKind::LocalPart, &String::from_utf8_lossy(key))
+}
+
+/// A `wildlsearch` file that is read with a user's rights.
+pub(super) fn of_user(user: &dyn AsUser, path: &[u8]) -> Result<Arc<dyn KeyedFile>, String> {
+    let data = user.read(path).map_err(|reason| {
+        format!("failed to open {} for linear search: {reason}", String::from_utf8_lossy(path))
+    })?;
+    Ok(Arc::new(Patterns::new(data, expanded)))
+}
+
 fn open_expanded(path: &[u8]) -> Result<Arc<dyn KeyedFile>, String> {
-    let build = |key: &[u8]| List::single_expanded(ListKind::LocalPart, &String::from_utf8_lossy(key));
-    Ok(files::parsed("wildlsearch", path, |opened| Ok(Patterns::new(opened.read()?, build)))
+    Ok(files::parsed("wildlsearch", path, |opened| Ok(Patterns::new(opened.read()?, expanded)))
         .map_err(|e| describe(&e, path, "wildlsearch"))?)
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct CommandLine {
     pub dont_deliver: bool,
     /// `-n`: with `-bP`, names are left out.
     pub no_names: bool,
+    /// `-ps`, `-pd`: the Perl interpreter is started at once, or when it is needed, whatever `perl_at_start` says.
+    pub perl_at_start: Option<bool>,
     /// Where the message comes from (`-f`, `-F`, `-oM…`).
     pub origin: Origin,
     /// How a message is taken and sent on (`-t`, `-i`, `-od…`, `-oe…`).

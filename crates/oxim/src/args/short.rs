@@ -38,8 +38,8 @@ pub(super) fn option(
             line.verbose = true;
         }
         (b'n', b"") => line.no_names = true,
-        // They say when the Perl interpreter is started, which is for `perl_startup` to have.
-        (b'p', b"d" | b"s") => {}
+        (b'p', b"d") => line.perl_at_start = Some(false),
+        (b'p', b"s") => line.perl_at_start = Some(true),
         (b'p', _) => protocol(line, &cursor.value(word, rest)?),
         (b't', b"") => line.sending.extract_recipients = true,
         (b't', b"i") => {

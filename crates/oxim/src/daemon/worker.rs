@@ -24,6 +24,7 @@ use crate::control;
 use crate::control::server::Control;
 use crate::engine::{Engine, Settings};
 use crate::mode::queue_run;
+use crate::perl;
 
 /// Threads beyond those of sessions, for what the daemon itself has to wait for.
 const SPARE_THREADS: usize = 64;
@@ -89,6 +90,10 @@ pub fn run(start: Start) -> u8 {
             return 1;
         }
     };
+    if let Err(error) = perl::start(&start.program) {
+        start.program.services.log().both(error.trim_ascii_end());
+        return 1;
+    }
     let settings = Settings { has_journal: true, spawner: (start.spawners)(), ..Settings::default() };
     let engine = match Engine::build(&start.program, runtime.handle(), settings) {
         Ok(engine) => engine,

@@ -256,7 +256,13 @@ impl Condition for Matches {
     fn holds(&self, context: &mut Context) -> Result<bool, ExpandError> {
         let subject = self.subject.expand(context)?;
         let regex = self.regex(context)?;
-        let captures = regex.captures(&subject).map_err(|e| ExpandError::Failed(e.describe(b"")))?;
+        let captures = match regex.captures(&subject) {
+            Ok(captures) => captures,
+            Err(error) => {
+                let pattern = self.pattern.expand(context)?;
+                return Err(ExpandError::Failed(error.describe(pattern.as_bytes())));
+            }
+        };
         let holds = captures.is_some();
         if let Some(captures) = captures {
             context.local.captures = captures;

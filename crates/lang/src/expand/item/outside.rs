@@ -10,12 +10,15 @@ use std::time::Duration;
 use oxim_base::limits::CHILD_OUTPUT_BYTES_MAX;
 use oxim_base::{Text, clock};
 use oxim_net::tls::client::{self, ClientPolicy};
+use serde::{Deserialize, Serialize};
 
 use super::{Item, ItemRow, row};
 use crate::context::Context;
+use crate::errand::{Brought, Errand};
 use crate::expand::condition::acl;
 use crate::expand::{Body, ExpandError, Fault, elements, system_error};
 use crate::host::AclOutcome;
+use crate::lookup::files;
 use crate::restrict;
 
 pub(super) static ROWS: &[&ItemRow] = &[
@@ -86,7 +89,7 @@ fn read_file(context: &Context, path: &Text, newline: Option<&Text>) -> Result<T
         return Err(ExpandError::Failed(format!("Tainted filename '{path}'")));
     }
     let failed = |error: &std::io::Error| {
-        ExpandError::Failed(format!("failed to open {path}: {}", system_error(error)))
+        ExpandError::Failed(format!("failed to open {path}: {}", files::reason(error)))
     };
     if let Some(user) = restrict::user(context) {
         let read = user.read(path.as_bytes());
@@ -131,12 +134,8 @@ impl Item for ReadSocket {
         if name.is_foreign() {
             return Err(ExpandError::Failed(format!("Tainted socket name '{name}'")));
         }
-        if !name.as_bytes().starts_with(b"inet:") {
-            restrict::need_own_rights(context, "${readsocket of a Unix-domain socket")
-                .map_err(ExpandError::Failed)?;
-        }
-        let answer = SocketOptions::read(rest.first())
-            .and_then(|options| converse(name, request.as_bytes(), &options));
+        let answer =
+            SocketOptions::read(rest.first()).and_then(|options| answer(context, name, request, options));
         match answer {
             Ok(answer) => {
                 out.push(&with_newlines(&answer, rest.get(1).filter(|_| self.strings.len() > 3)));
@@ -150,7 +149,22 @@ impl Item for ReadSocket {
     }
 }
 
-struct SocketOptions {
+/// Asks a socket; one that is a file with the rights of the filter's user.
+fn answer(context: &Context, name: &Text, request: &Text, options: SocketOptions) -> Result<Vec<u8>, String> {
+    let (socket, request) = (name.as_bytes(), request.as_bytes());
+    let user = restrict::user(context).filter(|_| !socket.starts_with(b"inet:"));
+    match user {
+        Some(user) => {
+            let errand = Errand::Ask { socket: socket.to_vec(), request: request.to_vec(), options };
+            user.act(errand).map(Brought::into_bytes).map_err(|error| error.message().to_owned())
+        }
+        None => ask_socket(name, request, &options),
+    }
+}
+
+/// Options of `${readsocket`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SocketOptions {
     timeout: Duration,
     shutdown: bool,
     tls: bool,
@@ -186,7 +200,7 @@ impl SocketOptions {
 }
 
 /// Connects, sends the request, reads to the end. The error is Exim's text.
-fn converse(name: &Text, request: &[u8], options: &SocketOptions) -> Result<Vec<u8>, String> {
+pub(crate) fn ask_socket(name: &Text, request: &[u8], options: &SocketOptions) -> Result<Vec<u8>, String> {
     match name.as_bytes().strip_prefix(b"inet:") {
         Some(host) => {
             let stream = connect_inet(&String::from_utf8_lossy(host), options)?;

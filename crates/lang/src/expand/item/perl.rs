@@ -1,11 +1,12 @@
 //! `${perl`: calls a subroutine of the Perl code that `perl_startup` gives. Manual chapter 12.
 //!
-//! The interpreter is a child process, one for each thread that needs it, started at the first call and kept: no foreign
-//! code runs in this process. Frames go over a socket: a letter, a length, bytes. One that takes too long or says too
+//! The interpreter is a child process, started at the first call, or at once with `perl_at_start`, and kept for the next;
+//! calls at the same time have one each. No foreign code runs in this process. A filter of a user calls an interpreter
+//! that is the user's, and ends with the filter. Frames go over a socket: a letter, a length, bytes. One that takes too long or says too
 //! much is ended, and the next call starts another. Exim::expand_string, Exim::log_write and Exim::debug_write are
 //! answered here.
 
-use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use oxim_base::limits::CHILD_OUTPUT_BYTES_MAX;
 use oxim_base::{Text, debug};
+use parking_lot::Mutex;
 
 use super::{Item, ItemRow, row};
 use crate::context::Context;
@@ -40,46 +42,116 @@ struct Perl {
 
 /// A running interpreter.
 struct Interpreter {
-    child: Child,
+    /// Its process, if it is ours to wait for.
+    child: Option<Child>,
     stream: UnixStream,
-    /// What it was started with: another configuration needs another one.
+    setting: Setting,
+}
+
+/// What an interpreter is started with: another configuration needs another one.
+#[derive(Clone, PartialEq, Eq)]
+struct Setting {
     startup: String,
     is_strict: bool,
 }
 
-impl Drop for Interpreter {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Setting {
+    fn of(context: &Context) -> Option<Setting> {
+        let options = &context.config.main_options;
+        let startup = options.string("perl_startup")?.to_owned();
+        Some(Setting { startup, is_strict: options.bool("perl_taintmode") })
     }
 }
 
-thread_local! {
-    static INTERPRETER: RefCell<Option<Interpreter>> = const { RefCell::new(None) };
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Interpreters that wait for the next call.
+static IDLE: Mutex<Vec<Interpreter>> = Mutex::new(Vec::new());
+/// How many may wait.
+const IDLE_MAX: usize = 32;
+
+/// The place of the interpreter of a filter's user.
+#[derive(Default)]
+pub struct PerlSlot(Mutex<Option<Interpreter>>);
+
+impl fmt::Debug for PerlSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PerlSlot")
+    }
+}
+
+/// The slot of the filter whose user is another than this process.
+fn slot_of_user(context: &Context) -> Option<&PerlSlot> {
+    context.local.restrictions.as_ref().filter(|r| r.user.is_some()).map(|r| &r.perl)
+}
+
+/// An interpreter for a call. It is taken out while it works, so that an expansion that Perl asks for may call Perl again.
+fn take(context: &mut Context, setting: Setting) -> Result<Interpreter, ExpandError> {
+    let kept = match slot_of_user(context) {
+        Some(slot) => slot.0.lock().take(),
+        None => {
+            let mut idle = IDLE.lock();
+            idle.retain(|interpreter| interpreter.setting == setting);
+            idle.pop()
+        }
+    };
+    match kept {
+        Some(interpreter) => Ok(interpreter),
+        None => launch(context, setting),
+    }
+}
+
+/// Keeps an interpreter for the next call.
+fn keep(context: &Context, interpreter: Interpreter) {
+    match slot_of_user(context) {
+        Some(slot) => *slot.0.lock() = Some(interpreter),
+        None => {
+            let mut idle = IDLE.lock();
+            if idle.len() < IDLE_MAX {
+                idle.push(interpreter);
+            }
+        }
+    }
+}
+
+/// Starts the interpreter before it is needed (`perl_at_start`). Nothing is started without `perl_startup`.
+///
+/// # Errors
+/// What is wrong with the code of `perl_startup`.
+pub fn start(context: &mut Context) -> Result<(), ExpandError> {
+    let Some(setting) = Setting::of(context) else { return Ok(()) };
+    let interpreter = take(context, setting)?;
+    keep(context, interpreter);
+    Ok(())
+}
+
+/// Ends the interpreters that wait for a call.
+pub fn end_idle() {
+    IDLE.lock().clear();
 }
 
 impl Item for Perl {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         restrict::check(context, |f| f.perl, "Perl calls are not permitted")?;
-        restrict::need_own_rights(context, "${perl}").map_err(ExpandError::Failed)?;
         let texts: Result<Vec<Text>, ExpandError> = self.strings.iter().map(|s| s.expand(context)).collect();
         let texts = texts?;
         let name = texts.first().cloned().unwrap_or_default();
         if name.is_foreign() {
             return Err(ExpandError::Failed(format!("attempt to call tainted Perl subroutine \"{name}\"")));
         }
-        let options = &context.config.main_options;
-        let Some(startup) = options.string("perl_startup").map(str::to_owned) else {
+        let Some(setting) = Setting::of(context) else {
             let text = "A setting of perl_startup is needed when using the Perl interpreter";
             return Err(ExpandError::Failed(text.to_owned()));
         };
-        let is_strict = options.bool("perl_taintmode");
-        // Taken out while it works, so that an expansion that Perl asks for may call Perl again.
-        let kept = INTERPRETER.take().filter(|i| i.startup == startup && i.is_strict == is_strict);
-        let mut interpreter = match kept {
-            Some(interpreter) => interpreter,
-            None => start(context, startup, is_strict)?,
-        };
+        let mut interpreter = take(context, setting)?;
         let mut request = Vec::new();
         for text in &texts {
             push_counted(&mut request, text.as_bytes());
@@ -88,7 +160,7 @@ impl Item for Perl {
             let reason = if error.kind() == io::ErrorKind::WouldBlock { "timed out" } else { "ended" };
             ExpandError::Failed(format!("the Perl interpreter {reason}"))
         })?;
-        INTERPRETER.set(Some(interpreter));
+        keep(context, interpreter);
         match answer {
             Answer::Text(text) => {
                 out.push(&Text::clean(text));
@@ -108,29 +180,42 @@ enum Answer {
     Died(Vec<u8>),
 }
 
-fn start(context: &mut Context, startup: String, is_strict: bool) -> Result<Interpreter, ExpandError> {
+fn launch(context: &mut Context, setting: Setting) -> Result<Interpreter, ExpandError> {
     let failed =
         |error: io::Error| ExpandError::Failed(format!("the Perl interpreter could not be started: {error}"));
-    let (stream, theirs) = UnixStream::pair().map_err(failed)?;
+    let mut words = vec!["/usr/bin/perl"];
+    words.extend(setting.is_strict.then_some("-T"));
+    words.extend(["-e", DRIVER]);
+    let started = match restrict::user(context) {
+        Some(user) => user.start(&words),
+        None => spawn(&words),
+    };
+    let (stream, child) = started.map_err(failed)?;
     stream.set_read_timeout(Some(PERL_TIMEOUT)).map_err(failed)?;
     stream.set_write_timeout(Some(PERL_TIMEOUT)).map_err(failed)?;
-    let mut command = Command::new("/usr/bin/perl");
-    if is_strict {
-        command.arg("-T");
-    }
-    command
-        .args(["-e", DRIVER])
-        .stdin(Stdio::from(OwnedFd::from(theirs.try_clone().map_err(failed)?)))
-        .stdout(Stdio::from(OwnedFd::from(theirs)));
-    let child = command.spawn();
-    // The command holds the child's ends; without this its end would never be seen.
-    drop(command);
-    let mut interpreter =
-        Interpreter { child: child.map_err(failed)?, stream, startup: startup.clone(), is_strict };
+    let startup = setting.startup.clone();
+    let mut interpreter = Interpreter { child, stream, setting };
     match interpreter.call(context, b'S', startup.as_bytes()).map_err(failed)? {
         Answer::Text(_) | Answer::Undefined => Ok(interpreter),
-        Answer::Died(text) => Err(ExpandError::Failed(String::from_utf8_lossy(&text).into_owned())),
+        Answer::Died(text) => {
+            let text = String::from_utf8_lossy(&text);
+            Err(ExpandError::Failed(format!("error in perl_startup code: {text}")))
+        }
     }
+}
+
+/// Starts a program that talks over a socket.
+fn spawn(words: &[&str]) -> io::Result<(UnixStream, Option<Child>)> {
+    let (stream, theirs) = UnixStream::pair()?;
+    let (program, arguments) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?)))
+        .stdout(Stdio::from(OwnedFd::from(theirs)));
+    let child = command.spawn()?;
+    // The command holds the child's ends; they go with it, or the child's end would never be seen.
+    Ok((stream, Some(child)))
 }
 
 fn push_counted(frame: &mut Vec<u8>, bytes: &[u8]) {

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -18,6 +18,7 @@ use oxim_base::limits::CHILD_OUTPUT_BYTES_MAX;
 use super::extract::in_quotes;
 use super::{Item, ItemRow, row};
 use crate::context::Context;
+use crate::errand::{Brought, Errand};
 use crate::expand::yes_no::Branches;
 use crate::expand::{Body, ExpandError, Fault, Parser};
 use crate::restrict;
@@ -185,7 +186,6 @@ impl CommandText {
 impl Item for Run {
     fn append(&self, context: &mut Context, out: &mut Text) -> Result<(), ExpandError> {
         restrict::check(context, |f| f.run, "running a command is not permitted")?;
-        restrict::need_own_rights(context, "${run}").map_err(ExpandError::Failed)?;
         let words = self.command.expand(context)?;
         let program = words.first().cloned().unwrap_or_default();
         let foreign_arguments =
@@ -195,7 +195,15 @@ impl Item for Run {
                 "Attempt to exec tainted path: '{program}' (in ${{run}}: take the command from the configuration, not from data)"
             )));
         }
-        let (code, output) = execute(&words)?;
+        let words: Vec<Vec<u8>> = words.into_iter().map(Text::into_bytes).collect();
+        let errand = || Errand::Run { words: words.clone(), environment: own_environment() };
+        let (code, output) = match restrict::by_user(context, errand) {
+            Some(brought) => match brought? {
+                Brought::Ran { code, output } => (code, output),
+                Brought::Bytes(_) | Brought::Found(_) => (NOT_FOUND, Vec::new()),
+            },
+            None => run_command(&words, None)?,
+        };
         context.local.runrc = code;
         // $value stays as it is afterwards, so that a log_message can show it.
         context.local.value = Some(Text::clean(output));
@@ -203,24 +211,40 @@ impl Item for Run {
     }
 }
 
-fn execute(words: &[Text]) -> Result<(i32, Vec<u8>), ExpandError> {
+/// The environment of this process, for one that acts in its place.
+#[must_use]
+pub fn own_environment() -> Vec<(Vec<u8>, Vec<u8>)> {
+    std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect()
+}
+
+/// Runs a command, with another environment than this process has if one is given: its return code and output.
+pub(crate) fn run_command(
+    words: &[Vec<u8>],
+    environment: Option<&[(Vec<u8>, Vec<u8>)]>,
+) -> Result<(i32, Vec<u8>), ExpandError> {
     let failed = |e: std::io::Error| {
         ExpandError::Failed(format!("couldn't create child process: {}", super::super::system_error(&e)))
     };
-    let Some((program, arguments)) = words.split_first().filter(|(p, _)| p.as_bytes().contains(&b'/')) else {
+    let Some((program, arguments)) = words.split_first().filter(|(p, _)| p.contains(&b'/')) else {
         return Ok((NOT_FOUND, Vec::new()));
     };
-    if words.iter().any(|word| word.as_bytes().contains(&0)) {
+    if words.iter().any(|word| word.contains(&0)) {
         return Err(ExpandError::Failed("a ${run} argument holds a NUL byte".to_owned()));
     }
     let (reader, writer) = std::io::pipe().map_err(failed)?;
-    let mut command = Command::new(OsStr::from_bytes(program.as_bytes()));
+    let mut command = Command::new(OsStr::from_bytes(program));
     command
-        .args(arguments.iter().map(|a| OsStr::from_bytes(a.as_bytes())))
+        .args(arguments.iter().map(|a| OsStr::from_bytes(a)))
         .stdin(Stdio::null())
         .stdout(writer.try_clone().map_err(failed)?)
         .stderr(writer)
         .process_group(0);
+    if let Some(environment) = environment {
+        let variables = environment.iter();
+        command
+            .env_clear()
+            .envs(variables.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value))));
+    }
     let spawned = command.spawn();
     // The command holds the writing ends of the pipe; without this, the end of the output would never be seen.
     drop(command);

@@ -254,7 +254,7 @@ impl Item for Substitute {
             None => compiled(context, pattern)?,
         };
         let saved = std::mem::take(&mut context.local.captures);
-        let result = self.replace_all(context, out, subject, &regex, replacement);
+        let result = self.replace_all(context, out, subject, (&regex, pattern), replacement);
         context.local.captures = saved;
         result
     }
@@ -266,13 +266,15 @@ impl Substitute {
         context: &mut Context,
         out: &mut Text,
         subject: &Text,
-        regex: &regex::Regex,
+        (regex, pattern): (&regex::Regex, &Text),
         replacement: &Text,
     ) -> Result<(), ExpandError> {
         let mut position = 0_usize;
         while position <= subject.len() {
             let found = regex.find_at(subject.as_bytes(), position);
-            let Some(groups) = found.map_err(|e| ExpandError::Failed(e.describe(b"")))? else { break };
+            let Some(groups) = found.map_err(|e| ExpandError::Failed(e.describe(pattern.as_bytes())))? else {
+                break;
+            };
             let (start, end) = groups.first().copied().unwrap_or((position, position));
             // A lookbehind with \K may give a match that ends before where the search began.
             let end = end.max(start).max(position);

@@ -18,6 +18,7 @@ mod mail;
 mod quote;
 pub(crate) mod text;
 mod time;
+pub(crate) use time::stat_text;
 
 /// What follows an operator's name after an underscore.
 pub(crate) type Word<'a> = Option<&'a str>;

@@ -8,6 +8,7 @@ use oxim_base::{Text, clock};
 
 use super::{OperatorRow, operator};
 use crate::context::Context;
+use crate::errand::Errand;
 use crate::expand::item::int;
 use crate::expand::{ExpandError, integer};
 use crate::restrict;
@@ -103,13 +104,21 @@ fn random(text: &Text) -> Result<Text, ExpandError> {
 
 fn stat(context: &Context, path: &Text) -> Result<Text, ExpandError> {
     restrict::check(context, |f| f.existstest, "Use of the stat() expansion is not permitted")?;
-    restrict::need_own_rights(context, "${stat:...}").map_err(ExpandError::Failed)?;
-    let meta = std::fs::metadata(OsStr::from_bytes(path.as_bytes())).map_err(|error| {
-        ExpandError::Failed(format!("stat({path}) failed: {}", crate::expand::system_error(&error)))
+    match restrict::by_user(context, || Errand::Stat(path.as_bytes().to_vec())) {
+        Some(brought) => Ok(Text::clean(brought?.into_bytes())),
+        None => stat_text(path.as_bytes()).map(Text::from),
+    }
+}
+
+/// What is known of a path.
+pub(crate) fn stat_text(path: &[u8]) -> Result<String, ExpandError> {
+    let meta = std::fs::metadata(OsStr::from_bytes(path)).map_err(|error| {
+        let (path, reason) = (oxim_base::text::shown(path), crate::expand::system_error(&error));
+        ExpandError::Failed(format!("stat({path}) failed: {reason}"))
     })?;
     // The type is shown as far as it fits below the bit of regular files, as observed: 0644, 40755.
     let mode = meta.mode() & 0o77777;
-    Ok(Text::from(format!(
+    Ok(format!(
         "mode={mode:04o} smode={} inode={} device={} links={} uid={} gid={} size={} atime={} mtime={} ctime={}",
         symbolic(meta.mode()),
         meta.ino(),
@@ -121,7 +130,7 @@ fn stat(context: &Context, path: &Text) -> Result<Text, ExpandError> {
         meta.atime(),
         meta.mtime(),
         meta.ctime()
-    )))
+    ))
 }
 
 /// The mode as `ls` shows it.
