@@ -280,7 +280,8 @@ fn field_value(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
         let (value, after) = text.split_at_checked(length).unwrap_or_default();
         return (Cow::Borrowed(value), after);
     };
-    in_quotes(quoted)
+    let (value, after) = in_quotes(quoted);
+    (Cow::Owned(value), after)
 }
 
 /// A text up to the double quote that ends it (or its end), its escapes replaced, and what follows.
@@ -299,7 +300,7 @@ pub(super) fn in_quotes(text: &[u8]) -> (Vec<u8>, &[u8]) {
             other => value.push(*other),
         }
     }
-    (Cow::Owned(value), rest)
+    (value, rest)
 }
 
 /// The byte that an escape stands for, after its backslash, and how many bytes it takes.
