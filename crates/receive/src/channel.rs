@@ -61,7 +61,7 @@ pub enum ReadError {
 pub enum Line {
     /// The line without its end.
     Whole(Vec<u8>),
-    /// It was longer than any command may be; the rest of it has been thrown away.
+    /// It was longer than any command may be: its beginning, for the log. The rest has been thrown away.
     TooLong(Vec<u8>),
 }
 
@@ -199,9 +199,13 @@ impl Channel {
             let unseen = pending.get(searched..).unwrap_or_default();
             if let Some(end) = memchr::memchr(b'\n', unseen) {
                 let end = searched.saturating_add(end);
-                let line = without_cr(pending.get(..end).unwrap_or_default()).to_vec();
+                let line = if end < SMTP_COMMAND_BYTES_MAX {
+                    Line::Whole(without_cr(pending.get(..end).unwrap_or_default()).to_vec())
+                } else {
+                    Line::TooLong(head_of(pending))
+                };
                 self.consume(end.saturating_add(1));
-                return Ok(Line::Whole(line));
+                return Ok(line);
             }
             searched = pending.len();
             if searched >= SMTP_COMMAND_BYTES_MAX {
@@ -215,7 +219,7 @@ impl Channel {
     }
 
     async fn skip_long_line(&mut self, timeout: Option<Duration>) -> Result<Line, ReadError> {
-        let head = self.pending().get(..IDLE_BUFFER_BYTES).unwrap_or_default().to_vec();
+        let head = head_of(self.pending());
         let patience = Patience::new(timeout);
         loop {
             let pending = self.pending();
@@ -299,6 +303,11 @@ fn shrink(buffer: &mut Vec<u8>) {
     }
 }
 
+/// What is told of a line that is too long.
+fn head_of(line: &[u8]) -> Vec<u8> {
+    line.get(..IDLE_BUFFER_BYTES).unwrap_or(line).to_vec()
+}
+
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -330,10 +339,21 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_end_is_cut() {
         let (mut channel, mut client) = pair();
-        client.write_all(&[b'x'; SMTP_COMMAND_BYTES_MAX + 10]).await.unwrap();
-        client.write_all(b"\r\nNOOP\r\n").await.unwrap();
-        assert!(matches!(channel.read_line(SECOND).await.unwrap(), Line::TooLong(_)));
-        assert_eq!(channel.read_line(SECOND).await.unwrap(), Line::Whole(b"NOOP".to_vec()));
+        // However it is cut into packets.
+        for cut in [0, 1, 8_000, SMTP_COMMAND_BYTES_MAX] {
+            let line = [b'x'; SMTP_COMMAND_BYTES_MAX + 10];
+            for part in [&line[..cut], &line[cut..], b"\r\nNOOP\r\n"] {
+                client.write_all(part).await.unwrap();
+                let _ = channel.has_input().await;
+            }
+            assert_eq!(
+                channel.read_line(SECOND).await.unwrap(),
+                Line::TooLong(vec![b'x'; IDLE_BUFFER_BYTES])
+            );
+            assert_eq!(channel.read_line(SECOND).await.unwrap(), Line::Whole(b"NOOP".to_vec()));
+        }
+        client.write_all(&[&[b'x'; SMTP_COMMAND_BYTES_MAX - 2], b"\r\n".as_slice()].concat()).await.unwrap();
+        assert!(matches!(channel.read_line(SECOND).await.unwrap(), Line::Whole(_)));
     }
 
     #[tokio::test(start_paused = true)]

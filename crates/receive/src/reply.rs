@@ -49,7 +49,13 @@ impl Reply {
             if !is_first {
                 out.extend_from_slice(extended);
             }
+            let begin = out.len();
             out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            // A reply may show what the client said, in which somebody might see another line.
+            out.iter_mut()
+                .skip(begin)
+                .filter(|byte| matches!(**byte, b'\r' | 0))
+                .for_each(|byte| *byte = b' ');
             out.extend_from_slice(b"\r\n");
             is_first = false;
         }
@@ -170,6 +176,10 @@ mod tests {
         assert_eq!(wire(&Reply::fixed(550, "5.7.1 go\nnow")), "550-5.7.1 go\r\n550 5.7.1 now\r\n");
         assert_eq!(wire(&Reply::fixed(550, "5.7 go\nnow")), "550-5.7 go\r\n550 now\r\n");
         assert_eq!(wire(&Reply::fixed(354, "")), "354 \r\n");
+        assert_eq!(
+            wire(&Reply::fixed(501, "<a\r250 b\0>: no\r\nmore\r")),
+            "501-<a 250 b >: no\r\n501 more\r\n"
+        );
     }
 
     #[test]

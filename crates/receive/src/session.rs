@@ -13,6 +13,7 @@ use std::time::Duration;
 use oxim_base::limits::LINE_PROGRESS_BYTES;
 use oxim_deliver::event;
 use oxim_lang::context::Context;
+use oxim_mail::smtp::command::Command;
 use oxim_mail::smtp::dot::Framing;
 use tokio::net::TcpStream;
 
@@ -188,24 +189,27 @@ impl Session {
     }
 
     /// The next command line; the error is the reply that ends the session.
-    async fn next_command(&mut self) -> Result<Vec<u8>, Reply> {
-        match self.channel.read_line(self.timeout()).await {
-            Ok(Line::Whole(line) | Line::TooLong(line)) => Ok(line),
-            Err(error) => {
-                let reception = Arc::clone(&self.reception);
-                let talk = self.talk_mut();
-                Err(match error {
-                    ReadError::Timeout => ending::command_timeout(&reception, talk),
-                    ReadError::Closed | ReadError::Broken(_) => ending::connection_lost(&reception, talk),
-                })
-            }
-        }
+    async fn next_command(&mut self) -> Result<Line, Reply> {
+        let error = match self.channel.read_line(self.timeout()).await {
+            Ok(line) => return Ok(line),
+            Err(error) => error,
+        };
+        let reception = Arc::clone(&self.reception);
+        let talk = self.talk_mut();
+        Err(match error {
+            ReadError::Timeout => ending::command_timeout(&reception, talk),
+            ReadError::Closed | ReadError::Broken(_) => ending::connection_lost(&reception, talk),
+        })
     }
 
     /// Obeys one command.
-    async fn obey(&mut self, line: Vec<u8>) -> Flow {
+    async fn obey(&mut self, line: Line) -> Flow {
+        let (line, is_whole) = match line {
+            Line::Whole(line) => (line, true),
+            Line::TooLong(head) => (head, false),
+        };
         let shown = line.trim_ascii_end();
-        let command = oxim_mail::smtp::command::parse(&line);
+        let command = if is_whole { oxim_mail::smtp::command::parse(&line) } else { Ok(Command::Unknown) };
         let verb = command.as_ref().ok().and_then(Verb::of);
         let argument = argument_of(shown).to_vec();
         let more = !self.channel.pending().is_empty();
@@ -226,7 +230,8 @@ impl Session {
             )));
         }
         let blocking = command::may_block(&self.reception, &line);
-        let Some(progress) = self.on_talk(blocking, move |r, talk| command::run(r, talk, &line)).await else {
+        let answer = if is_whole { command::run } else { command::refuse_long };
+        let Some(progress) = self.on_talk(blocking, move |r, talk| answer(r, talk, &line)).await else {
             return Flow::Close(None);
         };
         let flow = self.resolve(progress).await;
@@ -588,8 +593,14 @@ impl Session {
             Ok(line) => line,
             Err(reply) => return Err(Flow::Close(Some(reply))),
         };
-        let progress =
-            self.on_talk(true, move |r, talk| auth::answer(r, talk, exchange, line.trim_ascii())).await;
+        let progress = match line {
+            Line::Whole(line) => {
+                self.on_talk(true, move |r, talk| auth::answer(r, talk, exchange, line.trim_ascii())).await
+            }
+            Line::TooLong(_) => {
+                self.on_talk(true, move |r, talk| auth::refuse_long(r, talk, &exchange)).await
+            }
+        };
         progress.ok_or(Flow::Close(None))
     }
 

@@ -50,6 +50,10 @@ impl Setting {
         Setting { name, template }
     }
 
+    fn may_block(&self) -> bool {
+        self.template.as_ref().is_some_and(Template::may_block)
+    }
+
     fn depends_on_name(&self) -> bool {
         self.template.as_ref().is_some_and(|template| mentions_name(template.source()))
     }
@@ -118,6 +122,8 @@ pub struct TlsOptions {
     pub remembers_esmtp: bool,
     /// Whether the options mention the name that the client asks for.
     pub depends_on_name: bool,
+    /// Whether the options ask something that may take its time, beside reading files that have changed.
+    may_block: bool,
 }
 
 /// The options that are host lists.
@@ -152,9 +158,18 @@ impl TlsOptions {
             self_signed_name: config.main.primary_hostname.clone(),
             remembers_esmtp: options.bool("tls_remember_esmtp"),
             depends_on_name: false,
+            may_block: false,
         };
         let lists = HOST_LISTS.iter().any(|name| options.string(name).is_some_and(mentions_name));
         built.depends_on_name = lists || built.settings().iter().any(|setting| setting.depends_on_name());
+        let rules = [
+            &built.verify_hosts,
+            &built.try_verify_hosts,
+            &built.resumption_hosts,
+            &built.early_banner_hosts,
+        ];
+        built.may_block = rules.iter().any(|rule| rule.may_block())
+            || built.settings().iter().any(|setting| setting.may_block());
         built
     }
 
@@ -188,6 +203,14 @@ impl TlsOptions {
     pub fn ready(&self, context: &mut Context) -> Result<Arc<ServerTls>, NotReady> {
         let policy = self.policy(context)?;
         ServerTls::of(&policy).map_err(|error| NotReady::Unusable(error.to_string()))
+    }
+
+    /// The policy for this client, if nothing has to be waited for: it has been made ready before, and its files are the same.
+    pub fn ready_at_once(&self, context: &mut Context) -> Option<Arc<ServerTls>> {
+        if self.may_block {
+            return None;
+        }
+        ServerTls::known(&self.policy(context).ok()?)
     }
 
     /// Which proofs are wanted for a client that names no server: the files of the certificates and of the proofs, in step,

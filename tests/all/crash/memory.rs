@@ -1,6 +1,11 @@
 //! What a session costs: many are held, before DATA and within it, and the memory of the daemon is divided among them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use oxim_net::tls::client::{self, ClientPolicy, ClientStream};
 
 use super::amount;
 use super::stand::{Client, Plan, Stand};
@@ -10,15 +15,21 @@ const BEFORE_DATA_BYTES_MAX: u64 = 64 << 10;
 /// Bytes for each session that has sent a part of its message.
 const WITHIN_DATA_BYTES_MAX: u64 = 256 << 10;
 
-/// Memory in use by the daemon and its children, in bytes.
+/// Bytes for 10,000 sessions that wait after EHLO, in the clear and under TLS.
+const IDLE_BYTES_MAX: u64 = 250_000_000;
+const IDLE_TLS_BYTES_MAX: u64 = 600_000_000;
+/// As many as that.
+const IDLE_SESSIONS: usize = 10_000;
+
+/// Memory in use by the daemon and its children, in bytes; what they share is counted once.
 fn resident(stand: &Stand) -> u64 {
     let pid = stand.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let mut all: Vec<String> = children.split_whitespace().map(str::to_owned).collect();
     all.push(pid.to_string());
     let of_one = |pid: &String| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or("0 kB");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     };
     all.iter().map(of_one).sum()
@@ -58,4 +69,73 @@ pub(super) fn sessions_are_small() {
     drop(clients);
     assert!(stand.accepts_again(), "{}", stand.trouble());
     stand.stop();
+}
+
+/// A session under TLS that has said EHLO.
+fn open_under_tls(stand: &Stand) -> ClientStream<TcpStream> {
+    let mut client = Client::connect(stand.address).unwrap();
+    client.hello().unwrap();
+    assert_eq!(client.command("STARTTLS").unwrap().code, 220);
+    let (mut stream, _) = client::connect(client.into_stream(), None, &ClientPolicy::default()).unwrap();
+    stream.write_all(b"EHLO client.test\r\n").unwrap();
+    stream.flush().unwrap();
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"250 HELP\r\n") {
+        let mut part = [0; 512];
+        let length = stream.read(&mut part).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&reply));
+        reply.extend_from_slice(&part[..length]);
+    }
+    stream
+}
+
+fn open_in_the_clear(stand: &Stand) -> TcpStream {
+    let mut client = Client::connect(stand.address).unwrap();
+    client.hello().unwrap();
+    client.into_stream()
+}
+
+/// Opens sessions, four at a time.
+fn hold<T: Send>(stand: &Stand, count: usize, open: fn(&Stand) -> T) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let some = || (0..count / 4).map(|_| open(stand)).collect::<Vec<T>>();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(some)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// As many descriptors as `count` connections need, if they are to be had.
+fn may_have_connections(count: u64) -> bool {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let wanted = most.max(count + 1000);
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok()
+}
+
+/// Holds sessions, and compares what all of them would cost with the limit.
+fn idle_sessions_cost<T: Send>(main: &str, limit: u64, open: fn(&Stand) -> T) {
+    let count = amount(400, IDLE_SESSIONS);
+    if !may_have_connections(count as u64) {
+        return super::skip(&format!("not enough descriptors for {count} connections"));
+    }
+    let connections = u32::try_from(count).unwrap() + 100;
+    let mut stand = Stand::start(&Plan { connections, main, ..Plan::default() });
+    // What is made once must not count.
+    drop(hold(&stand, 80, open));
+    let empty = resident(&stand);
+    let held = hold(&stand, count, open);
+    let all = resident(&stand);
+    let each = all.saturating_sub(empty) / held.len() as u64;
+    eprintln!("{} idle sessions: {} MB, {each} bytes each", held.len(), all / 1_000_000);
+    assert!(each * IDLE_SESSIONS as u64 + empty <= limit, "{each} bytes for each session beside {empty}");
+    drop(held);
+    assert!(stand.accepts_again(), "{}", stand.trouble());
+    stand.stop();
+}
+
+pub(super) fn idle_sessions_are_small() {
+    idle_sessions_cost("", IDLE_BYTES_MAX, open_in_the_clear);
+}
+
+pub(super) fn idle_sessions_under_tls_are_small() {
+    idle_sessions_cost("tls_advertise_hosts = *\n", IDLE_TLS_BYTES_MAX, open_under_tls);
 }

@@ -16,6 +16,7 @@ mod memory;
 mod power;
 mod shortage;
 mod smuggling;
+mod smuggling_out;
 mod stand;
 
 use std::path::Path;
@@ -60,6 +61,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("control::log_rotation", control::log_rotation),
         trial("smuggling::one_message_stays_one", smuggling::one_message_stays_one),
         measured("memory::sessions_are_small", memory::sessions_are_small),
+        measured("memory::idle_sessions_are_small", memory::idle_sessions_are_small),
+        measured("memory::idle_sessions_under_tls_are_small", memory::idle_sessions_under_tls_are_small),
+        trial(
+            "smuggling::one_message_stays_one_on_its_way_out",
+            smuggling_out::one_message_stays_one_on_its_way_out,
+        ),
         trial("hostile::random_input", hostile::random_input),
         trial("hostile::slow_clients_are_dropped", hostile::slow_clients_are_dropped),
         trial("hostile::a_storm_of_connections", hostile::a_storm_of_connections),

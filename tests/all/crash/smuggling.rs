@@ -8,10 +8,10 @@ use super::{Chance, amount, is_full};
 
 const ALPHABET: [u8; 4] = [b'\r', b'\n', b'.', 0];
 /// Sizes of lines and buffers at whose borders a sequence may be cut.
-const BORDERS: [usize; 6] = [998, 1000, 4096, 8192, 16384, 65536];
+pub(super) const BORDERS: [usize; 6] = [998, 1000, 4096, 8192, 16384, 65536];
 
 /// All strings of up to five characters.
-fn strings() -> Vec<Vec<u8>> {
+pub(super) fn strings() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = vec![Vec::new()];
     let mut longest = all.clone();
     for _ in 0..5 {

@@ -25,6 +25,8 @@ pub(super) struct Plan<'a> {
     pub(super) acl: &'a str,
     /// `smtp_accept_max`; 0 stands for 200.
     pub(super) connections: u32,
+    /// The sections from the routers on, in place of those that deliver into a Maildir.
+    pub(super) drivers: &'a str,
     /// The spool, if it is not in the stand's own folder.
     pub(super) spool: Option<&'a Path>,
     /// A program that starts the daemon, with its arguments.
@@ -40,6 +42,7 @@ pub(super) struct Stand {
     delivers: bool,
     connections: u32,
     acl_section: String,
+    drivers: String,
     main: String,
     wrap: Vec<String>,
     every: String,
@@ -71,6 +74,7 @@ impl Stand {
             delivers: plan.delivers,
             connections: if plan.connections == 0 { 200 } else { plan.connections },
             acl_section: plan.acl.to_owned(),
+            drivers: plan.drivers.to_owned(),
             main: plan.main.to_owned(),
             wrap: plan.wrap.iter().map(|w| (*w).to_owned()).collect(),
             every: if plan.every.is_empty() { "1s" } else { plan.every }.to_owned(),
@@ -94,26 +98,34 @@ impl Stand {
             format!("exim_user = {}\nexim_group = {}\n", name("-un"), name("-gn"))
         };
         let queue = if self.delivers { "" } else { "queue_only\n" };
+        let drivers = if self.drivers.is_empty() {
+            format!(
+                "begin routers\nall:\n  driver = accept\n  transport = maildir\nbegin transports\nmaildir:\n  driver = appendfile\n\
+                 \x20 directory = {top}/mail\n  maildir_format\n  create_directory\n  user = {}\n  group = {}\nbegin retry\n* * F,1h,1s\n",
+                user.lines().next().unwrap().rsplit(' ').next().unwrap(),
+                user.lines().nth(1).unwrap().rsplit(' ').next().unwrap(),
+            )
+        } else {
+            self.drivers.clone()
+        };
         let text = format!(
             "spool_directory = {spool}\nlog_file_path = {top}/log/%slog\nprimary_hostname = mta.test\nkeep_environment =\n\
              local_interfaces = 127.0.0.1\ndaemon_smtp_ports = {port}\npid_file_path = {top}/daemon.pid\n{user}{queue}\
              smtp_accept_max = {}\nsmtp_connect_backlog = 200\nhost_lookup =\nrfc1413_query_timeout = 0s\n\
-             tls_advertise_hosts =\nsmtp_accept_queue_per_connection = 0\nmessage_size_limit = 50M\n{}{more}\n\
-             begin acl\n{}begin routers\nall:\n  driver = accept\n  transport = maildir\nbegin transports\nmaildir:\n  driver = appendfile\n\
-             \x20 directory = {top}/mail\n  maildir_format\n  create_directory\n  user = {}\n  group = {}\nbegin retry\n* * F,1h,1s\n",
+             smtp_accept_queue_per_connection = 0\nmessage_size_limit = 50M\n{}{more}\n\
+             begin acl\n{}{drivers}",
             self.connections,
-            self.acl(),
+            self.main_options(),
             self.acl_section,
-            user.lines().next().unwrap().rsplit(' ').next().unwrap(),
-            user.lines().nth(1).unwrap().rsplit(' ').next().unwrap(),
         );
         fs::write(self.config(), text).unwrap();
     }
 
-    /// The main options of the plan, with an RCPT ACL that accepts if they name none.
-    fn acl(&self) -> String {
-        let names_one = self.main.contains("acl_smtp_rcpt");
-        format!("{}{}", if names_one { "" } else { "acl_smtp_rcpt = accept\n" }, self.main)
+    /// The main options of the plan, with those that it does not name.
+    fn main_options(&self) -> String {
+        let own = ["acl_smtp_rcpt = accept\n", "tls_advertise_hosts =\n"];
+        let is_named = |line: &str| self.main.contains(line.split(' ').next().unwrap());
+        own.into_iter().filter(|line| !is_named(line)).chain([self.main.as_str()]).collect()
     }
 
     /// The configuration file.
@@ -332,6 +344,12 @@ impl Client {
         whole.extend_from_slice(b".\r\n");
         self.write(&whole)?;
         self.reply()
+    }
+
+    /// The socket, for somebody who speaks another language. All that was sent must have been read.
+    pub(super) fn into_stream(self) -> TcpStream {
+        assert!(self.reader.buffer().is_empty());
+        self.stream
     }
 
     /// Says nothing more, and reads all that comes.

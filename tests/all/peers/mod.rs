@@ -13,6 +13,8 @@ mod dovecot;
 mod exim4;
 mod ground;
 mod international;
+mod ldap;
+mod login_modes;
 mod mail_programs;
 mod opensmtpd;
 mod oxim;
@@ -63,6 +65,12 @@ const PEERS: &[Peer] = &[
     anyone("authentication::curl", &["/usr/bin/curl"], authentication::curl),
     root("authentication::ntlm_exim4", &["/usr/sbin/exim4"], authentication::ntlm_exim4),
     root("authentication::dovecot", &["/usr/sbin/dovecot", "/usr/bin/gsasl"], authentication::dovecot),
+    anyone("login_modes::swaks", &["/usr/bin/swaks", "/usr/share/perl5/Authen/SASL.pm"], login_modes::swaks),
+    anyone("login_modes::curl", &["/usr/bin/curl"], login_modes::curl),
+    anyone("login_modes::msmtp", &["/usr/bin/msmtp"], login_modes::msmtp),
+    anyone("login_modes::gsasl", &["/usr/bin/gsasl", "/usr/bin/python3"], login_modes::gsasl),
+    anyone("login_modes::exchanges", &["/usr/bin/python3"], login_modes::exchanges),
+    anyone("ldap::conditions", &["/usr/sbin/slapd"], ldap::conditions),
     anyone("tls::testssl", &["/usr/bin/testssl"], tls_survey::testssl),
     anyone("clients::mailx", &["/usr/bin/bsd-mailx"], mail_programs::mailx),
     anyone("clients::git_send_email", &["/usr/lib/git-core/git-send-email"], mail_programs::git_send_email),

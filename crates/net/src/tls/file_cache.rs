@@ -30,12 +30,10 @@ impl<K: Eq + Hash + Clone, V> FileCache<K, V> {
     /// # Errors
     /// Those of `make`; they are not kept.
     pub fn get<E>(&self, key: &K, files: &[&Path], make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
-        let stamp: Stamp =
-            files.iter().map(|file| std::fs::metadata(file).ok().map(|meta| identity(&meta))).collect();
-        if let Some((known, value)) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(key)
-            && *known == stamp
-        {
-            return Ok(value.clone());
+        // Taken before the files are read: a change meanwhile is seen the next time.
+        let stamp = stamp(files);
+        if let Some(value) = self.known_as(key, &stamp) {
+            return Ok(value);
         }
         let value = Arc::new(make()?);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,6 +42,16 @@ impl<K: Eq + Hash + Clone, V> FileCache<K, V> {
         }
         entries.insert(key.clone(), (stamp, value.clone()));
         Ok(value)
+    }
+
+    /// What was made for `key`, if its files are what they were. Costs one stat per file.
+    pub fn known(&self, key: &K, files: &[&Path]) -> Option<Arc<V>> {
+        self.known_as(key, &stamp(files))
+    }
+
+    fn known_as(&self, key: &K, stamp: &Stamp) -> Option<Arc<V>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(key).filter(|(known, _)| known == stamp).map(|(_, value)| value.clone())
     }
 
     /// Forgets one entry.
@@ -56,6 +64,10 @@ impl<K: Eq + Hash + Clone, V> Default for FileCache<K, V> {
     fn default() -> Self {
         FileCache::new()
     }
+}
+
+fn stamp(files: &[&Path]) -> Stamp {
+    files.iter().map(|file| std::fs::metadata(file).ok().map(|meta| identity(&meta))).collect()
 }
 
 fn identity(meta: &Metadata) -> (u64, u64, u64, i64, i64, i64, i64) {
@@ -73,7 +85,10 @@ mod tests {
         let load = || cache.get(&"k", &[file.path()], || std::fs::read(file.path())).unwrap();
         let first = load();
         assert!(Arc::ptr_eq(&first, &load()));
+        assert!(cache.known(&"k", &[file.path()]).is_some_and(|known| Arc::ptr_eq(&first, &known)));
+        assert!(cache.known(&"other", &[file.path()]).is_none());
         std::fs::write(file.path(), "x").unwrap();
+        assert!(cache.known(&"k", &[file.path()]).is_none());
         assert_eq!(*load(), b"x");
     }
 }

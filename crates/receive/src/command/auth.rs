@@ -17,6 +17,8 @@ use crate::refusal;
 use crate::reply::Reply;
 use crate::talk::{Progress, Talk};
 
+const INVALID_BASE64: &str = "Invalid base64 data";
+
 /// A dialogue under way.
 pub struct Exchange {
     dialogue: Dialogue,
@@ -119,8 +121,13 @@ pub(crate) fn answer(
     }
     match STANDARD.decode(line) {
         Ok(data) => step(reception, talk, exchange, Some(&data)),
-        Err(_) => failed(reception, talk, &exchange, 501, "Invalid base64 data", None),
+        Err(_) => failed(reception, talk, &exchange, 501, INVALID_BASE64, None),
     }
+}
+
+/// Ends the exchange over an answer that is longer than any line may be. A part of it is no answer.
+pub(crate) fn refuse_long(reception: &Arc<Reception>, talk: &mut Talk, exchange: &Exchange) -> Progress {
+    failed(reception, talk, exchange, 501, INVALID_BASE64, None)
 }
 
 fn step(

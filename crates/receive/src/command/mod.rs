@@ -147,22 +147,19 @@ impl Verb {
     }
 }
 
+const NUL_IN_COMMAND: &str = "NUL characters are not allowed in SMTP commands";
+
 /// Obeys one command line.
 pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress {
-    if talk.scene.context.connection.proxy.is_some_and(|proxy| proxy.is_failed) {
+    if let Some(refusal) = locked(talk) {
         return match oxim_mail::smtp::command::parse(line) {
             Ok(Command::Quit) => quit::run(reception, talk),
-            _ => Progress::fixed(503, "Command refused, required Proxy negotiation failed"),
-        };
-    }
-    if talk.is_insecure {
-        return match oxim_mail::smtp::command::parse(line) {
-            Ok(Command::Quit) => quit::run(reception, talk),
-            _ => Progress::fixed(554, "Security failure"),
+            _ => refusal,
         };
     }
     if memchr::memchr(0, line).is_some() {
-        return syntax_error(reception, talk, 501, "NUL characters are not allowed in SMTP commands");
+        let reply = error(reception, talk, "syntax", 501, NUL_IN_COMMAND.as_bytes(), NUL_IN_COMMAND);
+        return Progress::Reply(if is_bdat(line) { reply.closing() } else { reply });
     }
     let command = match oxim_mail::smtp::command::parse(line) {
         Ok(command) => command,
@@ -201,6 +198,30 @@ pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress
     }
 }
 
+/// Answers a line that is longer than any command may be, of which this is the beginning: nothing of it is obeyed.
+pub fn refuse_long(reception: &Arc<Reception>, talk: &mut Talk, head: &[u8]) -> Progress {
+    if let Some(refusal) = locked(talk) {
+        return refusal;
+    }
+    match unknown(reception, talk) {
+        Progress::Reply(reply) if is_bdat(head) => Progress::Reply(reply.closing()),
+        progress => progress,
+    }
+}
+
+/// The answer to everything but QUIT, once the session is of no use any more.
+fn locked(talk: &Talk) -> Option<Progress> {
+    if talk.scene.context.connection.proxy.is_some_and(|proxy| proxy.is_failed) {
+        return Some(Progress::fixed(503, "Command refused, required Proxy negotiation failed"));
+    }
+    talk.is_insecure.then(|| Progress::fixed(554, "Security failure"))
+}
+
+/// A chunk whose size is not understood cannot be skipped, and what follows would be taken for commands.
+fn is_bdat(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
+}
+
 /// Whether obeying the command may wait for files, DNS or lookups, so that it must run on a worker thread.
 #[must_use]
 pub fn may_block(reception: &Reception, line: &[u8]) -> bool {
@@ -235,10 +256,8 @@ fn bad_argument(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8], fault:
     let text = fault.to_string();
     match fault {
         CommandError::PeerUnexpectedArgument => {
-            // A chunk whose size is not understood cannot be skipped, and what follows would be taken for commands.
-            let is_bdat = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
             let reply = error(reception, talk, "syntax", 501, text.as_bytes(), &text);
-            Progress::Reply(if is_bdat { reply.closing() } else { reply })
+            Progress::Reply(if is_bdat(line) { reply.closing() } else { reply })
         }
         CommandError::PeerMailWithoutAddress => {
             talk.remember(Verb::Mail);

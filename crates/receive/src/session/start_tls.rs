@@ -12,7 +12,9 @@ use crate::channel::{Channel, Wire};
 use crate::command::{self, auth};
 use crate::connect::{self, Crowd};
 use crate::log_line;
+use crate::reception::Reception;
 use crate::reply::Reply;
+use crate::talk::Talk;
 use crate::tls::NotReady;
 
 /// How long a TLS handshake may take where no other limit is set.
@@ -24,11 +26,7 @@ const NO_ALPN: &str = "(handshake): ALPN required but not negotiated";
 impl Session {
     /// Starts TLS, after the reply if there is one. False: the connection is of no further use.
     pub(super) async fn start_tls(&mut self, reply: Option<Reply>) -> bool {
-        let ready = self.on_talk(true, |r, talk| match &r.tls {
-            Some(tls) => tls.ready(&mut talk.scene.context),
-            None => Err(NotReady::Unusable("TLS is not configured".to_owned())),
-        });
-        let Some(ready) = ready.await else { return false };
+        let Some(ready) = self.ready_for_tls().await else { return false };
         let server = match ready {
             Ok(server) => server,
             Err(reason) => {
@@ -64,6 +62,20 @@ impl Session {
                 false
             }
         }
+    }
+
+    /// The policy for this client. Most are known from clients before, which need no worker thread. None: the worker broke.
+    async fn ready_for_tls(&mut self) -> Option<Result<Arc<tls_server::ServerTls>, NotReady>> {
+        let at_once =
+            |r: &Arc<Reception>, talk: &mut Talk| r.tls.as_ref()?.ready_at_once(&mut talk.scene.context);
+        if let Some(server) = self.on_talk(false, at_once).await? {
+            return Some(Ok(server));
+        }
+        self.on_talk(true, |r, talk| match &r.tls {
+            Some(tls) => tls.ready(&mut talk.scene.context),
+            None => Err(NotReady::Unusable("TLS is not configured".to_owned())),
+        })
+        .await
     }
 
     /// Whether this client is greeted before the handshake ends (`tls_early_banner_hosts`).

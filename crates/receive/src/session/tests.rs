@@ -278,6 +278,39 @@ async fn clients_that_do_not_wait_are_refused() {
     assert!(place.main_log().last().unwrap().contains("(input sent without waiting for greeting)"));
 }
 
+/// A part of a line must never count as a command or as an answer.
+#[tokio::test]
+async fn a_line_that_is_too_long_is_not_obeyed() {
+    let place = place(&format!("acl_smtp_rcpt = accept\n{PLAINTEXT}"));
+    let long = |start: &str, with: &str| format!("{start}{}\r\n", with.repeat(20_000 / with.len()));
+    let mut client = connect(&place);
+    play(&mut client, &[GREETED, ("EHLO client.ex\r\n", "250-*")]).await;
+    // NUL u NUL secret, and much more.
+    let credentials = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        [b"\0u\0secret".as_slice(), &[0; 20_000]].concat(),
+    );
+    play(
+        &mut client,
+        &[
+            (long("NOOP ", "x").as_str(), "500 unrecognized command"),
+            (long("MAIL FROM:<a@b.ex>", " ").as_str(), "500 unrecognized command"),
+            ("AUTH PLAIN\r\n", "334 "),
+            (format!("{credentials}\r\n").as_str(), "501 Invalid base64 data"),
+            MAIL,
+            RCPT,
+            (long("BDAT 5 LAST", " ").as_str(), "500 unrecognized command"),
+            ("", ""),
+        ]
+        .map(|(sent, expected)| (sent, expected.trim_end())),
+    )
+    .await;
+    let mut client = connect(&place);
+    play(&mut client, &[GREETED, ("EHLO client.ex\r\n", "250-*"), MAIL, RCPT]).await;
+    let nul = "501 NUL characters are not allowed in SMTP commands";
+    play(&mut client, &[("BDAT 5\0LAST\r\n", nul), ("", "")]).await;
+}
+
 #[tokio::test]
 async fn nothing_is_smuggled_past_the_end_of_data() {
     let place = place(ACLS);
