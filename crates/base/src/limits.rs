@@ -5,6 +5,16 @@
 
 /// Longest SMTP command line accepted, in bytes, including CR LF. Exim's figure: room for AUTH with long initial responses.
 pub const SMTP_COMMAND_BYTES_MAX: usize = 16_384;
+/// What a session keeps of its last command while it waits for the next one, in bytes: a host's name, an address, a few parameters.
+pub const KEPT_COMMAND_BYTES_MAX: usize = 1_024;
+/// Longest name in HELO, in bytes (RFC 5321 section 4.5.3.1.2).
+pub const HELO_NAME_BYTES_MAX: usize = 255;
+/// Longest ENVID of MAIL, in bytes (RFC 3461 section 4.4).
+pub const ENVID_BYTES_MAX: usize = 100;
+/// Longest ORCPT of RCPT, in bytes (RFC 3461 section 4.2): each recipient keeps one.
+pub const ORCPT_BYTES_MAX: usize = 500;
+/// Longest AUTH of MAIL, in bytes (RFC 4954 section 5).
+pub const AUTH_PARAMETER_BYTES_MAX: usize = 500;
 /// How deep expansions, lists and ACLs may call each other. Deeper ones fail with an error, not with the stack.
 pub const EXPANSION_DEPTH_MAX: usize = 40;
 /// DKIM signatures of one message that are verified: each costs a question to the DNS and a calculation.

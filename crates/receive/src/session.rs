@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use oxim_base::limits::LINE_PROGRESS_BYTES;
+use oxim_base::limits::{KEPT_COMMAND_BYTES_MAX, LINE_PROGRESS_BYTES};
 use oxim_deliver::event;
 use oxim_lang::context::Context;
 use oxim_mail::smtp::command::Command;
@@ -139,9 +139,20 @@ impl Session {
                 Err(reply) => return Box::pin(self.end(Some(reply))).await,
             };
             match Box::pin(self.obey(line)).await {
-                Flow::Next if !self.is_broken => {}
+                Flow::Next if !self.is_broken => self.forget_long_command(),
                 Flow::Next => return Box::pin(self.end(None)).await,
                 Flow::Close(last) => return Box::pin(self.end(last)).await,
+            }
+        }
+    }
+
+    /// A client that says something long and then nothing must not cost more than others.
+    fn forget_long_command(&mut self) {
+        let connection = &mut self.talk_mut().scene.context.connection;
+        for text in [&mut connection.smtp_command, &mut connection.smtp_command_argument] {
+            if text.capacity() > KEPT_COMMAND_BYTES_MAX {
+                text.truncate(KEPT_COMMAND_BYTES_MAX);
+                text.shrink_to_fit();
             }
         }
     }

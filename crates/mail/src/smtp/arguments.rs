@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use oxim_base::limits::{AUTH_PARAMETER_BYTES_MAX, ENVID_BYTES_MAX, ORCPT_BYTES_MAX};
+
 use super::command::decimal;
 use crate::dsn::{Notify, Return, xtext_decode};
 
@@ -76,6 +78,8 @@ pub enum ArgumentError {
     PeerSmtputf8,
     /// A parameter is there twice.
     PeerTwice(&'static str),
+    /// A parameter is longer than its RFC allows.
+    PeerTooLong(&'static str),
 }
 
 impl fmt::Display for ArgumentError {
@@ -87,6 +91,7 @@ impl fmt::Display for ArgumentError {
             ArgumentError::PeerNotify => f.write_str("Invalid value for NOTIFY parameter"),
             ArgumentError::PeerSmtputf8 => f.write_str("SMTPUTF8 used when not advertised"),
             ArgumentError::PeerTwice(name) => write!(f, "{name} can be specified once only"),
+            ArgumentError::PeerTooLong(name) => write!(f, "{name} is too long"),
         }
     }
 }
@@ -157,6 +162,7 @@ impl MailArguments {
                 _ => return Err(ArgumentError::PeerBody),
             };
         } else if parameter.is("AUTH") {
+            within(AUTH_PARAMETER_BYTES_MAX, "AUTH", text)?;
             let decoded = if text == b"<>" { Some(text.to_vec()) } else { xtext_decode(text) };
             self.auth = Some(decoded.ok_or(ArgumentError::PeerAuth)?);
         } else if parameter.is("RET") && offered.dsn {
@@ -170,6 +176,7 @@ impl MailArguments {
             if self.envid.is_some() {
                 return Err(ArgumentError::PeerTwice("ENVID"));
             }
+            within(ENVID_BYTES_MAX, "ENVID", text)?;
             self.envid = Some(text.to_vec());
         } else if parameter.is("PRDR") {
             // A server that does not offer it must answer once only; it says nothing about the word.
@@ -184,6 +191,11 @@ impl MailArguments {
         }
         Ok(true)
     }
+}
+
+/// Refuses what is longer than a session should have to remember.
+fn within(bytes_max: usize, name: &'static str, text: &[u8]) -> Result<(), ArgumentError> {
+    if text.len() <= bytes_max { Ok(()) } else { Err(ArgumentError::PeerTooLong(name)) }
 }
 
 /// Leading digits as a number. A sign or too many digits make it too large, so that the message is refused.
@@ -217,6 +229,7 @@ pub fn rcpt_arguments(argument: &[u8], offered: &Offered) -> Result<RcptArgument
             if found.orcpt.is_some() {
                 return Err(ArgumentError::PeerTwice("ORCPT"));
             }
+            within(ORCPT_BYTES_MAX, "ORCPT", parameter.text())?;
             found.orcpt = Some(parameter.text().to_vec());
         } else {
             break;
@@ -301,6 +314,17 @@ mod tests {
             mail("<a@b> BODY= RET=").unwrap(),
             MailArguments { path: b"<a@b>".to_vec(), ..Default::default() }
         );
+    }
+
+    #[test]
+    fn values_have_the_lengths_of_their_rfcs() {
+        let of = |name: &str, length: usize| format!("<a@b> {name}={}", "x".repeat(length));
+        for (name, most) in [("ENVID", 100), ("AUTH", 500)] {
+            assert!(mail(&of(name, most)).is_ok(), "{name}");
+            assert_eq!(mail(&of(name, most + 1)).unwrap_err(), format!("{name} is too long"));
+        }
+        assert!(rcpt(&of("ORCPT", 500)).is_ok());
+        assert_eq!(rcpt(&of("ORCPT", 501)).unwrap_err(), "ORCPT is too long");
     }
 
     #[test]

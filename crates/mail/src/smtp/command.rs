@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use oxim_base::limits::HELO_NAME_BYTES_MAX;
+
 /// A command. Arguments borrow from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
@@ -199,7 +201,7 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
 }
 
 /// Whether the argument of HELO or EHLO is well formed: letters, digits, dots and hyphens, and the characters of
-/// `helo_allow_chars`, or an IP address in brackets.
+/// `helo_allow_chars`, as many as a domain may have, or an IP address in brackets.
 #[must_use]
 pub fn helo_name_is_valid(name: &[u8], allow_chars: &[u8]) -> bool {
     if let Some(inside) = name.strip_prefix(b"[").and_then(|n| n.strip_suffix(b"]")) {
@@ -209,7 +211,7 @@ pub fn helo_name_is_valid(name: &[u8], allow_chars: &[u8]) -> bool {
         return address.parse::<Ipv6Addr>().is_ok() || (!tagged && address.parse::<Ipv4Addr>().is_ok());
     }
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-') || allow_chars.contains(b);
-    !name.is_empty() && name.iter().all(allowed)
+    !name.is_empty() && name.len() <= HELO_NAME_BYTES_MAX && name.iter().all(allowed)
 }
 
 #[cfg(test)]
@@ -279,6 +281,7 @@ mod tests {
             assert!(!helo_name_is_valid(bad.as_bytes(), b""), "{bad}");
         }
         assert!(helo_name_is_valid(b"a_b", b"_"));
+        assert!(helo_name_is_valid(&[b'a'; 255], b"") && !helo_name_is_valid(&[b'a'; 256], b""));
     }
 
     proptest::proptest! {
