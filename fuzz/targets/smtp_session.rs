@@ -134,6 +134,7 @@ fn reception() -> &'static Arc<Reception> {
             ids: Arc::new(Generator::new(1, None, Form::Long)),
             forced_queueing: None,
             workers: 2,
+            tls_at_once: false,
         })
         .unwrap_or_else(|_| panic!("the configuration is good"))
     })
