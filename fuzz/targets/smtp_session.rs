@@ -22,6 +22,7 @@ use oxim_receive::logs::{LogFiles, Logs};
 use oxim_receive::reception::{Identity, Parts, Reception};
 use oxim_receive::session::{Session, set_endpoints};
 use oxim_receive::sink::{Queueing, Sink};
+use oxim_receive::tls::TlsAtOnce;
 use oxim_receive::wants::Wants;
 use oxim_spool::log::LogSelectors;
 use oxim_spool::store::{Claim, LocalConfig, LocalStore};
@@ -134,7 +135,7 @@ fn reception() -> &'static Arc<Reception> {
             ids: Arc::new(Generator::new(1, None, Form::Long)),
             forced_queueing: None,
             workers: 2,
-            tls_at_once: false,
+            tls_at_once: TlsAtOnce::Ports(Vec::new()),
         })
         .unwrap_or_else(|_| panic!("the configuration is good"))
     })
