@@ -187,7 +187,9 @@ fn number(template: Option<&Template>, reception: &Reception, talk: &mut Talk) -
 fn remote(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> Option<Reply> {
     let hosts = &reception.settings.hosts;
     let context = &mut talk.scene.context;
-    if hosts.lookup.matches(context) {
+    // Of a proxy that does not say for whom it is no more is asked.
+    let is_failed_proxy = context.connection.proxy.is_some_and(|proxy| proxy.is_failed);
+    if !is_failed_proxy && hosts.lookup.matches(context) {
         host_name::look_up(reception, context);
     }
     match hosts.reject_connection.try_match(context) {

@@ -153,7 +153,10 @@ const NUL_IN_COMMAND: &str = "NUL characters are not allowed in SMTP commands";
 pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress {
     if let Some(refusal) = locked(talk) {
         return match oxim_mail::smtp::command::parse(line) {
-            Ok(Command::Quit) => quit::run(reception, talk),
+            Ok(Command::Quit) => {
+                talk.remember(Verb::Quit);
+                quit::run(reception, talk)
+            }
             _ => refusal,
         };
     }
