@@ -83,5 +83,4 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _OPT_MAIN_BOUNCE_SENDER_AUTHENTICATION", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_LOCAL_SCAN_PATH", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_LOCAL_SCAN_TIMEOUT", NOT_YET),
-    row("options::*", "macro_list _OPT_MAIN_MUA_WRAPPER", NOT_YET),
 ];

@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(builtins.at_start("_HAVE_NOTHING"), None);
         assert_eq!(builtins.at_start("_have_tls"), None);
         assert_eq!(builtins.at_start("_OPT_MAIN_QUEUE_ONLY_FILE"), Some((25, "y")));
-        assert_eq!(builtins.at_start("_OPT_MAIN_MUA_WRAPPER"), None);
+        assert_eq!(builtins.at_start("_OPT_MAIN_LOCAL_SCAN_PATH"), None);
         assert_eq!(builtins.at_start("_OPT_ROUTERS_VERIFY_ONLY"), Some((24, "y")));
         assert_eq!(builtins.at_start("_OPT_TRANSPORT_SMTP_PORT"), Some((24, "y")));
         assert_eq!(builtins.at_start("_DRIVER_ROUTER_ACCEPT"), Some((21, "y")));

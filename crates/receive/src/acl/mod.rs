@@ -370,7 +370,7 @@ impl Acls {
             Some(Choice::Fixed { acl, .. }) => Arc::clone(acl),
             Some(Choice::Chosen(template)) => match self.choose(reception, scene, phase, template) {
                 Ok(acl) => acl,
-                Err(outcome) => return Step::Done(outcome),
+                Err(outcome) => return Step::Done(*outcome),
             },
         };
         interpreter::run(self, reception, scene, phase, acl)
@@ -389,14 +389,15 @@ impl Acls {
         scene: &mut Scene,
         phase: Phase,
         template: &Template,
-    ) -> Result<Arc<Acl>, Outcome> {
+    ) -> Result<Arc<Acl>, Box<Outcome>> {
         let mut run =
             Run { acls: self, reception, scene, phase, targets: RejectTargets::default(), depth: 0 };
         match run.expand(template) {
-            Ok(text) => self.find(&run, &text).map_err(Outcome::error),
-            Err(ExpandError::Forced(_)) => Err(Outcome::plain(Verdict::Accept)),
+            Ok(text) => self.find(&run, &text).map_err(|reason| Box::new(Outcome::error(reason))),
+            Err(ExpandError::Forced(_)) => Err(Box::new(Outcome::plain(Verdict::Accept))),
             Err(error) => {
-                Err(Outcome::error(format!("failed to expand ACL string \"{}\": {error}", template.source())))
+                let reason = format!("failed to expand ACL string \"{}\": {error}", template.source());
+                Err(Box::new(Outcome::error(reason)))
             }
         }
     }

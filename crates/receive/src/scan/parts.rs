@@ -126,13 +126,13 @@ fn log(reception: &Reception, talk: &Talk, reason: &str) {
 }
 
 /// Runs the MIME ACL for all parts of a message from a local process. Gives what it said when it did not accept.
-pub(crate) fn examine_local(reception: &Arc<Reception>, talk: &mut Talk) -> Result<(), Outcome> {
+pub(crate) fn examine_local(reception: &Arc<Reception>, talk: &mut Talk) -> Result<(), Box<Outcome>> {
     if !is_due(reception, &talk.scene.context, Phase::NotSmtpMime) {
         return Ok(());
     }
     let fault = |talk: &Talk, reason: String| {
         log(reception, talk, &reason);
-        Outcome::plain(Verdict::Defer)
+        Box::new(Outcome::plain(Verdict::Defer))
     };
     let mut turns = Turns::begin(talk).map_err(|reason| fault(talk, reason))?;
     loop {
@@ -149,7 +149,7 @@ pub(crate) fn examine_local(reception: &Arc<Reception>, talk: &mut Talk) -> Resu
                 over(talk, None);
                 return Ok(());
             }
-            Verdict::Deny | Verdict::Defer | Verdict::Drop => return Err(outcome),
+            Verdict::Deny | Verdict::Defer | Verdict::Drop => return Err(Box::new(outcome)),
         }
         turns.keep_attached(talk).map_err(|reason| fault(talk, reason))?;
     }
