@@ -76,12 +76,12 @@ pub fn compose(
     if !names.is_empty() {
         let _ = writeln!(out, "X-Failed-Recipients: {}", names.join(",\n  "));
     }
-    let _ = writeln!(out, "Auto-Submitted: auto-replied");
-    let _ = writeln!(out, "From: {}", head.from);
-    let _ = writeln!(out, "To: {}", String::from_utf8_lossy(errors_to));
     if let Some(reply_to) = &head.reply_to {
         let _ = writeln!(out, "Reply-To: {reply_to}");
     }
+    let _ = writeln!(out, "Auto-Submitted: auto-replied");
+    let _ = writeln!(out, "From: {}", head.from);
+    let _ = writeln!(out, "To: {}", String::from_utf8_lossy(errors_to));
     if let Some(references) = references(message) {
         let _ = writeln!(out, "References: {references}");
     }

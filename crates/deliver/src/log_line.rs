@@ -119,7 +119,8 @@ impl Lines<'_> {
     pub fn deferred(&self, address: &Address, error: &DeliveryError) -> String {
         let mut line = self.full_address(address);
         self.router_and_transport(&mut line, address);
-        let before_routing = matches!(error.code, error_code::RETRY_TIME | error_code::QUEUED_DOMAIN);
+        let before_routing = matches!(error.code, error_code::RETRY_TIME | error_code::QUEUED_DOMAIN)
+            || address.router.is_none() && error.is_for_panic_log;
         let _ = write!(line, "{} defer ({})", if before_routing { " routing" } else { "" }, error.code);
         if error.code > 0 {
             let _ = write!(line, ": {}", error_text(&std::io::Error::from_raw_os_error(error.code)));

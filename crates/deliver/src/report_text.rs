@@ -45,13 +45,22 @@ impl ReportTexts {
         };
         let items = items(&text)
             .into_iter()
-            .map(|item| {
+            .enumerate()
+            .map(|(number, item)| {
                 let template = Template::compile(&item);
                 match template.expand(context) {
                     _ if item.is_empty() => None,
                     Ok(text) => Some(text.to_string_lossy()),
                     Err(error) => {
-                        complain(format!("Failed to expand {kind} message text in {path}: {error}"));
+                        let name = match (number, kind) {
+                            (0, _) => "header",
+                            (1, _) => "intro",
+                            (_, "warning") => "final",
+                            _ => "generated text",
+                        };
+                        complain(format!(
+                            "Failed to expand string from bounce_message_file or warn_message_file ({name}): {error}"
+                        ));
                         None
                     }
                 }

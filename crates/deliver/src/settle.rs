@@ -341,6 +341,7 @@ impl Settlement<'_> {
         }
         self.message_line(&text);
         if timed_out {
+            error.is_timed_out = true;
             error.text = "retry timeout exceeded".to_owned();
             error.bounce_text = error.bounce_text.or_else(|| Some("retry timeout exceeded".into()));
             self.failed_event(context, &address, &error);

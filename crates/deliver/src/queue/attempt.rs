@@ -91,14 +91,18 @@ pub fn attempt_over(
     if options.dont_deliver && !claim.message().dont_deliver && !never_deliver(delivery, store, &mut claim) {
         return Ended::Untouched;
     }
-    let mut attempt = Attempt { delivery, store, submitter, claim, options, turn, thawed: false };
+    let mut attempt =
+        Attempt { delivery, store, submitter, claim, options, turn, thawed: false, is_over: false };
     match attempt.check_frozen() {
         Frozen::StaysSo => return Ended::Frozen,
         Frozen::GoesAside => {
             attempt.set_aside();
             return Ended::Frozen;
         }
-        Frozen::IsCancelled => attempt.options.give_up = true,
+        Frozen::IsCancelled => {
+            attempt.options.give_up = true;
+            attempt.is_over = true;
+        }
         Frozen::No => {}
     }
     let _counted = UnderWay::begin();
@@ -157,6 +161,8 @@ struct Attempt<'a> {
     options: AttemptOptions,
     turn: Option<Arc<Turn>>,
     thawed: bool,
+    /// It was frozen for too long.
+    is_over: bool,
 }
 
 impl Attempt<'_> {
@@ -353,7 +359,8 @@ impl Attempt<'_> {
         let recipients = self.of_turn(&settlement, &mut context, pending(&message));
         let addresses = self.obey(&settlement, filtered, recipients);
         if self.options.give_up {
-            give_up(&settlement, &mut context, addresses);
+            let reason = if self.is_over { "" } else { "delivery cancelled by administrator" };
+            give_up(&settlement, &mut context, addresses, reason);
         } else if self.is_looping(&message) {
             for address in addresses {
                 let text = "Too many \"Received\" headers - suspected mail loop".to_owned();
@@ -411,7 +418,13 @@ impl Attempt<'_> {
                     settlement.waits(address, error_of(problem))
                 }
                 Decided::Deferred(address, problem) => {
-                    settlement.deferred(context, address, error_of(problem))
+                    let mut error = error_of(problem);
+                    if address.router.is_none() && error.code == error_code::NO_SUCH_TRANSPORT {
+                        // A delivery of the system filter: the postmaster is at fault.
+                        error.code = error_code::UNKNOWN;
+                        error.is_for_panic_log = true;
+                    }
+                    settlement.deferred(context, address, error)
                 }
             }
         }
@@ -432,6 +445,9 @@ impl Attempt<'_> {
             for address in remote.into_iter().flat_map(|g| g.addresses) {
                 if self.options.first_pass {
                     settlement.keeps(address, waits_for_queue_run());
+                } else if self.options.queue_running {
+                    let text = "remote deliveries suppressed";
+                    settlement.waits(address, DeliveryError::new(error_code::LOCAL_ONLY, text));
                 } else {
                     settlement.waits(address, waits_for_queue_run());
                 }
@@ -594,15 +610,22 @@ impl Attempt<'_> {
 
     /// The postmaster is told first, as the log line says that it is done.
     fn freeze_notice(&self, context: &mut Context, message: &Message, reason: &str, tally: &Tally) {
+        // Why a transport or a router froze it stands with the address.
+        let cause = match reason {
+            "delivery error message" => " (delivery error message)".to_owned(),
+            reason if reason.starts_with("by the system filter") => format!(" {reason}"),
+            _ => String::new(),
+        };
         let tell = self.delivery.config.main.freeze_tell.clone();
         if let Some(recipients) = tell.filter(|_| !message.local_error) {
             let failed = tally.frozen_failures.iter().map(|f| (f.address.text(), f.error.text.clone()));
             let deferred = tally.deferred.iter().map(|d| (d.address.text(), d.error.text.clone()));
-            let waiting: Vec<(String, String)> = failed.chain(deferred).collect();
+            // Exim names the last first.
+            let waiting: Vec<(String, String)> = failed.chain(deferred.rev()).collect();
             let submission = warning::frozen_notice(
                 &Letterhead::new(self.delivery, context),
                 message,
-                reason,
+                &cause,
                 &recipients,
                 &waiting,
             );
@@ -613,12 +636,7 @@ impl Attempt<'_> {
                     .panic(format!("{} failed to send a freeze notice: {error}", message.id));
             }
         }
-        // Why a transport froze it stands in the line before.
-        let line = match reason {
-            "delivery error message" => "Frozen (delivery error message)".to_owned(),
-            reason if reason.starts_with("by the system filter") => format!("Frozen {reason}"),
-            _ => "Frozen".to_owned(),
-        };
+        let line = format!("Frozen{cause}");
         self.main_line(&line);
         self.message_line(&line);
     }
@@ -731,9 +749,14 @@ impl Attempt<'_> {
 
     /// Nobody can be told that a bounce failed: it is kept, frozen, until `ignore_bounce_errors_after`.
     fn bounce_of_bounce(&self, message: &Message, failures: &[&Failure]) -> Reported {
+        if self.options.give_up {
+            return Reported::Done;
+        }
         let limit = self.delivery.config.main.ignore_bounce_errors_after;
         let age = self.delivery.clock_steps.age(message);
-        if (!limit.is_zero() || message.frozen.is_some()) && age < limit {
+        // What has been tried for as long as the rules allow is not kept any longer.
+        let is_kept = failures.iter().any(|failure| !failure.error.is_timed_out);
+        if is_kept && (!limit.is_zero() || message.frozen.is_some()) && age < limit {
             return Reported::Freeze("delivery error message".to_owned());
         }
         for failure in failures {
@@ -852,14 +875,9 @@ fn dsn_request(notify: NotifyFlags, orcpt: Option<Vec<u8>>) -> DsnRequest {
     }
 }
 
-fn give_up(settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
+fn give_up(settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>, reason: &str) {
     for address in addresses {
-        let error = DeliveryError {
-            code: error_code::UNKNOWN,
-            text: "delivery cancelled by administrator".to_owned(),
-            ..DeliveryError::default()
-        };
-        settlement.cancelled(context, address, error);
+        settlement.cancelled(context, address, DeliveryError::new(error_code::UNKNOWN, reason));
     }
 }
 

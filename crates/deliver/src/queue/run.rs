@@ -141,6 +141,8 @@ impl Run<'_> {
                 return;
             }
         };
+        // The first message that is selected by an address is forced: what it deletes of retry times lets the others go.
+        let mut forces = options.recipient.is_some() || options.sender.is_some();
         for entry in entries.iter().filter(|e| options.is_in_range(e)) {
             // A forced run is wanted now, whatever else goes on.
             if let Some(reason) = overload(self.delivery).filter(|_| !options.attempt.force) {
@@ -150,8 +152,10 @@ impl Run<'_> {
             if options.turn.as_ref().is_some_and(|turn| !turn.is_open()) {
                 break;
             }
-            let ended = attempt_entry(self.delivery, self.store, self.submitter, options, &entry.id);
+            let how = AttemptOptions { force: options.attempt.force || forces, ..options.attempt };
+            let ended = attempt_entry(self.delivery, self.store, self.submitter, options, how, &entry.id);
             if let Some(ended) = ended {
+                forces = false;
                 after(entry.id, ended);
             }
             if options.attempt.first_pass && self.delivery.config.main.queue_fast_ramp {
@@ -175,7 +179,8 @@ pub fn deliver_ready(
     mut after: impl FnMut(MessageId, Ended),
 ) {
     while let Some(id) = delivery.waiting.next_ready(delivery.services.hints.get()) {
-        if let Some(ended) = attempt_entry(delivery, store, submitter, &RunOptions::default(), &id) {
+        let how = AttemptOptions::default();
+        if let Some(ended) = attempt_entry(delivery, store, submitter, &RunOptions::default(), how, &id) {
             after(id, ended);
         }
     }
@@ -196,6 +201,7 @@ fn attempt_entry(
     store: &dyn Store,
     submitter: &dyn Submitter,
     options: &RunOptions,
+    how: AttemptOptions,
     id: &MessageId,
 ) -> Option<Ended> {
     let claim = match store.claim(id) {
@@ -217,8 +223,7 @@ fn attempt_entry(
             return None;
         }
     }
-    let mut how = options.attempt;
-    how.queue_running = true;
+    let how = AttemptOptions { queue_running: true, ..how };
     Some(attempt_over(delivery, store, submitter, claim, how, options.turn.clone()))
 }
 

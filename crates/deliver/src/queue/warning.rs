@@ -26,7 +26,7 @@ pub(super) fn send_if_due(
 ) {
     let main = &delivery.config.main;
     let age = delivery.clock_steps.age(message).as_secs();
-    let due =
+    let (due, passed) =
         warnings_due(&main.delay_warning.iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), age);
     if due <= message.warnings_sent || message.sender.is_empty() || deferred.is_empty() {
         return;
@@ -44,11 +44,12 @@ pub(super) fn send_if_due(
     targets.dedup();
     targets.retain(|t| !t.is_empty());
     let letterhead = Letterhead::new(delivery, context);
-    context.delivery.warn_message_delay = Some(delay_text(age));
+    let delay = delay_text(passed, age);
+    context.delivery.warn_message_delay = Some(delay.clone());
     context.delivery.warn_message_recipients = Some(targets.join(&b", "[..]));
     let texts =
         ReportTexts::read(delivery, context, delivery.config.main.warn_message_file.as_ref(), "warning");
-    let text = compose(&letterhead, &delivery.config, message, &targets, &told, age, &texts);
+    let text = compose(&letterhead, &delivery.config, message, &targets, &told, &delay, &texts);
     let submission =
         Submission { sender: Vec::new(), recipients: targets, text, about: Some(message.id), caller: None };
     match submitter.submit(submission) {
@@ -59,18 +60,20 @@ pub(super) fn send_if_due(
     }
 }
 
-/// How many of the times have passed; after the last one, its interval to the one before is repeated.
-fn warnings_due(times: &[u64], age: u64) -> u32 {
+/// How many of the times have passed, and the last that has; after the last of the list, its interval to the one before it is
+/// repeated.
+fn warnings_due(times: &[u64], age: u64) -> (u32, u64) {
     let passed = times.iter().filter(|t| **t <= age).count();
     let mut count = u32::try_from(passed).unwrap_or(u32::MAX);
-    if passed == times.len()
-        && let [.., before, last] = times
-        && last > before
-    {
-        let more = age.saturating_sub(*last) / (last - before);
+    let mut last = passed.checked_sub(1).and_then(|at| times.get(at)).copied().unwrap_or(0);
+    let before = times.len().checked_sub(2).and_then(|at| times.get(at)).copied().unwrap_or(0);
+    let interval = last.saturating_sub(before);
+    if passed == times.len() && interval > 0 {
+        let more = age.saturating_sub(last) / interval;
         count = count.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        last = last.saturating_add(more.saturating_mul(interval));
     }
-    count
+    (count, last)
 }
 
 /// `delay_warning_condition`: empty, 0, no and false forbid the warning; a failure does not.
@@ -92,8 +95,9 @@ fn header_value(message: &Message, name: &[u8]) -> Option<String> {
     message.headers.find(name).next().map(|h| String::from_utf8_lossy(h.body()).trim().to_owned())
 }
 
-fn delay_text(seconds: u64) -> String {
-    if seconds < 120 * 60 { format!("{} minutes", seconds / 60) } else { format!("{} hours", seconds / 3600) }
+/// The time that has passed, in hours once the message is older than two.
+fn delay_text(seconds: u64, age: u64) -> String {
+    if age < 120 * 60 { format!("{} minutes", seconds / 60) } else { format!("{} hours", seconds / 3600) }
 }
 
 fn compose(
@@ -102,11 +106,10 @@ fn compose(
     message: &Message,
     targets: &[Vec<u8>],
     told: &[&Deferral],
-    age: u64,
+    delay: &str,
     texts: &ReportTexts,
 ) -> Vec<u8> {
     let boundary = boundary(message);
-    let delay = delay_text(age);
     let mut out = String::new();
     head(
         &mut out,
@@ -219,10 +222,10 @@ fn opening(
 
 /// The lines that every report begins with.
 fn head(out: &mut String, letterhead: &Letterhead, message: &Message, to: &str) {
-    let _ = writeln!(out, "Auto-Submitted: auto-replied\nFrom: {}\nTo: {to}", letterhead.from);
     if let Some(reply_to) = &letterhead.reply_to {
         let _ = writeln!(out, "Reply-To: {reply_to}");
     }
+    let _ = writeln!(out, "Auto-Submitted: auto-replied\nFrom: {}\nTo: {to}", letterhead.from);
     if let Some(references) = references(message) {
         let _ = writeln!(out, "References: {references}");
     }
@@ -232,7 +235,7 @@ fn head(out: &mut String, letterhead: &Letterhead, message: &Message, to: &str) 
 pub(super) fn frozen_notice(
     letterhead: &Letterhead,
     message: &Message,
-    reason: &str,
+    cause: &str,
     recipients: &str,
     waiting: &[(String, String)],
 ) -> Submission {
@@ -241,7 +244,7 @@ pub(super) fn frozen_notice(
     let _ = writeln!(out, "Subject: Message frozen\n");
     let _ = writeln!(
         out,
-        "Message {} has been frozen ({reason}).\nThe sender is <{}>.\n",
+        "Message {} has been frozen{cause}.\nThe sender is <{}>.\n",
         message.id,
         String::from_utf8_lossy(&message.sender)
     );
@@ -330,19 +333,19 @@ mod tests {
     #[test]
     fn warnings_come_at_their_times_and_then_at_the_last_interval() {
         let times = [100, 300];
-        assert_eq!(warnings_due(&times, 99), 0);
-        assert_eq!(warnings_due(&times, 100), 1);
-        assert_eq!(warnings_due(&times, 300), 2);
-        assert_eq!(warnings_due(&times, 499), 2);
-        assert_eq!(warnings_due(&times, 500), 3);
-        assert_eq!(warnings_due(&[100], 10_000), 1);
-        assert_eq!(warnings_due(&[], 10_000), 0);
+        assert_eq!(warnings_due(&times, 99), (0, 0));
+        assert_eq!(warnings_due(&times, 100), (1, 100));
+        assert_eq!(warnings_due(&times, 300), (2, 300));
+        assert_eq!(warnings_due(&times, 499), (2, 300));
+        assert_eq!(warnings_due(&times, 500), (3, 500));
+        assert_eq!(warnings_due(&[100], 10_050), (100, 10_000));
+        assert_eq!(warnings_due(&[], 10_000), (0, 0));
     }
 
     #[test]
     fn delays_in_minutes_then_hours() {
-        assert_eq!(delay_text(59), "0 minutes");
-        assert_eq!(delay_text(7_100), "118 minutes");
-        assert_eq!(delay_text(86_400), "24 hours");
+        assert_eq!(delay_text(59, 59), "0 minutes");
+        assert_eq!(delay_text(7_100, 7_100), "118 minutes");
+        assert_eq!(delay_text(86_400, 90_000), "24 hours");
     }
 }

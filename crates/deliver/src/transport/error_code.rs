@@ -50,6 +50,8 @@ pub const RETRY_TIME: i32 = -52;
 pub const LOCAL_RETRY_TIME: i32 = -53;
 /// The domain is in `queue_domains`.
 pub const QUEUED_DOMAIN: i32 = -56;
+/// Only local deliveries are made (`-ql`).
+pub const LOCAL_ONLY: i32 = -55;
 /// The domain is in `hold_domains`.
 pub const HELD: i32 = -23;
 /// A server sent what is no reply.

@@ -219,6 +219,8 @@ pub struct DeliveryError {
     pub output: Vec<u8>,
     /// The message is to be frozen.
     pub freeze: bool,
+    /// It was a deferral until its retry time was over.
+    pub is_timed_out: bool,
     /// The key of the retry record, if routing has named it.
     pub retry_key: Option<Box<[u8]>>,
     /// The retry record goes to the address, not to the host (4xx to RCPT).

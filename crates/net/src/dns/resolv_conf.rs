@@ -68,7 +68,15 @@ fn read(path: &Path) -> ResolvConf {
     if conf.servers.is_empty() {
         conf.servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53));
     }
+    if conf.search.is_empty() {
+        conf.search.extend(local_domain(&rustix::system::uname().nodename().to_string_lossy()));
+    }
     conf
+}
+
+/// The domain of this host's name, which resolv.conf(5) has searched where the file names none.
+fn local_domain(host: &str) -> Option<String> {
+    host.split_once('.').map(|(_, domain)| domain.to_owned()).filter(|domain| !domain.is_empty())
 }
 
 fn parse(text: &str) -> ResolvConf {
@@ -129,5 +137,12 @@ mod tests {
             read(Path::new("/nonexistent/resolv.conf")).servers,
             vec!["127.0.0.1:53".parse().unwrap()]
         );
+    }
+
+    #[test]
+    fn the_own_domain_is_searched_by_default() {
+        assert_eq!(local_domain("host.test.ex").as_deref(), Some("test.ex"));
+        assert_eq!(local_domain("host"), None);
+        assert_eq!(local_domain("host."), None);
     }
 }

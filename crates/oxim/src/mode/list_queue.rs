@@ -59,7 +59,9 @@ pub(crate) fn list(program: &Program, listing: Listing) -> u8 {
     };
     let now = Stamp::now().seconds;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for entry in &entries {
+    let wanted = &program.line.arguments;
+    let is_wanted = |id: &[u8]| wanted.is_empty() || wanted.iter().any(|one| one == id);
+    for entry in entries.iter().filter(|entry| is_wanted(entry.id.as_str().as_bytes())) {
         let shown = if listing.ids_only {
             writeln!(out, "{}", entry.id).map(|()| true)
         } else {

@@ -364,7 +364,7 @@ impl Work<'_> {
                 u8::from(written.is_err())
             }
             Err(_) => {
-                say!("Failed to open input file for {id}-H: No such file or directory");
+                say!("Spool data file for {id} does not exist");
                 1
             }
         }

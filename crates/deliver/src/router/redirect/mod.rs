@@ -126,6 +126,7 @@ impl RouterDriver for Redirect {
 
 impl Redirect {
     fn try_route(&self, run: &mut Run<'_>, address: &mut Address) -> Result<Verdict, Problem> {
+        let errors_to = address.propagated.errors_to.clone();
         prepare::propagate(run, address)?;
         address.run_as = prepare::run_as(run)?;
         if let Some(srs) = &self.srs
@@ -162,7 +163,11 @@ impl Redirect {
         match parsed.content {
             Content::Blackhole => Ok(Verdict::Discard),
             Content::Fail(text) => Ok(Verdict::Fail(self.told(text))),
-            Content::Defer(text) => Ok(Verdict::Defer(self.told(text))),
+            Content::Defer(text) => {
+                // What waits here is not this router's yet: its sender is warned, as by Exim.
+                address.propagated.errors_to = errors_to;
+                Ok(Verdict::Defer(self.told(text)))
+            }
             Content::Items(items) if items.is_empty() => {
                 let skipped = !parsed.errors.is_empty();
                 Ok(Verdict::Decline(skipped.then(|| "syntax error in redirection data".into())))
