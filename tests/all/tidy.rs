@@ -8,6 +8,8 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::place;
 
+mod options;
+
 /// From left to right; a crate may use those before it.
 const CRATES: &[&str] =
     &["base", "mail", "mailauth", "net", "spool", "lang", "brightmail", "deliver", "receive", "oxim"];
@@ -126,6 +128,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("tidy::forbidden_words", forbidden_words),
         Trial::test("tidy::dependencies_come_from_one_place", one_registry),
         Trial::test("tidy::feature_pages_are_linked", feature_pages),
+        Trial::test("tidy::options_are_shown", options::are_shown),
         Trial::test("tidy::scenarios_read", scenarios_read),
         Trial::test("tidy::dialogues_cover_the_acls", dialogues),
         Trial::test("tidy::log_selectors_have_scenarios", log_selectors),
@@ -135,17 +138,18 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
     for top in ["crates", "tests", "fuzz"] {
-        collect(&place::source().join(top), &mut files);
+        collect(&place::source().join(top), "rs", &mut files);
     }
     files
 }
 
-fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+/// The files below a directory whose names have this extension.
+fn collect(directory: &Path, extension: &str, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() && path.file_name().is_none_or(|n| n != "target") {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|e| e == "rs") {
+            collect(&path, extension, files);
+        } else if path.extension().is_some_and(|e| e == extension) {
             files.push(path);
         }
     }
@@ -429,7 +433,7 @@ fn dialogues() -> Result<(), Failed> {
     }
     for kind in ["condition", "control"] {
         let mut files = Vec::new();
-        collect(&place::source().join("crates/receive/src/acl").join(kind), &mut files);
+        collect(&place::source().join("crates/receive/src/acl").join(kind), "rs", &mut files);
         for file in files {
             let source = fs::read_to_string(file)?;
             for part in source.split("name: \"").skip(1) {

@@ -617,7 +617,13 @@ fn queueing(reception: &Reception, talk: &mut Talk, facts: &arrival::Facts, id: 
         return Queueing::Wait;
     }
     let limits = &settings.limits;
-    if limits.accept_queue > 0 && reception.admission.open() > limits.accept_queue {
+    let (open, most) = (reception.admission.open(), limits.accept_queue);
+    if most > 0 && open > most && !talk.is_local() {
+        if reception.wants.delay_delivery {
+            reception
+                .logs
+                .main(&format!("{id} no immediate delivery: too many connections ({open}, max {most})"));
+        }
         return Queueing::Wait;
     }
     let per_connection = limits.accept_queue_per_connection;

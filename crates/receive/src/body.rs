@@ -191,6 +191,12 @@ impl Incoming {
         self.store();
     }
 
+    /// The id that the message will have.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
     /// What was read so far, in bytes.
     #[must_use]
     pub fn read_bytes(&self) -> u64 {

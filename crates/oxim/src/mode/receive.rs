@@ -1,12 +1,15 @@
 //! Messages from standard input: `-bm`, `-t`, `-bs`, `-bS`; and `-bh`, which only pretends.
 
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use oxim_receive::caller::Caller;
 use oxim_receive::local::told::Told;
 use oxim_receive::local::{self, Errors, Given, Request, batch, dialogue};
 use oxim_receive::sink::Sink as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::{CommandLine, ErrorReport};
 use crate::assemble::{self, Program};
@@ -44,6 +47,27 @@ pub(crate) fn not_for_wrapper(program: &Program, text: &str) -> u8 {
     1
 }
 
+/// Standard input, which may be read until then (`receive_timeout`).
+struct TimedInput {
+    until: Option<Instant>,
+}
+
+impl Read for TimedInput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stdin = io::stdin();
+        if let Some(until) = self.until {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+            if poll(&mut ready, Some(&left))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        // Past the buffer of `Stdin`, of which the poll knows nothing.
+        Ok(rustix::io::read(&stdin, buffer)?)
+    }
+}
+
 /// `-bm` and `-t`.
 pub(crate) fn message(program: &Program) -> u8 {
     let line = &program.line;
@@ -70,7 +94,9 @@ pub(crate) fn message(program: &Program) -> u8 {
         },
         given,
     };
-    let status = local::receive(&engine.reception, caller, &request, std::io::stdin().lock());
+    let limit = Some(program.config.main.receive_timeout).filter(|limit| !limit.is_zero());
+    let input = TimedInput { until: limit.map(|limit| Instant::now() + limit) };
+    let status = local::receive(&engine.reception, caller, &request, input);
     let code = exit_code(&engine, status.0);
     drop(engine);
     runtime.shutdown_background();

@@ -77,6 +77,8 @@ pub enum Complaint {
         /// The header, as far as it was kept.
         headers: HeaderList,
     },
+    /// `receive_timeout` passed before its end came.
+    Late,
     /// This machine cannot take it now.
     Local(String),
 }
@@ -102,6 +104,7 @@ impl Complaint {
             Complaint::Header { limit, .. } => {
                 format!("message header longer than {limit} characters received: message not accepted")
             }
+            Complaint::Late => "timed out while reading - message abandoned".to_owned(),
             Complaint::Local(text) => format!("message not accepted: {text}"),
         }
     }
@@ -109,7 +112,7 @@ impl Complaint {
     /// Subject and explanation for the mail; None if it is never mailed.
     fn mailed(&self) -> Option<(&'static str, String)> {
         let subject = match self {
-            Complaint::Usage(_) | Complaint::Local(_) => return None,
+            Complaint::Usage(_) | Complaint::Late | Complaint::Local(_) => return None,
             Complaint::BadArgument(_) | Complaint::BadHeader { .. } => "malformed recipient address",
             Complaint::Nobody { .. } => "no recipient addresses",
             Complaint::Acl { .. } => "rejected by local scanning code",
@@ -117,7 +120,7 @@ impl Complaint {
             Complaint::Header { .. } => "overlong header section",
         };
         let text = match self {
-            Complaint::Usage(_) | Complaint::Local(_) => return None,
+            Complaint::Usage(_) | Complaint::Late | Complaint::Local(_) => return None,
             Complaint::BadArgument(bad) => format!(
                 "Your message has a recipient that is not a valid address:\n\n  {}  {}\n\nNothing has been delivered.\n",
                 String::from_utf8_lossy(&bad.text),
@@ -150,7 +153,7 @@ impl Complaint {
     /// The message that it is about, as far as it is known.
     fn copy(self) -> Option<(HeaderList, Option<Body>)> {
         match self {
-            Complaint::Usage(_) | Complaint::Local(_) | Complaint::BadArgument(_) => None,
+            Complaint::Usage(_) | Complaint::Late | Complaint::Local(_) | Complaint::BadArgument(_) => None,
             Complaint::BadHeader { headers, body, .. }
             | Complaint::Nobody { headers, body, .. }
             | Complaint::Acl { headers, body, .. } => Some((headers, body)),
@@ -189,6 +192,7 @@ pub(crate) fn report<R: Read>(
         | Complaint::Acl { .. }
         | Complaint::TooBig { .. }
         | Complaint::Header { .. }
+        | Complaint::Late
         | Complaint::Local(_) => None,
     };
     let was_mailed = tell_with(reception, talk, errors, complaint, unread, told);

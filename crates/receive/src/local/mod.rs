@@ -133,6 +133,12 @@ pub fn receive_for(
     }
 }
 
+/// Whether a time limit of reading has passed: `receive_timeout`, as the reader keeps it.
+fn is_late(error: &std::io::Error) -> bool {
+    // A socket with a time limit says the second.
+    matches!(error.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock)
+}
+
 /// A conversation with a local caller, with the `-oM` values it may set.
 pub(crate) fn talk_for(
     reception: &Arc<Reception>,
@@ -342,11 +348,17 @@ impl Receiving<'_> {
             Incoming::new(self.reception, framing, talk.size_limit, self.reception.from_line.clone());
         let mut ended = false;
         while !ended {
-            if !input
-                .fill()
-                .map_err(|error| Box::new(Complaint::Local(format!("error reading input: {error}"))))?
-            {
-                break;
+            match input.fill() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if is_late(&error) => {
+                    let id = incoming.id();
+                    self.reception.logs.main(&format!("{id} timed out while reading local message"));
+                    return Err(Box::new(Complaint::Late));
+                }
+                Err(error) => {
+                    return Err(Box::new(Complaint::Local(format!("error reading input: {error}"))));
+                }
             }
             let (used, end) = incoming.feed(input.pending());
             input.consume(used);
