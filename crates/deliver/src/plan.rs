@@ -61,15 +61,22 @@ fn addresses_max(transport: &Transport, address: &Address) -> usize {
 /// Whether two routes lead to the same hosts. Hosts of one MX preference are shuffled for each address: their order says nothing.
 /// A host that one lookup secured and another did not is not the same: DANE may be for the one only.
 fn same_hosts(a: &[RouteHost], b: &[RouteHost]) -> bool {
-    let of = |hosts: &[RouteHost]| {
-        let mut all: Vec<_> =
-            hosts.iter().map(|h| (h.mx, h.name.clone(), h.address, h.port, h.group, h.dnssec)).collect();
-        if hosts.iter().all(|host| host.mx.is_some()) {
-            all.sort();
-        }
-        all
-    };
-    a.len() == b.len() && of(a) == of(b)
+    // A message to many compares many pairs, most of one host or in the same order: nothing is sorted for those.
+    if a.len() != b.len() || a.iter().map(host_key).eq(b.iter().map(host_key)) {
+        return a.len() == b.len();
+    }
+    a.len() > 1 && a.iter().all(|host| host.mx.is_some()) && sorted_keys(a).eq(sorted_keys(b))
+}
+
+/// What makes two hosts the same.
+fn host_key(host: &RouteHost) -> impl Ord + '_ {
+    (host.mx, &host.name, host.address, host.port, host.group, host.dnssec)
+}
+
+fn sorted_keys(hosts: &[RouteHost]) -> impl Iterator<Item = impl Ord + '_> + '_ {
+    let mut keys: Vec<_> = hosts.iter().map(host_key).collect();
+    keys.sort();
+    keys.into_iter()
 }
 
 /// Whether two addresses of one transport may be in one run.

@@ -1,5 +1,7 @@
 //! Puts a message of the spool where expansions see it.
 
+use std::sync::Arc;
+
 use oxim_lang::context::{Context, HostLookup};
 use oxim_spool::message::{Body, Message};
 
@@ -20,6 +22,7 @@ pub fn enter_message(context: &mut Context, message: &Message, body: &Body) {
     connection.helo_name.clone_from(&message.helo_name);
     connection.ident.clone_from(&message.ident);
     connection.interface = message.interface;
+    connection.is_over = true;
     connection.tls_record.clone_from(&message.tls);
     connection.auth_id.clone_from(&message.auth_id);
     connection.auth_sender.clone_from(&message.auth_sender);
@@ -30,7 +33,7 @@ pub fn enter_message(context: &mut Context, message: &Message, body: &Body) {
     let scope = &mut context.message;
     scope.id = Some(message.id);
     scope.sender.clone_from(&message.sender);
-    scope.recipients.clone_from(&message.recipients);
+    scope.recipients = Arc::new(message.recipients.clone());
     scope.headers = message.headers.clone();
     scope.body = Some(body.clone());
     scope.size = i64::try_from(message.size_with(body.len())).unwrap_or(i64::MAX);

@@ -101,9 +101,18 @@ impl Settlement<'_> {
 
     /// A line of the message's own log.
     pub fn message_line(&self, text: &str) {
+        self.message_lines(std::iter::once(text));
+    }
+
+    /// Several lines of the message's own log, written at once.
+    fn message_lines<'t>(&self, texts: impl Iterator<Item = &'t str>) {
         if self.delivery.config.main.message_logs {
             let now = Stamp::now().log(self.delivery.services.zone);
-            self.store.message_log(self.claim, &format!("{now} {}", text.replace('\n', "\\n")));
+            let lines: Vec<String> =
+                texts.map(|text| format!("{now} {}", text.replace('\n', "\\n"))).collect();
+            if !lines.is_empty() {
+                self.store.message_log(self.claim, &lines.join("\n"));
+            }
         }
     }
 
@@ -127,12 +136,13 @@ impl Settlement<'_> {
         self.is_due(hosts.due);
         let is_about_hosts = !run.hosts.is_empty();
         let mut first = true;
-        let delivered: Vec<Vec<u8>> = addresses
-            .iter()
-            .zip(&run.outcomes)
-            .filter(|(_, o)| matches!(o, Outcome::Delivered(_)))
-            .map(|(a, _)| a.unique.clone())
-            .collect();
+        let (mut delivered, mut succeeded) = (Vec::new(), Vec::new());
+        for (address, outcome) in addresses.iter().zip(&run.outcomes) {
+            if let Outcome::Delivered(_) = outcome {
+                delivered.push(address.unique.clone());
+                succeeded.push(format!("{}: {transport} transport succeeded", address.text()));
+            }
+        }
         if !delivered.is_empty() && !self.dont_deliver {
             self.record(&delivered);
         }
@@ -144,6 +154,7 @@ impl Settlement<'_> {
                 self.message_line(&self.lines.host_trouble(host, &error.text));
             }
         }
+        self.message_lines(succeeded.iter().map(String::as_str));
         for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
             match outcome {
                 Outcome::Delivered(done) => {
@@ -154,7 +165,7 @@ impl Settlement<'_> {
                         self.main_line(&line);
                     }
                     event::delivered(self.delivery, context, &address, &done);
-                    self.delivered(context, transport, address, &done);
+                    self.delivered(context, address, &done);
                     first = false;
                 }
                 Outcome::Failed(error) => self.failed(context, address, error),
@@ -237,8 +248,7 @@ impl Settlement<'_> {
         event::of_address(self.delivery, context, transport, address, error.host.as_deref(), event);
     }
 
-    fn delivered(&self, context: &mut Context, transport: &str, address: Address, done: &Delivered) {
-        self.message_line(&format!("{}: {transport} transport succeeded", address.text()));
+    fn delivered(&self, context: &mut Context, address: Address, done: &Delivered) {
         retry_hints::forget_address(self.delivery, context, &address);
         let mut tally = self.tally.lock();
         tally.delivered += 1;

@@ -222,6 +222,8 @@ pub struct Connection {
     pub helo_dnssec: bool,
     /// Our own address and port.
     pub interface: Option<SocketAddr>,
+    /// The message in hand is out of the spool, and its connection over: an unknown port of ours is 0 then, not -1.
+    pub is_over: bool,
     /// RFC 1413 answer, or the login name of a local caller.
     pub ident: Option<Vec<u8>>,
     /// `$authenticated_id`.
@@ -281,8 +283,8 @@ pub struct Message {
     pub id: Option<MessageId>,
     /// Its header lines, once they have been received.
     pub headers: HeaderList,
-    /// Its envelope recipients so far.
-    pub recipients: Vec<Recipient>,
+    /// Its envelope recipients so far. Shared, because deliveries side by side have a context each.
+    pub recipients: Arc<Vec<Recipient>>,
     /// Its body, once it has been received.
     pub body: Option<Body>,
     /// Envelope sender; empty for a bounce.
@@ -360,7 +362,7 @@ impl Default for Message {
         Message {
             id: None,
             headers: HeaderList::new(),
-            recipients: Vec::new(),
+            recipients: Arc::default(),
             body: None,
             sender: Vec::new(),
             size: 0,
@@ -408,7 +410,7 @@ impl Message {
         Message {
             id: Some(spooled.id),
             headers: spooled.headers.clone(),
-            recipients: spooled.recipients.clone(),
+            recipients: Arc::new(spooled.recipients.clone()),
             sender: spooled.sender.clone(),
             size: i64::try_from(spooled.size_with(body.len())).unwrap_or(i64::MAX),
             body: Some(body),
@@ -653,6 +655,7 @@ impl Connection {
             host_lookup,
             helo_name: spooled.helo_name.clone(),
             interface: spooled.interface,
+            is_over: true,
             ident: spooled.ident.clone(),
             auth_id: spooled.auth_id.clone(),
             authenticator: spooled.authenticator.clone(),

@@ -233,7 +233,7 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, pending: Pending, outc
         Verdict::Discard => {
             talk.transaction.discarded_by = Some("DATA");
             talk.transaction.discard_reason = outcome.discard_reason();
-            talk.scene.context.message.recipients.clear();
+            talk.scene.context.message.recipients = Arc::default();
         }
         Verdict::Deny | Verdict::Defer | Verdict::Drop => {
             add_acl_headers(talk);
@@ -343,7 +343,7 @@ pub fn submit(
         Verdict::Discard => {
             talk.transaction.discarded_by = Some("non-SMTP");
             talk.transaction.discard_reason = outcome.discard_reason();
-            talk.scene.context.message.recipients.clear();
+            talk.scene.context.message.recipients = Arc::default();
         }
         // There is no way to tell a local process to come again: "later" is "no".
         Verdict::Deny | Verdict::Defer | Verdict::Drop => {
@@ -513,7 +513,7 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
     message.received_micros_taken = u64::try_from(taken.as_micros()).ok();
     message.frozen = frozen;
     message.first_delivery = true;
-    message.recipients = std::mem::take(&mut context.message.recipients);
+    message.recipients = Arc::unwrap_or_clone(std::mem::take(&mut context.message.recipients));
     message.headers = std::mem::take(&mut context.message.headers);
     message.acl_c.clone_from(&context.connection.acl_c);
     message.acl_m = std::mem::take(&mut context.message.acl_m);
@@ -636,9 +636,9 @@ fn queueing(reception: &Reception, talk: &mut Talk, facts: &arrival::Facts, id: 
         return Queueing::Wait;
     }
     if let Some(max) = limits.queue_only_load {
-        let load = reception.load.thousandths();
-        if load > max || talk.counts.queued_by_load {
-            talk.counts.queued_by_load = limits.queue_only_load_latch;
+        let load = talk.counts.queued_by_load.unwrap_or_else(|| reception.load.thousandths());
+        if load > max {
+            talk.counts.queued_by_load = limits.queue_only_load_latch.then_some(load);
             if reception.wants.delay_delivery {
                 let shown = |value: i64| format!("{}.{:02}", value / 1000, (value % 1000) / 10);
                 reception.logs.main(&format!("{id} no immediate delivery: load average {}", shown(load)));

@@ -188,7 +188,7 @@ fn request(context: &Context, words: &str) -> Vec<u8> {
     push(&client(context));
     push(connection.helo_name.as_deref().unwrap_or_default());
     push(if message.sender.is_empty() { b"<>" } else { &message.sender });
-    for recipient in &message.recipients {
+    for recipient in message.recipients.iter() {
         push(&recipient.address);
     }
     push(b"");
@@ -232,6 +232,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
 
     use oxim_mail::header::Header;
     use oxim_spool::message::{Body, Recipient};
@@ -254,7 +255,7 @@ mod tests {
         context.message.sender = b"a@s.ex".to_vec();
         for address in ["b@test.ex", "c@test.ex"] {
             let recipient = Recipient { address: address.into(), ..Recipient::default() };
-            context.message.recipients.push(recipient);
+            Arc::make_mut(&mut context.message.recipients).push(recipient);
         }
         context.message.headers.push_back(Header::new("From: a@s.ex\n"));
         context.message.headers.push_back(Header::new("Subject: t\n"));

@@ -78,7 +78,7 @@ fn answer(
     if outcome.verdict == Verdict::Accept {
         round.place = round.place.saturating_add(1);
     } else if round.place < talk.scene.context.message.recipients.len() {
-        talk.scene.context.message.recipients.remove(round.place);
+        Arc::make_mut(&mut talk.scene.context.message.recipients).remove(round.place);
         round.deferred = round.deferred.saturating_add(usize::from(outcome.verdict == Verdict::Defer));
         round.discarded = round.discarded.saturating_add(usize::from(outcome.verdict == Verdict::Discard));
     }

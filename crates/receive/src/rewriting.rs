@@ -3,6 +3,8 @@
 //! SMTP-time rules see the argument of MAIL and RCPT before it is parsed. The others wait for the header: then the envelope
 //! and the header lines are rewritten for good, and unqualified addresses in header lines get a domain where that is allowed.
 
+use std::sync::Arc;
+
 use oxim_deliver::delivery::Delivery;
 use oxim_deliver::rewrite::{Place, Settings};
 
@@ -27,7 +29,7 @@ pub(crate) fn envelope(reception: &Reception, talk: &mut Talk) {
     let context = &mut talk.scene.context;
     if rules.concern(Place::EnvelopeTo) {
         let mut recipients = std::mem::take(&mut context.message.recipients);
-        for recipient in &mut recipients {
+        for recipient in Arc::make_mut(&mut recipients) {
             recipient.address = rules.address(context, Place::EnvelopeTo, &recipient.address, settings);
         }
         context.message.recipients = recipients;

@@ -166,7 +166,7 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome) -> 
         Verdict::Discard => {
             talk.transaction.discarded_by = Some("DKIM");
             talk.transaction.discard_reason = outcome.discard_reason();
-            talk.scene.context.message.recipients.clear();
+            talk.scene.context.message.recipients = Arc::default();
             None
         }
         Verdict::Deny | Verdict::Defer | Verdict::Drop => {

@@ -120,8 +120,8 @@ pub struct Counts {
     pub mail: u32,
     /// Messages accepted.
     pub messages: u32,
-    /// A message was queued because of the load, and `queue_only_load_latch` keeps the others back too.
-    pub queued_by_load: bool,
+    /// A message was queued because of this load, and `queue_only_load_latch` keeps the others back too.
+    pub queued_by_load: Option<i64>,
 }
 
 /// Commands that may come once without counting as non-mail commands (manual section 49.6).

@@ -102,8 +102,8 @@ pub trait Store: Send + Sync {
     /// `Busy` if someone works on it, `Gone`, or the failure of the machine.
     fn discard(&self, id: &MessageId) -> Result<(), ClaimError>;
 
-    /// Adds a line, time stamp included and line end not, to the message's own log.
-    fn message_log(&self, claim: &Claim, line: &str);
+    /// Adds a line, or several, to the message's own log: with time stamps, without the last line end.
+    fn message_log(&self, claim: &Claim, lines: &str);
 
     /// What is there, oldest first: one queue, or all of them. The empty name is the default queue.
     ///

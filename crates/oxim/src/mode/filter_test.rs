@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
 
 use oxim_base::Text;
 use oxim_base::clock::Stamp;
@@ -69,7 +70,7 @@ fn try_run(program: &Program, context: &mut Context, test: &FilterTest) -> Resul
     show_envelope(context, &whom, &mut out);
     let mut code = 0;
     if let (Some(name), Some(data)) = (&test.system, &system) {
-        context.message.recipients = vec![Recipient::new(whom.address())];
+        context.message.recipients = Arc::new(vec![Recipient::new(whom.address())]);
         context.message.recipients_visible = true;
         code = system_filter(program, context, name, data, &mut out);
         context.message.recipients_visible = false;

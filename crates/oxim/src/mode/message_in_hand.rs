@@ -58,7 +58,7 @@ pub(crate) fn read(program: &Program, context: &mut Context, file: &[u8]) -> Res
         {
             for item in address::address_list(header.body()) {
                 if let Ok(parsed) = item.parse(&address::AddressSyntax::default()) {
-                    message.recipients.push(Recipient::new(parsed.address));
+                    Arc::make_mut(&mut message.recipients).push(Recipient::new(parsed.address));
                 }
             }
         }

@@ -188,7 +188,7 @@ fn after_acl(
         Verdict::Accept => {
             talk.transaction.raw_recipients.push(recipient.address.clone());
             talk.scene.message.bmi.accepted(&recipient.address);
-            talk.scene.context.message.recipients.push(recipient);
+            Arc::make_mut(&mut talk.scene.context.message.recipients).push(recipient);
             Progress::Reply(refusal::accepted(reception, 250, "Accepted", outcome))
         }
         Verdict::Discard => {

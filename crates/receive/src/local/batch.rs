@@ -167,7 +167,7 @@ impl<R: Read> Batch<'_, R> {
         let message = &mut self.talk.scene.context.message;
         message.rcpt_count = message.rcpt_count.saturating_add(1);
         self.talk.transaction.raw_recipients.push(recipient.clone());
-        message.recipients.push(Recipient::new(recipient));
+        Arc::make_mut(&mut message.recipients).push(Recipient::new(recipient));
         Ok(())
     }
 

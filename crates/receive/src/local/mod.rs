@@ -526,7 +526,7 @@ fn add_recipient(talk: &mut Talk, recipient: Vec<u8>) {
     }
     message.rcpt_count = message.rcpt_count.saturating_add(1);
     talk.transaction.raw_recipients.push(recipient.clone());
-    message.recipients.push(Recipient::new(recipient));
+    Arc::make_mut(&mut message.recipients).push(Recipient::new(recipient));
 }
 
 /// Runs an ACL here, sleeping where it asks for a delay.

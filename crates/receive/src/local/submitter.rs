@@ -45,7 +45,7 @@ pub(crate) fn submit(reception: &Arc<Reception>, submission: Submission) -> Resu
         context.connection.auth_sender = authenticated.map(|address| address.clone().into_bytes());
     }
     context.message.sender = submission.sender;
-    context.message.recipients = submission.recipients.into_iter().map(Recipient::new).collect();
+    context.message.recipients = Arc::new(submission.recipients.into_iter().map(Recipient::new).collect());
     let recipients = context.message.recipients.iter().map(|recipient| recipient.address.clone()).collect();
     talk.transaction.raw_recipients = recipients;
     super::note_international(&mut talk);

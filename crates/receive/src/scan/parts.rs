@@ -107,7 +107,7 @@ fn discard(talk: &mut Talk) {
     talk.transaction.discarded_by = Some("MIME");
     // Exim logs no reason here.
     talk.transaction.discard_reason = String::new();
-    talk.scene.context.message.recipients.clear();
+    talk.scene.context.message.recipients = Arc::default();
 }
 
 fn local_fault() -> Reply {

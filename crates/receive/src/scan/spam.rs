@@ -223,7 +223,7 @@ fn rspamd_request(context: &Context, size: u64) -> Vec<u8> {
     }
     push(&mut out, "From", &[b"<", message.sender.as_slice(), b">"].concat());
     push(&mut out, "Recipient-Number", message.recipients.len().to_string().as_bytes());
-    for recipient in &message.recipients {
+    for recipient in message.recipients.iter() {
         push(&mut out, "Rcpt", &[b"<", recipient.address.as_slice(), b">"].concat());
     }
     let address = connection.host_address.map(|ip| ip.to_string().into_bytes());

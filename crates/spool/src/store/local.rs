@@ -208,13 +208,13 @@ impl Store for LocalStore {
         Ok(())
     }
 
-    fn message_log(&self, claim: &Claim, line: &str) {
+    fn message_log(&self, claim: &Claim, lines: &str) {
         if !self.core.config.message_logs {
             return;
         }
         // A holder whose claim was broken has nothing to say any more.
         let _ = self.core.with_claimed(claim, |_, mut state| {
-            let lines = format!("{line}\n").into_bytes();
+            let lines = format!("{lines}\n").into_bytes();
             match &state.place {
                 Place::Journal { .. } => state.log.extend_from_slice(&lines),
                 Place::Files(_) => self.core.append_message_log(&state.message, &lines),

@@ -23,8 +23,9 @@ fn address(interface: Option<SocketAddr>) -> Value<'static> {
     interface.map_or(Value::Empty, |a| Value::Made(a.ip().to_string().into_bytes()))
 }
 
-fn port(interface: Option<SocketAddr>) -> Value<'static> {
-    Value::Number(interface.map_or(-1, |a| i64::from(a.port())))
+fn own_port(connection: &crate::context::Connection) -> Value<'static> {
+    let unknown = if connection.is_over { 0 } else { -1 };
+    Value::Number(connection.interface.map_or(unknown, |a| i64::from(a.port())))
 }
 
 /// Where the message comes from.
@@ -91,14 +92,12 @@ pub(super) static ROWS: &[VariableRow] = &[
     row("interface_address", Connection, Clean, "Old name of `$received_ip_address`.", |c, _| {
         address(c.connection.interface)
     }),
-    row("interface_port", Connection, Clean, "Old name of `$received_port`.", |c, _| {
-        port(c.connection.interface)
-    }),
+    row("interface_port", Connection, Clean, "Old name of `$received_port`.", |c, _| own_port(&c.connection)),
     row("received_ip_address", Connection, Clean, "Our own address on the incoming connection.", |c, _| {
         address(c.connection.interface)
     }),
     row("received_port", Connection, Clean, "Our own port on the incoming connection.", |c, _| {
-        port(c.connection.interface)
+        own_port(&c.connection)
     }),
     row("received_protocol", Connection, Clean, "By which protocol the message came.", |c, _| {
         Value::Bytes(&c.connection.protocol)
