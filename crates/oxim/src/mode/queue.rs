@@ -125,7 +125,7 @@ impl Wish {
 /// Does it.
 pub(crate) fn run(program: &Program, wish: &Wish) -> u8 {
     if program.config.main.queue_list_requires_admin && !privilege::is_admin(&program.config) {
-        complain!("exim: Permission denied");
+        complain!("exim: permission denied");
         return 1;
     }
     let chosen = match chosen(program, wish) {
