@@ -1,16 +1,20 @@
 //! `eximstats`: statistics of main logs, as text or HTML (manual section 54.7).
 //!
-//! Reads files or standard input, in Exim's or syslog's form. Not built and refused: merging reports, charts, spreadsheets, and the
-//! times of `-show_rt` and `-show_dt`. Exit code 1 for wrong options, files and input without any line of a log.
+//! Reads files or standard input, in Exim's or syslog's form, or reports that were made before. Charts and spreadsheets, for which
+//! Exim's tool wants modules that Debian does not install with it, are left out with a warning. Exit code 1 for wrong options,
+//! files and input without any line of a log.
 
 mod counts;
 mod html;
+mod merge;
 pub(super) mod options;
+mod reasons;
 mod report;
 
 use std::io::Write;
 
 use self::counts::Counts;
+use self::merge::Reader;
 use self::options::{Options, Output};
 use super::{Call, log_file};
 
@@ -27,10 +31,11 @@ pub(super) fn run(call: &Call) -> u8 {
             return 1;
         }
     };
+    options.warnings.iter().for_each(|warning| complain!("{warning}"));
     let mut counts = Counts::new(&options);
     let stdin = [b"-".to_vec()];
     for name in if options.files.is_empty() { stdin.as_slice() } else { &options.files } {
-        let done = log_file::open(name).and_then(|reader| log_file::lines(reader, |line| counts.line(line)));
+        let done = log_file::open(name).and_then(|reader| read(&mut counts, reader));
         if let Err(error) = done {
             let reason = oxim_deliver::agent::job::strerror(&error);
             complain!("Failed to read {}: {reason}", String::from_utf8_lossy(name));
@@ -53,4 +58,15 @@ pub(super) fn run(call: &Call) -> u8 {
         }
     }
     code
+}
+
+/// Reads one log, or one report.
+fn read(counts: &mut Counts<'_>, reader: impl std::io::BufRead) -> std::io::Result<()> {
+    if !counts.options.merge {
+        return log_file::lines(reader, |line| counts.line(line));
+    }
+    let mut report = Reader::new(counts);
+    log_file::lines(reader, |line| report.line(line))?;
+    report.end();
+    Ok(())
 }

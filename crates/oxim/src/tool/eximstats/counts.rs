@@ -7,6 +7,7 @@ use oxim_mail::message_id::MessageId;
 
 use super::super::log_line::LogLine;
 use super::options::{By, Options};
+use super::reasons::{self, Refusal};
 
 /// One line of a list of the greatest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,12 +24,13 @@ struct Going {
     since: Option<i64>,
     /// Host and address as relays show them. None: it is from here.
     from: Option<String>,
+    protocol: String,
     is_remote: bool,
     is_delayed: bool,
     is_failed: bool,
 }
 
-/// Times on the queue: how many within each limit, and beyond the last.
+/// Times of messages: how many within each limit, and beyond the last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Times {
     pub within: Vec<u64>,
@@ -36,15 +38,16 @@ pub(super) struct Times {
 }
 
 impl Times {
-    fn add(&mut self, limits: &[i64], seconds: i64) {
+    /// So many more that took this long.
+    pub(super) fn add(&mut self, limits: &[i64], seconds: i64, number: u64) {
         match limits.iter().position(|limit| seconds < *limit) {
             Some(place) => {
                 self.within.resize(limits.len(), 0);
                 if let Some(count) = self.within.get_mut(place) {
-                    *count = count.saturating_add(1);
+                    *count = count.saturating_add(number);
                 }
             }
-            None => self.beyond = self.beyond.saturating_add(1),
+            None => self.beyond = self.beyond.saturating_add(number),
         }
     }
 
@@ -52,6 +55,17 @@ impl Times {
     pub(super) fn total(&self) -> u64 {
         self.within.iter().sum::<u64>().saturating_add(self.beyond)
     }
+}
+
+/// How often a pattern has matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    /// What the caller calls it.
+    pub name: String,
+    /// All in all.
+    pub total: u64,
+    /// By what part of the day.
+    pub at: Vec<u64>,
 }
 
 /// Everything.
@@ -69,18 +83,30 @@ pub(super) struct Counts<'a> {
     pub delivered_at: Vec<u64>,
     pub times: Times,
     pub remote_times: Times,
+    /// `-show_dt`.
+    pub delivery_times: Times,
+    pub remote_delivery_times: Times,
+    /// `-show_rt`: of all, and by protocol.
+    pub receipt_times: Times,
+    pub receipt_times_by: BTreeMap<String, Times>,
     pub relays: BTreeMap<(String, String), u64>,
     pub hidden_relays: u64,
     pub senders: BTreeMap<By, BTreeMap<String, Share>>,
     pub local_senders: BTreeMap<String, Share>,
     pub destinations: BTreeMap<By, BTreeMap<String, Share>>,
     pub local_destinations: BTreeMap<String, Share>,
+    pub local_domains: BTreeMap<String, Share>,
     pub rejections: BTreeMap<String, u64>,
     pub rejected_ips: BTreeMap<String, u64>,
     pub temporary: BTreeMap<String, u64>,
     pub temporary_ips: BTreeMap<String, u64>,
     pub errors: BTreeMap<String, u64>,
-    pub patterns: Vec<u64>,
+    pub patterns: Vec<Pattern>,
+    /// How many different senders, destinations and refused clients there were by merged reports, whose lists may be cut off.
+    pub told_senders: BTreeMap<By, u64>,
+    pub told_destinations: BTreeMap<By, u64>,
+    pub told_rejected: Option<u64>,
+    pub told_temporary: Option<u64>,
     going: HashMap<MessageId, Going>,
 }
 
@@ -112,30 +138,48 @@ impl<'a> Counts<'a> {
             delivered_at: vec![0; parts],
             times: Times::default(),
             remote_times: Times::default(),
+            delivery_times: Times::default(),
+            remote_delivery_times: Times::default(),
+            receipt_times: Times::default(),
+            receipt_times_by: BTreeMap::new(),
             relays: BTreeMap::new(),
             hidden_relays: 0,
             senders: BTreeMap::new(),
             local_senders: BTreeMap::new(),
             destinations: BTreeMap::new(),
             local_destinations: BTreeMap::new(),
+            local_domains: BTreeMap::new(),
             rejections: BTreeMap::new(),
             rejected_ips: BTreeMap::new(),
             temporary: BTreeMap::new(),
             temporary_ips: BTreeMap::new(),
             errors: BTreeMap::new(),
-            patterns: vec![0; options.patterns.len()],
+            patterns: options
+                .patterns
+                .iter()
+                .map(|(name, _)| Pattern { name: name.clone(), total: 0, at: vec![0; parts] })
+                .collect(),
+            told_senders: BTreeMap::new(),
+            told_destinations: BTreeMap::new(),
+            told_rejected: None,
+            told_temporary: None,
             going: HashMap::new(),
         }
     }
 
     /// Takes a line.
     pub(super) fn line(&mut self, line: &str) {
+        let read = LogLine::read(line);
+        let part = read.as_ref().and_then(|read| self.part_of_day(read));
         for (count, (_, pattern)) in self.patterns.iter_mut().zip(&self.options.patterns) {
             if pattern.is_match(line.as_bytes()).unwrap_or(false) {
-                *count = count.saturating_add(1);
+                count.total = count.total.saturating_add(1);
+                if let Some(count) = part.and_then(|part| count.at.get_mut(part)) {
+                    *count = count.saturating_add(1);
+                }
             }
         }
-        let Some(read) = LogLine::read(line) else { return };
+        let Some(read) = read else { return };
         let transport = field(read.text, "T");
         let is_hidden = |name: &str| {
             let pattern = self.options.hidden_transports.as_ref();
@@ -208,7 +252,8 @@ impl<'a> Counts<'a> {
             add(self.local_senders.entry(user).or_default(), 0, size);
         }
         let from = host.map(|host| format!("{}[{}] {sender}", host.name, host.ip));
-        self.going.insert(id, Going { size, since: read.seconds(), from, ..Going::default() });
+        let protocol = field(rest, "P").unwrap_or_default().to_owned();
+        self.going.insert(id, Going { size, since: read.seconds(), from, protocol, ..Going::default() });
     }
 
     fn delivery(&mut self, id: MessageId, read: &LogLine<'_>, rest: &str) {
@@ -220,8 +265,11 @@ impl<'a> Counts<'a> {
         if let Some(count) = self.part_of_day(read).and_then(|part| self.delivered_at.get_mut(part)) {
             *count = count.saturating_add(1);
         }
-        let transport = field(rest, "T").unwrap_or(":blackhole:").to_owned();
-        add(self.transports.entry(transport).or_default(), 1, size);
+        let transport = field(rest, "T");
+        if transport.is_none() {
+            self.count_refusal(reasons::of_discarded(rest));
+        }
+        add(self.transports.entry(transport.unwrap_or(":blackhole:").to_owned()).or_default(), 1, size);
         for by in &self.options.by {
             let name = name_of(*by, host.as_ref(), address);
             add(self.destinations.entry(*by).or_default().entry(name).or_default(), 1, size);
@@ -232,11 +280,22 @@ impl<'a> Counts<'a> {
                 Some(original) if is_file || self.options.originals => format!("{address} <{original}>"),
                 _ => address.to_owned(),
             };
+            if let Some((_, domain)) = name.strip_suffix('>').and_then(|name| name.rsplit_once('@')) {
+                add(self.local_domains.entry(domain.to_owned()).or_default(), 1, size);
+            }
             add(self.local_destinations.entry(name).or_default(), 1, size);
         }
-        let Some(host) = host else { return };
         let going = self.going.entry(id).or_default();
-        going.is_remote = true;
+        going.is_remote |= host.is_some();
+        if let Some((limits, seconds)) =
+            self.options.delivery_limits.as_ref().zip(field(rest, "DT").and_then(seconds))
+        {
+            self.delivery_times.add(limits, seconds, 1);
+            if going.is_remote {
+                self.remote_delivery_times.add(limits, seconds, 1);
+            }
+        }
+        let Some(host) = host else { return };
         // What was aliased or forwarded here is not relayed.
         if let Some(from) = going.from.clone().filter(|_| original.is_none()) {
             let to = format!("{}[{}] {address}", host.name, host.ip);
@@ -268,41 +327,66 @@ impl<'a> Counts<'a> {
 
     fn completed(&mut self, id: MessageId, read: &LogLine<'_>) {
         let Some(going) = self.going.remove(&id) else { return };
-        if let Some((since, now)) = going.since.zip(read.seconds()) {
-            let seconds = now.saturating_sub(since);
-            self.times.add(&self.options.limits, seconds);
-            if going.is_remote {
-                self.remote_times.add(&self.options.limits, seconds);
-            }
+        let Some((since, now)) = going.since.zip(read.seconds()) else { return };
+        let stayed = now.saturating_sub(since);
+        self.times.add(&self.options.limits, stayed, 1);
+        if going.is_remote {
+            self.remote_times.add(&self.options.limits, stayed, 1);
+        }
+        // What the queue time has beyond the time since the arrival line was spent before that.
+        let queued = field(read.text, "QT").and_then(seconds);
+        if let Some((limits, queued)) = self.options.receipt_limits.as_ref().zip(queued) {
+            let took = queued.saturating_sub(stayed);
+            self.receipt_times.add(limits, took, 1);
+            self.receipt_times_by.entry(going.protocol).or_default().add(limits, took, 1);
         }
     }
 
     fn refusal(&mut self, read: &LogLine<'_>) {
-        let Some((reason, is_temporary)) = reason(read.text) else { return };
-        self.mark(read);
-        let ip = ip(read.text).map_or_else(|| "local".to_owned(), |ip| format!("[{ip}]"));
-        if is_temporary {
-            one_more(&mut self.temporary, reason);
-            one_more(&mut self.temporary_ips, ip);
-        } else {
-            one_more(&mut self.rejections, reason);
-            one_more(&mut self.rejected_ips, ip);
+        if let Some(refusal) = reasons::refusal(read.text) {
+            self.mark(read);
+            self.count_refusal(refusal);
         }
     }
 
-    /// How many different ones are in lists of senders or destinations.
-    pub(super) fn different(lists: &BTreeMap<By, BTreeMap<String, Share>>, by: By) -> usize {
-        lists.get(&by).map_or(0, BTreeMap::len)
+    fn count_refusal(&mut self, refusal: Refusal) {
+        if refusal.is_temporary {
+            one_more(&mut self.temporary, refusal.reason);
+            one_more(&mut self.temporary_ips, refusal.ip);
+        } else {
+            one_more(&mut self.rejections, refusal.reason);
+            one_more(&mut self.rejected_ips, refusal.ip);
+        }
+    }
+
+    /// How many different senders there are.
+    pub(super) fn different_senders(&self, by: By) -> u64 {
+        different(&self.senders, &self.told_senders, by)
+    }
+
+    /// How many different destinations there are.
+    pub(super) fn different_destinations(&self, by: By) -> u64 {
+        different(&self.destinations, &self.told_destinations, by)
+    }
+
+    /// The rows about refusals: their name, how many, of how many clients.
+    pub(super) fn refusals(&self) -> Vec<(&'static str, u64, u64)> {
+        let row = |name, reasons: &BTreeMap<String, u64>, ips: &BTreeMap<String, u64>, told: Option<u64>| {
+            let hosts = told.unwrap_or_else(|| size(ips));
+            (!reasons.is_empty()).then(|| (name, Counts::sum(reasons), hosts))
+        };
+        [
+            row("Rejects", &self.rejections, &self.rejected_ips, self.told_rejected),
+            row("Temp Rejects", &self.temporary, &self.temporary_ips, self.told_temporary),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// All deferred or failed rejections.
     pub(super) fn sum(map: &BTreeMap<String, u64>) -> u64 {
         map.values().sum()
-    }
-
-    /// The hosts that were refused.
-    pub(super) fn hosts(map: &BTreeMap<String, u64>) -> usize {
-        map.len()
     }
 
     /// Relays that are shown.
@@ -346,9 +430,7 @@ fn name_of(by: By, host: Option<&Host>, address: &str) -> String {
         (By::Host, None) => "local".to_owned(),
         (By::Host, Some(host)) => host.name.clone(),
         (By::Domain, None) => "localdomain".to_owned(),
-        (By::Domain, Some(host)) => {
-            host.name.split_once('.').map_or_else(|| host.name.clone(), |(_, domain)| domain.to_owned())
-        }
+        (By::Domain, Some(host)) => domain_of(&host.name),
         (By::Email, _) => address.to_owned(),
         // A local part alone, as of a local delivery, has none.
         (By::Edomain, _) if address == "<>" => address.to_owned(),
@@ -356,42 +438,49 @@ fn name_of(by: By, host: Option<&Host>, address: &str) -> String {
     }
 }
 
-/// Why somebody was refused, and whether only for now. None: the line is about something else.
-fn reason(text: &str) -> Option<(String, bool)> {
-    let short = |text: &str| text.split(':').next().unwrap_or_default().trim().to_owned();
-    if let Some((_, rest)) = text.split_once("temporarily rejected ") {
-        let (what, why) = rest.split_once(": ").unwrap_or((rest, "no reason"));
-        let command = what.split(' ').next().unwrap_or_default();
-        return Some((format!("Temporarily rejected {command}: {}", short(why)), true));
+/// What is behind the first label of a host's name, if that is more than a top-level domain.
+fn domain_of(host: &str) -> String {
+    if host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok() {
+        return host.to_owned();
     }
-    let fixed = if text.contains("SMTP protocol synchronization error") {
-        Some("SMTP protocol synchronization error".to_owned())
-    } else if text.starts_with("refused connection from") {
-        Some("Refused connection (tcp wrappers)".to_owned())
-    } else if let Some((_, why)) = text.split_once("] dropped: ") {
-        Some(format!("Dropped: {}", short(why.split(" (").next().unwrap_or(why))))
-    } else if text.starts_with("Connection from ") {
-        text.split_once("] refused: ").map(|(_, why)| format!("Connection refused: {}", short(why)))
-    } else if text.starts_with("rejected HELO from") || text.starts_with("rejected EHLO from") {
-        Some("Rejected HELO/EHLO: syntactically invalid argument".to_owned())
-    } else {
-        None
-    };
-    if let Some(reason) = fixed {
-        return Some((reason, false));
+    match host.split_once('.') {
+        Some((_, domain)) if !domain.contains('.') => "localdomain".to_owned(),
+        // Exim's tool leaves this of a name that a client has claimed.
+        Some((_, domain)) if host.starts_with('(') => format!("(.{domain}"),
+        Some((_, domain)) => domain.to_owned(),
+        None => "localdomain".to_owned(),
     }
-    let (_, rest) = text.split_once("rejected ")?;
-    let known = [("RCPT <", "RCPT"), ("MAIL <", "MAIL"), ("EHLO or HELO ", "EHLO")];
-    let reason = match (known.iter().find(|(start, _)| rest.starts_with(start)), rest.split_once(": ")) {
-        (Some((_, command)), Some((_, why))) => format!("Rejected {command}: {}", short(why)),
-        (None, Some(("after DATA", why))) => {
-            let why = short(why);
-            let mut letters = why.chars();
-            letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
-        }
-        _ => "Unknown".to_owned(),
-    };
-    Some((reason, false))
+}
+
+fn different(lists: &BTreeMap<By, BTreeMap<String, Share>>, told: &BTreeMap<By, u64>, by: By) -> u64 {
+    told.get(&by).copied().unwrap_or_else(|| lists.get(&by).map_or(0, size))
+}
+
+fn size<K, V>(map: &BTreeMap<K, V>) -> u64 {
+    u64::try_from(map.len()).unwrap_or(u64::MAX)
+}
+
+/// The whole seconds of `2m10s` or `0.5s`.
+pub(super) fn seconds(text: &str) -> Option<i64> {
+    let mut sum = 0_i64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at_checked(end)?;
+        let number: i64 = number.split('.').next()?.parse().ok()?;
+        let (unit, tail) = tail.split_at_checked(1)?;
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            "w" => 604_800,
+            _ => return None,
+        };
+        sum = sum.checked_add(number.checked_mul(unit)?)?;
+        rest = tail;
+    }
+    Some(sum)
 }
 
 #[cfg(test)]
@@ -399,26 +488,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_exims() {
-        for (line, expected) in [
-            (
-                "H=x [1.2.3.4] F=<x@y> rejected RCPT <b@t>: relay not permitted",
-                "Rejected RCPT: relay not permitted",
-            ),
-            ("H=x [1.2.3.4] rejected RCPT <b@t>: in dnsbl: see http://x", "Rejected RCPT: in dnsbl"),
-            ("H=x [1.2.3.4] rejected after DATA: spam detected", "Spam detected"),
-            ("H=x [1.2.3.4] rejected EHLO or HELO foo: bad helo", "Rejected EHLO: bad helo"),
-            ("SMTP call from [1.2.3.4] dropped: too many errors (last)", "Dropped: too many errors"),
-            (
-                "Connection from [1.2.3.4] refused: too many connections",
-                "Connection refused: too many connections",
-            ),
-            ("H=x [1.2.3.4] rejected RCPT <b@t>", "Unknown"),
+    fn domains_of_hosts_are_those_of_exims_tool() {
+        for (host, domain) in [
+            ("mail.x.co.uk", "x.co.uk"),
+            ("b.ex", "localdomain"),
+            ("(helo.ex)", "localdomain"),
+            ("(mail.helo.ex)", "(.helo.ex)"),
+            ("localhost", "localdomain"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("[10.1.2.3]", "[10.1.2.3]"),
         ] {
-            assert_eq!(reason(line), Some((expected.to_owned(), false)), "{line}");
+            assert_eq!(domain_of(host), domain, "{host}");
         }
-        let greylisted = reason("H=x [1.2.3.4] temporarily rejected RCPT <b@t>: greylisted");
-        assert_eq!(greylisted, Some(("Temporarily rejected RCPT: greylisted".to_owned(), true)));
-        assert_eq!(reason("H=h Warning: something"), None);
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(["5s", "0.9s", "2m10s", "1h", "1d2h"].map(seconds), [5, 0, 130, 3600, 93_600].map(Some));
+        assert_eq!(["", "5", "s", "5x"].map(seconds), [Some(0), None, None, None]);
     }
 }

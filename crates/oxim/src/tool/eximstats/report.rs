@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::counts::{Counts, Share, Times};
-use super::options::Options;
+use super::options::{By, Options};
 
 /// One list of the greatest.
 pub(super) struct Top<'c> {
@@ -32,12 +32,16 @@ pub(super) enum Columns {
 impl Top<'_> {
     /// `Top 50 sending hosts by message count`.
     pub(super) fn title(&self, options: &Options) -> String {
-        let order = if self.order == "count" { "message count" } else { "volume" };
-        if options.top == 1 {
-            format!("Top {} by {order}", self.what)
-        } else {
-            format!("Top {} {}s by {order}", options.top, self.what)
-        }
+        if options.top == 1 { format!("Top {} by {}", self.what, self.by()) } else { self.entry(options) }
+    }
+
+    /// The same in the list of contents, where one is several too.
+    pub(super) fn entry(&self, options: &Options) -> String {
+        format!("Top {} {}s by {}", options.top, self.what, self.by())
+    }
+
+    fn by(&self) -> &'static str {
+        if self.order == "count" { "message count" } else { "volume" }
     }
 
     /// `Sending host`.
@@ -74,6 +78,9 @@ pub(super) fn tops<'c>(counts: &'c Counts<'_>) -> Vec<Top<'c>> {
     if options.local && !counts.local_destinations.is_empty() {
         all.extend(both("local destination", &counts.local_destinations, Columns::Addresses));
     }
+    if options.local_domains && !counts.local_domains.is_empty() {
+        all.extend(both("local domain destination", &counts.local_domains, Columns::Addresses));
+    }
     all.extend(plain("rejected ip", &counts.rejected_ips));
     all.extend(plain("temporarily rejected ip", &counts.temporary_ips));
     for top in &mut all {
@@ -105,21 +112,28 @@ fn both<'c>(what: &str, list: &'c BTreeMap<String, Share>, columns: Columns) -> 
     [top("count", by_count), top("volume", by_volume)]
 }
 
-/// A volume in bytes, KB, MB or GB.
-pub(super) fn volume(options: &Options, bytes: u64) -> String {
-    let rounded = |unit: u64| bytes.saturating_add(unit / 2) / unit;
-    match bytes {
-        _ if !options.rounded => bytes.to_string(),
-        0..=9_999 => bytes.to_string(),
-        10_000..=9_999_999 => format!("{}KB", rounded(1 << 10)),
-        10_000_000..=10_737_418_240 => format!("{}MB", rounded(1 << 20)),
-        _ => format!("{}GB", rounded(1 << 30)),
-    }
+/// A volume as so many of a unit: bytes, KB, MB or GB.
+fn rounded(options: &Options, bytes: u64) -> (u64, u64, &'static str) {
+    let (unit, name) = match bytes {
+        _ if !options.rounded => (1, ""),
+        0..=9_999 => (1, ""),
+        10_000..=9_999_999 => (1 << 10, "KB"),
+        10_000_000..=10_737_418_240 => (1 << 20, "MB"),
+        _ => (1 << 30, "GB"),
+    };
+    (bytes.saturating_add(unit / 2) / unit, unit, name)
 }
 
-/// Bytes for each message.
-pub(super) fn average(share: &Share) -> u64 {
-    share.bytes.checked_div(share.messages).unwrap_or(0)
+/// A volume in bytes, KB, MB or GB.
+pub(super) fn volume(options: &Options, bytes: u64) -> String {
+    let (number, _, name) = rounded(options, bytes);
+    format!("{number}{name}")
+}
+
+/// Bytes for each message, of the volume as it is shown.
+pub(super) fn average(options: &Options, share: &Share) -> u64 {
+    let (number, unit, _) = rounded(options, share.bytes);
+    number.saturating_mul(unit).checked_div(share.messages).unwrap_or(0)
 }
 
 /// `25.0%` of what there is.
@@ -158,15 +172,12 @@ pub(super) fn interval(parts: u32) -> String {
 }
 
 /// The rows of times: `Under` or `Over`, the limit, how many, their share, and that of all so far.
-pub(super) fn time_rows(
-    options: &Options,
-    times: &Times,
-) -> Vec<(&'static str, String, u64, String, String)> {
+pub(super) fn time_rows(limits: &[i64], times: &Times) -> Vec<(&'static str, String, u64, String, String)> {
     let total = times.total();
     let mut sum = 0_u64;
     let mut rows = Vec::new();
     let mut limits =
-        options.limits.iter().map(|limit| oxim_base::clock::interval(u64::try_from(*limit).unwrap_or(0)));
+        limits.iter().map(|limit| oxim_base::clock::interval(u64::try_from(*limit).unwrap_or(0)));
     let mut last = String::new();
     for (count, limit) in times.within.iter().zip(limits.by_ref()) {
         last.clone_from(&limit);
@@ -187,6 +198,47 @@ fn titled(out: &mut String, title: &str) {
     let _ = writeln!(out, "{title}\n{}", "-".repeat(title.len()));
 }
 
+/// The title of a histogram, and its lines.
+pub(super) fn histogram_of(options: &Options, what: &str, one: &str, values: &[u64]) -> (String, String) {
+    let (scale, lines) = histogram(options.parts, values);
+    let each = match (one, scale) {
+        ("delivery", 2..) => "deliveries".to_owned(),
+        (one, 2..) => format!("{one}s"),
+        (one, _) => one.to_owned(),
+    };
+    (format!("{what} per {} (each dot is {scale} {each})", interval(options.parts)), lines)
+}
+
+fn histogram_lines(out: &mut String, options: &Options, what: &str, one: &str, values: &[u64]) {
+    let (title, lines) = histogram_of(options, what, one, values);
+    titled(out, &title);
+    let _ = writeln!(out, "\n{lines}");
+}
+
+/// All lists of times, with their titles and limits.
+pub(super) fn times<'c>(counts: &'c Counts<'_>) -> Vec<(String, &'c [i64], &'c Times)> {
+    let options = counts.options;
+    let (all, remote) = ("all messages", "messages with at least one remote delivery");
+    let mut lists = Vec::new();
+    if !options.limits.is_empty() {
+        for (what, times) in [(all, &counts.times), (remote, &counts.remote_times)] {
+            lists.push((format!("Time spent on the queue: {what}"), options.limits.as_slice(), times));
+        }
+    }
+    if let Some(limits) = &options.delivery_limits {
+        for (what, times) in [(all, &counts.delivery_times), (remote, &counts.remote_delivery_times)] {
+            lists.push((format!("Delivery times: {what}"), limits.as_slice(), times));
+        }
+    }
+    if let Some(limits) = &options.receipt_limits {
+        lists.push((format!("Receipt times: {all}"), limits.as_slice(), &counts.receipt_times));
+        for (protocol, times) in &counts.receipt_times_by {
+            lists.push((format!("Receipt times: {protocol} messages"), limits.as_slice(), times));
+        }
+    }
+    lists
+}
+
 /// The whole report.
 pub(super) fn report(counts: &Counts<'_>) -> String {
     let options = counts.options;
@@ -194,50 +246,36 @@ pub(super) fn report(counts: &Counts<'_>) -> String {
     let (first, last) = span(counts);
     let _ = writeln!(out, "\nExim statistics from {first} to {last}\n");
     grand_total(&mut out, counts);
-    if !options.patterns.is_empty() {
+    if !counts.patterns.is_empty() {
         titled(&mut out, "User Specified Patterns");
         let _ = writeln!(out, "                       Total");
-        for ((name, _), count) in options.patterns.iter().zip(&counts.patterns) {
-            let _ = writeln!(out, "  {name:18}{count:8}");
+        for pattern in &counts.patterns {
+            let _ = writeln!(out, "  {:18}{:8}", pattern.name, pattern.total);
         }
         out.push('\n');
+        for pattern in counts.patterns.iter().filter(|_| options.parts > 0) {
+            histogram_lines(&mut out, options, &pattern.name, "occurence", &pattern.at);
+        }
     }
     if options.transports {
         titled(&mut out, "Deliveries by transport");
         out.push_str("                      Volume    Messages\n");
         for (name, share) in &counts.transports {
-            let _ = writeln!(out, "  {name:18}{:>8}{:12}", volume(options, share.bytes), share.messages);
+            let _ = writeln!(out, "  {name:18}  {:>6}{:12}", volume(options, share.bytes), share.messages);
         }
         out.push('\n');
     }
     if options.parts > 0 {
-        for (what, one, values) in [
-            ("Messages received", "message", &counts.received_at),
-            ("Deliveries", "delivery", &counts.delivered_at),
-        ] {
-            let (scale, lines) = histogram(options.parts, values);
-            let each = match (one, scale) {
-                ("delivery", 2..) => "deliveries".to_owned(),
-                (one, 2..) => format!("{one}s"),
-                (one, _) => one.to_owned(),
-            };
-            let title = format!("{what} per {} (each dot is {scale} {each})", interval(options.parts));
-            titled(&mut out, &title);
-            let _ = writeln!(out, "\n{lines}");
-        }
+        histogram_lines(&mut out, options, "Messages received", "message", &counts.received_at);
+        histogram_lines(&mut out, options, "Deliveries", "delivery", &counts.delivered_at);
     }
-    if !options.limits.is_empty() {
-        for (what, times) in [
-            ("all messages", &counts.times),
-            ("messages with at least one remote delivery", &counts.remote_times),
-        ] {
-            titled(&mut out, &format!("Time spent on the queue: {what}"));
-            out.push('\n');
-            for (word, limit, count, share, sum) in time_rows(options, times) {
-                let _ = writeln!(out, "{word:5} {limit:>4} {count:8} {share:>6}  {sum:>6}");
-            }
-            out.push('\n');
+    for (title, limits, times) in times(counts) {
+        titled(&mut out, &title);
+        out.push('\n');
+        for (word, limit, count, share, sum) in time_rows(limits, times) {
+            let _ = writeln!(out, "{word:5} {limit:>4} {count:8} {share:>6}  {sum:>6}");
         }
+        out.push('\n');
     }
     if options.relays {
         relays(&mut out, counts);
@@ -267,25 +305,19 @@ fn grand_total(out: &mut String, counts: &Counts<'_>) {
     titled(out, "Grand total summary");
     let width = 57_usize.saturating_add(options.by.len().saturating_mul(9));
     let _ = writeln!(out, "{:width$}At least one address", "");
-    let mut columns =
-        |name: &str, cells: [String; 3], by: &dyn Fn(super::options::By) -> String, tail: String| {
-            let [volume, messages, addresses] = cells;
-            let _ = write!(out, "  {name:16}{volume:>10}{messages:>11}{addresses:>10} ");
-            for each in &options.by {
-                let _ = write!(out, "{:>9}", by(*each));
-            }
-            let _ = writeln!(out, "{tail}");
-        };
-    let heads = |by: super::options::By| {
-        let word = by.word();
-        let first = word.get(..1).unwrap_or_default().to_uppercase();
-        format!("{first}{}s", word.get(1..).unwrap_or_default())
+    let mut columns = |name: &str, cells: [String; 3], by: &dyn Fn(By) -> String, tail: String| {
+        let [volume, messages, addresses] = cells;
+        let _ = write!(out, "  {name:16}{volume:>10}{messages:>11}{addresses:>10} ");
+        for each in &options.by {
+            let _ = write!(out, "{:>9}", by(*each));
+        }
+        let _ = writeln!(out, "{tail}");
     };
     let texts = |a: &str, b: &str, c: &str| [a.to_owned(), b.to_owned(), c.to_owned()];
     columns(
         "TOTAL",
         texts("Volume", "Messages", "Addresses"),
-        &heads,
+        &By::heading,
         "      Delayed       Failed".to_owned(),
     );
     let received = counts.received.messages;
@@ -302,27 +334,19 @@ fn grand_total(out: &mut String, counts: &Counts<'_>) {
     columns(
         "Received",
         numbers(&counts.received, String::new()),
-        &|by| Counts::different(&counts.senders, by).to_string(),
+        &|by| counts.different_senders(by).to_string(),
         tail,
     );
     columns(
         "Delivered",
         numbers(&counts.delivered, counts.delivered.addresses.to_string()),
-        &|by| Counts::different(&counts.destinations, by).to_string(),
+        &|by| counts.different_destinations(by).to_string(),
         String::new(),
     );
-    for (name, reasons, ips) in [
-        ("Rejects", &counts.rejections, &counts.rejected_ips),
-        ("Temp Rejects", &counts.temporary, &counts.temporary_ips),
-    ] {
-        if !reasons.is_empty() {
-            let cells = [String::new(), Counts::sum(reasons).to_string(), String::new()];
-            let hosts = |by| match by {
-                super::options::By::Host => Counts::hosts(ips).to_string(),
-                _ => String::new(),
-            };
-            columns(name, cells, &hosts, String::new());
-        }
+    for (name, messages, hosts) in counts.refusals() {
+        let cells = [String::new(), messages.to_string(), String::new()];
+        let hosts = |by: By| if by == By::Host { hosts.to_string() } else { String::new() };
+        columns(name, cells, &hosts, String::new());
     }
     out.push('\n');
 }
@@ -362,7 +386,7 @@ fn top_lines(options: &Options, top: &Top<'_>) -> String {
             let _ = write!(out, "{:11}", share.addresses);
         }
         if top.columns != Columns::Messages {
-            let average = volume(options, average(share));
+            let average = volume(options, average(options, share));
             let _ = write!(out, "{:>11}{average:>11}", volume(options, share.bytes));
         }
         let _ = writeln!(out, "   {name}");

@@ -38,15 +38,17 @@ impl Criterion {
     pub(crate) fn parse(text: &[u8], caseful: bool, not: bool) -> Result<Criterion, String> {
         let whole = String::from_utf8_lossy(text).into_owned();
         let trimmed = whole.trim();
-        let (body, is_negated) = match trimmed.strip_prefix('!') {
+        let (body, is_negated) = match whole.trim_start().strip_prefix('!') {
             Some(body) => (body.trim_start(), true),
-            None => (trimmed, false),
+            None => (whole.trim_start(), false),
         };
         let (name, rest) = body.split_once(char::is_whitespace).unwrap_or((body, ""));
         let name = name.to_lowercase();
-        let (operator, value) =
-            rest.trim_start().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
-        let test = test(operator, value.trim_start(), caseful)
+        let (operator, value) = match rest.trim_start().split_once(char::is_whitespace) {
+            Some((operator, value)) => (operator, Some(value.trim())),
+            None => (rest.trim(), None),
+        };
+        let test = test(operator, value, caseful)
             .map_err(|why| format!("Expression {trimmed} did not parse{why}"))?;
         let variable = name.trim_start_matches('$').trim_end_matches(':').to_owned();
         Ok(Criterion { name, variable, is_negated: is_negated != not, test })
@@ -76,8 +78,8 @@ impl Criterion {
 
     fn holds(&self, held: &Held, options: &Options) -> bool {
         let answer = match self.variable.strip_prefix("each_").and_then(|list| held.each(list)) {
-            // Nobody: nothing is true of each.
-            Some(list) if list.is_empty() => false,
+            // Of nobody everything is true, and its opposite.
+            Some(list) if list.is_empty() => return true,
             Some(list) if options.any => list.iter().any(|value| self.accepts(value)),
             Some(list) => list.iter().all(|value| self.accepts(value)),
             None => self.accepts(&held.value(&self.variable).unwrap_or_default()),
@@ -105,17 +107,18 @@ impl Criterion {
     }
 }
 
-fn test(operator: &str, value: &str, caseful: bool) -> Result<Test, String> {
+fn test(operator: &str, value: Option<&str>, caseful: bool) -> Result<Test, String> {
     if operator.is_empty() {
         return Ok(Test::Boolean);
     }
+    let value = value.ok_or_else(String::new)?;
     if let Some(operator) = NUMERIC.iter().find(|o| **o == operator) {
         let number = with_unit(value).ok_or(": numeric comparison with non-number")?;
         return Ok(Test::Number(operator, number));
     }
     let Some(operator) = TEXTUAL.iter().find(|o| **o == operator) else { return Err(String::new()) };
     match *operator {
-        "eq" | "ne" => Ok(Test::Text(operator, value.as_bytes().to_vec())),
+        "eq" | "ne" => Ok(Test::Text(operator, unquoted(value).as_bytes().to_vec())),
         "=" => pattern(value, &format!("/{}/", value.replace('@', "\\@")), !caseful, false),
         other => {
             let (inner, flags) = delimited(value).ok_or(": no pattern")?;
@@ -129,6 +132,11 @@ fn pattern(inner: &str, shown: &str, caseless: bool, is_not: bool) -> Result<Tes
         .map_err(|error| format!(": {}", error.describe(inner.as_bytes())))?;
     let flag = if caseless && shown.ends_with('/') { "i" } else { "" };
     Ok(Test::Pattern(regex, is_not, format!("{shown}{flag}")))
+}
+
+/// A value may stand in quotes of either kind.
+fn unquoted(value: &str) -> &str {
+    ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(value)
 }
 
 /// What stands between the delimiters of `/x/i`, `m{x}` and kin, and the flags.
@@ -238,6 +246,8 @@ mod tests {
                 "Expression $message_size > abc did not parse: numeric comparison with non-number",
             ),
             ("$message_size foo 1", "Expression $message_size foo 1 did not parse"),
+            ("$message_size eq", "Expression $message_size eq did not parse"),
+            ("$sender_address eq \"a b\"", "$sender_address\t(\"$var\" eq \"a b\") ? 1 : 0"),
         ] {
             assert_eq!(rule(text, false, false), shown);
         }

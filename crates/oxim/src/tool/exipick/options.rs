@@ -38,18 +38,18 @@ How they are shown:
 pub(crate) const USAGE: &str =
     "Usage:\n      exipick [<options>] [<criterion> [<criterion> ...]]\n      exipick --help|--man\n";
 
-/// How messages are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How messages are shown. Of several that are asked for, the last in this order counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Form {
     /// As `exim -bp`.
     #[default]
     Queue,
+    /// Ids.
+    Ids,
     /// A line with sender and recipients.
     Brief,
     /// A line as `exim -bp` has it.
     Flat,
-    /// Ids.
-    Ids,
     /// A number (`-bpc`).
     Count,
     /// A sentence (`-c`).
@@ -188,12 +188,12 @@ impl Options {
             "and" => self.any = false,
             "or" => self.any = true,
             "not" => self.not = true,
-            "b" => self.form = Form::Brief,
-            "c" => self.form = Form::Matches,
-            "i" => self.form = Form::Ids,
-            "flatq" => self.form = Form::Flat,
-            "bpc" => self.form = Form::Count,
-            "bp" | "l" => self.form = Form::Queue,
+            "b" => self.form = self.form.max(Form::Brief),
+            "c" => self.form = self.form.max(Form::Matches),
+            "i" => self.form = self.form.max(Form::Ids),
+            "flatq" => self.form = self.form.max(Form::Flat),
+            "bpc" => self.form = self.form.max(Form::Count),
+            "bp" | "l" => {}
             "caseful" => self.caseful = true,
             "finput" => self.input = b"Finput".to_vec(),
             "R" | "reverse" => self.reverse = true,
@@ -206,7 +206,6 @@ impl Options {
             "z" => self.criteria.push(b"$deliver_freeze".to_vec()),
             "help" | "man" => return Err(Wrong::Help),
             kin => {
-                self.form = Form::Queue;
                 self.with_generated |= kin.contains('a');
                 self.undelivered_only |= kin.contains('u');
                 self.unsorted |= kin.contains('r');
@@ -253,7 +252,7 @@ fn whole_name(given: &str) -> Option<&'static str> {
         return Some(exact);
     }
     let mut begun =
-        all().filter(|name| name.starts_with(given) && given.len() > 2 && !given.starts_with("bp"));
+        all().filter(|name| name.starts_with(given) && given.len() > 1 && !given.starts_with("bp"));
     begun.next().filter(|_| begun.next().is_none())
 }
 
