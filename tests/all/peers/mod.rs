@@ -16,6 +16,7 @@ mod international;
 mod ldap;
 mod login_modes;
 mod mail_programs;
+mod mailbox_programs;
 mod opensmtpd;
 mod oxim;
 mod postfix;
@@ -95,6 +96,9 @@ const PEERS: &[Peer] = &[
         dnssec::signed_zones,
     ),
     root("next_hop::dovecot_lmtp", &["/usr/lib/dovecot/lmtp"], dovecot::next_hop),
+    root("mailbox::procmail", &["/usr/bin/procmail"], mailbox_programs::procmail),
+    root("mailbox::maildrop", &["/usr/bin/maildrop"], mailbox_programs::maildrop),
+    root("mailbox::quota_read_by_others", &["/usr/bin/maildrop", "/usr/bin/doveadm"], dovecot::quota),
     anyone("spf::suites", &[], spf_suites::through_the_acl),
     root("takeover::from_exim", &["/usr/sbin/exim4", "/usr/bin/swaks"], takeover::from_exim),
     root("takeover::from_exim_split", &["/usr/sbin/exim4", "/usr/bin/swaks"], takeover::from_exim_split),
