@@ -95,3 +95,30 @@ fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
         && a.run_as == b.run_as
         && a.router_home == b.router_home
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(names: &[(&str, Option<u16>)]) -> Vec<RouteHost> {
+        let host = |(name, mx): &(&str, Option<u16>)| RouteHost {
+            name: (*name).to_owned(),
+            mx: *mx,
+            ..RouteHost::default()
+        };
+        names.iter().map(host).collect()
+    }
+
+    #[test]
+    fn only_the_order_of_mail_exchangers_says_nothing() {
+        let same = |a, b| same_hosts(&hosts(a), &hosts(b));
+        assert!(same(&[("a", Some(5)), ("b", Some(5))], &[("b", Some(5)), ("a", Some(5))]));
+        assert!(!same(&[("a", Some(5)), ("b", Some(5))], &[("b", Some(5)), ("c", Some(5))]));
+        assert!(!same(&[("a", Some(5))], &[("a", Some(6))]));
+        assert!(!same(&[("a", Some(5))], &[("a", Some(5)), ("b", Some(5))]));
+        assert!(same(&[("a", None), ("b", None)], &[("a", None), ("b", None)]));
+        assert!(!same(&[("a", None), ("b", None)], &[("b", None), ("a", None)]));
+        assert!(!same(&[("a", Some(5)), ("b", None)], &[("b", None), ("a", Some(5))]));
+        assert!(same(&[], &[]));
+    }
+}
