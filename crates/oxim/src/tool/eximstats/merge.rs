@@ -188,7 +188,9 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     fn pattern(&mut self, line: &str) {
         let Some((name, [total])) = named_first(line) else { return };
-        if let (Ok(total), Some(pattern)) = (total.parse::<u64>(), self.pattern_named(&name)) {
+        if let Ok(total) = total.parse::<u64>()
+            && let Some(pattern) = self.pattern_named(&name)
+        {
             pattern.total = pattern.total.saturating_add(total);
         }
     }
