@@ -110,7 +110,7 @@ pub(crate) fn after_reading(program: &Program) -> Result<(), String> {
     }
     let touches_queue = matches!(line.mode, Mode::Daemon { .. } | Mode::QueueRun | Mode::Message(_));
     if line.dont_deliver && touches_queue && uid != 0 && uid != config.main.exim_user {
-        return Err("exim: permission denied".to_owned());
+        return Err("exim: Permission denied".to_owned());
     }
     if line.origin.reference.is_some() && !is_trusted(config) {
         return Err("-oMm must be called by a trusted user/config".to_owned());

@@ -20,7 +20,7 @@ const LAST_REPLY_TIME: Duration = Duration::from_secs(10);
 /// Asks, and receives.
 pub(crate) fn run(program: &Program, host: &[u8], domains: &[u8]) -> u8 {
     if program.config.main.prod_requires_admin && !crate::privilege::is_admin(&program.config) {
-        complain!("exim: permission denied");
+        complain!("exim: Permission denied");
         return 1;
     }
     let Ok(runtime) = small_runtime() else { return 1 };
