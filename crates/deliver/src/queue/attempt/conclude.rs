@@ -1,0 +1,316 @@
+//! The end of an attempt: bounces, reports of success, warnings, freezing, and what the spool keeps.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxim_base::clock::Stamp;
+use oxim_lang::context::Context;
+use oxim_lang::list::{List, ListKind, Subject};
+use oxim_spool::message::Message;
+
+use super::{Attempt, Ended, finish};
+use crate::address::Address;
+use crate::bounce::{self, Failure, Letterhead};
+use crate::delivery::Delivery;
+use crate::queue::{one_time, warning};
+use crate::report_text::ReportTexts;
+use crate::settle::Tally;
+use crate::submission::Submission;
+use crate::success_report;
+
+/// What came of telling somebody of failures.
+enum Reported {
+    Done,
+    Freeze(String),
+    NotNow,
+}
+
+impl Attempt<'_> {
+    /// After all runs: bounces, warnings, freezing, and what the spool keeps.
+    pub(super) fn conclude(
+        mut self,
+        context: &mut Context,
+        message: &Arc<Message>,
+        mut tally: Tally,
+    ) -> Ended {
+        for warning in std::mem::take(&mut tally.warnings) {
+            let letterhead = crate::bounce::Letterhead::new(self.delivery, context);
+            self.submit_report(warning::quota_warning(&letterhead, message, &warning));
+        }
+        self.report_successes(context, message, &tally);
+        let done = self.report_failures(context, message, &mut tally);
+        if tally.deferred.is_empty() && tally.freeze.is_none() {
+            let taken = queue_time(message);
+            let suffix = if self
+                .delivery
+                .services
+                .log()
+                .selectors()
+                .has(oxim_spool::log::Selector::QueueTimeOverall)
+            {
+                format!(" QT={}", oxim_base::clock::interval(taken.as_secs()))
+            } else {
+                String::new()
+            };
+            self.main_line(&format!("Completed{suffix}"));
+            crate::event::completed(context);
+            return finish(self.store, self.claim);
+        }
+        let mut changed = Message::clone(message);
+        changed.first_delivery = false;
+        changed.non_recipients.extend(tally.done.iter().cloned());
+        changed.non_recipients.extend(done);
+        forget_told(&mut changed, &tally);
+        let added = one_time::keep_children(&mut changed, &tally);
+        mark_finished_parents(&mut changed, message, &tally, &added);
+        if self.thawed {
+            changed.frozen = None;
+        }
+        let frozen = tally.freeze.is_some();
+        if let Some(reason) = tally.freeze.clone() {
+            changed.frozen = Some(Stamp::now().seconds);
+            self.freeze_notice(context, message, &reason, &tally);
+        } else {
+            warning::send_if_due(self.delivery, self.submitter, context, &mut changed, &tally.deferred);
+        }
+        // Most messages of a queue run only wait: their files are as they were.
+        let is_new = changed != **self.claim.message();
+        if is_new && let Err(error) = self.store.update(&mut self.claim, &changed) {
+            self.delivery
+                .services
+                .log()
+                .panic(format!("{} failed to write the message back to the spool: {error}", message.id));
+            return Ended::Untouched;
+        }
+        if frozen {
+            if self.delivery.config.main.move_frozen_messages {
+                self.set_aside();
+            }
+            Ended::Frozen
+        } else {
+            Ended::Deferred { due: Stamp::from_seconds(tally.due.unwrap_or(0)) }
+        }
+    }
+
+    /// `move_frozen_messages`: nothing looks at it any more.
+    pub(super) fn set_aside(self) {
+        let (log, id) = (self.delivery.services.log(), self.claim.id());
+        match self.store.set_aside(self.claim) {
+            Ok(()) => log.main(format!("{id} moved from input, msglog to Finput, Fmsglog")),
+            Err(error) => log.both(format!("{id} {error}")),
+        }
+    }
+
+    /// The postmaster is told first, as the log line says that it is done.
+    fn freeze_notice(&self, context: &mut Context, message: &Message, reason: &str, tally: &Tally) {
+        // Why a transport or a router froze it stands with the address.
+        let cause = match reason {
+            "delivery error message" => " (delivery error message)".to_owned(),
+            reason if reason.starts_with("by the system filter") => format!(" {reason}"),
+            _ => String::new(),
+        };
+        let tell = self.delivery.config.main.freeze_tell.clone();
+        if let Some(recipients) = tell.filter(|_| !message.local_error) {
+            let failed = tally.frozen_failures.iter().map(|f| (f.address.text(), f.error.text.clone()));
+            let deferred = tally.deferred.iter().map(|d| (d.address.text(), d.error.text.clone()));
+            // Exim names the last first.
+            let waiting: Vec<(String, String)> = failed.chain(deferred.rev()).collect();
+            let submission = warning::frozen_notice(
+                &Letterhead::new(self.delivery, context),
+                message,
+                &cause,
+                &recipients,
+                &waiting,
+            );
+            if let Err(error) = self.submitter.submit(submission) {
+                self.delivery
+                    .services
+                    .log()
+                    .panic(format!("{} failed to send a freeze notice: {error}", message.id));
+            }
+        }
+        let line = format!("Frozen{cause}");
+        self.main_line(&line);
+        self.message_line(&line);
+    }
+
+    /// A report that is worth a line in the log if it cannot be sent, but no second try.
+    pub(super) fn submit_report(&self, submission: Submission) {
+        if submission.recipients.is_empty() {
+            return;
+        }
+        if let Err(error) = self.submitter.submit(submission) {
+            self.main_line(&format!("failed to send a report: {error}"));
+        }
+    }
+
+    /// Tells the sender of deliveries that RFC 3461 wants to be told.
+    fn report_successes(&self, context: &mut Context, message: &Message, tally: &Tally) {
+        if tally.successes.is_empty() || message.sender.is_empty() {
+            return;
+        }
+        let head = Letterhead::new(self.delivery, context);
+        self.submit_report(success_report::compose(&head, message, &tally.successes));
+    }
+
+    /// Sends the bounces. The result is what is done with by that; failures whose report could not be sent become deferrals.
+    fn report_failures(&self, context: &mut Context, message: &Message, tally: &mut Tally) -> Vec<Vec<u8>> {
+        let mut done = Vec::new();
+        let failed = std::mem::take(&mut tally.failed);
+        let mut rest: Vec<Failure> = failed.into_iter().rev().collect();
+        while let Some(first) = rest.first() {
+            let target = errors_to(message, &first.address);
+            let (now, later): (Vec<Failure>, Vec<Failure>) =
+                rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
+            rest = later;
+            for failure in now.iter().filter(|failure| failure.address.ignores_errors) {
+                self.error_ignored(&failure.address);
+            }
+            for failure in now.iter().filter(|f| !f.address.dsn.wants_failure()) {
+                let address = failure.address.text();
+                self.main_line(&format!(
+                    "{address}: error ignored: RFC 3461 DSN, failure notify not requested"
+                ));
+            }
+            let told: Vec<&Failure> =
+                now.iter().filter(|f| !f.address.ignores_errors && f.address.dsn.wants_failure()).collect();
+            let outcome = match (&*target, told.is_empty()) {
+                (_, true) => Reported::Done,
+                (b"", false) => self.bounce_of_bounce(message, &told),
+                (target, false) => self.send_bounce(context, message, target, &told),
+            };
+            match outcome {
+                Reported::Done => {
+                    let unique: Vec<Vec<u8>> = now.into_iter().map(|f| f.address.unique).collect();
+                    if self.store.record_done(&self.claim, &unique).is_err() {
+                        self.delivery.services.log().panic(format!(
+                            "{} failed to record failures: a second bounce is possible",
+                            message.id
+                        ));
+                    }
+                    done.extend(unique);
+                }
+                Reported::Freeze(reason) => {
+                    tally.freeze = Some(reason);
+                    tally.frozen_failures.extend(now);
+                }
+                Reported::NotNow => tally.deferred.extend(
+                    now.into_iter().map(|f| crate::settle::Deferral { address: f.address, error: f.error }),
+                ),
+            }
+        }
+        done
+    }
+
+    /// The log says that nobody is told of a failure under `noerror`.
+    fn error_ignored(&self, address: &Address) {
+        let top = match address.parent {
+            Some(_) => format!(" <{}>", address.top().text()),
+            None => String::new(),
+        };
+        self.main_line(&format!("{}{top}: error ignored", address.text()));
+    }
+
+    fn send_bounce(
+        &self,
+        context: &mut Context,
+        message: &Message,
+        target: &[u8],
+        told: &[&Failure],
+    ) -> Reported {
+        context.delivery.bounce_recipient = Some(target.to_vec());
+        let file = self.delivery.config.main.bounce_message_file.as_ref();
+        let texts = ReportTexts::read(self.delivery, context, file, "error");
+        let mut submission = bounce::compose(
+            &Letterhead::new(self.delivery, context),
+            &self.delivery.config,
+            message,
+            self.claim.body(),
+            target,
+            told,
+            &texts,
+        );
+        submission.recipients.extend(errors_copies(self.delivery, context, target));
+        match self.submitter.submit(submission) {
+            Ok(_) => Reported::Done,
+            Err(error) => {
+                self.main_line(&format!("failed to send a bounce message to {}: {error}", lossy(target)));
+                Reported::NotNow
+            }
+        }
+    }
+
+    /// Nobody can be told that a bounce failed: it is kept, frozen, until `ignore_bounce_errors_after`.
+    fn bounce_of_bounce(&self, message: &Message, failures: &[&Failure]) -> Reported {
+        if self.options.give_up {
+            return Reported::Done;
+        }
+        let limit = self.delivery.config.main.ignore_bounce_errors_after;
+        let age = self.delivery.clock_steps.age(message);
+        // What has been tried for as long as the rules allow is not kept any longer.
+        let is_kept = failures.iter().any(|failure| !failure.error.is_timed_out);
+        if is_kept && (!limit.is_zero() || message.frozen.is_some()) && age < limit {
+            return Reported::Freeze("delivery error message".to_owned());
+        }
+        for failure in failures {
+            self.main_line(&format!("{}: error ignored", failure.address.text()));
+        }
+        Reported::Done
+    }
+}
+
+/// `errors_copy`: items of a pattern for the bounce's recipient and, after white space, the copies' recipients.
+fn errors_copies(delivery: &Delivery, context: &mut Context, target: &[u8]) -> Vec<Vec<u8>> {
+    let Some(list) = &delivery.config.main.errors_copy else { return Vec::new() };
+    let subject = oxim_base::Text::tainted(target);
+    for item in oxim_lang::list::split(list.as_bytes()) {
+        let item = String::from_utf8_lossy(&item).into_owned();
+        let Some((pattern, copies)) = item.split_once(char::is_whitespace) else { continue };
+        let pattern = List::compile(ListKind::Address, pattern);
+        let subject = Subject::Address { address: &subject, caseful: false, captures: true };
+        if pattern.matches(context, &subject).is_ok_and(|m| m.is_yes()) {
+            let copies = oxim_lang::expand::Template::compile(copies.trim()).expand(context);
+            return copies
+                .map(|c| c.as_bytes().split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).collect())
+                .unwrap_or_default();
+        }
+    }
+    Vec::new()
+}
+
+fn queue_time(message: &Message) -> Duration {
+    Stamp::now().since(message.received)
+}
+
+/// Where failures of an address are told: `errors_to` of its router, else the sender.
+fn errors_to(message: &Message, address: &Address) -> Vec<u8> {
+    address.propagated.errors_to.clone().unwrap_or_else(|| message.sender.clone())
+}
+
+/// What was reported is not reported again when the message is tried again.
+fn forget_told(changed: &mut Message, tally: &Tally) {
+    for success in &tally.successes {
+        if let Some(recipient) = changed.recipients.get_mut(success.recipient) {
+            recipient.dsn_notify.success = false;
+        }
+    }
+}
+
+/// A recipient is done when nothing that came of it waits any more, but for what has become a recipient itself.
+fn mark_finished_parents(changed: &mut Message, message: &Message, tally: &Tally, added: &HashSet<usize>) {
+    for (index, recipient) in message.recipients.iter().enumerate() {
+        let waits = tally
+            .deferred
+            .iter()
+            .enumerate()
+            .any(|(place, d)| d.address.recipient == index && !added.contains(&place));
+        if !waits && tally.freeze.is_none() {
+            changed.non_recipients.insert(crate::address::unique_form(&recipient.address));
+        }
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    oxim_base::text::shown(bytes).into_owned()
+}
