@@ -112,7 +112,7 @@ fn try_all(ground: &Ground, program: &Program) {
         let done = (program.run)(ground, &Attempt { user, password, ..attempt });
         assert_ne!(done.code(), 0, "{mechanism} {mode:?} as {user}: {done:#?}");
         oxim.wait_for_log(before + 1, &failed);
-        let line = oxim.log().lines().filter(|line| line.contains(&failed)).next_back().unwrap().to_owned();
+        let line = oxim.log().lines().rfind(|line| line.contains(&failed)).unwrap().to_owned();
         assert!(line.ends_with(&format!("535 Incorrect authentication data (set_id={user})")), "{line}");
     }
     assert!(!oxim.log().contains("wonder") && !oxim.log().contains("guess"));

@@ -134,7 +134,7 @@ fn compose(
             out.push_str(lines);
             out.push('\n');
         }
-        None => opening(&mut out, config, message, targets, told.len(), &delay),
+        None => opening(&mut out, config, message, targets, told.len(), delay),
     }
     for deferral in told.iter().rev() {
         let _ = writeln!(

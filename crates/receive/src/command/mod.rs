@@ -208,7 +208,17 @@ pub fn refuse_long(reception: &Arc<Reception>, talk: &mut Talk, head: &[u8]) -> 
     }
     match unknown(reception, talk) {
         Progress::Reply(reply) if is_bdat(head) => Progress::Reply(reply.closing()),
-        progress => progress,
+        progress @ (Progress::Reply(_)
+        | Progress::Acl(..)
+        | Progress::Body(..)
+        | Progress::StartTls(_)
+        | Progress::Turn(..)
+        | Progress::Authenticate(_)
+        | Progress::Commit(_)
+        | Progress::Say(..)
+        | Progress::Pause(..)
+        | Progress::Ident(_)
+        | Progress::Close(_)) => progress,
     }
 }
 
