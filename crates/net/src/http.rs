@@ -129,7 +129,7 @@ pub fn ask(
         stream.close();
         return answer;
     }
-    if refused.kind() == io::ErrorKind::TimedOut && left().is_none() {
+    if refused.kind() == io::ErrorKind::TimedOut {
         return Err(HttpError::Timeout);
     }
     Err(HttpError::Connect(refused))

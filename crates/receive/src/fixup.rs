@@ -167,7 +167,10 @@ fn add_from(
             originator::with_name(reception, &caller.real_name, &message.sender)
         }
         (Some(_), _) => message.sender.clone(),
-        (None, _) if !message.sender.is_empty() => message.sender.clone(),
+        (None, submission) if !message.sender.is_empty() => {
+            let real_name = submission.and_then(|submission| submission.name.as_deref());
+            originator::with_name(reception, real_name.unwrap_or_default(), &message.sender)
+        }
         (None, Some(submission)) => match submitted_sender(reception, talk, submission) {
             Some(sender) => {
                 originator::with_name(reception, submission.name.as_deref().unwrap_or_default(), &sender)
@@ -188,7 +191,7 @@ fn submitted_sender(reception: &Reception, talk: &Talk, submission: &Submission)
         Some(domain) => domain,
         None => &reception.settings.qualify_domain,
     };
-    Some([id.as_slice(), b"@", domain].concat())
+    Some([&*address::quote_local_part(&id), b"@", domain].concat())
 }
 
 /// Adds Sender: where From: is not the caller, and makes it the envelope sender.

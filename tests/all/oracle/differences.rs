@@ -78,9 +78,7 @@ pub(super) const KNOWN: &[Difference] = &[
     row("options::*", "macro_list _HAVE_GNUTLS", OPENSSL),
     row("options::*", "macro_list _HAVE_LOOKUP_NIS", FOREIGN),
     row("options::*", "macro_list _HAVE_TCP_FASTOPEN", NO_EFFECT),
-    row("options::*", "macro_list _HAVE_TLS_ALPN", NOT_YET),
     row("options::*", "macro_list _HAVE_TLS_CA_CACHE", NO_EFFECT),
-    row("options::*", "macro_list _OPT_MAIN_BOUNCE_SENDER_AUTHENTICATION", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_LOCAL_SCAN_PATH", NOT_YET),
     row("options::*", "macro_list _OPT_MAIN_LOCAL_SCAN_TIMEOUT", NOT_YET),
 ];

@@ -56,6 +56,7 @@ static FACILITIES: &[&str] = &[
     "SRS",
     "TLS",
     "TLS1_3",
+    "TLS_ALPN",
     "TLS_OCSP",
     "TLS_OCSP_LIST",
     "TLS_RESUME",
