@@ -21,6 +21,7 @@ use oxim_spool::log::{Log, LogConfig};
 use oxim_spool::message::{Body, Recipient, TlsRecord};
 
 use crate::config::{Catalogue, Config};
+use crate::expand::SocketAnswers;
 use crate::host::Host;
 use crate::regex;
 
@@ -198,6 +199,8 @@ pub enum HostLookup {
 pub struct Connection {
     /// The client's address; None for local submission.
     pub host_address: Option<IpAddr>,
+    /// Answers that `${readsocket` keeps (`cache=yes`).
+    pub socket_answers: SocketAnswers,
     /// `$connection_id`, among the connections of this process; 0: it is no connection of a host.
     pub number: u64,
     /// The client's port; 0 if unknown.

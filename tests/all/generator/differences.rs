@@ -286,14 +286,6 @@ static DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        name: "elements before the first",
-        reason: "there are none; exim4 gives the first for some numbers",
-        applies: |line, exim, oxim| {
-            let before = ["listextract{-", "listextract{ -", "listextract{0", "listextract{$"];
-            before.iter().any(|part| line.contains(part)) && !failed(exim) && !failed(oxim)
-        },
-    },
-    Difference {
         name: "IPv4 addresses in IPv6 form",
         reason: "are IPv4 addresses, in lists and for reverse_ip",
         applies: |line, _, _| line.contains("::ffff:") || line.contains("reverse_ip:${ipv6denorm"),

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 pub(crate) use item::authresults::{comment as authresults_comment, value as authresults_value};
-pub use item::{PerlSlot, SocketOptions, end_idle_perl, own_environment, start_perl};
+pub use item::{PerlSlot, SocketAnswers, SocketOptions, end_idle_perl, own_environment, start_perl};
 pub(crate) use item::{ask_socket, run_command};
 pub(crate) use operator::stat_text;
 pub(crate) use parse::{Fault, Parser};

@@ -211,6 +211,9 @@ fn pwcheck_at(socket: &Path, pair: &[u8]) -> Result<bool, String> {
         (&mut stream).take(ANSWER_BYTES_MAX as u64).read_to_end(&mut answer).map(|_| ())
     };
     ask().map_err(|error| system_error(&error))?;
+    if answer.is_empty() {
+        return Err("no answer".to_owned());
+    }
     Ok(answer.starts_with(b"OK"))
 }
 

@@ -135,10 +135,11 @@ impl Item for ReadSocket {
             return Err(ExpandError::Failed(format!("Tainted socket name '{name}'")));
         }
         let answer =
-            SocketOptions::read(rest.first()).and_then(|options| answer(context, name, request, options));
+            SocketOptions::read(rest.first()).and_then(|options| kept(context, name, request, options));
         match answer {
             Ok(answer) => {
-                out.push(&with_newlines(&answer, rest.get(1).filter(|_| self.strings.len() > 3)));
+                // Unlike for a file, an empty string leaves them.
+                out.push(&with_newlines(&answer, rest.get(1).filter(|newline| !newline.is_empty())));
                 Ok(())
             }
             Err(message) => match self.strings.get(4) {
@@ -147,6 +148,64 @@ impl Item for ReadSocket {
             },
         }
     }
+}
+
+/// Most answers that are kept, and the longest, in bytes.
+const KEPT_MAX: usize = 16;
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// What sockets have answered to requests with `cache=yes`, while a connection or a delivery lasts.
+#[derive(Clone, Debug, Default)]
+pub struct SocketAnswers(Vec<SocketAnswer>);
+
+#[derive(Clone, Debug)]
+struct SocketAnswer {
+    socket: Vec<u8>,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl SocketAnswers {
+    fn find(&self, socket: &Text, request: &Text) -> Option<Vec<u8>> {
+        let is_it =
+            |kept: &&SocketAnswer| kept.socket == socket.as_bytes() && kept.request == request.as_bytes();
+        self.0.iter().find(is_it).map(|kept| kept.answer.clone())
+    }
+
+    /// Keeps an answer; the oldest makes room.
+    fn keep(&mut self, socket: &Text, request: &Text, answer: &[u8]) {
+        if answer.len().saturating_add(request.len()) > KEPT_BYTES_MAX {
+            return;
+        }
+        if self.0.len() >= KEPT_MAX {
+            self.0.remove(0);
+        }
+        let (socket, request) = (socket.as_bytes().to_vec(), request.as_bytes().to_vec());
+        self.0.push(SocketAnswer { socket, request, answer: answer.to_vec() });
+    }
+
+    fn forget(&mut self, socket: &Text) {
+        self.0.retain(|kept| kept.socket != socket.as_bytes());
+    }
+}
+
+/// An answer of a socket, perhaps one that it gave before. A request without `cache=yes` ends what is kept of its socket.
+fn kept(
+    context: &mut Context,
+    name: &Text,
+    request: &Text,
+    options: SocketOptions,
+) -> Result<Vec<u8>, String> {
+    if !options.cache {
+        context.connection.socket_answers.forget(name);
+        return answer(context, name, request, options);
+    }
+    if let Some(answer) = context.connection.socket_answers.find(name, request) {
+        return Ok(answer);
+    }
+    let answer = answer(context, name, request, options)?;
+    context.connection.socket_answers.keep(name, request, &answer);
+    Ok(answer)
 }
 
 /// Asks a socket; one that is a file with the rights of the filter's user.
@@ -169,12 +228,18 @@ pub struct SocketOptions {
     shutdown: bool,
     tls: bool,
     sni: Option<String>,
+    cache: bool,
 }
 
 impl SocketOptions {
     fn read(text: Option<&Text>) -> Result<SocketOptions, String> {
-        let mut options =
-            SocketOptions { timeout: Duration::from_secs(5), shutdown: true, tls: false, sni: None };
+        let mut options = SocketOptions {
+            timeout: Duration::from_secs(5),
+            shutdown: true,
+            tls: false,
+            sni: None,
+            cache: false,
+        };
         let Some(text) = text else { return Ok(options) };
         let mut items = elements::split(text).items.into_iter();
         if let Some(first) = items.next() {
@@ -188,10 +253,8 @@ impl SocketOptions {
                 ("shutdown", "no") => options.shutdown = false,
                 ("tls", "yes") => options.tls = true,
                 ("sni", name) => options.sni = Some(name.to_owned()),
+                ("cache", "yes") => options.cache = true,
                 ("shutdown", "yes") | ("tls" | "cache", "no") => {}
-                ("cache", "yes") => {
-                    return Err("readsocket option \"cache=yes\" is not implemented yet".to_owned());
-                }
                 _ => return Err(format!("unknown readsocket option \"{text}\"")),
             }
         }
