@@ -26,7 +26,7 @@ use oxim_spool::store::{Claim, LocalStore, Store};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::args::{CommandLine, DeliveryMode};
-use crate::assemble::Program;
+use crate::assemble::{self, Program};
 use crate::daemon::interfaces;
 use crate::{privilege, services};
 
@@ -72,6 +72,15 @@ impl Default for Settings {
 /// The system's.
 pub fn small_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
+/// An engine, and the runtime that it lives in, for a mode of the command line. None: why not has been told on standard error.
+pub fn for_command(program: &Program, settings: Settings) -> Option<(Runtime, Arc<Engine>)> {
+    let runtime = small_runtime().inspect_err(|error| complain!("exim: no runtime: {error}")).ok()?;
+    let engine = Engine::build(program, runtime.handle(), settings)
+        .inspect_err(|errors| assemble::report(errors))
+        .ok()?;
+    Some((runtime, engine))
 }
 
 impl Engine {

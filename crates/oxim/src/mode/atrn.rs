@@ -11,8 +11,8 @@ use oxim_deliver::turned_line::{Asked, ask};
 use oxim_lang::context::Context;
 use oxim_receive::local::dialogue;
 
-use crate::assemble::{self, Program};
-use crate::engine::{Engine, Settings, small_runtime};
+use crate::assemble::Program;
+use crate::engine::{self, Settings};
 
 /// How long the last reply may take to the provider.
 const LAST_REPLY_TIME: Duration = Duration::from_secs(10);
@@ -23,14 +23,7 @@ pub(crate) fn run(program: &Program, host: &[u8], domains: &[u8]) -> u8 {
         complain!("exim: Permission denied");
         return 1;
     }
-    let Ok(runtime) = small_runtime() else { return 1 };
-    let engine = match Engine::build(program, runtime.handle(), Settings::default()) {
-        Ok(engine) => engine,
-        Err(errors) => {
-            assemble::report(&errors);
-            return 1;
-        }
-    };
+    let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
     let (host, domains) = (String::from_utf8_lossy(host), String::from_utf8_lossy(domains));
     let mut context = Context::new(Arc::clone(&engine.config), Arc::clone(&engine.services));
     let code = match ask(&engine.delivery, &mut context, host.trim(), domains.trim()) {

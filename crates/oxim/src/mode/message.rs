@@ -15,7 +15,7 @@ use oxim_spool::store::{Claim, ClaimError, LocalStore, Part, Store};
 
 use crate::args::{MessageAction, MessageCommand};
 use crate::assemble::{self, Program};
-use crate::engine::{Engine, Settings, small_runtime};
+use crate::engine::{self, Engine, Settings, small_runtime};
 use crate::{control, privilege, services};
 
 /// Exim's words for a caller who may not do it; they depend on where it looks.
@@ -79,14 +79,7 @@ fn id_of(word: &[u8]) -> Option<MessageId> {
 
 /// `-M`, `-Mc`, `-Mg`: attempts, one message after the other.
 fn deliver(program: &Program, command: &MessageCommand) -> u8 {
-    let Ok(runtime) = small_runtime() else { return 1 };
-    let engine = match Engine::build(program, runtime.handle(), Settings::default()) {
-        Ok(engine) => engine,
-        Err(errors) => {
-            assemble::report(&errors);
-            return 1;
-        }
-    };
+    let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
     let options = AttemptOptions {
         force: command.action == MessageAction::DeliverForced,
         force_frozen: command.action == MessageAction::DeliverForced,

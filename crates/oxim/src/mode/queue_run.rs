@@ -4,8 +4,8 @@ use oxim_deliver::queue::AttemptOptions;
 use oxim_deliver::queue::run::{RunOptions, Selection, run as run_queue};
 
 use crate::args::QueueRun;
-use crate::assemble::{self, Program};
-use crate::engine::{Engine, Settings, small_runtime};
+use crate::assemble::Program;
+use crate::engine::{self, Settings};
 
 /// The options of a run as the queue wants them.
 ///
@@ -73,15 +73,8 @@ pub fn run(program: &Program, wanted: &QueueRun) -> u8 {
             return 1;
         }
     };
-    let Ok(runtime) = small_runtime() else { return 1 };
     crate::control::flush(&program.services.spool_directory);
-    let engine = match Engine::build(program, runtime.handle(), Settings::default()) {
-        Ok(engine) => engine,
-        Err(errors) => {
-            assemble::report(&errors);
-            return 1;
-        }
-    };
+    let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
     run_queue(&engine.delivery, &*engine.store, &*engine.sink, &options, |_, _| {});
     runtime.shutdown_background();
     0

@@ -12,22 +12,9 @@ use oxim_receive::sink::Sink as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::{CommandLine, ErrorReport};
-use crate::assemble::{self, Program};
-use crate::engine::{Engine, Settings, small_runtime};
+use crate::assemble::Program;
+use crate::engine::{self, Engine, Settings};
 use crate::mode::origin::{self, host_and_port};
-
-fn engine(program: &Program, shows_logs: bool) -> Result<(tokio::runtime::Runtime, Arc<Engine>), u8> {
-    let runtime = small_runtime().map_err(|error| {
-        complain!("exim: no runtime: {error}");
-        1
-    })?;
-    let engine = Engine::build(program, runtime.handle(), Settings { shows_logs, ..Settings::default() })
-        .map_err(|errors| {
-            assemble::report(&errors);
-            1
-        })?;
-    Ok((runtime, engine))
-}
 
 fn given(line: &CommandLine) -> Result<Given, u8> {
     origin::given(line).map_err(|text| {
@@ -75,10 +62,7 @@ pub(crate) fn message(program: &Program) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
-    let (runtime, engine) = match engine(program, false) {
-        Ok(parts) => parts,
-        Err(code) => return code,
-    };
+    let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
     let caller = Arc::new(Caller::current(&program.config, line.origin.full_name.as_deref()));
     let request = Request {
         arguments: line.arguments.clone(),
@@ -109,10 +93,7 @@ pub(crate) fn smtp(program: &Program) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
-    let (runtime, engine) = match engine(program, false) {
-        Ok(parts) => parts,
-        Err(code) => return code,
-    };
+    let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
     let caller = Arc::new(Caller::current(&program.config, program.line.origin.full_name.as_deref()));
     let reception = Arc::clone(&engine.reception);
     let endpoints = dialogue::inetd_endpoints();
@@ -138,10 +119,7 @@ pub(crate) fn batch(program: &Program) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
-    let (runtime, engine) = match engine(program, false) {
-        Ok(parts) => parts,
-        Err(code) => return code,
-    };
+    let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
     let caller = Arc::new(Caller::current(&program.config, program.line.origin.full_name.as_deref()));
     let status = batch::receive(
         &engine.reception,
@@ -165,10 +143,8 @@ pub(crate) fn host_check(program: &Program, host: &[u8], callouts: bool) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
-    let (runtime, engine) = match engine(program, true) {
-        Ok(parts) => parts,
-        Err(code) => return code,
-    };
+    let settings = Settings { shows_logs: true, ..Settings::default() };
+    let Some((runtime, engine)) = engine::for_command(program, settings) else { return 1 };
     let done = runtime.block_on(dialogue::pretended(
         Arc::clone(&engine.reception),
         SocketAddr::new(ip, port),

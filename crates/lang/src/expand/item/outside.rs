@@ -152,7 +152,7 @@ impl Item for ReadSocket {
 
 /// Most answers that are kept, and the longest, in bytes.
 const KEPT_MAX: usize = 16;
-const KEPT_BYTES_MAX: usize = 64 * 1024;
+const KEPT_BYTES_MAX: usize = 4 * 1024;
 
 /// What sockets have answered to requests with `cache=yes`, while a connection or a delivery lasts.
 #[derive(Clone, Debug, Default)]
@@ -190,12 +190,16 @@ impl SocketAnswers {
 }
 
 /// An answer of a socket, perhaps one that it gave before. A request without `cache=yes` ends what is kept of its socket.
+/// A filter of a user takes no part: what one user may ask must not answer another.
 fn kept(
     context: &mut Context,
     name: &Text,
     request: &Text,
     options: SocketOptions,
 ) -> Result<Vec<u8>, String> {
+    if restrict::user(context).is_some() {
+        return answer(context, name, request, options);
+    }
     if !options.cache {
         context.connection.socket_answers.forget(name);
         return answer(context, name, request, options);
