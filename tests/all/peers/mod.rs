@@ -20,6 +20,7 @@ mod mailbox_programs;
 mod opensmtpd;
 mod oxim;
 mod postfix;
+mod prdr;
 mod proxies;
 mod relay;
 mod smtp_clients;
@@ -77,6 +78,7 @@ const PEERS: &[Peer] = &[
     anyone("clients::git_send_email", &["/usr/lib/git-core/git-send-email"], mail_programs::git_send_email),
     root("next_hop::exim4", &["/usr/sbin/exim4"], exim4::next_hop),
     root("sends_to_us::exim4", &["/usr/sbin/exim4"], exim4::sends_to_us),
+    root("prdr::exim4", &["/usr/sbin/exim4"], prdr::with_exim4),
     root("next_hop::postfix", &["postfix"], postfix::next_hop),
     root("sends_to_us::postfix", &["postfix"], postfix::sends_to_us),
     root("international::exim4", &["/usr/sbin/exim4", "/usr/bin/python3"], exim4::international),

@@ -43,6 +43,11 @@ impl Passed {
     fn over(trouble: Option<Trouble>) -> Passed {
         Passed { trouble, is_clean: false, is_stale: false }
     }
+
+    /// The host does not take this message now.
+    fn deferred(error: DeliveryError) -> Passed {
+        Passed::over(Some(Trouble { about: About::Message, ..Trouble::host(error) }))
+    }
 }
 
 /// The commands of one transaction.
@@ -307,10 +312,7 @@ impl Step<'_, '_> {
             };
             self.set(index, progress);
         }
-        if is_final {
-            return Passed::over(self.quiet_deferral());
-        }
-        Passed::over(Some(Trouble { about: About::Message, ..Trouble::host(error) }))
+        if is_final { Passed::over(self.quiet_deferral()) } else { Passed::deferred(error) }
     }
 
     fn set(&mut self, index: usize, progress: Progress) {
@@ -552,7 +554,12 @@ impl Step<'_, '_> {
         if self.envelope.is_prdr && reply.is_intermediate() {
             return self.read_prdr(limit);
         }
-        self.whole_answer(&reply)?;
+        // The end went with the envelope if it was a chunk.
+        let after = if self.session.is_chunked { self.pipelined() } else { "" };
+        if !reply.is_success() {
+            let error = self.end_refused(after, &reply);
+            return Err(self.refused(error, &reply));
+        }
         for index in std::mem::take(&mut self.accepted) {
             self.delivered(index, &reply);
         }
@@ -563,15 +570,9 @@ impl Step<'_, '_> {
         self.session.connection.read_reply(limit).map_err(|e| self.broken(at_end(e), About::Message))
     }
 
-    /// Judges the answer to the message as a whole.
-    fn whole_answer(&mut self, reply: &Reply) -> Result<(), Passed> {
-        if !reply.is_success() {
-            // Exim calls it pipelined if it went with the envelope.
-            let pipelined = if self.session.is_chunked { self.pipelined() } else { "" };
-            let error = trouble::refused(&self.used, &format!("{pipelined}end of data"), reply, Codes::Data);
-            return Err(self.refused(error, reply));
-        }
-        Ok(())
+    /// What a refusal of the whole message is called.
+    fn end_refused(&self, pipelined: &str, reply: &Reply) -> DeliveryError {
+        trouble::refused(&self.used, &format!("{pipelined}end of data"), reply, Codes::Data)
     }
 
     /// PRDR: an answer for each recipient that was accepted, then one for the message. A refused message is nobody's.
@@ -592,10 +593,10 @@ impl Step<'_, '_> {
                     self.refused_one("PRDR", index, &reply);
                 }
             }
-            if self.accepted.is_empty() {
-                return Ok(());
-            }
-            return self.whole_answer(&whole);
+            let error = self.end_refused("", &whole);
+            // When each recipient has an answer of its own, this one is the host's alone.
+            let nobody = self.accepted.is_empty();
+            return Err(if nobody { Passed::deferred(error) } else { self.refused(error, &whole) });
         }
         self.used.is_prdr = true;
         for (index, reply) in answers {
