@@ -1,12 +1,15 @@
 //! The remote deliveries of one message: several at once, up to `remote_max_parallel`.
+//!
+//! One thread begins. Others join it when that takes long, which means that somebody else is waited for: servers nearby take a list of
+//! fifty domains before the threads for it would have been made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use oxim_lang::context::Context;
 use oxim_spool::store::Claim;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::{AttemptOptions, local_runs, slots, wrapper};
 use crate::agent::Identity;
@@ -14,6 +17,60 @@ use crate::plan::Group;
 use crate::retry_hints::Hosts;
 use crate::settle::Settlement;
 use crate::transport::{Batch, Delivered, Outcome, Run};
+
+/// How long one thread works alone on a message, and how often more are looked for when there were none.
+const ALONE_FOR: Duration = Duration::from_millis(10);
+/// Threads that have joined others, in all messages together.
+const JOINED_MAX: usize = 256;
+
+static JOINED: AtomicUsize = AtomicUsize::new(0);
+
+/// The right to be one thread more; given back when dropped.
+struct Joined;
+
+impl Joined {
+    fn take() -> Option<Joined> {
+        JOINED
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                (taken < JOINED_MAX).then_some(taken + 1)
+            })
+            .ok()
+            .map(|_| Joined)
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        JOINED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Groups that nobody has taken yet, in order.
+struct Open {
+    groups: Mutex<std::vec::IntoIter<Group>>,
+    /// None is left to be taken.
+    empty: Condvar,
+}
+
+impl Open {
+    fn next(&self) -> Option<Group> {
+        let mut groups = self.groups.lock();
+        let group = groups.next();
+        if groups.len() == 0 {
+            self.empty.notify_all();
+        }
+        group
+    }
+
+    /// True when all are taken.
+    fn are_taken_within(&self, time: Duration) -> bool {
+        let mut groups = self.groups.lock();
+        if groups.len() > 0 {
+            self.empty.wait_for(&mut groups, time);
+        }
+        groups.len() == 0
+    }
+}
 
 pub(super) fn run(
     settlement: &Settlement<'_>,
@@ -31,19 +88,27 @@ pub(super) fn run(
         }
         return;
     }
-    let next = AtomicUsize::new(0);
-    let groups: Vec<Mutex<Option<Group>>> = groups.into_iter().map(|g| Mutex::new(Some(g))).collect();
+    let open = Open { groups: Mutex::new(groups.into_iter()), empty: Condvar::new() };
+    let work = |mut context: Context| {
+        while let Some(group) = open.next() {
+            run_group(settlement, &mut context, claim, group, options);
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 0..parallel {
-            let mut context = context.clone();
-            let (next, groups) = (&next, &groups);
-            scope.spawn(move || {
-                while let Some(slot) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Some(group) = slot.lock().take() {
-                        run_group(settlement, &mut context, claim, group, options);
-                    }
-                }
-            });
+        let first = context.clone();
+        scope.spawn(|| work(first));
+        let mut threads = 1;
+        while threads < parallel && !open.are_taken_within(ALONE_FOR) {
+            while threads < parallel
+                && let Some(joined) = Joined::take()
+            {
+                let (context, work) = (context.clone(), &work);
+                scope.spawn(move || {
+                    work(context);
+                    drop(joined);
+                });
+                threads += 1;
+            }
         }
     });
 }
