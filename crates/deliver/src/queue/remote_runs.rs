@@ -121,10 +121,10 @@ fn run_group(
     options: AttemptOptions,
 ) {
     let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
-    let addresses = group.addresses;
-    let Some(first) = addresses.first() else { return };
-    local_runs::enter(context, transport, first, addresses.len());
-    let _slot = match slots::take(settlement.delivery, context, transport, first) {
+    let mut addresses = group.addresses;
+    let Some(first) = addresses.first().cloned() else { return };
+    local_runs::enter(context, transport, &first, addresses.len());
+    let _slot = match slots::take(settlement.delivery, context, transport, &first) {
         Ok(slot) => slot,
         Err(error) => {
             local_runs::leave(context);
@@ -140,12 +140,12 @@ fn run_group(
             let history = Hosts {
                 delivery: settlement.delivery,
                 message: claim.message(),
-                address: first,
+                address: &first,
                 is_forced: options.force,
                 due: AtomicI64::new(0),
             };
             let batch = Batch {
-                addresses: addresses.clone(),
+                addresses,
                 message: Arc::clone(settlement.message()),
                 body: claim.body().clone(),
                 return_path,
@@ -166,6 +166,7 @@ fn run_group(
                 wrapper::make_final(&mut run);
             }
             settlement.is_due(Some(history.due.load(Ordering::Relaxed)).filter(|time| *time > 0));
+            addresses = batch.addresses;
             (run, batch.return_path)
         }
         Err(error) => {

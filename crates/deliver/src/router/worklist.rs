@@ -144,6 +144,7 @@ impl Delivery {
         request: &RouteRequest<'_>,
     ) -> Routed {
         let scope = context.address.clone();
+        let routed = Routed { decided: Vec::with_capacity(addresses.len()), ..Routed::default() };
         let mut work = Worklist {
             delivery: self,
             request,
@@ -153,7 +154,7 @@ impl Delivery {
             seen: HashSet::new(),
             made: HashMap::new(),
             by_domain: HashMap::new(),
-            routed: Routed::default(),
+            routed,
         };
         loop {
             while let Some(address) = work.queue.pop_front() {
