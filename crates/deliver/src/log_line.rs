@@ -8,7 +8,7 @@ use std::time::Duration;
 use oxim_net::socket::error_text;
 use oxim_spool::log::{LogSelectors, Selector};
 
-use crate::address::{Address, AddressKind};
+use crate::address::{Address, AddressKind, unique_form};
 use crate::delivery::Delivery;
 use crate::transport::{Delivered, DeliveryError, HostUsed, error_code};
 
@@ -148,8 +148,10 @@ impl Lines<'_> {
     /// The address in the style that its router asks for, with where it came from.
     fn address_text(&self, address: &Address) -> String {
         let mut text = match (address.is_logged_as_local, address.kind) {
-            (true, AddressKind::Mail) if self.shows_affixes(address) => lossy(&address.local_part),
-            (true, AddressKind::Mail) => lossy(&address.local_part_without_affixes()),
+            (true, AddressKind::Mail) if self.shows_affixes(address) => {
+                lossy(&self.cased(address, address.local_part.clone()))
+            }
+            (true, AddressKind::Mail) => lossy(&self.cased(address, address.local_part_without_affixes())),
             _ => self.shown(address),
         };
         self.origin(&mut text, address, address.is_logged_as_local);
@@ -169,19 +171,32 @@ impl Lines<'_> {
         text
     }
 
+    /// A local part as its router takes it: in lower case, unless `caseful_local_part` is set.
+    fn cased(&self, address: &Address, mut local_part: Vec<u8>) -> Vec<u8> {
+        let router = address.router.and_then(|id| self.delivery.router(id));
+        if !router.is_some_and(|router| router.generic.caseful_local_part) {
+            local_part.make_ascii_lowercase();
+        }
+        local_part
+    }
+
     fn shown(&self, address: &Address) -> String {
         match address.kind {
-            AddressKind::Directory | AddressKind::File | AddressKind::Pipe | AddressKind::Mail => {
-                address.text()
+            AddressKind::Mail => {
+                let local_part = self.cased(address, address.local_part.clone());
+                lossy(&[local_part.as_slice(), b"@", &address.domain].concat())
             }
+            AddressKind::Directory | AddressKind::File | AddressKind::Pipe => address.text(),
             AddressKind::Reply => format!(">{}", address.text().trim_start_matches('>')),
         }
     }
 
-    /// `(parent) <original>`: the addresses between only under `+all_parents`, the original if it is another text.
+    /// `(parent) <original>`: the addresses between only under `+all_parents`, the original if it is another text, whatever
+    /// the case of its domain.
     fn origin(&self, text: &mut String, address: &Address, always: bool) {
         let parents: Vec<&Address> = address.ancestors().filter(|a| !a.is_unseen_copy).collect();
         let top = parents.last().copied().unwrap_or(address);
+        let is_other = *text != lossy(&unique_form(&top.address));
         let between = parents.iter().rev().skip(1).rev();
         if self.has(Selector::AllParents) {
             for parent in between {
@@ -193,7 +208,7 @@ impl Lines<'_> {
                 let _ = write!(text, " ({})", parent.text());
             }
         }
-        if always || !parents.is_empty() && top.address != address.address {
+        if always || is_other {
             let _ = write!(text, " <{}>", top.text());
         }
     }

@@ -226,8 +226,8 @@ fn note(
     };
     let record = RetryRecord::after_failure(previous.as_ref(), found, &failure, below);
     let is_over = record.is_timed_out(found, received);
-    if !record.expired && record.is_overdue(found, received) {
-        // This message is too old; others for the address are to be tried at once.
+    if found.is_none() || !record.expired && record.is_overdue(found, received) {
+        // There is no rule, or this message is too old: others for the address are to be tried at once.
         delete(delivery, key);
     } else {
         write(delivery, key, &record);

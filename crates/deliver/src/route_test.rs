@@ -241,17 +241,14 @@ fn show_parents(address: &Address, out: &mut String) {
 
 /// In columns: names, addresses, then preference and port where they are known.
 fn show_hosts(hosts: &[RouteHost], out: &mut String) {
-    let shown = |host: &RouteHost| host.address.map(|ip| ip.to_string()).unwrap_or_default();
+    let shown = |host: &RouteHost| host.address.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
     let name_width = hosts.iter().map(|h| h.name.len()).max().unwrap_or(0);
-    let address_width = hosts.iter().map(|h| shown(h).len()).max().unwrap_or(0).max(7).saturating_add(2);
+    let address_width = hosts.iter().map(|h| shown(h).len()).max().unwrap_or(0).saturating_add(2);
     for host in hosts {
         // A host without an address: a host list of a local transport, or one that cannot be used now.
         let is_unusable = host.address.is_none() && host.mx.is_some();
-        let address = match (host.address, is_unusable) {
-            (Some(_), _) => format!("[{}]", shown(host)),
-            (None, true) => "[unknown]".to_owned(),
-            (None, false) => String::new(),
-        };
+        let is_shown = host.address.is_some() || is_unusable;
+        let address = if is_shown { format!("[{}]", shown(host)) } else { String::new() };
         let _ = write!(out, "  host {:name_width$} {address:address_width$}", host.name);
         if let Some(preference) = host.mx {
             let _ = write!(out, " MX={preference}");

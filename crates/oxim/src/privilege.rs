@@ -3,16 +3,19 @@
 //! Installed set-user-id root, the program keeps that privilege only for a configuration that the administrator has chosen:
 //! the default one, or one that is listed in a file `trusted_configs` beside the default one, when the Exim user asks for it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Uid, User, getgroups};
 use oxim_lang::config::Config;
 
-use crate::args::{CommandLine, Mode};
+use crate::args::{CommandLine, MessageAction, Mode};
 use crate::assemble::{DEFAULT_FILES, Program};
+use crate::mode;
 
 /// Whether the caller is an admin user: root, the Exim user, or in the Exim group or one of `admin_groups`.
 #[must_use]
@@ -45,10 +48,60 @@ fn caller_groups() -> Vec<u32> {
     groups
 }
 
+/// Exim's words for a caller who is no admin user, if a mode is for admin users.
+#[must_use]
+pub(crate) fn reserved(config: &Config, mode: &Mode) -> Option<&'static str> {
+    let main = &config.main;
+    if matches!(mode, Mode::ListQueue(_) | Mode::CountQueue) {
+        return main.queue_list_requires_admin.then_some("exim: permission denied");
+    }
+    if *mode == Mode::QueueRun {
+        return main.prod_requires_admin.then_some("exim: permission denied");
+    }
+    if matches!(mode, Mode::Atrn { .. }) {
+        return main.prod_requires_admin.then_some("exim: Permission denied");
+    }
+    if let Mode::Message(command) = mode {
+        let delivers = matches!(command.action, MessageAction::Deliver | MessageAction::DeliverForced);
+        return (!delivers || main.prod_requires_admin).then(|| mode::message::denied(command.action));
+    }
+    let is_check = matches!(
+        mode,
+        Mode::ExpandTest { .. }
+            | Mode::FilterTest(_)
+            | Mode::AddressTest
+            | Mode::Verify { .. }
+            | Mode::RetryTest
+            | Mode::RewriteTest
+            | Mode::HostCheck { .. }
+    );
+    (is_check && main.commandline_checks_require_admin)
+        .then_some("exim: those command-line flags are set to require admin")
+}
+
+/// The word by which a daemon tells a process for whom it works; the user id follows.
+pub(crate) const ON_BEHALF_ARGUMENT: &str = "--on-behalf-of";
+/// For whom this process works, if not for its own user. It lends no rights, only a name.
+static ON_BEHALF: OnceLock<u32> = OnceLock::new();
+
+/// Takes the word for whom this process works off its command line.
+///
+/// # Errors
+/// The text for standard error.
+pub(crate) fn on_behalf(mut words: Vec<OsString>) -> Result<Vec<OsString>, &'static str> {
+    if words.get(1).is_none_or(|word| word != ON_BEHALF_ARGUMENT) {
+        return Ok(words);
+    }
+    let uid = words.get(2).and_then(|word| word.to_str()?.parse().ok()).filter(|_| !is_lent());
+    let _first = ON_BEHALF.set(uid.ok_or("exim: permission denied")?);
+    words.drain(1..3);
+    Ok(words)
+}
+
 /// The caller's login name, or its uid as text.
 #[must_use]
 pub(crate) fn caller_login() -> String {
-    login_of(Uid::current().as_raw())
+    login_of(ON_BEHALF.get().copied().unwrap_or_else(|| Uid::current().as_raw()))
 }
 
 /// A user's login name, or the uid as text.

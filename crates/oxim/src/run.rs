@@ -17,6 +17,13 @@ use crate::{arguments_line, build, control, environment, mode, perl, privilege, 
 
 /// Runs the program.
 pub fn run(words: Vec<OsString>) -> u8 {
+    let words = match privilege::on_behalf(words) {
+        Ok(words) => words,
+        Err(text) => {
+            complain!("{text}");
+            return 1;
+        }
+    };
     if let Some(code) = tool::run(&words).or_else(|| own_subcommand(&words)) {
         return code;
     }
@@ -104,9 +111,8 @@ fn explain(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
         Ok(program) => program,
         Err(code) => return code,
     };
-    if program.config.main.commandline_checks_require_admin && !privilege::is_admin(&program.config) {
-        complain!("exim: those command-line flags are set to require admin");
-        return 1;
+    if let Some(code) = refused(&program) {
+        return code;
     }
     with_delivery(&program, |delivery, context| mode::explain::run(&program, delivery, context))
 }
@@ -138,8 +144,16 @@ fn queue(rest: &[Vec<u8>], all: &[OsString]) -> u8 {
             return 2;
         }
     };
+    if !wish.names_configuration()
+        && control::client::is_configuration_closed(&wish.line())
+        && let Some(code) = control::order::give(all, None)
+    {
+        return code;
+    }
     match prepared(wish.line(), all) {
-        Ok(program) => mode::queue::run(&program, &wish),
+        Ok(program) => by_daemon(&program, all)
+            .or_else(|| refused(&program))
+            .unwrap_or_else(|| mode::queue::run(&program, &wish)),
         Err(code) => code,
     }
 }
@@ -164,6 +178,11 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         Submission::of(&line).filter(|_| control::client::is_configuration_closed(&line))
     {
         return through_daemon(submission, None);
+    }
+    if control::client::is_configuration_closed(&line)
+        && let Some(code) = control::order::give(words.all, None)
+    {
+        return code;
     }
     let program = match Program::read(line) {
         Ok(program) => program,
@@ -194,7 +213,24 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         complain!("exim: {}", error.trim_ascii_end());
         return 1;
     }
-    with_configuration(&program)
+    with_configuration(&program, words.all)
+}
+
+/// What a caller is told who is no admin user and would have to be. The result is the exit code.
+fn refused(program: &Program) -> Option<u8> {
+    let text = privilege::reserved(&program.config, &program.line.mode)
+        .filter(|_| !privilege::is_admin(&program.config))?;
+    complain!("{text}");
+    Some(1)
+}
+
+/// The daemon does what a caller without rights to the spool may order, if there is a daemon.
+fn by_daemon(program: &Program, words: &[OsString]) -> Option<u8> {
+    let spool = &program.services.spool_directory;
+    if control::client::may_write(spool) {
+        return None;
+    }
+    control::order::give(words, Some(spool))
 }
 
 /// `-z`: a note of the postmaster's in the main log. Others are refused without a word, as by Exim.
@@ -268,31 +304,13 @@ fn start_daemon(program: Program, words: &[OsString], internal: &Internal) -> u8
     }
 }
 
-/// The modes that `commandline_checks_require_admin` is about.
-fn is_check(mode: &Mode) -> bool {
-    matches!(
-        mode,
-        Mode::ExpandTest { .. }
-            | Mode::FilterTest(_)
-            | Mode::AddressTest
-            | Mode::Verify { .. }
-            | Mode::RetryTest
-            | Mode::RewriteTest
-            | Mode::HostCheck { .. }
-    )
-}
-
-fn with_configuration(program: &Program) -> u8 {
+fn with_configuration(program: &Program, words: &[OsString]) -> u8 {
     let spool = &program.services.spool_directory;
     if let Some(submission) = Submission::of(&program.line).filter(|_| !control::client::may_write(spool)) {
         return through_daemon(submission, Some(spool));
     }
-    if program.config.main.commandline_checks_require_admin
-        && is_check(&program.line.mode)
-        && !privilege::is_admin(&program.config)
-    {
-        complain!("exim: those command-line flags are set to require admin");
-        return 1;
+    if let Some(code) = refused(program).or_else(|| by_daemon(program, words)) {
+        return code;
     }
     match &program.line.mode {
         Mode::Version => {

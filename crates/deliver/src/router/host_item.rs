@@ -38,7 +38,7 @@ fn name_and_port(item: &str) -> (String, Option<u16>) {
     }
     if let Some((inside, after)) = item.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         let port = after.strip_prefix(':').and_then(|digits| digits.parse().ok());
-        if after.is_empty() || port.is_some() {
+        if inside.parse::<IpAddr>().is_ok() && (after.is_empty() || port.is_some()) {
             return (inside.to_owned(), port);
         }
         return (item.to_owned(), None);
@@ -93,6 +93,7 @@ mod tests {
             ]
         );
         assert_eq!(parts("127.0.0.8::x"), vec![("127.0.0.8:x".into(), None, 0)]);
+        assert_eq!(parts("[::1]"), vec![("[:1]".into(), None, 0)]);
         assert_eq!(parts("[127.0.0.8]x"), vec![("[127.0.0.8]x".into(), None, 0)]);
         assert_eq!(parts("dom1.tld/mx::1225"), vec![("dom1.tld/mx".into(), Some(1225), 0)]);
     }

@@ -270,18 +270,14 @@ impl Resolver {
     /// The full names to try. One without a dot is tried bare last, one with a dot first, as the C library does.
     fn candidates(&self, name: &str, absolute: bool) -> Vec<String> {
         let plain = !name.contains('.');
-        if absolute || !(self.search_parents || (self.qualify_single && plain)) {
+        if absolute || !(if plain { self.qualify_single } else { self.search_parents }) {
             return vec![name.to_owned()];
         }
         let search = self.shared.search.clone().unwrap_or_else(|| self.shared.system.get().search.clone());
         let count = if self.search_parents { search.len() } else { 1 };
         let below = search.iter().take(count).map(|domain| format!("{name}.{domain}"));
         let itself = std::iter::once(name.to_owned());
-        if plain && self.qualify_single {
-            below.chain(itself).collect()
-        } else {
-            itself.chain(below).collect()
-        }
+        if plain { below.chain(itself).collect() } else { itself.chain(below).collect() }
     }
 
     async fn one_name(&self, name: &str, kind: RecordType) -> Outcome {

@@ -75,6 +75,9 @@ pub(super) fn option(
     if rest == b"set" {
         return set(line, cursor, word);
     }
+    if rest.starts_with(b"C") {
+        return Err(ArgumentError::internal_to_exim(word));
+    }
     let action = ACTIONS.iter().find(|(name, _)| *name == rest).map(|(_, action)| *action);
     let action = action.ok_or_else(|| ArgumentError::unknown(word))?;
     let words: Vec<Vec<u8>> = cursor.words.by_ref().collect();

@@ -20,7 +20,7 @@ pub(crate) use origin::{DeliveryMode, ErrorReport, Origin, Sending};
 pub(crate) use queue::{Listing, QueueRun, Selection};
 
 /// Everything that a command line says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommandLine {
     /// What is to be done.
     pub mode: Mode,
@@ -84,6 +84,14 @@ impl ArgumentError {
     fn unknown(option: &[u8]) -> ArgumentError {
         ArgumentError(format!(
             "exim abandoned: unknown, malformed, or incomplete option {}",
+            String::from_utf8_lossy(option)
+        ))
+    }
+
+    /// What one process of Exim says to another: nobody else has a use for it, and these processes have none.
+    fn internal_to_exim(option: &[u8]) -> ArgumentError {
+        ArgumentError(format!(
+            "exim abandoned: {} is for Exim's own processes, of which there are none here",
             String::from_utf8_lossy(option)
         ))
     }

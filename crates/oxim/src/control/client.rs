@@ -17,15 +17,17 @@ use crate::assemble::DEFAULT_FILES;
 /// `EX_TEMPFAIL` of sysexits.h: try again later.
 const TRY_AGAIN: u8 = 75;
 
-/// Whether this process may put messages into the spool.
+/// Whether this process may put messages into the spool. The first message makes the folders that are missing.
 pub(crate) fn may_write(spool: &Path) -> bool {
-    let may = |path: &Path, how| rustix::fs::accessat(rustix::fs::CWD, path, how, AtFlags::EACCESS);
-    match may(&spool.join("input"), Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => true,
-        // The first message makes its folders.
-        Err(rustix::io::Errno::NOENT) => may(spool, Access::WRITE_OK | Access::EXEC_OK).is_ok(),
-        Err(_) => false,
-    }
+    let input = spool.join("input");
+    let how = Access::WRITE_OK | Access::EXEC_OK;
+    let nearest = input.ancestors().find_map(|folder| {
+        match rustix::fs::accessat(rustix::fs::CWD, folder, how, AtFlags::EACCESS) {
+            Err(rustix::io::Errno::NOENT) => None,
+            answer => Some(answer),
+        }
+    });
+    nearest.is_some_and(|answer| answer.is_ok())
 }
 
 /// Whether the default configuration is there and kept from this caller, who then can only submit.
@@ -38,15 +40,28 @@ pub(crate) fn is_configuration_closed(line: &CommandLine) -> bool {
         }) == Some(true)
 }
 
+/// A connection to the daemon; `spool` is known if the configuration could be read.
+///
+/// # Errors
+/// None answers: where it should be.
+pub(super) fn connect(spool: Option<&Path>) -> Result<UnixStream, String> {
+    let paths: Vec<PathBuf> = spool.map(super::path).into_iter().chain([super::public_path()]).collect();
+    paths
+        .iter()
+        .find_map(|path| UnixStream::connect(path).ok())
+        .ok_or_else(|| paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or "))
+}
+
 /// Submits what is on standard input. `spool` is known if the configuration could be read.
 pub(crate) fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
-    let paths: Vec<PathBuf> = spool.map(super::path).into_iter().chain([super::public_path()]).collect();
-    let Some(socket) = paths.iter().find_map(|path| UnixStream::connect(path).ok()) else {
-        complain!(
-            "exim: the message has not been accepted: this user cannot write to the spool, and no daemon answers at {}",
-            paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or ")
-        );
-        return TRY_AGAIN;
+    let socket = match connect(spool) {
+        Ok(socket) => socket,
+        Err(places) => {
+            complain!(
+                "exim: the message has not been accepted: this user cannot write to the spool, and no daemon answers at {places}"
+            );
+            return TRY_AGAIN;
+        }
     };
     match exchange(submission, socket) {
         Ok(code) => code,

@@ -2,13 +2,16 @@
 //!
 //! A request is a line. `FLUSH` writes messages that live in the journal only as files, for admin users; the answer is a line
 //! `OK` or `NO reason`; `FORGET` writes the hints in memory out and reads them anew, for the same users. `SUBMIT <bytes>` is for everybody, and is followed by a [`request::Submission`] and what was on the
-//! caller's standard input (`server`, `client`). The daemon believes only the kernel about who is asking.
+//! caller's standard input (`server`, `client`). `OBEY <bytes>` is followed by the words of a command line ([`order`]); those who
+//! may not give that order get `DENIED reason`. The daemon believes only the kernel about who is asking.
 //!
 //! The socket lies in the spool directory. Where ordinary users cannot reach that, or cannot read the configuration, they
 //! find it in [`PUBLIC_FOLDER`]; a daemon that was started with `-C` or `-oX` is not that of the whole machine and
 //! leaves that place alone.
 
 pub(crate) mod client;
+mod obey;
+pub(crate) mod order;
 pub(crate) mod request;
 pub(crate) mod server;
 

@@ -16,10 +16,13 @@ use oxim_receive::caller::Caller;
 use oxim_receive::local::told::Told;
 use oxim_receive::local::{self, batch, dialogue};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use super::PATIENCE;
+use super::order::Order;
 use super::request::{Chunks, Kind, REQUEST_BYTES_MAX, Submission};
+use crate::args::CommandLine;
 use crate::engine::Engine;
 use crate::privilege;
 
@@ -36,6 +39,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(300);
 pub(crate) struct Control {
     /// The engine in use now: a reload brings another.
     pub engine: Box<dyn Fn() -> Arc<Engine> + Send + Sync>,
+    /// The daemon's own command line.
+    pub line: CommandLine,
     /// Runs SMTP dialogues.
     pub runtime: Handle,
     /// Connections by user.
@@ -136,13 +141,27 @@ fn answer(place: &Place, socket: &UnixStream, gid: u32) -> io::Result<()> {
             (&*socket).write_all(reply.as_bytes())
         }
         Some(("SUBMIT", length)) => {
-            let submission = match read_submission(&mut reader, length) {
+            let submission: Submission = match read_request(&mut reader, length) {
                 Ok(submission) => submission,
                 Err(error) => return (&*socket).write_all(format!("NO {error}\n").as_bytes()),
             };
             (&*socket).write_all(b"GO\n")?;
             let caller = caller(&engine, place.uid, gid, &groups, &submission);
             take(place, &engine, Arc::new(caller), submission, reader)
+        }
+        Some(("OBEY", length)) => {
+            let words: Vec<Vec<u8>> = match read_request(&mut reader, length) {
+                Ok(words) => words,
+                Err(error) => return (&*socket).write_all(format!("NO {error}\n").as_bytes()),
+            };
+            let Some(order) = Order::of(&words) else {
+                return (&*socket).write_all(b"NO that is no order\n");
+            };
+            if let Some(text) = order.refusal(&engine.config, place.uid, &groups) {
+                return (&*socket).write_all(format!("DENIED {text}\n").as_bytes());
+            }
+            (&*socket).write_all(b"GO\n")?;
+            super::obey::carry_out(&engine, &place.control.line, place.uid, order.task, socket)
         }
         _ => (&*socket).write_all(b"NO unknown request\n"),
     }
@@ -152,7 +171,7 @@ fn may_command(engine: &Engine, uid: u32, groups: &[u32]) -> bool {
     uid == rustix::process::geteuid().as_raw() || privilege::is_admin_with(&engine.config, uid, groups)
 }
 
-fn read_submission(reader: &mut impl Read, length: &str) -> io::Result<Submission> {
+fn read_request<T: DeserializeOwned>(reader: &mut impl Read, length: &str) -> io::Result<T> {
     let length: usize = length.parse().map_err(|_| io::Error::other("a length that is no number"))?;
     if length > REQUEST_BYTES_MAX {
         return Err(io::Error::other("the command line is too long"));

@@ -187,6 +187,7 @@ fn open_control(worker: &Arc<Worker>, engine: &Engine) {
     let current = Arc::clone(worker);
     let control = Arc::new(Control {
         engine: Box::new(move || Arc::clone(&current.engine.read())),
+        line: worker.line.clone(),
         runtime: tokio::runtime::Handle::current(),
         open: parking_lot::Mutex::default(),
     });

@@ -7,13 +7,9 @@ use oxim_spool::store::{LocalStore, QueueEntry, Store};
 
 use crate::args::Listing;
 use crate::assemble::Program;
-use crate::{control, privilege, services};
+use crate::{control, services};
 
 fn open(program: &Program) -> Result<LocalStore, u8> {
-    if program.config.main.queue_list_requires_admin && !privilege::is_admin(&program.config) {
-        complain!("exim: permission denied");
-        return Err(1);
-    }
     control::flush(&program.services.spool_directory);
     LocalStore::direct(services::store_config(&program.config, &program.services)).map_err(|error| {
         complain!("exim: {error}");

@@ -19,7 +19,7 @@ use crate::engine::{self, Engine, Settings, small_runtime};
 use crate::{control, privilege, services};
 
 /// Exim's words for a caller who may not do it; they depend on where it looks.
-fn denied(action: MessageAction) -> &'static str {
+pub(crate) fn denied(action: MessageAction) -> &'static str {
     match action {
         MessageAction::DeliverForced | MessageAction::Deliver => "exim: Permission denied",
         MessageAction::GiveUp | MessageAction::MoveToQueue => "exim: permission denied",
@@ -39,14 +39,8 @@ fn denied(action: MessageAction) -> &'static str {
 
 /// Does it. The exit code is 1 if it could not be done for some message.
 pub fn run(program: &Program, command: &MessageCommand) -> u8 {
-    let delivers = matches!(command.action, MessageAction::Deliver | MessageAction::DeliverForced);
-    let is_admin = privilege::is_admin(&program.config);
-    if !is_admin && (!delivers || program.config.main.prod_requires_admin) {
-        complain!("{}", denied(command.action));
-        return 1;
-    }
     control::flush(&program.services.spool_directory);
-    if delivers || command.action == MessageAction::GiveUp {
+    if control::order::delivers(command.action) {
         return deliver(program, command);
     }
     let store = match LocalStore::direct(services::store_config(&program.config, &program.services)) {
@@ -80,18 +74,24 @@ fn id_of(word: &[u8]) -> Option<MessageId> {
 /// `-M`, `-Mc`, `-Mg`: attempts, one message after the other.
 fn deliver(program: &Program, command: &MessageCommand) -> u8 {
     let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
+    let code = attempt(&engine, command, program.line.dont_deliver, &privilege::caller_login());
+    runtime.shutdown_background();
+    code
+}
+
+/// The attempts, in the name of `who`.
+pub(crate) fn attempt(engine: &Engine, command: &MessageCommand, dont_deliver: bool, who: &str) -> u8 {
     let options = AttemptOptions {
         force: command.action == MessageAction::DeliverForced,
         force_frozen: command.action == MessageAction::DeliverForced,
         give_up: command.action == MessageAction::GiveUp,
-        dont_deliver: program.line.dont_deliver,
+        dont_deliver,
         ..AttemptOptions::default()
     };
     for id in command.words.iter().filter_map(|w| id_of(w)) {
         match engine.store.claim(&id) {
             Ok(claim) => {
                 if options.give_up {
-                    let who = privilege::caller_login();
                     engine.services.log().main(format!("{id} cancelled by {who}"));
                 }
                 let _: Ended = engine.attempt(claim, options);
@@ -106,7 +106,6 @@ fn deliver(program: &Program, command: &MessageCommand) -> u8 {
             }
         }
     }
-    runtime.shutdown_background();
     0
 }
 

@@ -16,7 +16,7 @@ use crate::assemble::Program;
 use crate::tool::exipick::criteria::{self, Criterion};
 use crate::tool::exipick::held::{self, Held};
 use crate::tool::exipick::options::Options;
-use crate::{control, mode, privilege};
+use crate::{control, mode};
 
 const USAGE: &str = "usage: oxim queue [list|show] [options] [ID|CRITERION]...
        oxim queue ACTION [options] [ID|CRITERION]...
@@ -112,6 +112,16 @@ impl Wish {
         Ok(wish)
     }
 
+    /// Whether a configuration is named.
+    pub(crate) fn names_configuration(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// Whether it shows no more than `-bp` does, and chooses by no more.
+    pub(crate) fn is_plain_list(&self) -> bool {
+        self.deed == Deed::List && self.criteria.is_empty()
+    }
+
     /// The command line of Exim's that needs the same rights.
     pub(crate) fn line(&self) -> CommandLine {
         let mode = match &self.deed {
@@ -124,10 +134,6 @@ impl Wish {
 
 /// Does it.
 pub(crate) fn run(program: &Program, wish: &Wish) -> u8 {
-    if program.config.main.queue_list_requires_admin && !privilege::is_admin(&program.config) {
-        complain!("exim: permission denied");
-        return 1;
-    }
     let chosen = match chosen(program, wish) {
         Ok(chosen) => chosen,
         Err((code, text)) => {

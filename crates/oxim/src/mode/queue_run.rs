@@ -5,7 +5,7 @@ use oxim_deliver::queue::run::{RunOptions, Selection, run as run_queue};
 
 use crate::args::QueueRun;
 use crate::assemble::Program;
-use crate::engine::{self, Settings};
+use crate::engine::{self, Engine, Settings};
 
 /// The options of a run as the queue wants them.
 ///
@@ -62,10 +62,6 @@ fn label(run: &QueueRun) -> String {
 
 /// Runs the queue once.
 pub fn run(program: &Program, wanted: &QueueRun) -> u8 {
-    if program.config.main.prod_requires_admin && !crate::privilege::is_admin(&program.config) {
-        complain!("exim: permission denied");
-        return 1;
-    }
     let options = match options(wanted, program.line.dont_deliver) {
         Ok(options) => options,
         Err(error) => {
@@ -75,7 +71,12 @@ pub fn run(program: &Program, wanted: &QueueRun) -> u8 {
     };
     crate::control::flush(&program.services.spool_directory);
     let Some((runtime, engine)) = engine::for_command(program, Settings::default()) else { return 1 };
-    run_queue(&engine.delivery, &*engine.store, &*engine.sink, &options, |_, _| {});
+    run_over(&engine, &options);
     runtime.shutdown_background();
     0
+}
+
+/// One pass with what there is.
+pub(crate) fn run_over(engine: &Engine, options: &RunOptions) {
+    run_queue(&engine.delivery, &*engine.store, &*engine.sink, options, |_, _| {});
 }

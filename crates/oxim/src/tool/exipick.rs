@@ -21,6 +21,7 @@ use self::criteria::Criterion;
 use self::held::{Held, Source};
 use self::options::{Options, Wrong};
 use super::Call;
+use crate::args::CommandLine;
 
 /// Does it.
 pub(super) fn run(call: &Call) -> u8 {
@@ -47,6 +48,9 @@ pub(super) fn run(call: &Call) -> u8 {
     if options.show_rules {
         criteria.iter().for_each(|criterion| say!("{}\t{}", criterion.name, criterion.rule()));
     }
+    if let Some(code) = by_daemon(call, &options) {
+        return code;
+    }
     let sources = match sources(call, &options) {
         Ok(sources) => sources,
         Err(code) => return code,
@@ -72,6 +76,20 @@ pub(super) fn run(call: &Call) -> u8 {
     let chosen: Vec<Held> =
         all.into_iter().filter(|held| criteria::choose(held, &criteria, &options)).collect();
     u8::from(show::show(&chosen, count, &options).is_err())
+}
+
+/// The daemon does it for a caller without rights to the spool.
+fn by_daemon(call: &Call, options: &Options) -> Option<u8> {
+    use crate::control::{client, order};
+    if !options.stays_in_queue() {
+        return None;
+    }
+    if client::is_configuration_closed(&CommandLine::default()) {
+        return order::give(&call.command_line(), None);
+    }
+    let program = super::configuration(None).ok()?;
+    let spool = &program.services.spool_directory;
+    (!client::may_write(spool)).then(|| order::give(&call.command_line(), Some(spool)))?
 }
 
 /// The messages: of a cache, or of a directory.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,24 @@ use rustix::fs::{Mode, OFlags};
 
 use super::beneath;
 use crate::{Owner, SpoolError};
+
+/// Makes a directory that is missing, for the owner alone and its group; those above it as the system makes them.
+///
+/// # Errors
+/// What the system says.
+pub fn make_owned(path: &Path, owner: Option<Owner>) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::DirBuilder::new().mode(0o750).create(path)?;
+    match owner.filter(|_| rustix::process::geteuid().is_root()) {
+        Some(owner) => std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid)),
+        None => Ok(()),
+    }
+}
 
 /// The spool directory, opened.
 pub struct Directories {
@@ -29,12 +48,7 @@ impl Directories {
     /// # Errors
     /// What the system says.
     pub fn open(path: &Path, owner: Option<Owner>, is_split: bool) -> io::Result<Directories> {
-        if !path.exists() {
-            std::fs::create_dir_all(path)?;
-            if let Some(owner) = owner.filter(|_| rustix::process::geteuid().is_root()) {
-                std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))?;
-            }
-        }
+        make_owned(path, owner)?;
         let root = File::open(path)?;
         let directories = Directories { root, path: path.to_owned(), owner, is_split };
         directories.make(Path::new("input"))?;

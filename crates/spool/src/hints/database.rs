@@ -1,6 +1,6 @@
 //! The SQLite side of the hints: one table, prepared statements, and what to do with a damaged file.
 
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use oxim_base::clock::Stamp;
 use rusqlite::{ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use super::{Database, Hint, HintsConfig, HintsError};
+use crate::files::directories::make_owned;
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS hint (
     kind TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, stamp INTEGER NOT NULL,
@@ -31,7 +32,9 @@ impl Connection {
         let directory = config.spool_directory.join("db");
         let path = directory.join("oxim-hints.sqlite");
         let error = |what: String| HintsError { path: path.clone(), what };
-        make_directory(&directory, &config).map_err(|e| error(e.to_string()))?;
+        make_owned(&config.spool_directory, config.owner)
+            .and_then(|()| make_owned(&directory, config.owner))
+            .map_err(|e| error(e.to_string()))?;
         let opened = match connect(&path) {
             Err(fault) if is_damage(&fault) => {
                 set_aside(&path, &config, &fault).map_err(|e| error(e.to_string()))?;
@@ -213,17 +216,6 @@ fn set_aside(path: &Path, config: &HintsConfig, fault: &rusqlite::Error) -> std:
         }
     }
     std::fs::rename(path, aside)
-}
-
-fn make_directory(directory: &Path, config: &HintsConfig) -> std::io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
-    match config.owner.filter(|_| rustix::process::geteuid().is_root()) {
-        Some(owner) => std::os::unix::fs::chown(directory, Some(owner.uid), Some(owner.gid)),
-        None => Ok(()),
-    }
 }
 
 /// What root has made belongs to `exim_user`, mode 0640.

@@ -140,6 +140,19 @@ const PLAIN: &[&str] = &[
 ];
 
 impl Options {
+    /// Whether it reads the queue of the usual configuration, and neither reads nor writes anything else.
+    pub(crate) fn stays_in_queue(&self) -> bool {
+        let named = [&self.config, &self.spool, &self.freeze, &self.thaw];
+        named.iter().all(|name| name.is_none())
+            && [&self.queue, &self.input].iter().all(|name| !name.contains(&b'/') && !name.starts_with(b"."))
+    }
+
+    /// Whether it shows no more than `exim -bp` does, and chooses by no more.
+    pub(crate) fn is_plain_list(&self) -> bool {
+        let chooses = !self.criteria.is_empty() || !self.sort.is_empty() || self.input != b"input";
+        !chooses && !self.show_tests && self.show_vars.is_empty()
+    }
+
     /// Reads the words behind the name.
     pub(crate) fn read(words: &[Vec<u8>]) -> Result<Options, Wrong> {
         let mut options = Options { input: b"input".to_vec(), ..Options::default() };
