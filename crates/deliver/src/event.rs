@@ -102,7 +102,7 @@ fn each_dns_failure(context: &mut Context, mut raise: impl FnMut(&mut Context, E
     for failure in failed {
         raise(context, Event::new("dns:fail", failure.to_string().as_bytes()));
     }
-    drop(failures::take());
+    failures::forget();
 }
 
 /// The transport that an address has gone through, if it has an action.

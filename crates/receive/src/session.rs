@@ -663,6 +663,8 @@ fn watched<R>(
     work: impl FnOnce(&Arc<Reception>, &mut Talk) -> R,
 ) -> R {
     let was_on = talk.scene.connection.debug.as_ref().map(Debugging::enter).is_some();
+    // What another session asked in vain on this thread is no event of this one.
+    oxim_net::dns::failures::forget();
     let result = work(reception, talk);
     event::dns_failures(&mut talk.scene.context);
     if was_on || talk.scene.connection.debug.is_some() {

@@ -104,6 +104,8 @@ pub fn attempt_over(
         Frozen::No => {}
     }
     let _counted = UnderWay::begin();
+    // What an earlier message asked in vain on this thread is no event of this one.
+    oxim_net::dns::failures::forget();
     attempt.deliver()
 }
 
