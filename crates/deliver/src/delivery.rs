@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use oxim_lang::config::{Config, ConfigError, Instance, Options, SourceLine};
 use oxim_lang::context::{Context, Services};
+use oxim_lang::dns_names::DnsNames;
 use oxim_lang::list::{List, ListKind};
-use oxim_lang::regex::Regex;
 use oxim_mail::address::AddressSyntax;
 use oxim_mail::header::{Header, HeaderList};
 
@@ -48,7 +48,7 @@ pub struct Settings {
     /// `dns_again_means_nonexist`.
     pub dns_again_means_nonexist: Option<List>,
     /// `dns_check_names_pattern`.
-    pub dns_check_names: Option<Arc<Regex>>,
+    pub dns_names: DnsNames,
 }
 
 impl Settings {
@@ -72,21 +72,8 @@ impl Settings {
             allow_mx_to_ip: options.bool("allow_mx_to_ip"),
             dns_ipv4_lookup: list("dns_ipv4_lookup"),
             dns_again_means_nonexist: list("dns_again_means_nonexist"),
-            dns_check_names: options
-                .string("dns_check_names_pattern")
-                .filter(|pattern| !pattern.is_empty())
-                .and_then(|pattern| Regex::compile(pattern.as_bytes(), true).ok())
-                .map(Arc::new),
+            dns_names: DnsNames::new(options.string("dns_check_names_pattern").unwrap_or_default()),
         }
-    }
-
-    /// Whether a domain may be looked up in the DNS at all.
-    #[must_use]
-    pub fn is_good_domain(&self, domain: &str) -> bool {
-        let Some(pattern) = &self.dns_check_names else { return true };
-        // What is asked for is the A-label form.
-        let Ok(domain) = oxim_mail::idna::to_ascii(domain.as_bytes()) else { return false };
-        pattern.is_match(&domain).unwrap_or(false)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod content;
 pub mod context;
 pub mod dmarc;
+pub mod dns_names;
 pub mod errand;
 pub mod expand;
 pub mod host;

@@ -8,6 +8,7 @@ use oxim_base::Text;
 use oxim_base::clock::Zone;
 use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::{Context, Services};
+use oxim_lang::dns_names::DnsNames;
 use oxim_lang::interfaces::Interfaces;
 use oxim_lang::list::{List, ListKind, LogKind, NamedLists, Subject, Surroundings};
 use oxim_net::dns::{Anchors, Family, Resolver, ResolverConfig, Watch};
@@ -237,6 +238,7 @@ pub fn surround(config: &Arc<Config>, services: &Arc<Services>, runtime: Option<
             .dns_again_means_nonexist
             .as_ref()
             .map(|text| List::compile(ListKind::Domain, text)),
+        dns_names: DnsNames::new(&main.dns_check_names_pattern),
         interfaces: Interfaces::new(
             &main.local_interfaces,
             main.extra_local_interfaces.as_deref().unwrap_or(""),

@@ -30,11 +30,11 @@ mail: bob2@example.com
 userPassword: pw2
 ";
 
-fn settings(folder: &Path, has_tls: bool) -> String {
+fn settings(folder: &Path, has_tls: bool, tls_more: &str) -> String {
     let tls = if has_tls { "TLSCertificateFile cert.pem\nTLSCertificateKeyFile key.pem\n" } else { "" };
     format!(
         "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\n\
-         include /etc/ldap/schema/inetorgperson.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n{tls}\
+         include /etc/ldap/schema/inetorgperson.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n{tls}{tls_more}\
          database mdb\nsuffix \"o=base\"\nrootdn \"cn=admin,o=base\"\nrootpw secret\ndirectory {}\n\
          access to attrs=userPassword by anonymous auth by * none\naccess to * by * read\n",
         folder.join("db").display()
@@ -50,6 +50,16 @@ fn certificate(folder: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Another one beside it, with the same entries, which talks to clients with a certificate only.
+fn start_strict(slapd: &Path, folder: &Path, port: u16, tls: u16) -> Server {
+    let more = "TLSCACertificateFile cert.pem\nTLSVerifyClient demand\n";
+    std::fs::write(folder.join("strict.conf"), settings(folder, true, more)).unwrap();
+    let mut command = unprivileged(slapd, folder);
+    command.args(["-d", "0", "-f", "strict.conf", "-h"]);
+    command.arg(format!("ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls}/"));
+    Server::start(command, port)
+}
+
 fn start(slapd: &Path, folder: &Path, port: u16, tls: u16) -> Server {
     let socket = folder.join("sock").display().to_string().replace('/', "%2F");
     let mut command = unprivileged(slapd, folder);
@@ -63,7 +73,7 @@ pub(super) fn lookups() {
     let folder = folder();
     let folder = folder.path();
     let has_tls = certificate(folder);
-    std::fs::write(folder.join("slapd.conf"), settings(folder, has_tls)).unwrap();
+    std::fs::write(folder.join("slapd.conf"), settings(folder, has_tls, "")).unwrap();
     std::fs::write(folder.join("entries"), ENTRIES).unwrap();
     std::fs::create_dir(folder.join("db")).unwrap();
     give_away(folder);
@@ -75,8 +85,10 @@ pub(super) fn lookups() {
     searches(&config);
     servers(&config, folder, port, dead);
     binds(&config, port);
+    versions(folder, port);
     if has_tls {
         encrypted(folder, port, tls);
+        with_certificate(&slapd, folder);
     }
     trouble(&slapd, folder, port, tls, server);
 }
@@ -189,6 +201,47 @@ fn encrypted(folder: &Path, port: u16, tls: u16) {
     for expression in [&plain, &encrypted] {
         let answer = super::answers(&crate::place::oxim(), &strict, &[expression]).remove(0);
         assert!(answer.contains("gave DEFER: failed to bind") && answer.contains("certificate"), "{answer}");
+    }
+}
+
+/// `ldap_version`: the server takes version 3 alone.
+fn versions(folder: &Path, port: u16) {
+    let query = format!("ldap://127.0.0.1:{port}/o=base?cn?sub?(uid=bob)");
+    let ask = format!("${{lookup ldap{{{query}}}}}");
+    let refused = format!(
+        "Failed: lookup of \"{query}\" gave DEFER: failed to bind the LDAP connection to server 127.0.0.1:{port} - LDAP error 2: Protocol error"
+    );
+    check_both(&config(folder, "ldap_version = 3\n"), &[(&ask, "Bob (*)")]);
+    check_both(&config(folder, "ldap_version = 2\n"), &[(&ask, &refused)]);
+}
+
+/// `ldap_ca_cert_dir`, `ldap_cert_file`, `ldap_cert_key` and `ldap_cipher_suite`.
+fn with_certificate(slapd: &Path, folder: &Path) {
+    let (port, tls) = (free_port(), free_port());
+    let _server = start_strict(slapd, folder, port, tls);
+    let authorities = folder.join("authorities");
+    std::fs::create_dir(&authorities).unwrap();
+    std::fs::copy(folder.join("cert.pem"), authorities.join("one.pem")).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let trust = format!("ldap_require_cert = demand\nldap_ca_cert_dir = {}\n", path("authorities"));
+    let key = format!("ldap_cert_file = {}\nldap_cert_key = {}\n", path("cert.pem"), path("key.pem"));
+    let ask = format!("${{lookup ldap{{ldaps://127.0.0.1:{tls}/o=base?cn?sub?(uid=bob)}}}}");
+    check(&config(folder, &format!("{trust}{key}")), &[(&ask, "Bob (*)")]);
+    check(
+        &config(folder, &format!("{trust}{key}ldap_cipher_suite = ECDHE-RSA-AES128-GCM-SHA256\n")),
+        &[(&ask, "Bob (*)")],
+    );
+    for (settings, reason) in [
+        (trust.clone(), "the server closed the connection"),
+        (format!("ldap_require_cert = demand\n{key}"), "certificate"),
+        (format!("{trust}{key}ldap_cipher_suite = !ALL\n"), "cipher"),
+    ] {
+        let config = config(folder, &settings);
+        let answer = super::answers(&crate::place::oxim(), &config, &[&ask]).remove(0);
+        assert!(
+            answer.contains("gave DEFER: failed to bind") && answer.contains(reason),
+            "{settings}{answer}"
+        );
     }
 }
 

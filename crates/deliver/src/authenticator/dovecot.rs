@@ -88,7 +88,11 @@ impl Link {
         let mut line = Vec::new();
         let read = (&mut self.lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
         read.map_err(|error| format!("dovecot: {error}"))?;
-        if line.pop() == Some(b'\n') { Ok(line) } else { Err("dovecot closed the connection".to_owned()) }
+        if line.pop() == Some(b'\n') {
+            Ok(line)
+        } else {
+            Err("authentication socket read error or premature eof".to_owned())
+        }
     }
 
     /// The answer to what was sent.
@@ -104,9 +108,14 @@ impl Link {
 /// What Dovecot says to our request.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    Yes { user: Option<Vec<u8>> },
+    /// Dovecot always says under which name it knows the client.
+    Yes {
+        user: Vec<u8>,
+    },
     More(Vec<u8>),
-    No { user: Option<Vec<u8>> },
+    No {
+        user: Option<Vec<u8>>,
+    },
     Later(String),
 }
 
@@ -119,7 +128,7 @@ impl Answer {
             return Ok(None);
         }
         if fields.next() != Some(REQUEST.as_bytes()) {
-            return Err("dovecot answers what was not asked".to_owned());
+            return Err("authentication socket connection id mismatch".to_owned());
         }
         if word == b"CONT" {
             let challenge = STANDARD.decode(fields.next().unwrap_or_default());
@@ -138,7 +147,7 @@ impl Answer {
             }
         }
         Ok(Some(match word {
-            b"OK" => Answer::Yes { user },
+            b"OK" => Answer::Yes { user: user.ok_or("authentication socket protocol error")? },
             _ if is_temporary => {
                 Answer::Later(reason.unwrap_or_else(|| "dovecot cannot tell now".to_owned()))
             }
@@ -182,6 +191,8 @@ fn request(mechanism: &str, context: &Context, input: Option<&[u8]>) -> String {
             line.push_str(&format!("\t{name}={address}"));
         }
     }
+    // No mailbox will be opened: Dovecot need not remember the request for one.
+    line.push_str("\tnologin");
     // Nothing may follow the response.
     if let Some(input) = input {
         line.push_str("\tresp=");
@@ -215,7 +226,7 @@ impl Dovecot {
         let mut name = |user: Option<Vec<u8>>| state.values = user.map(Text::tainted).into_iter().collect();
         Ok(match link.answer()? {
             Answer::Yes { user } => {
-                name(user);
+                name(Some(user));
                 Finding::Proven
             }
             Answer::No { user } => {
@@ -305,7 +316,7 @@ mod tests {
         drop(dialogue);
         assert_eq!(
             server.join().unwrap(),
-            ["AUTH\t1\tPLAIN\tservice=smtp\trip=192.0.2.1", "CONT\t1\tAHRpbQB4"]
+            ["AUTH\t1\tPLAIN\tservice=smtp\trip=192.0.2.1\tnologin", "CONT\t1\tAHRpbQB4"]
         );
     }
 
@@ -314,7 +325,9 @@ mod tests {
         for (line, mechanism, step) in [
             ("FAIL\t1\tuser=tim\n", "PLAIN", Step::Refused { id: Some(b"tim".to_vec()) }),
             ("FAIL\t1\ttemp\treason=down\n", "PLAIN", Step::Defer("down".to_owned())),
-            ("OK\t9\n", "PLAIN", Step::Defer("dovecot answers what was not asked".to_owned())),
+            ("OK\t9\n", "PLAIN", Step::Defer("authentication socket connection id mismatch".to_owned())),
+            ("OK\t1\n", "PLAIN", Step::Defer("authentication socket protocol error".to_owned())),
+            ("CONT\t1\t!!\n", "PLAIN", Step::Defer("dovecot's challenge is not base64".to_owned())),
             ("", "NTLM", Step::Defer("Dovecot did not advertise mechanism \"NTLM\" to us".to_owned())),
         ] {
             let lines: &'static [&'static str] = Box::leak(Box::new([line]));

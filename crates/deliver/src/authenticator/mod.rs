@@ -275,7 +275,11 @@ impl Authenticator {
             Ok(text) => Ok(is_true_enough(&text)),
             Err(ExpandError::Forced(_) | ExpandError::Defer(_)) => Ok(false),
             Err(ExpandError::Failed(error)) => {
-                Err(format!("failed to expand server_advertise_condition in {}: {error}", self.name))
+                let source = template.source();
+                Err(format!(
+                    "failed to expand condition \"{source}\" for {} authenticator: {error}",
+                    self.name
+                ))
             }
         }
     }
@@ -371,15 +375,14 @@ impl Dialogue {
             return Step::Say(words);
         }
         set_variables(context, &self.state.values);
-        let step = match finding {
+        authenticator.print_debug(context);
+        match finding {
             Finding::Proven => authenticator.conclude(context, false),
             Finding::ConditionDecides => authenticator.conclude(context, true),
             Finding::Wrong => Step::Refused { id: authenticator.id(context) },
             Finding::Later(text) => Step::Defer(text),
             Finding::Malformed | Finding::Ask(_) | Finding::Say(_) => Step::Malformed,
-        };
-        authenticator.print_debug(context);
-        step
+        }
     }
 }
 
@@ -387,10 +390,10 @@ impl Authenticator {
     fn print_debug(&self, context: &mut Context) {
         if let Some(template) = self.debug_print.as_ref().filter(|_| debug::enabled(debug::AUTH)) {
             let text = template.expand(context).map_or_else(
-                |e| format!("failed to expand server_debug_print: {e}"),
-                |t| t.to_string_lossy(),
+                |error| format!("failed to expand debug_output \"{}\": {error}", template.source()),
+                |text| text.to_string_lossy(),
             );
-            debug::line(debug::AUTH, || format!("{} authenticator server_debug_print: {text}", self.name));
+            debug::line(debug::AUTH, || text);
         }
     }
 }

@@ -247,11 +247,10 @@ impl Finder<'_, '_> {
         let (mut hosts, mut unusable) = (Vec::new(), Vec::new());
         let (mut again, mut insecure, mut to_ip) = (false, false, false);
         for candidate in candidates {
-            if !self.run.delivery.settings.allow_mx_to_ip && candidate.name.parse::<IpAddr>().is_ok() {
-                to_ip = true;
-                continue;
-            }
-            match self.addresses(&candidate)? {
+            let is_barred =
+                !self.run.delivery.settings.allow_mx_to_ip && candidate.name.parse::<IpAddr>().is_ok();
+            to_ip |= is_barred;
+            match if is_barred { Addresses::None } else { self.addresses(&candidate)? } {
                 Addresses::Some(found, _) => {
                     hosts.extend(found);
                     continue;

@@ -70,7 +70,7 @@ impl RouterDriver for DnsLookup {
 impl DnsLookup {
     fn try_route(&self, run: &mut Run<'_>, address: &mut Address) -> Result<Verdict, Problem> {
         let domain = String::from_utf8_lossy(&address.domain).into_owned();
-        if !run.delivery.settings.is_good_domain(&domain) {
+        if !run.delivery.settings.dns_names.allow(&domain) {
             return Ok(Verdict::Decline(Some(
                 format!("mail domain \"{domain}\" is syntactically invalid").into(),
             )));

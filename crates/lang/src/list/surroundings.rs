@@ -8,6 +8,7 @@ use oxim_net::dns::{BlockingResolver, Family};
 
 use super::{Defer, List, NamedLists, Subject};
 use crate::context::Context;
+use crate::dns_names::DnsNames;
 use crate::interfaces::Interfaces;
 
 /// Where a log line goes.
@@ -35,6 +36,8 @@ pub struct Surroundings {
     pub hosts_treat_as_local: Option<List>,
     /// `dns_again_means_nonexist`: names for which "ask again" means "not there".
     pub dns_again_means_nonexist: Option<List>,
+    /// `dns_check_names_pattern`.
+    pub dns_names: DnsNames,
     /// Which addresses are this host's.
     pub interfaces: Interfaces,
     /// Which addresses host names are looked up for (`disable_ipv6`).
@@ -99,6 +102,11 @@ fn is_in(context: &mut Context, list: Option<List>, host: &str) -> Result<bool, 
     let matched = list.matches(context, &Subject::Domain(&Text::tainted(host)));
     context.local.captures = captures;
     Ok(matched?.is_yes())
+}
+
+/// Whether the DNS may be asked for a name at all.
+pub(crate) fn is_good_name(context: &Context, name: &str) -> bool {
+    of(context).dns_names.allow(name)
 }
 
 /// The resolver; the error is a text for a deferral.

@@ -196,7 +196,8 @@ fn find(context: &mut Context, text: &Text, _: &LookupType) -> Result<Option<Tex
     let resolver = surroundings::resolver(context).map_err(LookupError::Defer)?;
     let resolver = query.resolver(&resolver);
     let mut answers = Answers { records: Vec::new(), secure: true, deferred: None };
-    for key in query.keys() {
+    let is_asked = |key: &String| query.kind == TextType::Ptr || surroundings::is_good_name(context, key);
+    for key in query.keys().into_iter().filter(is_asked) {
         for kind in query.kind.parts() {
             query.ask(&resolver, *kind, &key, &mut answers);
         }

@@ -376,12 +376,12 @@ impl Resolver {
                     }));
                 }
                 Step::NotThere(kind, ttl) => return Outcome::NotThere(kind, ttl.min(chase.ttl)),
-                Step::Loop => return Outcome::AskAgain("CNAME loop".into()),
+                Step::Loop => break,
                 Step::Follow => {}
             }
         }
-        // The server knows the alias but nothing behind it, and we may not follow further.
-        Outcome::NotThere(NotThere::NoData, 0)
+        // A loop, or a chain that we may not follow further: what is behind it nobody has said.
+        Outcome::AskAgain(format!("CNAME loop for {asked} encountered").into())
     }
 }
 

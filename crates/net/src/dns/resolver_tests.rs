@@ -117,7 +117,7 @@ async fn aliases_are_followed() {
     assert_eq!((answer.name.as_str(), answer.owner.as_str()), ("chain.ex", "T.ex"));
     assert_eq!(dns.a("lazy.ex").await.found().unwrap().owner, "t.ex");
     // Two open aliases are one more than dns_cname_loops = 1 allows.
-    assert_eq!(dns.a("lazy2.ex").await, Lookup::NotThere(NotThere::NoData));
+    assert!(matches!(dns.a("lazy2.ex").await, Lookup::AskAgain(_)));
     assert!(matches!(dns.a("loop.ex").await, Lookup::AskAgain(_)));
     assert_eq!(dns.a("dangling.ex").await, Lookup::NotThere(NotThere::NoDomain));
     assert_eq!(dns.cname("c.ex").await.records().unwrap(), vec!["T.ex"]);

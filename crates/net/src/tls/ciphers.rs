@@ -207,10 +207,14 @@ pub fn choose(text: &str) -> Result<CipherChoice, TlsError> {
 
 fn is_gnutls(text: &str) -> bool {
     let first = text.split(':').next().unwrap_or_default().trim();
-    ["NORMAL", "PERFORMANCE", "PFS", "LEGACY", "NONE", "SECURE", "SUITEB", "@SYSTEM"]
-        .iter()
-        .any(|word| first.starts_with(word))
-        || text.contains("VERS-")
+    is_gnutls_base(first) || text.contains("VERS-")
+}
+
+/// Whether a word can begin a priority string.
+fn is_gnutls_base(word: &str) -> bool {
+    let known = ["NORMAL", "PERFORMANCE", "PFS", "LEGACY", "NONE", "SECURE", "SUITEB"];
+    let name = word.trim_end_matches(|c: char| c.is_ascii_digit());
+    known.contains(&name) || word.starts_with("@SYSTEM")
 }
 
 struct Selection {
@@ -288,8 +292,7 @@ impl Selection {
             _ => SUITES.iter().collect(),
         };
         self.versions = Versions { tls12: base != "NONE", tls13: base != "NONE" };
-        let known = ["NORMAL", "PERFORMANCE", "PFS", "LEGACY", "NONE", "SECURE", "SUITEB", "@SYSTEM"];
-        if !known.iter().any(|word| base.starts_with(word)) {
+        if !is_gnutls_base(base) {
             self.unknown.push(base.to_owned());
         }
     }
@@ -388,6 +391,7 @@ mod tests {
     fn nothing_left_is_an_error_and_unknown_words_are_told() {
         assert!(choose("RC4-SHA:AES256-SHA").is_err());
         assert!(choose("!ALL").is_err());
+        assert!(choose("NONESUCH").is_err());
         assert_eq!(choose("RC4-SHA:HIGH:NONSENSE").unwrap().unknown, vec!["RC4-SHA", "NONSENSE"]);
         assert!(choose("HIGH:!RC4:MEDIUM").unwrap().unknown.is_empty());
     }
