@@ -16,7 +16,7 @@ use oxim_lang::config::Config;
 use crate::args::{self, CommandLine, MessageAction, MessageCommand, Mode, QueueRun};
 use crate::mode::queue::Wish;
 use crate::tool::exipick::options::Options;
-use crate::{daemon, privilege};
+use crate::{daemon, privilege, tool};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ impl Order {
                 let mode = Mode::ListQueue(args::Listing::default());
                 Some(Order { task: process(), mode, looks_closer: !options.is_plain_list() })
             }
+            // Another companion would take the options of a listing for its own.
+            _ if tool::is_companion(&name) => None,
             _ => {
                 let all = words.iter().cloned().map(OsString::from_vec);
                 let line = CommandLine { verbose: false, ..args::parse(all).ok()? };
@@ -166,6 +168,7 @@ mod tests {
             "exipick --freeze /tmp/x",
             "exipick --spool /tmp",
             "exipick --input-dir ../x",
+            "exinext -bp",
         ] {
             assert!(order(text).is_none(), "{text}");
         }

@@ -228,11 +228,19 @@ fn base_name(path: &OsStr) -> &OsStr {
     OsStr::from_bytes(path.as_bytes().rsplit(|b| *b == b'/').next().unwrap_or_default())
 }
 
+fn named(name: &[u8]) -> Option<&'static Tool> {
+    TOOLS.iter().find(|tool| tool.name.as_bytes() == name)
+}
+
+/// Whether a program's name, without its folder, is that of a tool.
+pub(crate) fn is_companion(name: &[u8]) -> bool {
+    named(name).is_some()
+}
+
 /// Runs the tool that the program was called as. None: it was called otherwise.
 pub(crate) fn run(words: &[OsString]) -> Option<u8> {
     let (path, rest) = words.split_first()?;
-    let name = base_name(path);
-    let tool = TOOLS.iter().find(|tool| tool.name.as_bytes() == name.as_bytes())?;
+    let tool = named(base_name(path).as_bytes())?;
     let call = Call { path: path.clone(), words: rest.iter().map(|w| w.as_bytes().to_vec()).collect() };
     if tool.tells_version && call.words.first().is_some_and(|w| w == b"--version") {
         say!("{}: {}\nbuild: {}", tool.name, path.to_string_lossy(), crate::mode::version::EXIM_VERSION);
