@@ -116,7 +116,8 @@ impl Reader<'_> {
             self.step();
             match byte {
                 b'"' => break,
-                b'\\' => {
+                // Whoever writes `C:\TEMP` means it.
+                b'\\' if self.peek().is_some_and(|next| matches!(next, b'"' | b'\\')) => {
                     out.extend(self.peek());
                     self.step();
                 }
@@ -135,12 +136,13 @@ mod tests {
     #[test]
     fn values_and_parameters() {
         let read = ParameterizedValue::parse(
-            b" Text/Plain (c); charset=\"us\\\"ascii\" ; Format = flowed;; x=; name*0=a;\n name*1=\"b c\"\n",
+            b" Text/Plain (c); charset=\"us\\\"ascii\" ; Format = flowed;; x=; name*0=a;\n name*1=\"b c\"; y=\"C:\\T\\\\x\"\n",
         );
         assert_eq!(read.value, b"text/plain");
         assert_eq!(read.parameter("charset").unwrap().text, b"us\"ascii");
         assert_eq!(read.parameter("format").unwrap().text, b"flowed");
         assert_eq!(read.parameter("x").unwrap().text, b"");
+        assert_eq!(read.parameter("y").unwrap().text, b"C:\\T\\x");
         assert_eq!(read.parameter("name").unwrap().text, b"ab c");
         assert_eq!(ParameterizedValue::parse(b""), ParameterizedValue::default());
         assert_eq!(ParameterizedValue::parse(b"a/b; =x; c").value, b"a/b");

@@ -71,6 +71,8 @@ pub struct Decoder {
     /// base64: bits of characters that do not make a byte yet, and their number.
     bits: u32,
     bit_count: u32,
+    /// base64: there was padding.
+    is_padded: bool,
 }
 
 /// White space between an equals sign and the line end that is held back; more is no soft line break.
@@ -80,7 +82,14 @@ impl Decoder {
     /// A decoder at the start of the content.
     #[must_use]
     pub fn new(encoding: Encoding) -> Decoder {
-        Decoder { encoding, anomaly: Anomaly::None, held: Vec::new(), bits: 0, bit_count: 0 }
+        Decoder {
+            encoding,
+            anomaly: Anomaly::None,
+            held: Vec::new(),
+            bits: 0,
+            bit_count: 0,
+            is_padded: false,
+        }
     }
 
     /// Takes a piece, and adds what it gives.
@@ -98,8 +107,8 @@ impl Decoder {
             self.anomaly = Anomaly::QuotedPrintable;
             out.append(&mut self.held);
         }
-        // A single character of base64 is not even a byte.
-        if self.bit_count == 6 {
+        // A single character of base64 is not even a byte; behind padding, any that do not make four are text that was added.
+        if self.bit_count == 6 || self.is_padded && self.bit_count > 0 {
             self.anomaly = Anomaly::Base64;
         }
         self.anomaly
@@ -116,6 +125,7 @@ impl Decoder {
                 // Content that was put together of several encoded pieces has padding in its middle.
                 self.bits = 0;
                 self.bit_count = 0;
+                self.is_padded = true;
                 return;
             }
             b' ' | b'\t' | b'\r' | b'\n' => return,
@@ -196,7 +206,8 @@ mod tests {
         let of = |text: &str| decoded(Encoding::Base64, text);
         assert_eq!(of("aGVsbG8g\nYmFzZTY0\r\nIQ==\n"), ("hello base64!".to_owned(), Anomaly::None));
         assert_eq!(of("aGVs*bG8="), ("hello".to_owned(), Anomaly::Base64));
-        assert_eq!(of("YQ==Yg"), ("ab".to_owned(), Anomaly::None));
+        assert_eq!(of("YQ==Yg=="), ("ab".to_owned(), Anomaly::None));
+        assert_eq!(of("YQ==\nYg"), ("ab".to_owned(), Anomaly::Base64));
         assert_eq!(of("Y"), (String::new(), Anomaly::Base64));
         assert_eq!(decoded(Encoding::of(b"8BIT"), "=3D"), ("=3D".to_owned(), Anomaly::None));
     }

@@ -158,22 +158,32 @@ impl<R: Read + Seek> Walk<R> {
     }
 }
 
-/// Whose delimiter a line is, innermost first, and whether it is the last one.
+/// Whose delimiter a line is, and whether it is the last one. The boundary that is the whole line comes first, then the longest
+/// that the line begins with (RFC 2046 takes that for a delimiter), and the innermost of equals.
 fn delimiter_of(line: &[u8], containers: &[Container]) -> Option<(usize, bool)> {
     if !line.starts_with(b"--") {
         return None;
     }
-    let indexed = containers.iter().enumerate().rev();
-    indexed
-        .into_iter()
-        .find_map(|(index, container)| delimits(line, &container.boundary).map(|is_end| (index, is_end)))
+    let delimiters = containers.iter().enumerate().filter_map(|(index, container)| {
+        let Delimiter { is_whole, is_end } = delimits(line, &container.boundary)?;
+        Some(((is_whole, container.boundary.len(), index), is_end))
+    });
+    delimiters.max_by_key(|(rank, _)| *rank).map(|((_, _, index), is_end)| (index, is_end))
 }
 
-/// Whether a line is a delimiter of a boundary, and if so, whether the last one.
-fn delimits(line: &[u8], boundary: &[u8]) -> Option<bool> {
+/// A line that begins with a boundary.
+struct Delimiter {
+    /// There is nothing else but white space.
+    is_whole: bool,
+    /// It closes the multipart.
+    is_end: bool,
+}
+
+/// What a line is to a boundary. None: nothing.
+fn delimits(line: &[u8], boundary: &[u8]) -> Option<Delimiter> {
     let rest = line.strip_prefix(b"--")?.strip_prefix(boundary)?;
     let (rest, is_end) = rest.strip_prefix(b"--").map_or((rest, false), |rest| (rest, true));
-    rest.iter().all(u8::is_ascii_whitespace).then_some(is_end)
+    Some(Delimiter { is_whole: rest.iter().all(u8::is_ascii_whitespace), is_end })
 }
 
 /// Whether a line is a delimiter of one of the boundaries.
@@ -277,7 +287,7 @@ mod tests {
     #[test]
     fn parts_and_cover_letters() {
         let message = "Content-Type: multipart/mixed; boundary=B\n\npre\n--B\nContent-Type: multipart/alternative; \
-                       boundary=D\n\n--D\n\nin D1\n--Dx\n--D\nContent-Type: text/html\n\nin D2\n--D--\n--B  \n\
+                       boundary=D\n\n--D\n\nin D1\n-D\n--Dx\nContent-Type: text/html\n\nin D2\n--D--\n--B  \n\
                        Content-Type: multipart/mixed; boundary=C\n\n--C\n\nin C1\n--B\nContent-Type: multipart/mixed\n\n\
                        none\n--B--\nafter\n--B\n";
         let after_b = message.split_once("\n\n").unwrap().1;
@@ -287,7 +297,7 @@ mod tests {
             [
                 format!("0 multipart/mixed 1 {after_b}"),
                 format!("1 multipart/alternative 1 {d}"),
-                "2  1 in D1\n--Dx\n".to_owned(),
+                "2  1 in D1\n-D\n".to_owned(),
                 "3 text/html 1 in D2\n".to_owned(),
                 "4 multipart/mixed 0 --C\n\nin C1\n".to_owned(),
                 "5  0 in C1\n".to_owned(),
@@ -301,6 +311,20 @@ mod tests {
         let message = "Content-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: text/x\n--B\n--B\n\nx";
         assert_eq!(shown(message)[1..], ["1 text/x 1 ", "2  0 ", "3  0 x"]);
         assert_eq!(shown(""), ["0  1 "]);
+    }
+
+    #[test]
+    fn a_line_may_begin_with_several_boundaries() {
+        let of = |outer: &str, inner: &str| {
+            shown(&format!(
+                "Content-Type: multipart/mixed; boundary={outer}\n\n--{outer}\nContent-Type: multipart/mixed; boundary={inner}\n\n\
+                 --{inner}\n\none\n--{inner}--\n--{outer}\n\ntwo\n--{outer}--\n"
+            ))
+            .split_off(2)
+        };
+        for (outer, inner) in [("a", "ab"), ("ab", "a"), ("a", "b")] {
+            assert_eq!(of(outer, inner), ["2  1 one\n", "3  0 two\n"], "{outer} {inner}");
+        }
     }
 
     #[test]
