@@ -13,6 +13,9 @@ use crate::address::Address;
 use crate::delivery::Delivery;
 use crate::transport::{Delivered, HostUsed, Transport};
 
+/// False in a program that is built to count what the rest costs (`tests/bench/event_instructions`).
+pub(crate) const ARE_RAISED: bool = cfg!(not(feature = "bench-without-events"));
+
 /// What has happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
@@ -52,7 +55,7 @@ pub fn raise(context: &mut Context, action: &Template, place: &str, event: Event
 
 /// Whether the main section's option is set.
 fn is_main_set(context: &Context) -> bool {
-    context.config.main.event_action.is_some()
+    ARE_RAISED && context.config.main.event_action.is_some()
 }
 
 /// An event of the main section's option, if that is set.
@@ -94,6 +97,9 @@ pub fn dns_failures_in(context: &mut Context, transport: &Transport) {
 }
 
 fn each_dns_failure(context: &mut Context, mut raise: impl FnMut(&mut Context, Event<'_>)) {
+    if !ARE_RAISED {
+        return;
+    }
     let failed = failures::take();
     // What an action asks in vain raises no event: it could go on for ever.
     if context.local.event.is_some() || failed.is_empty() {

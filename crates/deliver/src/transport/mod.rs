@@ -396,9 +396,10 @@ impl Transport {
     #[must_use]
     pub fn has_events(&self) -> bool {
         let generic = &self.generic;
-        generic.event_action.is_some()
-            || generic.tpda_delivery_action.is_some()
-            || generic.tpda_host_defer_action.is_some()
+        crate::event::ARE_RAISED
+            && (generic.event_action.is_some()
+                || generic.tpda_delivery_action.is_some()
+                || generic.tpda_host_defer_action.is_some())
     }
 
     /// Builds a transport from its section.
