@@ -38,20 +38,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads one item of `spamd_address`.
-    ///
-    /// # Errors
-    /// What is wrong with it, for the log.
-    pub fn parse(item: &str) -> Result<Server, String> {
-        let (place, options) =
-            Place::parse(item).ok_or_else(|| format!("warning - invalid spamd address: '{item}'"))?;
+    /// Reads one item of `spamd_address`; None if it names no place. An option that is none is passed over. What is wrong
+    /// goes to `notes`.
+    pub fn parse(item: &str, notes: &mut Vec<String>) -> Option<Server> {
+        let Some((place, options)) = Place::parse(item) else {
+            notes.push(format!("warning - invalid spamd address: '{item}'"));
+            return None;
+        };
         let (priority, weight, timeout) = (1, 1, TIMEOUT);
         let mut server =
             Server { place, priority, weight, hours: None, retry: None, timeout, is_rspamd: false };
         for option in options {
-            server.set(option).ok_or_else(|| format!("warning - invalid spamd parameter: '{option}'"))?;
+            if server.set(option).is_none() {
+                notes.push(format!("warning - invalid spamd parameter: '{option}'"));
+            }
         }
-        Ok(server)
+        Some(server)
     }
 
     fn set(&mut self, option: &str) -> Option<()> {
@@ -102,11 +104,8 @@ pub fn servers(list: &str, zone: Zone, notes: &mut Vec<String>) -> Vec<Server> {
     let now = second_of_day(&Stamp::now().strftime(zone, "%H.%M.%S")).unwrap_or(0);
     let mut servers = Vec::new();
     for item in oxim_lang::list::split(list.as_bytes()).take(SERVERS_MAX) {
-        match Server::parse(&String::from_utf8_lossy(&item)) {
-            Ok(server) if server.is_on_duty(now) => servers.push(server),
-            Ok(_) => {}
-            Err(note) => notes.push(note),
-        }
+        let server = Server::parse(&String::from_utf8_lossy(&item), notes);
+        servers.extend(server.filter(|server| server.is_on_duty(now)));
     }
     ordered(servers, &mut || std::collections::hash_map::RandomState::new().build_hasher().finish())
 }
@@ -426,7 +425,11 @@ mod tests {
 
     #[test]
     fn servers_and_their_order() {
-        let parse = |item: &str| Server::parse(item);
+        let noted = |item: &str| {
+            let mut notes = Vec::new();
+            (Server::parse(item, &mut notes), notes)
+        };
+        let parse = |item: &str| noted(item).0;
         let all =
             parse("127.0.0.1 783 pri=3 weight=5 time=8-17.30.1 retry=1m tmo=20s variant=rspamd").unwrap();
         assert_eq!((all.priority, all.weight, all.is_rspamd), (3, 5, true));
@@ -434,10 +437,12 @@ mod tests {
         assert!(all.is_on_duty(28_800) && !all.is_on_duty(63_001) && !all.is_on_duty(0));
         let night = parse("/s time=22-6").unwrap();
         assert!(night.is_on_duty(0) && night.is_on_duty(86_000) && !night.is_on_duty(40_000));
-        assert_eq!(parse("127.0.0.1").unwrap_err(), "warning - invalid spamd address: '127.0.0.1'");
-        assert_eq!(parse("a 1 foo=1").unwrap_err(), "warning - invalid spamd parameter: 'foo=1'");
+        let nowhere = vec!["warning - invalid spamd address: '127.0.0.1'".to_owned()];
+        assert_eq!(noted("127.0.0.1"), (None, nowhere));
+        let faulty = vec!["warning - invalid spamd parameter: 'foo=1'".to_owned()];
+        assert_eq!(noted("a 1 foo=1 pri=2"), (parse("a 1 pri=2"), faulty));
         for bad in ["time=1", "time=25-1", "time=1-1.60", "time=1.1.1.1-2", "pri=x", "tmo=", "variant=x"] {
-            assert!(parse(&format!("/s {bad}")).is_err(), "{bad}");
+            assert_eq!(noted(&format!("/s {bad}")).1.len(), 1, "{bad}");
         }
         let named = |items: &[&str], draw: u64| {
             let servers = items.iter().map(|item| parse(item).unwrap()).collect();
