@@ -168,6 +168,8 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         }
         Mode::Information(word) => return mode::information::run(word),
         Mode::DeliveryAgent => return u8::from(oxim_deliver::agent::server::serve().is_err()),
+        // This is so whatever the configuration says.
+        Mode::Version => say!("{}", version_text().trim_end()),
         _ => {}
     }
     if let Err(text) = privilege::before_reading(&line) {
@@ -402,19 +404,17 @@ fn checked(program: &Program) -> u8 {
 }
 
 fn version_text() -> String {
-    let names = |list: Vec<&'static str>| list;
     let catalogue = assemble::catalogue();
+    let lookups = oxim_lang::lookup::LOOKUPS
+        .iter()
+        .filter(|lookup| !matches!(lookup.style, oxim_lang::lookup::Style::Unavailable { .. }));
+    let names = |list: &mut dyn Iterator<Item = &'static str>| list.collect::<Vec<_>>();
     mode::version::text(
-        &names(catalogue.routers.drivers.iter().map(|d| d.name).collect()),
-        &names(catalogue.transports.drivers.iter().map(|d| d.name).collect()),
-        &names(catalogue.authenticators.drivers.iter().map(|d| d.name).collect()),
-        &names(
-            oxim_lang::lookup::LOOKUPS
-                .iter()
-                .filter(|l| !matches!(l.style, oxim_lang::lookup::Style::Unavailable { .. }))
-                .map(|l| l.name)
-                .collect(),
-        ),
+        &names(&mut catalogue.routers.drivers.iter().map(|driver| driver.name)),
+        &names(&mut catalogue.transports.drivers.iter().map(|driver| driver.name)),
+        &names(&mut catalogue.authenticators.drivers.iter().map(|driver| driver.name)),
+        &names(&mut lookups.map(|lookup| lookup.name)),
+        &names(&mut oxim_receive::scan::malware::SCANNERS.iter().map(|kind| kind.name)),
     )
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn text(
     transports: &[&str],
     authenticators: &[&str],
     lookups: &[&str],
+    scanners: &[&str],
 ) -> String {
     let mut out = String::new();
     let _ = writeln!(
@@ -34,7 +35,7 @@ pub(crate) fn text(
     let _ = writeln!(out, "Hints: SQLite");
     let _ = writeln!(
         out,
-        "Support for: crypteq iconv() IPv6 PAM Perl OpenSSL TLS_resume Content_Scanning DANE DKIM DMARC DNSSEC ESMTP_Limits ESMTP_Wellknown Event I18N OCSP PRDR PROXY SOCKS SPF SRS Experimental_ARC Experimental_Brightmail Experimental_DCC Experimental_XCLIENT"
+        "Support for: crypteq iconv() IPv6 PAM Perl OpenSSL TLS_resume move_frozen_messages Content_Scanning DANE DKIM DMARC DNSSEC ESMTP_Limits ESMTP_Wellknown Event I18N OCSP PIPECONNECT PRDR PROXY Queue_Ramp SOCKS SPF SRS Experimental_ARC Experimental_Brightmail Experimental_DCC Experimental_Redis Experimental_XCLIENT"
     );
     let _ = writeln!(out, "Lookups (built-in): {}", lookups.join(" "));
     let _ = writeln!(out, "Authenticators: {}", authenticators.join(" "));
@@ -44,6 +45,7 @@ pub(crate) fn text(
         "Transports: {}",
         transports.join(" ").replace("appendfile", "appendfile/maildir/mailstore/mbx")
     );
+    let _ = writeln!(out, "Malware: {}", scanners.join(" "));
     let _ = writeln!(out, "Fixed never_users: 0");
     let _ = writeln!(out, "Configure owner: 0:0");
     let _ = writeln!(out, "Size of off_t: 8");
