@@ -222,13 +222,15 @@ fn settle(
 ) -> Option<Outcome> {
     let Some(ended) = ended else {
         let frame = state.frames.last_mut()?;
+        let was_warning =
+            frame.acl.statements.get(frame.statement).is_some_and(|statement| statement.verb == Verb::Warn);
         frame.statement = frame.statement.saturating_add(1);
         frame.clause = 0;
         frame.is_flushed = false;
-        // After the last statement its texts stay: they are those of the implicit deny.
+        // After the last statement its texts stay: they are those of the implicit deny. Those of a warning have been used.
         let was_last = frame.statement >= frame.acl.statements.len();
         let kept = std::mem::take(&mut frame.seen);
-        if was_last {
+        if was_last && !was_warning {
             frame.seen = Seen { user: kept.user, log: kept.log, ..Seen::default() };
         }
         scene.context.local.acl_verify_message = None;
@@ -478,6 +480,10 @@ fn conclude(run: &mut Run<'_>, frame: &mut Frame, statement: &Statement, result:
         Result::Faulty => "error",
     };
     let mut warning = Warning::default();
+    if result == Result::Holds && verb.is_affirmative() {
+        // What a condition or a called ACL says of a refusal is no answer to those who are let in.
+        (frame.seen.user, frame.seen.log) = (None, None);
+    }
     if texts_count(verb, result, frame.seen.endpass) {
         warning = texts(run, verb, &mut frame.seen);
     }
@@ -539,13 +545,7 @@ fn unmet(run: &Run<'_>, frame: &Frame, verb: Verb, result: Result) -> Option<End
 fn texts_count(verb: Verb, result: Result, endpass: bool) -> bool {
     let is_failure = matches!(result, Result::Fails | Result::FailsDropping);
     match verb {
-        Verb::Accept | Verb::Discard => {
-            if endpass {
-                is_failure
-            } else {
-                result == Result::Holds
-            }
-        }
+        Verb::Accept | Verb::Discard => is_failure || (result == Result::Holds && !endpass),
         Verb::Defer | Verb::Deny | Verb::Drop | Verb::Warn => result == Result::Holds,
         Verb::Require => is_failure,
     }
@@ -614,6 +614,11 @@ fn warn(run: &mut Run<'_>, warning: Warning) {
 
 /// The answer of the outermost ACL.
 fn finish(run: &mut Run<'_>, seen: Seen, ended: &Ended) -> Outcome {
+    if ended.result == Result::Faulty && matches!(run.phase, Phase::Quit | Phase::NotQuit) {
+        // No reply and no log line of a refusal will tell of it.
+        let reason = seen.log.as_ref().map(Text::to_string_lossy).unwrap_or_default();
+        run.log_panic(&format!("ACL for {} returned ERROR: {reason}", run.phase.acl_name()));
+    }
     let is_refusal = !matches!(ended.verdict, Verdict::Accept | Verdict::Discard);
     let sender_verify = if is_refusal { run.scene.message.sender_verification.report() } else { None };
     Outcome {

@@ -78,8 +78,8 @@ impl Checked {
 }
 
 /// The text when something could not be found out now.
-pub(super) fn outcome_text(word: &str, options: &Options) -> Text {
-    let callout = if options.callout.is_some() { " callout" } else { "" };
+pub(super) fn outcome_text(word: &str, is_callout: bool) -> Text {
+    let callout = if is_callout { " callout" } else { "" };
     Text::from(format!("Could not complete {word} verify{callout}"))
 }
 
@@ -152,8 +152,11 @@ pub(super) fn recipient(run: &mut Run<'_>, options: &Options) -> Tested {
             Tested { answer: Answer::No, user, log: checked.log }
         }
         Answer::Later | Answer::Faulty => {
-            let user =
-                if checked.is_routed { Some(outcome_text("recipient", options)) } else { checked.user };
+            let user = if checked.is_routed {
+                Some(outcome_text("recipient", options.callout.is_some()))
+            } else {
+                checked.user
+            };
             Tested { answer: checked.answer, user, log: checked.log }
         }
     }

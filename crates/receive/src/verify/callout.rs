@@ -22,7 +22,7 @@ use oxim_net::smtp_client::{Connection, SmtpError};
 use super::address::{Checked, Role, outcome_text};
 use super::callout_cache::{Cache, Domain, Said};
 use super::held::Held;
-use super::options::{CalloutOptions, Options};
+use super::options::CalloutOptions;
 use crate::acl::{Answer, Run};
 
 /// One callout: what is asked, and what the transport says of how.
@@ -141,8 +141,7 @@ fn deferred(role: Role, options: &CalloutOptions, why: &str) -> Checked {
     if options.defer_ok {
         return Checked::plain(Answer::Yes);
     }
-    let general = Options { callout: Some(options.clone()), ..Options::default() };
-    let text = outcome_text(role.word(), &general);
+    let text = outcome_text(role.word(), true);
     let log = if why.is_empty() { text.to_string_lossy() } else { format!("{text}: {why}") };
     Checked { user: Some(text), log: Some(Text::tainted(log)), ..Checked::plain(Answer::Later) }
 }

@@ -138,8 +138,17 @@ pub(super) fn sender(run: &mut Run<'_>, options: &Options) -> Tested {
             let name = String::from_utf8_lossy(header.name()).into_owned();
             let body = header.unfolded();
             for item in address_list(&body) {
-                let Ok(parsed) = item.parse(&syntax) else { continue };
-                candidates.push((name.clone(), parsed.address));
+                match item.parse(&syntax) {
+                    Ok(parsed) => candidates.push((name.clone(), parsed.address)),
+                    Err(AddressError::Empty) => {}
+                    Err(error) => {
+                        let raw = log_line::printable(item.raw.trim_ascii());
+                        let why = format!(
+                            "syntax error in '{name}:' header when scanning for sender: {error} in \"{raw}\""
+                        );
+                        return Tested::logged(Answer::No, why);
+                    }
+                }
             }
         }
     }
@@ -156,7 +165,14 @@ pub(super) fn sender(run: &mut Run<'_>, options: &Options) -> Tested {
         let why = checked.user.or(checked.log);
         last = Some((name, address, why));
     }
-    let mut tested = Tested::logged(answer, "there is no valid sender in any header line");
+    let mut tested = Tested::logged(
+        answer,
+        if answer == Answer::Later {
+            "all attempts to verify a sender in a header line deferred"
+        } else {
+            "there is no valid sender in any header line"
+        },
+    );
     if let (true, Some((name, address, why))) = (run.reception.settings.return_error_details, last) {
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let address = String::from_utf8_lossy(&address);

@@ -109,10 +109,10 @@ impl Request {
         let options: Vec<Text> = items.collect();
         let keyword = first.to_string_lossy();
         let (word, value) = match keyword.split_once('=') {
-            Some((word, value)) if word.trim() == "sender" => {
-                ("sender", Some(first.derive(value.trim().as_bytes())))
+            Some((word, value)) if word.trim().eq_ignore_ascii_case("sender") => {
+                ("sender".to_owned(), Some(first.derive(value.trim().as_bytes())))
             }
-            Some(_) | None => (keyword.as_str(), None),
+            Some(_) | None => (keyword.to_ascii_lowercase(), None),
         };
         let alone = |request: Request| {
             if shown.contains('/') {
@@ -121,16 +121,19 @@ impl Request {
             Ok(request)
         };
         let has = |option: &str| options.iter().any(|text| text.as_bytes() == option.as_bytes());
-        match word {
+        match word.as_str() {
             "certificate" => alone(Request::Certificate),
             "header_names_ascii" => alone(Request::HeaderNamesAscii),
             "header_syntax" => alone(Request::HeaderSyntax),
             "helo" => alone(Request::Helo),
             "not_blind" => Ok(Request::NotBlind { case_insensitive: has("case_insensitive") }),
             "reverse_host_lookup" => Ok(Request::ReverseHostLookup { defer_ok: has("defer_ok") }),
-            "header_sender" => Ok(Request::HeaderSender(parse_options(&options, &shown)?)),
-            "recipient" => Ok(Request::Recipient(parse_options(&options, &shown)?)),
-            "sender" => Ok(Request::Sender { address: value, options: parse_options(&options, &shown)? }),
+            "header_sender" => Ok(Request::HeaderSender(parse_options(&options, Whose::Header, &shown)?)),
+            "recipient" => Ok(Request::Recipient(parse_options(&options, Whose::Recipient, &shown)?)),
+            "sender" => Ok(Request::Sender {
+                address: value,
+                options: parse_options(&options, Whose::Sender, &shown)?,
+            }),
             "csa" => {
                 Ok(Request::Csa { domain: options.first().filter(|domain| !domain.is_empty()).cloned() })
             }
@@ -147,7 +150,15 @@ impl Request {
     }
 }
 
-fn parse_options(texts: &[Text], shown: &str) -> Result<Box<Options>, String> {
+/// Whose address is verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Header,
+    Recipient,
+    Sender,
+}
+
+fn parse_options(texts: &[Text], whose: Whose, shown: &str) -> Result<Box<Options>, String> {
     let mut options = Options::default();
     for text in texts {
         let word = text.to_string_lossy();
@@ -174,13 +185,40 @@ fn parse_options(texts: &[Text], shown: &str) -> Result<Box<Options>, String> {
                     let parameters = text.slice(at, text.len());
                     parse_callout(callout(&mut options), &parameters, shown)?;
                 }
-                Some(_) | None => {
+                Some(_) => {
+                    return Err(format!("'=' expected after \"callout\" in ACL condition \"{shown}\""));
+                }
+                None => {
                     return Err(format!("unknown option \"{word}\" in ACL condition \"verify {shown}\""));
                 }
             },
         }
     }
+    if let Some(callout) = &options.callout {
+        fits(callout, whose, shown)?;
+    }
+    if options.quota.is_some() && whose != Whose::Recipient {
+        return Err("can only verify quota of recipient".to_owned());
+    }
+    // As with Exim, no time for it means no callout.
+    options.callout = options.callout.filter(|callout| !callout.timeout.is_zero());
     Ok(Box::new(options))
+}
+
+/// Which parameters a callout can have depends on whose address it is for.
+fn fits(callout: &CalloutOptions, whose: Whose, shown: &str) -> Result<(), String> {
+    if callout.use_sender && callout.use_postmaster {
+        return Err("only one of use_sender and use_postmaster can be set for a recipient callout".to_owned());
+    }
+    if whose != Whose::Recipient && (callout.use_sender || callout.use_postmaster) {
+        return Err("use_sender or use_postmaster cannot be used for a sender verify callout".to_owned());
+    }
+    if whose != Whose::Header && callout.mailfrom.is_some() {
+        return Err(format!(
+            "\"mailfrom\" is allowed as a callout option only for verify=header_sender (detected in ACL condition \"{shown}\")"
+        ));
+    }
+    Ok(())
 }
 
 fn parse_quota(text: &Text, shown: &str) -> Result<QuotaOptions, String> {

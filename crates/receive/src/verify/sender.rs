@@ -84,7 +84,9 @@ fn answer(run: &mut Run<'_>, place: usize, options: &Options) -> Tested {
         let text = Text::clean("Sender verify failed");
         return Tested { answer: Answer::No, user: Some(text.clone()), log: Some(text) };
     }
-    let text = outcome_text("sender", options);
-    let user = options.callout.is_some().then(|| text.clone());
+    // Where no host was found, none was asked.
+    let is_callout = options.callout.is_some() && checked.is_routed;
+    let text = outcome_text("sender", is_callout);
+    let user = is_callout.then(|| text.clone());
     Tested { answer: Answer::Later, user, log: Some(text) }
 }

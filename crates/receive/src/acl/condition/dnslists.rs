@@ -72,7 +72,7 @@ impl Condition for DnsLists {
                 "+exclude_unknown" => unknown = Unknown::Exclude,
                 "+defer_unknown" => unknown = Unknown::Defer,
                 word if word.starts_with('+') => {
-                    run.log_main(&format!("unknown item in dnslist (ignored): {word}"));
+                    run.log_panic(&format!("unknown item in dnslist (ignored): {word}"));
                 }
                 word => {
                     let tested = check(run, &Item::parse(word), unknown);
@@ -167,13 +167,12 @@ impl Comparison {
 fn check(run: &mut Run<'_>, item: &Item<'_>, unknown: Unknown) -> Tested {
     let Some(keys) = item.keys else {
         let Some(address) = run.scene.context.connection.host_address else {
-            let not_smtp = matches!(run.phase, Phase::NotSmtp | Phase::NotSmtpStart | Phase::NotSmtpMime);
-            let why = if not_smtp {
-                "cannot test auto-keyed dnslists condition in"
-            } else {
-                "no client address in"
-            };
-            return Tested::faulty(format!("{why} {} ACL", run.phase.acl_name()));
+            if matches!(run.phase, Phase::NotSmtp | Phase::NotSmtpStart | Phase::NotSmtpMime) {
+                let place = run.phase.acl_name();
+                return Tested::faulty(format!("cannot test auto-keyed dnslists condition in {place} ACL"));
+            }
+            // A local process that speaks SMTP is on no list.
+            return Tested::of(false);
         };
         return Tested::plain(look_up(run, item, &address.to_string(), unknown));
     };

@@ -3,6 +3,9 @@
 use super::super::Phase;
 use super::{ControlRow, Phases, SMTP_ONLY, all_but, phases};
 
+/// Where signatures are still to be verified.
+const DKIM_PLACES: Phases = SMTP_ONLY | Phase::Data.bit();
+
 /// A control without options that sets a flag.
 macro_rules! switch {
     ($constant:ident, $name:literal, $forbidden:expr, $doc:literal, $($place:ident).+ = $value:expr) => {
@@ -34,7 +37,7 @@ switch!(
 switch!(
     DKIM_DISABLE_VERIFY,
     "dkim_disable_verify",
-    SMTP_ONLY,
+    DKIM_PLACES,
     "Switches DKIM verification off for the message.",
     message.dkim_disable_verify = true
 );
