@@ -8,6 +8,7 @@ use oxim_mail::smtp::command::{Command, helo_name_is_valid, parse};
 fuzz_target!(|data: &[u8]| {
     let Some((&flags, line)) = data.split_first() else { return };
     let offered = Offered {
+        eight_bit: true,
         dsn: flags & 2 != 0,
         prdr: flags & 4 != 0,
         smtputf8: flags & 8 != 0,

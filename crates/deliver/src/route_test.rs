@@ -143,7 +143,7 @@ impl Delivery {
     ) {
         let options = VerifyOptions { is_sender: mode == TestMode::VerifySender, ..VerifyOptions::default() };
         let shown = String::from_utf8_lossy(address).into_owned();
-        let (line, status) = match self.verify(context, address, options) {
+        let (line, status) = match self.verify_rewritten(context, address, options) {
             Verified::Accepted(_) => (format!("{shown} verified"), ExitStatus::Good),
             Verified::Refused(_, problem) => {
                 (format!("{shown} failed to verify{}", result.reason(&problem)), ExitStatus::Failed)

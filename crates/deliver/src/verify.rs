@@ -7,6 +7,7 @@ use oxim_lang::context::Context;
 
 use crate::address::{Address, AddressKind};
 use crate::delivery::Delivery;
+use crate::rewrite::Place;
 use crate::router::walk::{Step, walk};
 use crate::router::worklist::percent_hack;
 use crate::router::{Problem, Purpose};
@@ -41,9 +42,22 @@ pub struct Acceptance {
 }
 
 impl Delivery {
-    /// Verifies an address that has a domain. May block. The context's address and delivery scopes are as before
-    /// afterwards; `$address_data` and kin are for the caller to take from the acceptance.
+    /// Verifies an address that has a domain, as it is once the rules of the envelope have rewritten it. May block. The
+    /// context's address and delivery scopes are as before afterwards; `$address_data` and kin are for the caller to take
+    /// from the acceptance.
     pub fn verify(&self, context: &mut Context, address: &[u8], options: VerifyOptions) -> Verified {
+        let place = if options.is_sender { Place::EnvelopeFrom } else { Place::EnvelopeTo };
+        let rewritten = self.rewrite.address(context, place, address, &self.rewrite_settings);
+        self.verify_rewritten(context, &rewritten, options)
+    }
+
+    /// As [`verify`](Self::verify), for an address that needs no rewriting.
+    pub(crate) fn verify_rewritten(
+        &self,
+        context: &mut Context,
+        address: &[u8],
+        options: VerifyOptions,
+    ) -> Verified {
         let purpose = if options.is_sender { Purpose::VerifySender } else { Purpose::VerifyRecipient };
         let scope = context.address.clone();
         let sender = context.message.sender.clone();

@@ -92,9 +92,6 @@ pub fn header_fault(error: &oxim_mail::header::split::HeaderError) -> (&'static 
 
 /// Logs a message that is over the limit; its header lines are in the context.
 pub fn too_big(reception: &Reception, talk: &Talk, read: u64) {
-    if !reception.wants.size_reject {
-        return;
-    }
     let message = &talk.scene.context.message;
     let id = message.id.map(|id| format!("{id} ")).unwrap_or_default();
     let sender = String::from_utf8_lossy(&message.sender).into_owned();
@@ -103,7 +100,10 @@ pub fn too_big(reception: &Reception, talk: &Talk, read: u64) {
         "{id}rejected from <{sender}> {client}: message too big: read={read} max={}",
         talk.size_limit
     );
-    reception.logs.main(&line);
+    // The selector is for the main log alone.
+    if reception.wants.size_reject {
+        reception.logs.main(&line);
+    }
     let headers = reception.wants.rejected_header.then(|| refusal::header_block(talk));
     reception.logs.reject(&line, headers.as_deref());
 }
@@ -199,17 +199,17 @@ fn prepare(
         Ok(body) => message.body = Some(body),
         Err(error) => return Err(spool_fault(reception, &error)),
     }
+    // As it was sent: what is added to it now is no part of $message_size and $message_linecount.
+    let header_bytes = u64::try_from(message.headers.size_bytes()).unwrap_or(u64::MAX);
+    let lines = u64::try_from(message.headers.line_count()).unwrap_or(0);
     let id_created = fixup::apply(reception, talk, received.id, &origin);
     let message = &mut talk.scene.context.message;
     message.received_for = match message.recipients.as_slice() {
         [only] => Some(only.address.clone()),
         _ => None,
     };
-    let headers = &talk.scene.context.message.headers;
-    let lines = u64::try_from(headers.line_count()).unwrap_or(0);
-    let own_size = u64::try_from(headers.size_bytes()).unwrap_or(u64::MAX);
     let separator = u64::from(received.has_separator);
-    let size = own_size.saturating_add(separator).saturating_add(received.body_bytes);
+    let size = header_bytes.saturating_add(separator).saturating_add(received.body_bytes);
     let message = &mut talk.scene.context.message;
     // A body without a blank line before it has a line more than there are, as Exim counts.
     let boundary = u64::from(received.has_separator || received.body_bytes > 0);

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use oxim_mail::address::{self, AddressSyntax};
 use oxim_mail::header::{Header, HeaderKind, HeaderList};
 use oxim_mail::rfc2047;
 use oxim_net::tls::certificate_to_pem;
@@ -144,14 +145,11 @@ fn append_envelope(out: &mut String, reception: &Reception, facts: &Facts) {
     }
 }
 
-/// The id within a Message-ID: line; None if it is not one word in angle brackets.
+/// The id within a Message-ID: line, which has the form of an address; None if it has not.
 fn message_id_of(header: &Header) -> Option<String> {
-    let body = header.unfolded();
-    let inner = body.strip_prefix(b"<")?;
-    let end = memchr::memchr(b'>', inner)?;
-    let id = inner.get(..end)?;
-    let is_word = !id.is_empty() && id.iter().all(|b| !b.is_ascii_whitespace());
-    is_word.then(|| log_line::printable(id))
+    let syntax = AddressSyntax { allow_domain_literals: true, ..AddressSyntax::default() };
+    let id = address::parse(header.body(), &syntax).ok()?;
+    Some(log_line::printable(&id.address))
 }
 
 /// Fills in what the message remembers of the client or caller.
@@ -207,11 +205,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_whole_id_is_logged() {
+    fn an_id_has_the_form_of_an_address() {
         let id = |text: &str| message_id_of(&Header::new(text));
         assert_eq!(id("Message-ID: <q@z>\n").as_deref(), Some("q@z"));
         assert_eq!(id("Message-ID:\n <q@z> (comment)\n").as_deref(), Some("q@z"));
         assert_eq!(id("Message-ID: <a b@c>\n"), None);
-        assert_eq!(id("Message-ID: q@z\n"), None);
+        assert_eq!(id("Message-ID: q@z\n").as_deref(), Some("q@z"));
+        assert_eq!(id("Message-ID: <q@z> more\n"), None);
     }
 }

@@ -85,6 +85,7 @@ fn admit(reception: &Arc<Reception>, talk: &mut Talk, crowd: Option<Crowd>) -> P
     talk.timeout = timeout(reception, talk);
     talk.helo_required = reception.settings.hosts.require_helo.matches(&mut talk.scene.context);
     talk.may_send_from_line = reception.settings.ignore_fromline_local;
+    talk.limits_nonmail = reception.settings.hosts.max_nonmail.matches(&mut talk.scene.context);
     if !talk.is_local()
         && let Some(reply) = remote(reception, talk, crowd)
     {
@@ -121,7 +122,8 @@ pub(crate) fn announce(reception: &Reception, talk: &mut Talk, crowd: Option<Cro
     None
 }
 
-fn set_active_hostname(reception: &Reception, talk: &mut Talk) {
+/// `smtp_active_hostname`, for messages that come otherwise too: their -H files have it.
+pub(crate) fn set_active_hostname(reception: &Reception, talk: &mut Talk) {
     let Some(template) = &reception.settings.active_hostname else { return };
     match template.expand(&mut talk.scene.context) {
         Ok(name) if !name.is_empty() => {
@@ -228,7 +230,6 @@ pub(crate) fn set_rights(reception: &Reception, talk: &mut Talk) {
     talk.allow_unqualified_sender = hosts.sender_unqualified.matches(&mut talk.scene.context);
     talk.allow_unqualified_recipient = hosts.recipient_unqualified.matches(&mut talk.scene.context);
     talk.is_rate_limited = hosts.ratelimit.matches(&mut talk.scene.context);
-    talk.limits_nonmail = hosts.max_nonmail.matches(&mut talk.scene.context);
     talk.may_send_from_line = hosts.ignore_fromline.matches(&mut talk.scene.context);
 }
 
@@ -305,7 +306,7 @@ fn banner(reception: &Reception, talk: &mut Talk, outcome: &Outcome) -> Reply {
     }
     let template = &reception.settings.banner;
     match template.expand(&mut talk.scene.context) {
-        Ok(text) => Reply::new(220, text.into_bytes()),
+        Ok(text) => Reply::new(220, text.as_bytes().trim_ascii_end().to_vec()),
         Err(error) => {
             reception
                 .logs

@@ -10,7 +10,7 @@ use crate::command::set_end_reason;
 use crate::log_line;
 use crate::reception::Reception;
 use crate::reply::Reply;
-use crate::talk::Talk;
+use crate::talk::{LastLine, Talk};
 
 /// Logs a transaction that is given up, if that is wanted.
 pub fn log_incomplete(reception: &Reception, talk: &Talk, why: &str) {
@@ -34,12 +34,12 @@ pub fn connection_lost(reception: &Arc<Reception>, talk: &mut Talk) -> Reply {
     let duration = log_line::duration(talk.started.elapsed(), reception.wants.millisec);
     let connection = log_line::connection(reception, talk);
     if reception.wants.smtp_connection && talk.log_connection {
-        reception.logs.main(&format!("{connection} lost D={duration}"));
+        talk.last_line = Some(LastLine::plain(format!("{connection} lost D={duration}")));
     } else if reception.wants.lost_incoming_connection && talk.transaction.sender_given {
         let client = log_line::client(reception, talk, false);
-        reception
-            .logs
-            .main(&format!("unexpected disconnection while reading SMTP command from {client} D={duration}"));
+        let what = if talk.is_local() { "EOF" } else { "disconnection" };
+        let line = format!("unexpected {what} while reading SMTP command from {client} D={duration}");
+        talk.last_line = Some(LastLine::plain(line));
     }
     Reply::new(421, format!("{} lost input connection", talk.active_hostname(reception))).closing()
 }

@@ -108,7 +108,7 @@ fn add_message_id(reception: &Reception, talk: &mut Talk, id: MessageId, prefix:
         return false;
     }
     let fixups = &reception.settings.fixups;
-    let mut extra = expanded(fixups.message_id_text.as_ref(), talk);
+    let mut extra = expanded(reception, fixups.message_id_text.as_ref(), "message_id_header_text", talk);
     if !extra.is_empty() {
         extra.insert(0, b'.');
         // Anything that may not stand in a message id becomes a hyphen.
@@ -116,7 +116,7 @@ fn add_message_id(reception: &Reception, talk: &mut Talk, id: MessageId, prefix:
             *byte = b'-';
         }
     }
-    let mut domain = expanded(fixups.message_id_domain.as_ref(), talk);
+    let mut domain = expanded(reception, fixups.message_id_domain.as_ref(), "message_id_header_domain", talk);
     domain.retain(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
     if domain.is_empty() {
         domain = reception.settings.primary_hostname.clone().into_bytes();
@@ -132,10 +132,19 @@ fn add(talk: &mut Talk, prefix: &str, header: Header) {
     if prefix.is_empty() { headers.push_back(header) } else { headers.push_front(header) }
 }
 
-fn expanded(template: Option<&Template>, talk: &mut Talk) -> Vec<u8> {
-    match template.map(|t| t.expand(&mut talk.scene.context)) {
-        Some(Ok(text)) => text.into_bytes(),
-        Some(Err(_)) | None => Vec::new(),
+/// An option that may be unset; one that cannot be expanded is logged and counts as unset.
+fn expanded(reception: &Reception, template: Option<&Template>, option: &str, talk: &mut Talk) -> Vec<u8> {
+    let Some(template) = template else { return Vec::new() };
+    match template.expand(&mut talk.scene.context) {
+        Ok(text) => text.into_bytes(),
+        Err(error) => {
+            if !error.is_forced() {
+                let id = talk.scene.context.message.id.map(|id| format!("{id} ")).unwrap_or_default();
+                let source = template.source();
+                reception.logs.panic(&format!("{id}expansion of \"{source}\" ({option}) failed: {error}"));
+            }
+            Vec::new()
+        }
     }
 }
 
@@ -292,19 +301,22 @@ pub fn received_line(reception: &Reception, talk: &mut Talk, time: Stamp) -> Res
         Ok(text) => text.into_bytes(),
         Err(error) => {
             return Err(format!(
-                "expansion of \"{}\" (received_header_text) failed: {error}",
+                "{}Expansion of \"{}\" (received_header_text) failed: {error}",
+                talk.scene.context.message.id.map(|id| format!("{id} ")).unwrap_or_default(),
                 template.source()
             ));
         }
     };
+    if text.is_empty() {
+        // It only keeps its place, and is never sent.
+        let text = format!("Received: ; {}\n", time.rfc5322(reception.zone)).into_bytes();
+        return Ok(Header { kind: HeaderKind::Deleted, text });
+    }
     Ok(Header { kind: HeaderKind::Received, text: with_time(text, reception, time) })
 }
 
-/// The line with its time stamp. An empty text gives a line that only keeps its place.
+/// The line with its time stamp.
 fn with_time(mut text: Vec<u8>, reception: &Reception, time: Stamp) -> Vec<u8> {
-    if text.is_empty() {
-        text.extend_from_slice(b"Received: ");
-    }
     text.extend_from_slice(b";\n\t");
     text.extend_from_slice(time.rfc5322(reception.zone).as_bytes());
     text.push(b'\n');

@@ -72,7 +72,7 @@ pub fn refuse(
         None => Reply::fixed(code, "Administrative prohibition"),
     };
     let logged = reason(outcome, code);
-    sender_verification(reception, talk, outcome, &mut reply);
+    sender_verification(reception, talk, phase, outcome, &mut reply);
     if talk.scene.connection.no_multiline_responses {
         first_line_only(&mut reply);
     }
@@ -121,7 +121,13 @@ fn reason(outcome: &Outcome, code: u16) -> String {
 }
 
 /// A refusal for the sender's sake tells the address and the reason before its own text, and logs them on a line.
-fn sender_verification(reception: &Reception, talk: &Talk, outcome: &Outcome, reply: &mut Reply) {
+fn sender_verification(
+    reception: &Reception,
+    talk: &Talk,
+    phase: Phase,
+    outcome: &Outcome,
+    reply: &mut Reply,
+) {
     let Some(failure) = &outcome.sender_verify else { return };
     let address = oxim_base::text::shown(&failure.address);
     if reception.wants.sender_verify_fail {
@@ -129,7 +135,7 @@ fn sender_verification(reception: &Reception, talk: &Talk, outcome: &Outcome, re
         let detail = failure.detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default();
         let client = log_line::client(reception, talk, true);
         let line = format!("{client} sender verify {word} for <{address}>{detail}");
-        reception.logs.main_and_reject(&line);
+        write(reception, talk, phase, &line, RejectTargets::default());
     }
     if talk.scene.connection.no_multiline_responses || outcome.verdict == Verdict::Defer {
         return;
@@ -179,16 +185,14 @@ fn rejection_line(
 
 /// Writes a rejection to the logs that `log_reject_target` names; after DATA, with the id and the header lines.
 fn write(reception: &Reception, talk: &Talk, phase: Phase, line: &str, targets: RejectTargets) {
-    if phase == Phase::Connect && !reception.wants.connection_reject {
-        return;
-    }
     let message = &talk.scene.context.message;
     let with_headers = matches!(phase, Phase::Data | Phase::Mime | Phase::Dkim | Phase::Prdr);
     let line = match message.id.filter(|_| with_headers) {
         Some(id) => format!("{id} {line}"),
         None => line.to_owned(),
     };
-    if targets.main {
+    // A selector is for the main log alone.
+    if targets.main && (phase != Phase::Connect || reception.wants.connection_reject) {
         reception.logs.main(&line);
     }
     if targets.reject {

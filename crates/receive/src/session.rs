@@ -628,7 +628,11 @@ impl Session {
             }
         }
         if let Some(line) = self.talk_mut().last_line.take() {
-            self.reception.logs.main_and_reject(&line);
+            if line.is_refusal {
+                self.reception.logs.main_and_reject(&line.text);
+            } else {
+                self.reception.logs.main(&line.text);
+            }
         }
         if let Some(reply) = last {
             reply.write(self.channel.output());
@@ -638,6 +642,15 @@ impl Session {
             let reception = Arc::clone(&self.reception);
             ending::log_end(&reception, self.talk_mut());
         }
+    }
+
+    /// Whether the session was let in and has ended neither by QUIT nor by an ACL: the exit code of `-bs` tells.
+    pub(crate) fn was_cut_short(&mut self) -> bool {
+        let is_admitted = self.is_admitted;
+        let talk = self.talk_mut();
+        is_admitted
+            && !talk.quit
+            && talk.scene.context.connection.notquit_reason.as_deref() != Some(b"acl-drop")
     }
 
     /// Runs the not-QUIT ACL; its message may replace the last reply.

@@ -137,6 +137,29 @@ pub struct Free {
     pub auth: bool,
 }
 
+/// Why a session is over, for the log.
+#[derive(Debug)]
+pub struct LastLine {
+    /// The line.
+    pub text: String,
+    /// We have ended it: the reject log has the line too.
+    pub is_refusal: bool,
+}
+
+impl LastLine {
+    /// A line for the main log.
+    #[must_use]
+    pub fn plain(text: String) -> LastLine {
+        LastLine { text, is_refusal: false }
+    }
+
+    /// A line for the reject log too.
+    #[must_use]
+    pub fn refusal(text: String) -> LastLine {
+        LastLine { text, is_refusal: true }
+    }
+}
+
 /// What the replies to the RCPT commands of a transaction have been, for the answer to a DATA without recipients.
 #[derive(Clone, Debug, Default)]
 pub enum RcptReplies {
@@ -257,8 +280,8 @@ pub struct Talk {
     pub history_length: usize,
     /// The previous command was a MAIL that was refused (or RCPTs right after it).
     pub last_was_refused_mail: bool,
-    /// A line for the main and the reject log that is written when the session is over.
-    pub last_line: Option<String>,
+    /// A line that is written when the session is over and the ACL for an end without QUIT has run, as in Exim.
+    pub last_line: Option<LastLine>,
     /// The previous command was RCPT.
     pub last_was_rcpt: bool,
     /// The client has sent a command before the reply to the one before, as PIPELINING allows.

@@ -14,10 +14,12 @@ use crate::dsn::{Notify, Return, xtext_decode};
 /// Which extensions the EHLO answer offered; parameters of others are no parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offered {
-    /// DSN (`dsn_advertise_hosts`): RET, ENVID, NOTIFY, ORCPT.
+    /// DSN (`dsn_advertise_hosts`): NOTIFY, ORCPT; RET and ENVID, which mean nothing without it.
     pub dsn: bool,
     /// PRDR (`prdr_enable`).
     pub prdr: bool,
+    /// 8BITMIME (`accept_8bitmime`); BODY means nothing without it.
+    pub eight_bit: bool,
     /// SMTPUTF8 (`smtputf8_advertise_hosts`).
     pub smtputf8: bool,
 }
@@ -154,6 +156,8 @@ impl MailArguments {
         let text = parameter.text();
         if parameter.is("SIZE") {
             self.size = Some(size(text));
+        } else if !offered.eight_bit && parameter.is("BODY") {
+            // Nothing is promised, and nothing done with it.
         } else if parameter.is("BODY") {
             self.body = match text {
                 b"" if parameter.value.is_some() => self.body,
@@ -165,14 +169,16 @@ impl MailArguments {
             within(AUTH_PARAMETER_BYTES_MAX, "AUTH", text)?;
             let decoded = if text == b"<>" { Some(text.to_vec()) } else { xtext_decode(text) };
             self.auth = Some(decoded.ok_or(ArgumentError::PeerAuth)?);
-        } else if parameter.is("RET") && offered.dsn {
+        } else if !offered.dsn && (parameter.is("RET") || parameter.is("ENVID")) {
+            // Nothing is promised, and nothing done with it.
+        } else if parameter.is("RET") {
             if self.ret.is_some() {
                 return Err(ArgumentError::PeerTwice("RET"));
             }
             if parameter.value != Some(b"") {
                 self.ret = Some(Return::parse(text).ok_or(ArgumentError::PeerRet)?);
             }
-        } else if parameter.is("ENVID") && offered.dsn {
+        } else if parameter.is("ENVID") {
             if self.envid.is_some() {
                 return Err(ArgumentError::PeerTwice("ENVID"));
             }
@@ -244,7 +250,7 @@ pub fn rcpt_arguments(argument: &[u8], offered: &Offered) -> Result<RcptArgument
 mod tests {
     use super::*;
 
-    const ALL: Offered = Offered { dsn: true, prdr: true, smtputf8: true };
+    const ALL: Offered = Offered { dsn: true, prdr: true, eight_bit: true, smtputf8: true };
 
     fn mail(argument: &str) -> Result<MailArguments, String> {
         mail_arguments(argument.as_bytes(), &ALL).map_err(|e| e.to_string())
@@ -287,7 +293,7 @@ mod tests {
             assert_eq!(mail(argument).unwrap().path, path.as_bytes(), "{argument}");
         }
         let offered = Offered::default();
-        assert_eq!(mail_arguments(b"<a@b> RET=FULL", &offered).unwrap().path, b"<a@b> RET=FULL");
+        assert_eq!(mail_arguments(b"<a@b> RET=x ENVID=y BODY=z", &offered).unwrap().path, b"<a@b>");
         assert_eq!(mail_arguments(b"<a@b> SMTPUTF8", &offered), Err(ArgumentError::PeerSmtputf8));
         assert_eq!(rcpt_arguments(b"<a@b> NOTIFY=NEVER", &offered).unwrap().path, b"<a@b> NOTIFY=NEVER");
     }

@@ -201,9 +201,12 @@ fn check(line: &mut CommandLine) -> Result<(), ArgumentError> {
         line.mode,
         Mode::Daemon { .. } | Mode::HostCheck { .. } | Mode::QueueRun | Mode::NewAliases | Mode::BatchSmtp
     );
+    // The sender is said in the dialogue.
+    let wants_no_sender = matches!(line.mode, Mode::Daemon { .. } | Mode::Smtp { .. } | Mode::BatchSmtp);
     let interval = line.queue_run.as_ref().is_some_and(|q| q.interval.is_some());
     let bad = (runs_queue && !with_queue_run)
         || (wants_no_arguments && !line.arguments.is_empty())
+        || (wants_no_sender && line.origin.sender.is_some())
         || (matches!(line.mode, Mode::Daemon { .. }) && runs_queue && !interval)
         || (line.loaded_message.is_some() && !matches!(line.mode, Mode::ExpandTest { message: None }))
         || (line.sending.extract_recipients

@@ -67,7 +67,17 @@ fn modes_and_what_they_need() {
     assert_eq!(error("-or"), "exim: bad time value -or: abandoned");
     assert_eq!(error("-X"), "exim: string expected after -X");
     assert_eq!(error("-z"), "exim: file name expected after -z");
-    for text in ["-Mset 16VDhn-0001bo-D3", "-bi x", "-bw -q5m", "-bdf -q", "-q5m -bp", "-bd -bt"] {
+    for text in [
+        "-Mset 16VDhn-0001bo-D3",
+        "-bi x",
+        "-bw -q5m",
+        "-bdf -q",
+        "-q5m -bp",
+        "-bd -bt",
+        "-bs -f a@b",
+        "-bS -f <>",
+        "-bd -f a",
+    ] {
         assert_eq!(error(text), "exim: incompatible command-line options or arguments", "{text}");
     }
     assert!(line("-Mset 16VDhn-0001bo-D3 -be x").loaded_message.is_some());

@@ -222,7 +222,8 @@ fn take(
         let wire = Box::new(tokio::net::UnixStream::from_std(wire)?);
         let session =
             dialogue::local_over(Arc::clone(reception), caller, &request.given, request.no_qualify, wire);
-        place.control.runtime.block_on(session);
+        // Its client sees no more than the stream.
+        let _was_cut_short = place.control.runtime.block_on(session);
         return Ok(());
     }
     let silence = Some(engine.config.main.receive_timeout).filter(|t| !t.is_zero()).unwrap_or(SILENCE_MAX);

@@ -110,7 +110,7 @@ pub(crate) fn smtp(program: &Program) -> u8 {
         )),
     };
     runtime.shutdown_background();
-    exit_code(&engine, u8::from(done.is_err()))
+    exit_code(&engine, u8::from(done.unwrap_or(true)))
 }
 
 /// `-bS`: batched SMTP.

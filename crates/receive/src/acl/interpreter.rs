@@ -509,7 +509,9 @@ fn conclude(run: &mut Run<'_>, frame: &mut Frame, statement: &Statement, result:
     }
     match (result == Result::Holds, verb.verdict()) {
         (true, Some((verdict, word))) => {
-            if !verb.is_allowed(run.phase) {
+            if verdict != Verdict::Accept && run.phase.end_of_session().is_some() {
+                fault_at_end(run, &not_at_end(verb));
+            } else if !verb.is_allowed(run.phase) {
                 let line = format!("\"{}\" verb not allowed in {} ACL", verb.name(), run.phase.acl_name());
                 run.log_panic(&line);
                 return Some(Ended { result: Result::Faulty, verdict: Verdict::Defer });
@@ -531,6 +533,9 @@ fn conclude(run: &mut Run<'_>, frame: &mut Frame, statement: &Statement, result:
 fn unmet(run: &Run<'_>, frame: &Frame, verb: Verb, result: Result) -> Option<Ended> {
     let verdict = if result == Result::FailsDropping { Verdict::Drop } else { Verdict::Deny };
     if verb == Verb::Require {
+        if run.phase.end_of_session().is_some() {
+            fault_at_end(run, &not_at_end(verb));
+        }
         run.trace(|| format!("end of {}: not OK", frame.acl.name));
         return Some(Ended { result, verdict });
     }
@@ -605,19 +610,34 @@ fn warn(run: &mut Run<'_>, warning: Warning) {
             run.log_main(&line);
         }
     }
-    if let Some(text) = &warning.header
-        && add_header::FORBIDDEN & run.phase.bit() == 0
-    {
+    let Some(text) = &warning.header else { return };
+    if add_header::FORBIDDEN & run.phase.bit() == 0 {
         add_header::add(run, text);
+    } else {
+        run.log_panic(&format!(
+            "ACL \"warn\" with \"message\" setting found in a non-message ({}) ACL: cannot specify header lines here: message ignored",
+            run.phase.acl_name()
+        ));
+    }
+}
+
+/// The fault of a verb that says no when the session is over.
+fn not_at_end(verb: Verb) -> String {
+    format!("QUIT or not-QUIT toplevel ACL may not fail ('{}' verb used incorrectly)", verb.name())
+}
+
+/// Logs what is wrong with an ACL that runs when the session is over; what it says is of no consequence.
+fn fault_at_end(run: &Run<'_>, reason: &str) {
+    if let Some(end) = run.phase.end_of_session().filter(|_| run.depth == 0) {
+        run.log_panic(&format!("ACL for {end} returned ERROR: {reason}"));
     }
 }
 
 /// The answer of the outermost ACL.
 fn finish(run: &mut Run<'_>, seen: Seen, ended: &Ended) -> Outcome {
-    if ended.result == Result::Faulty && matches!(run.phase, Phase::Quit | Phase::NotQuit) {
-        // No reply and no log line of a refusal will tell of it.
-        let reason = seen.log.as_ref().map(Text::to_string_lossy).unwrap_or_default();
-        run.log_panic(&format!("ACL for {} returned ERROR: {reason}", run.phase.acl_name()));
+    if ended.result == Result::Faulty {
+        let reason = seen.log.as_ref().map(|text| crate::log_line::printable(text.as_bytes()));
+        fault_at_end(run, &reason.unwrap_or_default());
     }
     let is_refusal = !matches!(ended.verdict, Verdict::Accept | Verdict::Discard);
     let sender_verify = if is_refusal { run.scene.message.sender_verification.report() } else { None };

@@ -152,6 +152,17 @@ impl Phase {
         }
     }
 
+    /// How log lines call the end of a session, for the ACLs that run then.
+    pub(crate) const fn end_of_session(self) -> Option<&'static str> {
+        if matches!(self, Phase::Quit) {
+            Some("QUIT")
+        } else if matches!(self, Phase::NotQuit) {
+            Some("not-QUIT")
+        } else {
+            None
+        }
+    }
+
     /// The phase as complaints about ACLs name it: the two ACLs of DATA are told apart there.
     #[must_use]
     pub const fn acl_name(self) -> &'static str {

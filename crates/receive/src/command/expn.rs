@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use oxim_deliver::address::Address;
+use oxim_deliver::rewrite::Place;
 use oxim_deliver::router::Purpose;
 use oxim_deliver::router::walk::{Step, walk};
 
@@ -36,9 +37,11 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
 fn expansion(reception: &Reception, talk: &mut Talk, address: &[u8]) -> Reply {
     let context = &mut talk.scene.context;
     let scope = context.address.clone();
+    let delivery = &reception.delivery;
+    let address = delivery.rewrite.address(context, Place::EnvelopeTo, address, &delivery.rewrite_settings);
     let address = Address::recipient(address, 0);
     let shown = address.text();
-    let walked = walk(&reception.delivery, context, address, Purpose::Expn, &mut Vec::new());
+    let walked = walk(delivery, context, address, Purpose::Expn, &mut Vec::new());
     context.address = scope;
     match walked.step {
         Step::Deliver(address) => Reply::new(250, format!("<{}>", address.text())),

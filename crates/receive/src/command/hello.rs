@@ -25,6 +25,8 @@ pub(super) fn run(
     is_extended: bool,
 ) -> Progress {
     let word = if is_extended { "EHLO" } else { "HELO" };
+    // Even if it fails: the parameters of MAIL are taken as the client means them.
+    talk.is_extended = is_extended;
     let hosts = &reception.settings.hosts;
     let is_valid = helo_name_is_valid(argument, &reception.settings.helo_allow_chars);
     if !is_valid && !hosts.helo_accept_junk.matches(&mut talk.scene.context) {
@@ -90,6 +92,8 @@ fn verify(reception: &Arc<Reception>, talk: &mut Talk, word: &str) -> Option<Pro
     if !must && !try_only {
         return None;
     }
+    // The log has the client as it was known before.
+    let client = log_line::client(reception, talk, false);
     let verified = host_name::verify_helo(reception, &mut talk.scene.context);
     let connection = &mut talk.scene.context.connection;
     connection.helo_verified = verified == host_name::Helo::Verified;
@@ -97,8 +101,7 @@ fn verify(reception: &Arc<Reception>, talk: &mut Talk, word: &str) -> Option<Pro
     if connection.helo_verified || try_only {
         return None;
     }
-    let command = log_line::printable(&connection.smtp_command);
-    let client = log_line::client(reception, talk, false);
+    let name = log_line::printable(connection.helo_name.as_deref().unwrap_or_default());
     let (code, temporarily, text) = match verified {
         host_name::Helo::Unknown => {
             (451, "temporarily ", "Temporary local problem - please try later".to_owned())
@@ -107,7 +110,7 @@ fn verify(reception: &Arc<Reception>, talk: &mut Talk, word: &str) -> Option<Pro
             (550, "", format!("{word} argument does not match calling host"))
         }
     };
-    reception.logs.main_and_reject(&format!("{temporarily}rejected \"{command}\" from {client}"));
+    reception.logs.main_and_reject(&format!("{temporarily}rejected \"{word} {name}\" from {client}"));
     talk.scene.context.connection.helo_name = None;
     Some(Progress::Reply(Reply::new(code, text)))
 }
@@ -123,7 +126,6 @@ fn after_acl(reception: &Arc<Reception>, talk: &mut Talk, outcome: &Outcome, is_
     talk.reset();
     talk.greeted = true;
     talk.has_greeted_in_tls = talk.is_encrypted;
-    talk.is_extended = is_extended;
     let greeting = greeting(reception, talk, outcome);
     talk.offers = Offers { early_pipelining: talk.offers.early_pipelining, ..Offers::default() };
     let mut text = greeting;

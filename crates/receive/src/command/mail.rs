@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use oxim_mail::address;
-use oxim_mail::smtp::arguments::{Body, MailArguments, mail_arguments};
+use oxim_mail::smtp::arguments::{Body, MailArguments, Offered, mail_arguments};
 
 use super::{argument_error, protocol_error, syntax_error};
 use crate::acl::{Outcome, Phase, Verdict};
@@ -17,6 +17,9 @@ use crate::reply::Reply;
 use crate::rewriting;
 use crate::space;
 use crate::talk::{Progress, Talk, Transaction};
+
+/// The largest SIZE that the log shows as it is.
+const SHOWN_SIZE_MAX: u64 = 0x7fff_ffff;
 
 pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) -> Progress {
     talk.last_was_refused_mail = true;
@@ -33,7 +36,9 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
         return progress;
     }
     let arguments = if talk.is_extended {
-        match mail_arguments(argument, &talk.offers.parameters) {
+        // Whatever EHLO was answered.
+        let eight_bit = reception.settings.accept_8bitmime;
+        match mail_arguments(argument, &Offered { eight_bit, ..talk.offers.parameters }) {
             Ok(arguments) => arguments,
             Err(error) => return syntax_error(reception, talk, 501, &error.to_string()),
         }
@@ -42,7 +47,7 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
     };
     let limit = reception.settings.ratelimit_mail.filter(|_| talk.is_rate_limited);
     let delay = limit.map(|limit| limit.delay(talk.counts.mail)).unwrap_or_default();
-    let progress = start(reception, talk, argument, arguments);
+    let progress = start(reception, talk, arguments);
     if delay.is_zero() { progress } else { Progress::Pause(delay, Box::new(progress)) }
 }
 
@@ -66,7 +71,7 @@ fn too_many_messages(reception: &Arc<Reception>, talk: &mut Talk) -> Option<Prog
 }
 
 /// Takes the parameters over, checks address, size and space, and asks the ACL.
-fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments: MailArguments) -> Progress {
+fn start(reception: &Arc<Reception>, talk: &mut Talk, arguments: MailArguments) -> Progress {
     let transaction = Transaction {
         size: arguments.size,
         body: match arguments.body {
@@ -91,12 +96,12 @@ fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments
     syntax.allow_empty = true;
     let parsed = match address::parse(&path, &syntax) {
         Ok(parsed) => parsed,
-        Err(error) => return argument_error(reception, talk, argument, &error.to_string()),
+        Err(error) => return argument_error(reception, talk, &arguments.path, &error.to_string()),
     };
     if let Some(progress) = too_big_or_no_space(reception, talk, &parsed.address) {
         return progress;
     }
-    let sender = match qualify(reception, talk, &parsed, argument) {
+    let sender = match qualify(reception, talk, &parsed, &arguments.path) {
         Ok(sender) => sender,
         Err(progress) => return progress,
     };
@@ -110,6 +115,8 @@ fn start(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8], arguments
     talk.scene.subject = Vec::new();
     match arguments.auth {
         None => ask(talk),
+        // Nobody is named.
+        Some(auth) if auth.is_empty() => ask(talk),
         Some(auth) => mail_auth(reception, talk, auth),
     }
 }
@@ -133,16 +140,22 @@ fn believe_caller(talk: &mut Talk) {
 fn too_big_or_no_space(reception: &Arc<Reception>, talk: &mut Talk, sender: &[u8]) -> Option<Progress> {
     let size = talk.transaction.size;
     if let Some(size) = size.filter(|size| talk.size_limit > 0 && *size > talk.size_limit) {
+        let client = log_line::client(reception, talk, true);
+        let shown = if size < SHOWN_SIZE_MAX { format!("={size}") } else { format!(">={SHOWN_SIZE_MAX}") };
+        let line = format!(
+            "rejected MAIL FROM:<{}> {client}: message too big: size{shown} max={}",
+            String::from_utf8_lossy(sender),
+            talk.size_limit
+        );
+        // The selector is for the main log alone.
         if reception.wants.size_reject {
-            let client = log_line::client(reception, talk, true);
-            reception.logs.main_and_reject(&format!(
-                "rejected MAIL FROM:<{}> {client}: message too big: size={size} max={}",
-                String::from_utf8_lossy(sender),
-                talk.size_limit
-            ));
+            reception.logs.main(&line);
         }
+        reception.logs.reject(&line, None);
         return Some(Progress::fixed(552, "Message size exceeds maximum permitted"));
     }
+    // Beyond that nothing is known of it.
+    let size = size.map(|size| size.min(SHOWN_SIZE_MAX));
     let announced = size.filter(|_| reception.settings.limits.check_space_for_size).unwrap_or(0);
     if space::is_short(reception, announced) {
         return Some(Progress::fixed(452, "Space shortage, please try later"));

@@ -27,7 +27,7 @@ use oxim_mail::smtp::command::{Command, CommandError};
 use crate::log_line;
 use crate::reception::Reception;
 use crate::reply::Reply;
-use crate::talk::{Chunking, Progress, Talk};
+use crate::talk::{Chunking, LastLine, Progress, Talk};
 
 pub(crate) use bdat::after_chunk;
 pub(crate) use starttls::{after_failure as tls_failed, after_handshake as tls_started};
@@ -164,6 +164,8 @@ pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress
         let reply = error(reception, talk, "syntax", 501, NUL_IN_COMMAND.as_bytes(), NUL_IN_COMMAND);
         return Progress::Reply(if is_bdat(line) { reply.closing() } else { reply });
     }
+    let was_refused_mail = std::mem::take(&mut talk.last_was_refused_mail);
+    let was_rcpt = std::mem::take(&mut talk.last_was_rcpt);
     let command = match oxim_mail::smtp::command::parse(line) {
         Ok(command) => command,
         Err(error) => return bad_argument(reception, talk, line, error),
@@ -176,8 +178,6 @@ pub fn run(reception: &Arc<Reception>, talk: &mut Talk, line: &[u8]) -> Progress
     if let Some(progress) = refuse_within_chunks(reception, talk, verb) {
         return progress;
     }
-    let was_refused_mail = std::mem::take(&mut talk.last_was_refused_mail);
-    let was_rcpt = std::mem::take(&mut talk.last_was_rcpt);
     match command {
         Command::Helo(argument) => hello::run(reception, talk, argument, false),
         Command::Ehlo(argument) => hello::run(reception, talk, argument, true),
@@ -301,8 +301,7 @@ fn unknown(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
             log_line::client(reception, talk, false),
             log_line::printable(&talk.scene.context.connection.smtp_command)
         );
-        // The ACL for an end without QUIT comes first, as it does in Exim.
-        talk.last_line = Some(line);
+        talk.last_line = Some(LastLine::refusal(line));
         set_end_reason(talk, "bad-commands");
         return Progress::Reply(Reply::fixed(500, "Too many unrecognized commands").closing());
     }
@@ -334,10 +333,12 @@ fn count_nonmail(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb) -> Opt
     if !talk.limits_nonmail || talk.counts.nonmail <= reception.settings.limits.nonmail_max {
         return None;
     }
+    let command = &talk.scene.context.connection.smtp_command;
+    let word = command.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     let line = format!(
         "SMTP call from {} dropped: too many nonmail commands (last was \"{}\")",
         log_line::client(reception, talk, false),
-        verb.name()
+        log_line::printable(word)
     );
     reception.logs.main_and_reject(&line);
     set_end_reason(talk, "bad-commands");

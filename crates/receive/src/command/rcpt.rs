@@ -53,10 +53,10 @@ pub(super) fn run(
     let parsed = match address::parse(&path, &talk.address_syntax(reception)) {
         Ok(parsed) => parsed,
         Err(error) => {
-            return with_memory(argument_error(reception, talk, argument, &error.to_string()), talk);
+            return with_memory(argument_error(reception, talk, &arguments.path, &error.to_string()), talk);
         }
     };
-    let recipient = match qualify(reception, talk, &parsed, argument) {
+    let recipient = match qualify(reception, talk, &parsed, &arguments.path) {
         Ok(recipient) => recipient,
         Err(progress) => return with_memory(progress, talk),
     };

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use oxim_mail::address;
-use oxim_mail::smtp::command::{self, Command};
+use oxim_mail::smtp::command::{self, Command, CommandError};
 use oxim_mail::smtp::dot::Framing;
 use oxim_spool::message::Recipient;
 
@@ -76,6 +76,16 @@ pub fn receive(
     }
 }
 
+/// What is wrong with a command, in the words that Exim has in a batch.
+fn in_batch(error: CommandError) -> String {
+    match error {
+        CommandError::PeerUnexpectedArgument => "Unexpected argument data".to_owned(),
+        CommandError::PeerMailWithoutAddress => "MAIL FROM must have an address operand".to_owned(),
+        CommandError::PeerRcptWithoutAddress => "RCPT TO must have an address operand".to_owned(),
+        CommandError::PeerBdatWithoutSize => error.to_string(),
+    }
+}
+
 fn fault(code: u16, text: &str, command: &[u8]) -> Fault {
     Fault { text: format!("{code} {text}"), command: Some(command.to_vec()) }
 }
@@ -84,7 +94,7 @@ impl<R: Read> Batch<'_, R> {
     fn run(&mut self) -> Result<(), Fault> {
         while let Some(line) = self.next_line()? {
             let parsed = command::parse(&line);
-            match parsed.map_err(|error| fault(501, &error.to_string(), &line))? {
+            match parsed.map_err(|error| fault(501, &in_batch(error), &line))? {
                 Command::Mail(argument) => self.mail(argument, &line)?,
                 Command::Rcpt(argument) => self.rcpt(argument, &line)?,
                 Command::Data => {
@@ -173,7 +183,12 @@ impl<R: Read> Batch<'_, R> {
 
     fn data(&mut self, line: &[u8]) -> Result<(), Fault> {
         if self.talk.scene.context.message.recipients.is_empty() {
-            return Err(fault(503, "No recipients given", line));
+            let missing = if self.talk.transaction.sender_given {
+                "RCPT TO:<recipient> must precede DATA"
+            } else {
+                "MAIL FROM:<sender> command must precede DATA"
+            };
+            return Err(fault(503, missing, line));
         }
         run_acl(self.reception, &mut self.talk, Phase::NotSmtpStart);
         let received = self.read()?;

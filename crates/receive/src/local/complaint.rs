@@ -70,8 +70,10 @@ pub enum Complaint {
         /// The header.
         headers: HeaderList,
     },
-    /// Over `header_maxsize`.
+    /// Over `header_maxsize` or `header_line_maxsize`.
     Header {
+        /// It is one line that is too long.
+        is_line: bool,
         /// The limit, in bytes.
         limit: usize,
         /// The header, as far as it was kept.
@@ -117,7 +119,8 @@ impl Complaint {
             Complaint::Nobody { .. } => "no recipient addresses",
             Complaint::Acl { .. } => "rejected by local scanning code",
             Complaint::TooBig { .. } => "message too big",
-            Complaint::Header { .. } => "overlong header section",
+            Complaint::Header { is_line: true, .. } => "overlong header line",
+            Complaint::Header { is_line: false, .. } => "overlong header section",
         };
         let text = match self {
             Complaint::Usage(_) | Complaint::Late | Complaint::Local(_) => return None,

@@ -18,7 +18,7 @@ use crate::channel::Wire;
 use crate::reception::Reception;
 use crate::session::{Session, set_endpoints};
 
-/// A dialogue with a local process (`-bs`).
+/// A dialogue with a local process (`-bs`): whether it was cut short.
 ///
 /// # Errors
 /// Standard input or output cannot be used.
@@ -27,28 +27,30 @@ pub async fn local(
     caller: Arc<Caller>,
     given: &Given,
     no_qualify: bool,
-) -> std::io::Result<()> {
-    local_over(reception, caller, given, no_qualify, standard_streams()?).await;
-    Ok(())
+) -> std::io::Result<bool> {
+    Ok(local_over(reception, caller, given, no_qualify, standard_streams()?).await)
 }
 
-/// A dialogue with a local process over any stream.
+/// A dialogue with a local process over any stream: whether it ended otherwise than by QUIT or an ACL.
 pub async fn local_over(
     reception: Arc<Reception>,
     caller: Arc<Caller>,
     given: &Given,
     no_qualify: bool,
     wire: Box<dyn Wire>,
-) {
+) -> bool {
     let mut talk = talk_for(&reception, &caller, given, "");
     // Unlike with -bm, the caller's login is the ident even of a host that -oMa gives.
-    talk.scene.context.connection.ident = given.ident.clone().or_else(|| Some(caller.login.clone()));
+    let ident = given.ident.clone().filter(|_| caller.is_trusted);
+    talk.scene.context.connection.ident = ident.or_else(|| Some(caller.login.clone()));
     talk.allow_unqualified_sender = !no_qualify;
     talk.allow_unqualified_recipient = !no_qualify;
     if !caller.is_trusted {
         talk.scene.context.connection.auth_id = Some(caller.login.clone());
     }
-    Session::with_talk(reception, wire, Box::new(talk)).run_on(None, None).await;
+    let mut session = Session::with_talk(reception, wire, Box::new(talk));
+    session.run_on(None, None).await;
+    session.was_cut_short()
 }
 
 /// A dialogue that pretends to come from a host (`-bh`): everything is looked at, nothing is accepted. Hosts are called out
@@ -88,18 +90,19 @@ pub fn inetd_endpoints() -> Option<(SocketAddr, SocketAddr)> {
     Some((socket.peer_addr().ok()?, socket.local_addr().ok()?))
 }
 
-/// Serves the client that inetd has handed over on standard input.
+/// Serves the client that inetd has handed over on standard input: whether the session was cut short.
 ///
 /// # Errors
 /// Standard input cannot be used.
-pub async fn inetd(reception: Arc<Reception>, peer: SocketAddr, local: SocketAddr) -> std::io::Result<()> {
+pub async fn inetd(reception: Arc<Reception>, peer: SocketAddr, local: SocketAddr) -> std::io::Result<bool> {
     let mut context = reception.context();
     set_endpoints(&mut context, peer, local);
     let socket = TcpStream::from(duplicate(std::io::stdin().as_fd())?);
     socket.set_nonblocking(true)?;
     let stream = tokio::net::TcpStream::from_std(socket)?;
-    Session::new(reception, Box::new(stream), context, None).run_on(Some(local.port()), None).await;
-    Ok(())
+    let mut session = Session::new(reception, Box::new(stream), context, None);
+    session.run_on(Some(local.port()), None).await;
+    Ok(session.was_cut_short())
 }
 
 /// Serves the provider that ATRN has made a client, over a line that speaks in the clear.

@@ -20,6 +20,7 @@ use oxim_base::Text;
 use oxim_lang::context::HostLookup;
 use oxim_mail::address::{self, AddressError, AddressSyntax};
 use oxim_mail::header::HeaderList;
+use oxim_mail::header::split::HeaderError;
 use oxim_mail::smtp::dot::Framing;
 use oxim_spool::message::Recipient;
 
@@ -206,6 +207,7 @@ impl Receiving<'_> {
     fn run<R: Read>(&self, talk: &mut Talk, input: &mut Input<R>) -> Result<(), Box<Complaint>> {
         talk.allow_unqualified_sender = !self.request.no_qualify;
         talk.allow_unqualified_recipient = !self.request.no_qualify;
+        crate::connect::set_active_hostname(self.reception, talk);
         talk.size_limit = crate::connect::size_limit(self.reception, talk).map_err(|reason| {
             self.reception.logs.panic(&reason);
             Box::new(Complaint::Local("local configuration problem".to_owned()))
@@ -217,8 +219,9 @@ impl Receiving<'_> {
         }
         run_acl(self.reception, talk, Phase::NotSmtpStart);
         let mut received = self.read(talk, input, sender_set)?;
+        let was_set = sender_set;
         let sender_set = self.take_from_line(talk, received.from_line.take(), sender_set);
-        self.remember_login(talk, sender_set);
+        self.remember_login(talk, was_set, sender_set);
         let bad = if self.request.extract { self.extract(talk, &received.headers) } else { Vec::new() };
         let origin = Origin {
             is_local: talk.is_local(),
@@ -282,15 +285,11 @@ impl Receiving<'_> {
         Ok(sender)
     }
 
-    /// What a local message remembers of its caller.
-    fn remember_login(&self, talk: &mut Talk, sender_set: bool) {
+    /// What a local message remembers of its caller: the login unless `-f` was given, the address unless any sender was.
+    fn remember_login(&self, talk: &mut Talk, was_set: bool, sender_set: bool) {
         let given = &self.request.given;
-        let is_local = talk.is_local();
         let connection = &mut talk.scene.context.connection;
-        if !is_local {
-            return;
-        }
-        if !self.caller.is_trusted || (given.auth_id.is_none() && !sender_set) {
+        if !self.caller.is_trusted || (given.auth_id.is_none() && !was_set) {
             connection.auth_id = Some(self.caller.login.clone());
         }
         if !self.caller.is_trusted || (given.auth_sender.is_none() && !sender_set) {
@@ -303,7 +302,16 @@ impl Receiving<'_> {
         for argument in &self.request.arguments {
             for item in address::address_list(argument) {
                 match self.recipient(&item) {
-                    Ok(Some(recipient)) => add_recipient(talk, recipient),
+                    Ok(Some(recipient)) => {
+                        add_recipient(talk, recipient);
+                        // As it was given, for the log.
+                        if let (Some(shown), Ok(parsed)) = (
+                            talk.transaction.raw_recipients.last_mut(),
+                            item.parse(&self.reception.settings.address_syntax),
+                        ) {
+                            *shown = parsed.address.clone();
+                        }
+                    }
                     Ok(None) => {}
                     Err(reason) => {
                         return Err(Box::new(Complaint::BadArgument(BadAddress {
@@ -386,7 +394,8 @@ impl Receiving<'_> {
                 reception.logs.main(&format!(
                     "{what} received from {login} (more than {limit} characters): message abandoned"
                 ));
-                Complaint::Header { limit, headers: refused.headers }
+                let is_line = matches!(error, HeaderError::PeerLineTooLong { .. });
+                Complaint::Header { is_line, limit, headers: refused.headers }
             }
             BodyFault::TooBig { read } => {
                 talk.scene.context.message.id = Some(refused.id);

@@ -49,6 +49,7 @@ pub(crate) fn submit(reception: &Arc<Reception>, submission: Submission) -> Resu
     let recipients = context.message.recipients.iter().map(|recipient| recipient.address.clone()).collect();
     talk.transaction.raw_recipients = recipients;
     super::note_international(&mut talk);
+    crate::connect::set_active_hostname(reception, &mut talk);
     super::run_acl(reception, &mut talk, Phase::NotSmtpStart);
     let mut incoming = Incoming::new(reception, Framing::Counted, 0, None);
     incoming.feed(&submission.text);

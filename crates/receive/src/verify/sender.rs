@@ -2,6 +2,7 @@
 //! Manual sections 44.26 and 44.50.
 
 use oxim_base::Text;
+use oxim_deliver::rewrite::Place;
 
 use super::Options;
 use super::address::{Checked, Role, check, outcome_text};
@@ -18,6 +19,8 @@ pub(crate) struct SenderVerification {
 #[derive(Clone, Debug)]
 struct Known {
     address: Vec<u8>,
+    /// The address as the rules of the envelope rewrite it, if it failed: what is told.
+    rewritten: Vec<u8>,
     checked: Checked,
     /// The reasons have been told, or are not to be.
     is_told: bool,
@@ -31,7 +34,7 @@ impl SenderVerification {
             return None;
         }
         Some(Box::new(SenderVerifyFailure {
-            address: known.address.clone(),
+            address: known.rewritten.clone(),
             user_message: known.checked.user.clone(),
             detail: known.checked.log.as_ref().map(|log| crate::log_line::printable(log.as_bytes())),
             is_deferred: known.checked.answer == Answer::Later,
@@ -62,12 +65,22 @@ pub(super) fn verify(run: &mut Run<'_>, address: Option<&Text>, options: &Option
             run.scene.context.local.sender_verify_failure = None;
             let checked = check(run, &address, Role::Sender, options);
             run.scene.context.local.sender_verify_failure = checked.failure;
+            let rewritten = match checked.answer {
+                Answer::Yes => Vec::new(),
+                Answer::No | Answer::Later | Answer::Faulty => rewritten(run, &address),
+            };
             let known = &mut run.scene.message.sender_verification.known;
-            known.push(Known { address, checked, is_told: false });
+            known.push(Known { address, rewritten, checked, is_told: false });
             known.len().saturating_sub(1)
         }
     };
     answer(run, place, options)
+}
+
+fn rewritten(run: &mut Run<'_>, address: &[u8]) -> Vec<u8> {
+    let delivery = run.reception.delivery.clone();
+    let settings = &delivery.rewrite_settings;
+    run.lending(|context| delivery.rewrite.address(context, Place::EnvelopeFrom, address, settings))
 }
 
 fn answer(run: &mut Run<'_>, place: usize, options: &Options) -> Tested {

@@ -102,6 +102,8 @@ struct Parameters {
     period: f64,
     period_text: String,
     measure: Measure,
+    /// Where it cannot be measured, only a measure that was asked for is a fault.
+    measure_given: bool,
     update: Option<Update>,
     count: Option<f64>,
     unique: Option<Vec<u8>>,
@@ -181,6 +183,7 @@ fn parse(argument: &Text) -> Result<Parameters, String> {
         period: f64::from(period),
         period_text,
         measure: measure.unwrap_or(Measure::Messages),
+        measure_given: measure.is_some(),
         update: if is_frozen { Some(Update::Never) } else { update },
         count,
         unique,
@@ -265,7 +268,7 @@ fn settle(phase: Phase, parameters: Parameters) -> Result<(Parameters, Update), 
     let measure = parameters.measure;
     let update = match parameters.update {
         Some(Update::Never) => Update::Never,
-        Some(_) if measure.phases() & phase.bit() == 0 => {
+        Some(_) if parameters.measure_given && measure.phases() & phase.bit() == 0 => {
             return Err(format!(
                 "\"{}\" must not have /leaky or /strict option, or cannot be used in {} ACL",
                 measure.name(),
