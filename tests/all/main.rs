@@ -15,6 +15,7 @@
 mod again;
 mod crash;
 mod decisions;
+mod dialogues;
 mod generator;
 mod imap_folders;
 mod lookup_servers;
@@ -33,6 +34,7 @@ fn main() {
     match words.next().as_deref() {
         Some("--stage") => return scenario::stage::main(&words.next().unwrap()),
         Some("--ground") => return oracle::ground::main(&words.next().unwrap()),
+        Some("--dialogues") => return dialogues::stage::main(&words.next().unwrap()),
         Some("--peer") => return peers::main(&words.next().unwrap(), &words.next().unwrap()),
         _ => {}
     }
@@ -46,6 +48,7 @@ fn main() {
     trials.extend(peers::trials());
     trials.extend(lookup_servers::trials());
     trials.extend(generator::trials());
+    trials.extend(dialogues::trials());
     trials.extend(imap_folders::trials());
     trials.extend(signatures::trials());
     libtest_mimic::run(&arguments, trials).exit();

@@ -117,7 +117,7 @@ fn differing_lines(case: &str, expected: &str, happened: &str) -> Vec<(String, S
 }
 
 /// The lines of both texts: `-` only in the first, `+` only in the second. By longest common subsequence.
-fn line_differences<'a>(first: &'a str, second: &'a str) -> Vec<(char, &'a str)> {
+pub(crate) fn line_differences<'a>(first: &'a str, second: &'a str) -> Vec<(char, &'a str)> {
     let (a, b): (Vec<&str>, Vec<&str>) = (first.split('\n').collect(), second.split('\n').collect());
     let mut common = vec![vec![0_u32; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {

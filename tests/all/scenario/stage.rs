@@ -86,37 +86,7 @@ pub(crate) fn shell(text: &str) {
 
 impl Stage {
     fn set(order: &Order, scenario: &Scenario) -> Stage {
-        let root = order.work.join("root");
-        for folder in ["spool", "log", "mail"] {
-            fs::create_dir_all(root.join(folder)).unwrap();
-            fs::set_permissions(root.join(folder), fs::Permissions::from_mode(0o1777)).unwrap();
-        }
-        fs::write(order.work.join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n")
-            .unwrap();
-        fs::write(order.work.join("hosts"), "127.0.0.1 localhost\n::1 localhost\n").unwrap();
-        fs::write(order.work.join("mailname"), "test.ex\n").unwrap();
-        let (root, work) = (root.display(), order.work.display());
-        shell(&format!(
-            "mount --bind {root} {TOP}; mount --bind {work}/resolv.conf /etc/resolv.conf; mount --bind {work}/hosts /etc/hosts"
-        ));
-        shell("ip link set lo up; hostname host.test.ex");
-        add_users(&order.work);
-        // The default place of the configuration: with -C, Exim gives up its privileges. Without root the place may not exist.
-        fs::create_dir_all("/mnt/etc").unwrap();
-        let is_root = fs::create_dir_all("/etc/exim4").is_ok();
-        let has_default_config = is_root
-            && Command::new("mount").args(["--bind", "/mnt/etc", "/etc/exim4"]).status().unwrap().success();
-        // The program lies in a folder that only its owner may enter; every user must be able to run it.
-        let binary = match order.program {
-            Program::Exim => place::exim().unwrap(),
-            Program::Oxim => {
-                let copy = Path::new(TOP).join("oxim");
-                if fs::hard_link(place::oxim(), &copy).is_err() {
-                    fs::copy(place::oxim(), &copy).unwrap();
-                }
-                copy
-            }
-        };
+        let (has_default_config, binary) = lay(&order.work, order.program);
         if brightmail::is_for(&order.file) {
             brightmail::place_in(Path::new(TOP));
         }
@@ -346,16 +316,55 @@ impl Stage {
     }
 }
 
-/// Two users of the scenario's own: `alice` and `bob`, with homes below `/mnt/home`.
+/// Users of a scenario's own, with homes below `/mnt/home`, and their ids.
+pub(crate) const USERS: &[(&str, u32)] = &[("alice", 2001), ("bob", 2002)];
+
+/// Covers what the programs see of the machine by folders of this work folder: whether the configuration is at its default
+/// place, and where the program is.
+pub(crate) fn lay(work: &Path, program: Program) -> (bool, PathBuf) {
+    let root = work.join("root");
+    for folder in ["spool", "log", "mail"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+        fs::set_permissions(root.join(folder), fs::Permissions::from_mode(0o1777)).unwrap();
+    }
+    fs::write(work.join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n").unwrap();
+    fs::write(work.join("hosts"), "127.0.0.1 localhost\n::1 localhost\n").unwrap();
+    fs::write(work.join("mailname"), "test.ex\n").unwrap();
+    let (root, folder) = (root.display(), work.display());
+    shell(&format!(
+        "mount --bind {root} {TOP}; mount --bind {folder}/resolv.conf /etc/resolv.conf; mount --bind {folder}/hosts /etc/hosts"
+    ));
+    shell("ip link set lo up; hostname host.test.ex");
+    add_users(work);
+    // The default place of the configuration: with -C, Exim gives up its privileges. Without root the place may not exist.
+    fs::create_dir_all("/mnt/etc").unwrap();
+    let is_root = fs::create_dir_all("/etc/exim4").is_ok();
+    let has_default_config = is_root
+        && Command::new("mount").args(["--bind", "/mnt/etc", "/etc/exim4"]).status().unwrap().success();
+    // The program lies in a folder that only its owner may enter; every user must be able to run it.
+    let binary = match program {
+        Program::Exim => place::exim().unwrap(),
+        Program::Oxim => {
+            let copy = Path::new(TOP).join("oxim");
+            if fs::hard_link(place::oxim(), &copy).is_err() {
+                fs::copy(place::oxim(), &copy).unwrap();
+            }
+            copy
+        }
+    };
+    (has_default_config, binary)
+}
+
+/// Makes the users known.
 fn add_users(work: &Path) {
     let mut users = read(Path::new("/etc/passwd"));
     let mut groups = read(Path::new("/etc/group"));
-    for (name, id) in [("alice", 2001), ("bob", 2002)] {
+    for (name, id) in USERS {
         users.push_str(&format!("{name}:x:{id}:{id}:{name} of the tests:/mnt/home/{name}:/bin/sh\n"));
         groups.push_str(&format!("{name}:x:{id}:\n"));
         let home = Path::new(TOP).join("home").join(name);
         fs::create_dir_all(&home).unwrap();
-        let _ = std::os::unix::fs::chown(&home, Some(id), Some(id));
+        let _ = std::os::unix::fs::chown(&home, Some(*id), Some(*id));
     }
     fs::write(work.join("passwd"), users).unwrap();
     fs::write(work.join("group"), groups).unwrap();
