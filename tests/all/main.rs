@@ -22,6 +22,7 @@ mod lookup_servers;
 mod oracle;
 mod peers;
 mod place;
+mod quickstart;
 mod scenario;
 mod separators;
 mod signatures;
@@ -51,5 +52,6 @@ fn main() {
     trials.extend(dialogues::trials());
     trials.extend(imap_folders::trials());
     trials.extend(signatures::trials());
+    trials.extend(quickstart::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
