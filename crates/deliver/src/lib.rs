@@ -12,6 +12,7 @@ pub mod authenticator;
 pub mod bmi;
 pub mod bounce;
 pub mod clock_steps;
+mod debug_print;
 pub mod delivery;
 pub mod event;
 pub mod filter;

@@ -50,8 +50,12 @@ pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) 
     (local, remote)
 }
 
-/// Files, directories and replies are never batched; pipes only where `batch_max` allows it.
+/// Files, directories and replies are never batched; pipes only where `batch_max` allows it; nothing where an option names
+/// `$local_part`.
 fn addresses_max(transport: &Transport, address: &Address) -> usize {
+    if transport.driver.is_local() && transport.generic.mentions.local_part {
+        return 1;
+    }
     match address.kind {
         AddressKind::File | AddressKind::Directory | AddressKind::Reply => 1,
         AddressKind::Mail | AddressKind::Pipe => transport.driver.addresses_max(),
@@ -81,7 +85,9 @@ fn sorted_keys(hosts: &[RouteHost]) -> impl Iterator<Item = impl Ord + '_> + '_ 
 
 /// Whether two addresses of one transport may be in one run.
 fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
-    let same_domain = a.domain == b.domain || transport.driver.takes_domains();
+    let needs_domain = transport.driver.is_local() && transport.generic.mentions.domain;
+    let may_differ = transport.driver.takes_domains() && !needs_domain;
+    let same_domain = a.domain == b.domain || may_differ;
     let same_text = a.kind == AddressKind::Mail && b.kind == AddressKind::Mail || a.address == b.address;
     same_domain
         && same_text

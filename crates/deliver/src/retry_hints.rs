@@ -213,13 +213,17 @@ fn note(
     let found = rule(delivery, context, address, host, Cause::from_code(error.code, error.more));
     let previous = read(delivery, key);
     let received = delivery.clock_steps.carried(message.received.seconds);
-    // As exinext shows it: an error of the system is told in the system's words.
+    // As exinext shows it: an error of the system is told in the system's words, that of a server with its host.
     let system = (error.code > 0)
         .then(|| oxim_net::socket::error_text(&std::io::Error::from_raw_os_error(error.code)));
+    let said = error.host.as_ref().and_then(|host| {
+        let address = host.address?;
+        Some(format!("H={} [{address}]: {}", host.name, error.text))
+    });
     let failure = Failure {
         errno: error.code,
         more_errno: error.more,
-        text: system.as_deref().unwrap_or(&error.text),
+        text: system.as_deref().or(said.as_deref()).unwrap_or(&error.text),
         now: Stamp::now().seconds,
         received,
         interval_max: delivery.config.main.retry_interval_max.as_secs(),

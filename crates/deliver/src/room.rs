@@ -26,7 +26,7 @@ impl Delivery {
     pub fn room_for(&self, context: &mut Context, address: &Address, message_bytes: u64) -> Room {
         let Some(transport) = address.transport.and_then(|id| self.transport(id)) else { return Room::Fits };
         let scope = (context.address.clone(), context.delivery.clone());
-        queue::enter(context, transport, address, 1);
+        queue::enter(context, transport, address, std::iter::empty());
         let asked = self.ask(context, address, message_bytes);
         queue::leave(context);
         (context.address, context.delivery) = scope;

@@ -6,7 +6,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use oxim_base::clock::Stamp;
 use oxim_lang::context::Context;
 use oxim_spool::log::Log;
 use oxim_spool::message::Message;
@@ -107,7 +106,7 @@ impl Settlement<'_> {
     /// Several lines of the message's own log, written at once.
     fn message_lines<'t>(&self, texts: impl Iterator<Item = &'t str>) {
         if self.delivery.config.main.message_logs {
-            let now = Stamp::now().log(self.delivery.services.zone);
+            let now = self.delivery.services.log().stamp();
             let lines: Vec<String> =
                 texts.map(|text| format!("{now} {}", text.replace('\n', "\\n"))).collect();
             if !lines.is_empty() {

@@ -101,11 +101,9 @@ pub fn too_big(reception: &Reception, talk: &Talk, read: u64) {
         talk.size_limit
     );
     // The selector is for the main log alone.
-    if reception.wants.size_reject {
-        reception.logs.main(&line);
-    }
+    let is_in_main = reception.wants.size_reject;
     let headers = reception.wants.rejected_header.then(|| refusal::header_block(talk));
-    reception.logs.reject(&line, headers.as_deref());
+    reception.logs.rejection(&line, is_in_main, headers.as_deref());
 }
 
 /// What a client is told when the spool cannot hold its message.
@@ -382,12 +380,11 @@ fn refuse_local(
         logged.map(|logged| format!(": {}", logged.lines().next().unwrap_or_default())).unwrap_or_default();
     let sender = String::from_utf8_lossy(&talk.scene.context.message.sender).into_owned();
     let line = format!("{id} F=<{sender}> rejected by {} ACL{reason}", phase.name());
-    if outcome.targets.main {
-        reception.logs.main(&line);
-    }
     if outcome.targets.reject {
         let headers = reception.wants.rejected_header.then(|| refusal::header_block(talk));
-        reception.logs.reject(&line, headers.as_deref());
+        reception.logs.rejection(&line, outcome.targets.main, headers.as_deref());
+    } else if outcome.targets.main {
+        reception.logs.main(&line);
     }
     let message = &mut talk.scene.context.message;
     Rejection::Acl {

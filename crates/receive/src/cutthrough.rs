@@ -140,10 +140,11 @@ fn judge(
         let fields = line(address);
         let fields = fields.split_once(" R=").map_or(String::new(), |(_, rest)| format!("R={rest}"));
         let entry = format!("{id} {client} {text} F=<{sender}> {what}: {fields}");
-        reception.logs.main(&entry);
         if is_final {
             let headers = reception.wants.rejected_header.then(|| refusal::header_block_of(&batch.message));
-            reception.logs.reject(&entry, headers.as_deref());
+            reception.logs.rejection(&entry, true, headers.as_deref());
+        } else {
+            reception.logs.main(&entry);
         }
     }
     if is_final || passes_deferral {

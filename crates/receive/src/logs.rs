@@ -12,6 +12,18 @@ pub trait LogFiles: Send + Sync {
     fn reject(&self, line: &str, headers: Option<&str>);
     /// A line for the panic log.
     fn panic(&self, line: &str);
+
+    /// One line for main and reject log: by syslog it may be sent once.
+    fn main_and_reject(&self, line: &str, headers: Option<&str>) {
+        self.main(line);
+        self.reject(line, headers);
+    }
+
+    /// One line for main and panic log.
+    fn main_and_panic(&self, line: &str) {
+        self.main(line);
+        self.panic(line);
+    }
 }
 
 impl LogFiles for oxim_spool::log::Log {
@@ -25,6 +37,14 @@ impl LogFiles for oxim_spool::log::Log {
 
     fn panic(&self, line: &str) {
         oxim_spool::log::Log::panic(self, line);
+    }
+
+    fn main_and_reject(&self, line: &str, headers: Option<&str>) {
+        oxim_spool::log::Log::main_and_reject(self, line, headers.map(str::as_bytes));
+    }
+
+    fn main_and_panic(&self, line: &str) {
+        self.both(line);
     }
 }
 
@@ -50,8 +70,16 @@ impl Logs {
 
     /// Writes to the main and the reject log.
     pub fn main_and_reject(&self, line: &str) {
-        self.main(line);
-        self.reject(line, None);
+        self.rejection(line, true, None);
+    }
+
+    /// Writes to the reject log, and to the main log too if `is_in_main`; `headers` are for the reject log.
+    pub fn rejection(&self, line: &str, is_in_main: bool, headers: Option<&str>) {
+        if is_in_main {
+            self.0.main_and_reject(line, headers);
+        } else {
+            self.0.reject(line, headers);
+        }
     }
 
     /// Writes to the panic log alone.
@@ -62,8 +90,7 @@ impl Logs {
 
     /// Writes to the main and the panic log.
     pub fn panic(&self, line: &str) {
-        self.0.main(line);
-        self.0.panic(line);
+        self.0.main_and_panic(line);
         oxim_base::debug::panicked();
     }
 }

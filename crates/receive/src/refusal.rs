@@ -192,12 +192,12 @@ fn write(reception: &Reception, talk: &Talk, phase: Phase, line: &str, targets: 
         None => line.to_owned(),
     };
     // A selector is for the main log alone.
-    if targets.main && (phase != Phase::Connect || reception.wants.connection_reject) {
-        reception.logs.main(&line);
-    }
+    let is_in_main = targets.main && (phase != Phase::Connect || reception.wants.connection_reject);
     if targets.reject {
         let headers = (with_headers && reception.wants.rejected_header).then(|| header_block(talk));
-        reception.logs.reject(&line, headers.as_deref());
+        reception.logs.rejection(&line, is_in_main, headers.as_deref());
+    } else if is_in_main {
+        reception.logs.main(&line);
     }
     if targets.panic {
         reception.logs.panic_only(&line);

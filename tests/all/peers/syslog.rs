@@ -15,6 +15,9 @@ fn make_dev() {
     );
 }
 
+/// One entry for a line of two logs, without the process id of `+pid`.
+const SINGLE: &str = "syslog_duplication = false\nsyslog_pid = false\nlog_selector = +pid\n";
+
 /// What was received, an entry each.
 type Received = Arc<Mutex<Vec<String>>>;
 
@@ -44,15 +47,12 @@ pub(super) fn entries(ground: &Ground) {
     let received = listen();
     let text = main_options(ground).replace("log_file_path = /mnt/log/%slog", "log_file_path = syslog");
     let maildir = local_transport(ground);
-    let oxim = Oxim::start(
-        ground,
-        &format!(
-            "{text}tls_advertise_hosts =\nsyslog_facility = local3\nsyslog_processname = oxim-test\nsyslog_timestamp = false\nacl_smtp_rcpt = rcpt\n\
-             begin acl\nrcpt:\n  deny local_parts = nobody\n    message = nobody lives here\n  accept\n\
-             begin routers\n{LOCAL_ROUTER}begin transports\n{maildir}begin retry\n* * F,1h,1s\n"
-        ),
-        &[],
+    let config = format!(
+        "{text}tls_advertise_hosts =\nsyslog_facility = local3\nsyslog_processname = oxim-test\nsyslog_timestamp = false\nacl_smtp_rcpt = rcpt\n\
+         begin acl\nrcpt:\n  deny local_parts = nobody\n    message = nobody lives here\n  accept\n\
+         begin routers\n{LOCAL_ROUTER}begin transports\n{maildir}begin retry\n* * F,1h,1s\n"
     );
+    let oxim = Oxim::start(ground, &config, &[]);
     let has = |received: &Received, parts: &[&str]| {
         received.lock().unwrap().iter().any(|entry| parts.iter().all(|part| entry.contains(part)))
     };
@@ -79,6 +79,25 @@ pub(super) fn entries(ground: &Ground) {
         .run(&["/mnt/oxim", "-odq", "-f", "sender@test.ex", "bob@test.ex"], b"Subject: local\n\ntext\n")
         .good();
     wait("the local message", || has(&received, &[" <= sender@test.ex U=", "P=local"]));
+    // One copy of what goes to two logs, and no process id in its text.
+    let refusals = |part: &str| {
+        let entries = received.lock().unwrap();
+        entries
+            .iter()
+            .filter(|e| e.contains("rejected RCPT") && e.contains(part))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let dialogue = |sender: &str| {
+        format!("HELO c\r\nMAIL FROM:<{sender}@test.ex>\r\nRCPT TO:<nobody@test.ex>\r\nQUIT\r\n").into_bytes()
+    };
+    ground.run(&["/mnt/oxim", "-bs"], &dialogue("twice")).good();
+    wait("both copies", || refusals("<twice@test.ex>").len() == 2);
+    std::fs::write("/mnt/single.conf", format!("{SINGLE}{config}")).unwrap();
+    ground.run(&["/mnt/oxim", "-C", "/mnt/single.conf", "-bs"], &dialogue("once")).good();
+    wait("the one copy", || !refusals("<once@test.ex>").is_empty());
+    let [entry] = refusals("<once@test.ex>").try_into().unwrap();
+    assert!(entry.starts_with("<157>") && entry.contains("]: U=root"), "{entry}");
     // Without a syslog daemon mail goes on.
     UnixDatagram::unbound().unwrap().send_to(b"end", "/dev/log").unwrap();
     std::fs::remove_file("/dev/log").unwrap();

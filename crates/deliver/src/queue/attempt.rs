@@ -172,7 +172,7 @@ impl Attempt<'_> {
 
     fn message_line(&self, text: &str) {
         if self.delivery.config.main.message_logs {
-            let now = Stamp::now().log(self.delivery.services.zone);
+            let now = self.delivery.services.log().stamp();
             self.store.message_log(&self.claim, &format!("{now} {text}"));
         }
     }

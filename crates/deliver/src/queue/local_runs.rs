@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use oxim_base::Text;
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_spool::store::Claim;
@@ -10,6 +11,7 @@ use oxim_spool::store::Claim;
 use super::{AttemptOptions, shadow, slots};
 use crate::address::Address;
 use crate::agent::Identity;
+use crate::debug_print;
 use crate::delivery::Delivery;
 use crate::plan::Group;
 use crate::retry_hints;
@@ -58,7 +60,7 @@ fn run_group(
         settlement.run(context, BYPASSED, due, run, std::time::Duration::ZERO, b"");
         return;
     }
-    enter(context, transport, first, due.len());
+    enter(context, transport, first, due.iter().skip(1));
     let _slot = match slots::take(settlement.delivery, context, transport, first) {
         Ok(slot) => slot,
         Err(error) => {
@@ -93,12 +95,28 @@ fn run_group(
     settlement.run(context, &transport.name, due, run, began.elapsed(), &return_path);
 }
 
-/// Sets the variables of a transport run. With several addresses, `$local_part` stands for none of them.
-pub(crate) fn enter(context: &mut Context, transport: &Transport, first: &Address, count: usize) {
+/// Sets the variables of a transport run, which is for `first` and these others. With several addresses, `$local_part`
+/// stands for none of them, nor does where they came from, nor a domain that they do not share.
+pub(crate) fn enter<'a>(
+    context: &mut Context,
+    transport: &Transport,
+    first: &Address,
+    others: impl Iterator<Item = &'a Address> + Clone,
+) {
     crate::router::scope::enter(context, first);
-    if count > 1 {
-        context.address.local_part = oxim_base::Text::new();
-        context.address.bmi = None;
+    let scope = &mut context.address;
+    if others.clone().any(|other| other.domain != first.domain) {
+        scope.domain = Text::new();
+        scope.domain_data = None;
+    }
+    if others.clone().next().is_some() {
+        scope.local_part = Text::new();
+        scope.local_part_data = None;
+        scope.original_local_part = Text::new();
+        scope.original_domain = Text::new();
+        scope.parent_local_part = Text::new();
+        scope.parent_domain = Text::new();
+        scope.bmi = None;
     }
     context.delivery.transport_name = Some(transport.name.clone());
     context.delivery.router_name = None;
@@ -108,6 +126,9 @@ pub(crate) fn enter(context: &mut Context, transport: &Transport, first: &Addres
         context.local.captures.clone_from(&made.captures);
         context.address.this_address.clone_from(&made.this_address);
     }
+    if let Some(template) = transport.generic.debug_print.as_ref().filter(|_| debug_print::is_wanted()) {
+        debug_print::show(template, context);
+    }
     match first.kind {
         crate::address::AddressKind::File | crate::address::AddressKind::Directory => {
             context.delivery.address_file = Some(saved_path(first));
@@ -116,8 +137,8 @@ pub(crate) fn enter(context: &mut Context, transport: &Transport, first: &Addres
             let text = first.address.clone();
             // The text of a redirection is the postmaster's or the user's; a filter may have put anything into it.
             context.delivery.address_pipe = Some(match first.made {
-                None => oxim_base::Text::clean(text),
-                Some(_) => oxim_base::Text::tainted(text),
+                None => Text::clean(text),
+                Some(_) => Text::tainted(text),
             });
         }
         crate::address::AddressKind::Mail | crate::address::AddressKind::Reply => {}
@@ -125,12 +146,12 @@ pub(crate) fn enter(context: &mut Context, transport: &Transport, first: &Addres
 }
 
 /// The path of a file that a redirection or a filter names; as foreign as the filter has made it.
-pub(crate) fn saved_path(address: &Address) -> oxim_base::Text {
+pub(crate) fn saved_path(address: &Address) -> Text {
     let taint = match address.made.as_ref().map(|made| &made.deed) {
         Some(crate::filter::Deed::Save { path, .. }) => path.taint(),
         _ => oxim_base::text::Taint::Clean,
     };
-    oxim_base::Text::with_taint(address.address.clone(), taint)
+    Text::with_taint(address.address.clone(), taint)
 }
 
 pub(crate) fn leave(context: &mut Context) {

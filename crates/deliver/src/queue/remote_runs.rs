@@ -123,7 +123,7 @@ fn run_group(
     let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
     let mut addresses = group.addresses;
     let Some(first) = addresses.first().cloned() else { return };
-    local_runs::enter(context, transport, &first, addresses.len());
+    local_runs::enter(context, transport, &first, addresses.iter().skip(1));
     let _slot = match slots::take(settlement.delivery, context, transport, &first) {
         Ok(slot) => slot,
         Err(error) => {

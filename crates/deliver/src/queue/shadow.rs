@@ -44,7 +44,7 @@ pub(super) fn run(
             return;
         }
     }
-    local_runs::enter(context, shadow, first, delivered.len());
+    local_runs::enter(context, shadow, first, delivered.iter().skip(1));
     let outcomes = match local_runs::prepare_batch(settlement, context, claim, shadow, &delivered, options) {
         Ok(mut batch) if !settlement.dont_deliver => {
             batch.is_shadow = true;

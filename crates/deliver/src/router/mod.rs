@@ -212,7 +212,7 @@ impl Run<'_> {
     }
 }
 
-/// Writes a log line of routing; under `-bt` to standard error, as Exim does.
+/// Writes a log line of routing, with the message's id in front in a delivery; under `-bt` to standard error, as Exim does.
 pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line: &str) {
     if purpose == Purpose::Test {
         let logs = match kind {
@@ -227,8 +227,12 @@ pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line
         oxim_base::debug::line(oxim_base::debug::ROUTE, || line.to_owned());
         return;
     }
+    let of_message = match &context.message.id {
+        Some(id) if purpose == Purpose::Deliver => format!("{id} "),
+        _ => String::new(),
+    };
     match context.services.surroundings.get().and_then(|s| s.log.clone()) {
-        Some(sink) => sink(kind, line),
+        Some(sink) => sink(kind, &format!("{of_message}{line}")),
         None => oxim_base::debug::line(oxim_base::debug::ROUTE, || line.to_owned()),
     }
 }

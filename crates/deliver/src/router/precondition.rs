@@ -1,6 +1,6 @@
 //! Whether a router is run for an address: the preconditions, in the order of manual section 3.12.
 
-use oxim_base::{Text, debug};
+use oxim_base::Text;
 use oxim_lang::bmi::Destination;
 use oxim_lang::expand::ExpandError;
 use oxim_lang::list::Subject;
@@ -9,6 +9,7 @@ use super::affix::Cut;
 use super::generic::BmiConditions;
 use super::{Generic, Problem, Purpose, Run, error_code, matching, prepare, require_files, scope};
 use crate::address::{Address, LocalUser};
+use crate::debug_print;
 
 /// What the preconditions came to.
 pub enum Outcome {
@@ -177,13 +178,10 @@ fn set_home(run: &mut Run<'_>) -> Result<(), Problem> {
 }
 
 fn debug_print(run: &mut Run<'_>) {
-    let Some(template) = &run.router.generic.debug_print else { return };
-    if !debug::enabled(debug::ROUTE) && run.purpose != Purpose::Test {
-        return;
-    }
-    match template.expand(run.context) {
-        Ok(text) => eprintln!("{}", text.to_string_lossy().trim_end_matches('\n')),
-        Err(error) => eprintln!("debug_print \"{}\": {error}", template.source()),
+    if let Some(template) = &run.router.generic.debug_print
+        && (run.purpose == Purpose::Test || debug_print::is_wanted())
+    {
+        debug_print::show(template, run.context);
     }
 }
 

@@ -17,8 +17,8 @@ use super::generic::{AccountSetting, account};
 use super::host_list::{Method, NotFound};
 use super::redirect::list::{self, Allowed, Content, Item};
 use super::{
-    Build, Problem, Purpose, RouterDriver, RouterKind, Run, TransportUse, Verdict, error_code, host_item,
-    host_list, prepare, redirect, write_log,
+    Build, Problem, RouterDriver, RouterKind, Run, TransportUse, Verdict, error_code, host_item, host_list,
+    prepare, redirect, write_log,
 };
 use crate::address::{Address, AddressKind, Refusal, TransportId};
 use crate::agent::Identity;
@@ -213,9 +213,7 @@ impl QueryProgram {
 
 /// The command is at fault, and the postmaster is told.
 fn answer_fault(run: &Run<'_>, text: String) -> Problem {
-    let id = run.context.message.id.filter(|_| run.purpose == Purpose::Deliver);
-    let id = id.map(|id| format!("{id} ")).unwrap_or_default();
-    let line = format!("{id}{} router: {text}", run.router.name);
+    let line = format!("{} router: {text}", run.router.name);
     write_log(run.context, run.purpose, LogKind::PanicOnly, &line);
     Problem::new(error_code::UNKNOWN, text)
 }

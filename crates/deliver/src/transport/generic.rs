@@ -6,8 +6,41 @@ use oxim_lang::expand::Template;
 use super::filter::Filter;
 use crate::rewrite::Rules;
 
+/// Which variables of an address the options of a transport name: where they do, addresses are
+/// not delivered together, or only those that share the domain (manual chapter 25).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mentions {
+    /// `$local_part` and those whose names begin so.
+    pub local_part: bool,
+    /// `$domain` and those whose names begin so.
+    pub domain: bool,
+}
+
+impl Mentions {
+    /// What the options that are set name. What only debugging shows does not count.
+    fn of(instance: &Instance) -> Mentions {
+        let options = &instance.options;
+        let (generic, private) = options.tables();
+        let mut mentions = Mentions::default();
+        for row in generic.iter().chain(private).filter(|row| row.name != "debug_print") {
+            let setting = options.setting(row.name).filter(|setting| setting.location.is_some());
+            let text = setting.and_then(|setting| setting.value.text()).unwrap_or_default();
+            mentions.local_part |= names_variable(text, "local_part");
+            mentions.domain |= names_variable(text, "domain");
+        }
+        mentions
+    }
+}
+
+/// Whether a string has a variable with this beginning in it: `$name`, `${name` or `def:name`.
+fn names_variable(text: &str, name: &str) -> bool {
+    ["$", "${", "def:"].iter().any(|before| text.contains(&format!("{before}{name}")))
+}
+
 /// Their values.
 pub struct Generic {
+    /// What keeps addresses of a local transport apart.
+    pub mentions: Mentions,
     /// The header block is not transported.
     pub body_only: bool,
     /// The body is not transported.
@@ -76,6 +109,7 @@ impl Generic {
         }
         let of_smtp = |name: &str| if options.has(name) { options.template(name) } else { None };
         Ok(Generic {
+            mentions: Mentions::of(instance),
             body_only: options.bool("body_only"),
             headers_only: options.bool("headers_only"),
             delivery_date_add: options.bool("delivery_date_add"),

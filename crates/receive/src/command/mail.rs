@@ -178,10 +178,7 @@ fn qualify(
         let client = log_line::client(reception, talk, true);
         let shown = log_line::address(&sender);
         let line = format!("unqualified sender rejected: <{shown}> {client}");
-        if reception.wants.smtp_syntax_error {
-            reception.logs.main(&line);
-        }
-        reception.logs.reject(&line, None);
+        reception.logs.rejection(&line, reception.wants.smtp_syntax_error, None);
         let mut text = argument.to_vec();
         text.extend_from_slice(b": sender address must contain a domain");
         return Err(Progress::Reply(Reply::new(501, text)));

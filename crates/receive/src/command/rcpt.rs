@@ -90,10 +90,7 @@ fn qualify(
         let client = log_line::client(reception, talk, true);
         let shown = log_line::address(&recipient);
         let line = format!("unqualified recipient rejected: <{shown}> {client}");
-        if reception.wants.smtp_syntax_error {
-            reception.logs.main(&line);
-        }
-        reception.logs.reject(&line, None);
+        reception.logs.rejection(&line, reception.wants.smtp_syntax_error, None);
         let mut text = argument.to_vec();
         text.extend_from_slice(b": recipient address must contain a domain");
         return Err(Progress::Reply(Reply::new(501, text)));

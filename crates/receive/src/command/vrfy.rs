@@ -25,10 +25,7 @@ pub(super) fn run(reception: &Arc<Reception>, talk: &mut Talk, argument: &[u8]) 
             let client = log_line::client(reception, talk, true);
             let shown = log_line::address(&recipient);
             let line = format!("unqualified verify rejected: <{shown}> {client}");
-            if reception.wants.smtp_syntax_error {
-                reception.logs.main(&line);
-            }
-            reception.logs.reject(&line, None);
+            reception.logs.rejection(&line, reception.wants.smtp_syntax_error, None);
             let text = [argument, b": recipient address must contain a domain"].concat();
             return Progress::Reply(Reply::new(501, text));
         }

@@ -241,6 +241,16 @@ fn tell_with(
 }
 
 /// Makes and queues the mail.
+/// Adds the lines of a body, none longer than `bounce_return_linesize_limit` (0: as they are).
+fn shorten_into(out: &mut Vec<u8>, body: &[u8], limit: usize) {
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        let (text, end) = line.strip_suffix(b"\n").map_or((line, b"".as_slice()), |text| (text, b"\n"));
+        let short = text.get(..limit).filter(|_| limit > 0).unwrap_or(text);
+        out.extend_from_slice(short);
+        out.extend_from_slice(end);
+    }
+}
+
 fn mail(
     reception: &Arc<Reception>,
     recipient: &[u8],
@@ -251,6 +261,7 @@ fn mail(
     unread: Option<Vec<u8>>,
 ) -> Result<(), String> {
     let domain = String::from_utf8_lossy(&reception.settings.qualify_domain).into_owned();
+    let line_limit = usize::try_from(reception.config.main.bounce_return_linesize_limit).unwrap_or(0);
     let shown = String::from_utf8_lossy(recipient);
     let mut out = format!(
         "Auto-Submitted: auto-replied\nFrom: Mail Delivery System <Mailer-Daemon@{domain}>\nTo: {shown}\n"
@@ -270,10 +281,15 @@ fn mail(
         }
         out.push(b'\n');
         if let Some(original) = original {
-            out.extend_from_slice(&original.head(COPIED_BYTES_MAX).map_err(|error| error.to_string())?);
+            let head = original.head(COPIED_BYTES_MAX).map_err(|error| error.to_string())?;
+            shorten_into(&mut out, &head, line_limit);
         }
     }
-    out.extend_from_slice(&unread.unwrap_or_default());
+    let unread = unread.unwrap_or_default();
+    let header_end = memchr::memmem::find(&unread, b"\n\n").unwrap_or(unread.len());
+    let (headers, rest) = unread.split_at_checked(header_end).unwrap_or((&unread, &[]));
+    out.extend_from_slice(headers);
+    shorten_into(&mut out, rest, line_limit);
     let submission = Submission {
         sender: Vec::new(),
         recipients: vec![recipient.to_vec()],

@@ -190,9 +190,7 @@ impl Redirect {
         }
         for error in errors {
             let item = if error.item.is_empty() { String::new() } else { format!(" in \"{}\"", error.item) };
-            let id = run.context.message.id.filter(|_| run.purpose == Purpose::Deliver);
-            let id = id.map(|id| format!("{id} ")).unwrap_or_default();
-            run.log(&format!("{id}{} router: skipped error: {}{item}", run.router.name, error.message));
+            run.log(&format!("{} router: skipped error: {}{item}", run.router.name, error.message));
         }
         let Some(to) = &self.syntax_errors_to else { return };
         if run.purpose != Purpose::Deliver {

@@ -12,6 +12,7 @@ use oxim_spool::log::Selector;
 use super::Target;
 use crate::delivery::Delivery;
 use crate::log_line::is_in_log_ports;
+use crate::retry::MORE_CONNECT;
 use crate::transport::{DeliveryError, HostUsed, error_code};
 
 /// Whom a trouble concerns: that is what its retry record is for.
@@ -83,7 +84,9 @@ pub(super) fn not_connected(target: &Target, error: &std::io::Error) -> Trouble 
     let code = error.raw_os_error().unwrap_or(error_code::UNKNOWN);
     let text = if code > 0 { String::new() } else { error_text(error) };
     let said = Some(Box::new(Said::Broken(error_text(error))));
-    let error = DeliveryError { code, more: target.mx_mark(), text, ..DeliveryError::default() };
+    let connecting = if code == nix::libc::ETIMEDOUT { MORE_CONNECT } else { 0 };
+    let more = target.mx_mark() | connecting;
+    let error = DeliveryError { code, more, text, ..DeliveryError::default() };
     Trouble { said, ..Trouble::host(error) }
 }
 
