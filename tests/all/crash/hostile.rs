@@ -56,8 +56,7 @@ fn input(chance: &mut Chance) -> Vec<u8> {
 }
 
 /// One client. What it is told does not matter.
-fn attack(stand: &Stand, chance: &mut Chance) {
-    let Ok(mut stream) = TcpStream::connect(stand.address) else { return };
+pub(super) fn attack(mut stream: TcpStream, chance: &mut Chance) {
     let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
     let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
     // Some wait for the banner as they should, so that what they say is not thrown away as spoken too early.
@@ -81,9 +80,18 @@ fn attack(stand: &Stand, chance: &mut Chance) {
 }
 
 /// All processes below the daemon, to see that none was replaced.
-fn processes(stand: &Stand) -> String {
+/// The children of the daemon.
+pub(super) fn processes(stand: &Stand) -> String {
     let pid = stand.pid();
     fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
+}
+
+/// The daemon takes mail, and nothing of it has ended or panicked since it had these children.
+pub(super) fn is_unharmed(stand: &Stand, children: &str) {
+    assert!(stand.accepts_again(), "{}", stand.trouble());
+    assert_eq!(processes(stand), children, "a process of the daemon ended: {}", stand.trouble());
+    let trouble = stand.trouble();
+    assert!(!trouble.contains("panicked"), "{trouble}");
 }
 
 pub(super) fn random_input() {
@@ -95,47 +103,50 @@ pub(super) fn random_input() {
             scope.spawn(move || {
                 let mut chance = Chance::new(600 + thread);
                 for _ in 0..amount(40, 4000) {
-                    attack(stand, &mut chance);
+                    if let Ok(stream) = TcpStream::connect(stand.address) {
+                        attack(stream, &mut chance);
+                    }
                 }
             });
         }
     });
-    assert!(stand.accepts_again(), "{}", stand.trouble());
-    assert_eq!(processes(&stand), before, "a process of the daemon ended: {}", stand.trouble());
-    let trouble = stand.trouble();
-    assert!(!trouble.contains("panicked"), "{trouble}");
+    is_unharmed(&stand, &before);
     stand.stop();
+}
+
+/// Sends an opening line by line, then a byte now and then, until the server hangs up; the time that took, and what was heard.
+pub(super) fn trickle(mut stream: TcpStream, opening: &[u8]) -> (Duration, String) {
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    for line in opening.split_inclusive(|b| *b == b'\n') {
+        if stream.write_all(line).is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut heard = Vec::new();
+    let began = Instant::now();
+    // Far more bytes than two seconds have room for, so that only the server can end it.
+    while began.elapsed() < Duration::from_secs(15) {
+        let mut part = [0; 512];
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => heard.extend_from_slice(&part[..count]),
+            Err(_) if stream.write_all(b"x").is_err() => break,
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    (began.elapsed(), String::from_utf8_lossy(&heard).into_owned())
 }
 
 /// Clients that send a byte now and then are gone when the time for a line is over, in a command and within a message.
 pub(super) fn slow_clients_are_dropped() {
     let mut stand = Stand::start(&Plan { main: "smtp_receive_timeout = 2s\n", ..Plan::default() });
-    let trickle = |opening: &[u8]| {
-        let mut stream = TcpStream::connect(stand.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        for line in opening.split_inclusive(|b| *b == b'\n') {
-            stream.write_all(line).unwrap();
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let mut heard = Vec::new();
-        let began = Instant::now();
-        // Far more bytes than two seconds have room for, so that only the server can end it.
-        while began.elapsed() < Duration::from_secs(15) {
-            let mut part = [0; 512];
-            match stream.read(&mut part) {
-                Ok(0) => break,
-                Ok(count) => heard.extend_from_slice(&part[..count]),
-                Err(_) if stream.write_all(b"x").is_err() => break,
-                Err(_) => std::thread::sleep(Duration::from_millis(100)),
-            }
-        }
-        (began.elapsed(), String::from_utf8_lossy(&heard).into_owned())
-    };
     let message = b"EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<b@mta.test>\r\nDATA\r\nSubject: x\r\n";
     std::thread::scope(|scope| {
+        let stand = &stand;
         for opening in [b"".as_slice(), b"EHLO c.test\r\n", message] {
             scope.spawn(move || {
-                let (took, heard) = trickle(opening);
+                let (took, heard) = trickle(TcpStream::connect(stand.address).unwrap(), opening);
                 assert!(took < Duration::from_secs(12), "{opening:?} after {took:?}: {heard}");
                 assert!(heard.contains("421 "), "{opening:?}: {heard}");
             });

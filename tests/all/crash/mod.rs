@@ -4,6 +4,7 @@
 //! id. `cargo test` runs a seeded sample; `OXIM_PROOF=full` runs all of it; `OXIM_SEED` chooses other moments. What a
 //! trial needs and the machine does not have (root, loop devices) is said on standard error, and the trial passes.
 
+mod behind_proxy;
 mod calls;
 mod clock;
 mod control;
@@ -68,6 +69,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             smuggling_out::one_message_stays_one_on_its_way_out,
         ),
         trial("hostile::random_input", hostile::random_input),
+        trial("behind_proxy::any_header_and_random_input", behind_proxy::any_header_and_random_input),
+        trial(
+            "behind_proxy::bad_and_slow_headers_open_no_session",
+            behind_proxy::bad_and_slow_headers_open_no_session,
+        ),
         trial("hostile::slow_clients_are_dropped", hostile::slow_clients_are_dropped),
         trial("hostile::a_storm_of_connections", hostile::a_storm_of_connections),
         trial(

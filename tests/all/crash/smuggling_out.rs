@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -203,7 +203,7 @@ fn stuffed(message: &[u8]) -> Vec<u8> {
 }
 
 /// How a message comes in. Its name is in the local part of its sender.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Data,
     Bdat,
@@ -221,23 +221,31 @@ impl Entry {
         format!("{self:?}").to_lowercase()
     }
 
-    fn submit(self, stand: &Stand, sender: &str, message: &[u8]) {
+    /// Submits messages, each with its sender: by one session where the entry knows more than one message.
+    fn submit(self, stand: &Stand, messages: &[(String, Vec<u8>)]) {
         match self {
-            Entry::Data | Entry::Bdat => over_smtp(stand, sender, message, matches!(self, Entry::Bdat)),
-            Entry::Session => {
-                let (before, after) = (b"EHLO client.test\r\n".as_slice(), b"QUIT\r\n".as_slice());
-                let dialogue = [before, &envelope(sender), &stuffed(message), after].concat();
-                by_command(stand, &["-bs"], &dialogue);
+            Entry::Data | Entry::Bdat => {
+                let connect = || Client::connect(stand.address).ok();
+                in_sessions(messages, connect, matches!(self, Entry::Bdat));
             }
-            Entry::Batch => by_command(stand, &["-bS"], &[envelope(sender), stuffed(message)].concat()),
+            Entry::Session => in_sessions(messages, || Some(Local::start(stand)), false),
+            Entry::Batch => {
+                for (sender, message) in messages {
+                    by_command(stand, &["-bS"], &[envelope(sender), stuffed(message)].concat());
+                }
+            }
             Entry::Arguments => {
                 let to = recipients();
-                let words = ["-oi", "-f", sender].into_iter().chain(to.iter().map(String::as_str));
-                by_command(stand, &words.collect::<Vec<_>>(), message);
+                for (sender, message) in messages {
+                    let words = ["-oi", "-f", sender].into_iter().chain(to.iter().map(String::as_str));
+                    by_command(stand, &words.collect::<Vec<_>>(), message);
+                }
             }
             Entry::Header => {
                 let header = format!("To: {}\r\n", recipients().join(", "));
-                by_command(stand, &["-oi", "-f", sender, "-t"], &[header.as_bytes(), message].concat());
+                for (sender, message) in messages {
+                    by_command(stand, &["-oi", "-f", sender, "-t"], &[header.as_bytes(), message].concat());
+                }
             }
         }
     }
@@ -248,22 +256,110 @@ fn envelope(sender: &str) -> Vec<u8> {
     format!("MAIL FROM:<{sender}>\r\n{to}DATA\r\n").into_bytes()
 }
 
-/// Submits over the network. The server may refuse, and hang up before it has read all.
-fn over_smtp(stand: &Stand, sender: &str, message: &[u8], is_chunked: bool) {
-    let mut client = Client::connect(stand.address).unwrap();
-    client.hello().unwrap();
-    assert!(client.command(&format!("MAIL FROM:<{sender}>")).unwrap().code < 400);
-    for recipient in recipients() {
-        assert!(client.command(&format!("RCPT TO:<{recipient}>")).unwrap().code < 400);
+/// The client's side of a session.
+trait Session {
+    /// Sends; the server may have hung up.
+    fn say(&mut self, bytes: &[u8]);
+    /// The code of the next reply; none if the session is over.
+    fn code(&mut self) -> Option<u16>;
+}
+
+impl Session for Client {
+    fn say(&mut self, bytes: &[u8]) {
+        let _ = self.write(bytes);
     }
-    if is_chunked {
-        let _ = client.write(format!("BDAT {} LAST\r\n", message.len()).as_bytes());
-        let _ = client.write(message);
-    } else {
-        assert!(client.command("DATA").unwrap().code < 400);
-        let _ = client.write(&stuffed(message));
+
+    fn code(&mut self) -> Option<u16> {
+        self.reply().ok().map(|reply| reply.code)
     }
-    client.finish();
+}
+
+/// A session with `-bs`. Dropped, it is ended and waited for.
+struct Local {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Local {
+    fn start(stand: &Stand) -> Local {
+        let mut command = Command::new(crate::place::oxim());
+        command.arg("-C").arg(stand.config()).arg("-bs").stderr(Stdio::null());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let mut local = Local { child, answers };
+        assert_eq!(local.code(), Some(220));
+        local
+    }
+}
+
+impl Session for Local {
+    fn say(&mut self, bytes: &[u8]) {
+        let _ = self.child.stdin.as_mut().unwrap().write_all(bytes);
+    }
+
+    fn code(&mut self) -> Option<u16> {
+        let mut line = String::new();
+        while self.answers.read_line(&mut line).ok()? > 0 {
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.get(..3)?.parse().ok();
+            }
+            line.clear();
+        }
+        None
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+/// Submits one message after the other. The server may refuse one, and hang up before it has read all; then a new session
+/// goes on with the next.
+fn in_sessions<S: Session>(messages: &[(String, Vec<u8>)], open: impl Fn() -> Option<S>, is_chunked: bool) {
+    let mut session: Option<S> = None;
+    for (sender, message) in messages {
+        // A session that was ended after a refusal is noticed by the next message only.
+        for _ in 0..2 {
+            let current = session.get_or_insert_with(|| greeted(open()));
+            if begins(current, sender) {
+                break;
+            }
+            session = None;
+        }
+        let Some(current) = session.as_mut() else { panic!("no session for {sender}") };
+        if is_chunked {
+            current.say(&[format!("BDAT {} LAST\r\n", message.len()).as_bytes(), message].concat());
+        } else {
+            current.say(b"DATA\r\n");
+            assert_eq!(current.code(), Some(354));
+            current.say(&stuffed(message));
+        }
+        if current.code().is_none_or(|code| code >= 400) {
+            session = None;
+        }
+    }
+}
+
+fn greeted<S: Session>(session: Option<S>) -> S {
+    let mut session = session.unwrap();
+    session.say(b"EHLO client.test\r\n");
+    assert_eq!(session.code(), Some(250));
+    session
+}
+
+/// The envelope, up to the last RCPT; whether the session is still there.
+fn begins(session: &mut impl Session, sender: &str) -> bool {
+    let commands = std::iter::once(format!("MAIL FROM:<{sender}>\r\n"));
+    let all = commands.chain(recipients().iter().map(|to| format!("RCPT TO:<{to}>\r\n"))).collect::<Vec<_>>();
+    all.iter().all(|command| {
+        session.say(command.as_bytes());
+        let code = session.code();
+        assert!(code.is_none_or(|code| code < 400), "{command}: {code:?}");
+        code.is_some()
+    })
 }
 
 /// Submits as a local user does. A refusal is as good.
@@ -278,40 +374,70 @@ fn by_command(stand: &Stand, arguments: &[&str], input: &[u8]) {
 
 /// Appends to the message what its header holds, decoded.
 fn write_filter(path: &Path) {
-    let script = "#!/bin/sh\nall=$(mktemp)\ncat > $all\ncat $all\n\
-                  sed -n 's/^X-Attack: //p' $all | tr -d '\\r' | base64 -d\nrm $all\n";
+    let script = "#!/usr/bin/perl -0777\nuse MIME::Base64;\nmy $all = <STDIN>;\nprint $all;\n\
+                  print decode_base64($1) if $all =~ /^X-Attack: (\\S+)/m;\n";
     fs::write(path, script).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Submits every string in every way, or a sample of them.
-fn submit_all(stand: &Stand) -> usize {
+/// How many submit at the same time.
+const HANDS: usize = 4;
+/// How many messages go by one session at most.
+const SESSION_MESSAGES_MAX: usize = 100;
+
+/// Every string in every way, or a sample of them.
+fn attacks() -> Vec<(Entry, Vec<u8>)> {
     let mut chance = Chance::new(7);
-    let mut submitted = 0;
-    let mut submit = |entry: Entry, message: &[u8]| {
-        submitted += 1;
-        entry.submit(stand, &format!("{}{submitted}@client.test", entry.name()), message);
-    };
+    let mut attacks = Vec::new();
     let all = strings();
     let step = if is_full() { 1 } else { all.len() / 12 };
     let start = if is_full() { 0 } else { chance.below(step as u64) as usize };
     for string in all.iter().skip(start).step_by(step) {
         for entry in ENTRIES {
-            submit(entry, &message(b"first", string));
+            attacks.push((entry, message(b"first", string)));
         }
-        submit(Entry::Bdat, &message(b"first\r\n", string));
+        attacks.push((Entry::Bdat, message(b"first\r\n", string)));
     }
     for border in BORDERS.iter().take(amount(3, BORDERS.len())) {
         for attack in [b"\n.\n".as_slice(), b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r\n.\r\n"] {
             let offsets = attack.len() + 1;
             for _ in 0..amount(1, offsets) {
                 let before = vec![b'x'; border - chance.below(offsets as u64) as usize];
-                submit(Entry::Bdat, &message(&before, attack));
-                submit(Entry::Data, &message(&before, attack));
+                attacks.push((Entry::Bdat, message(&before, attack)));
+                attacks.push((Entry::Data, message(&before, attack)));
             }
         }
     }
-    submitted
+    attacks
+}
+
+/// Submits them all; gives their number.
+fn submit_all(stand: &Stand) -> usize {
+    let attacks = attacks();
+    let batch = |entry: Entry| {
+        let of_entry = attacks.iter().enumerate().filter(move |(_, (one, _))| *one == entry);
+        of_entry.map(move |(number, (_, message))| {
+            (format!("{}{number}@client.test", entry.name()), message.clone())
+        })
+    };
+    let batches: Vec<(Entry, Vec<(String, Vec<u8>)>)> = ENTRIES
+        .iter()
+        .flat_map(|entry| {
+            let messages: Vec<_> = batch(*entry).collect();
+            messages.chunks(SESSION_MESSAGES_MAX).map(|part| (*entry, part.to_vec())).collect::<Vec<_>>()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for hand in 0..HANDS {
+            let batches = &batches;
+            scope.spawn(move || {
+                for (entry, messages) in batches.iter().skip(hand).step_by(HANDS) {
+                    entry.submit(stand, messages);
+                }
+            });
+        }
+    });
+    attacks.len()
 }
 
 /// The senders of the messages that were accepted.
@@ -340,7 +466,7 @@ pub(super) fn one_message_stays_one_on_its_way_out() {
     let senders = senders(&stand);
     let end = Instant::now() + Duration::from_secs(if is_full() { 900 } else { 60 });
     while completed(&stand) < senders.len() && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(100));
     }
     stand.stop();
     let log = fs::read_to_string(stand.log("mainlog")).unwrap();

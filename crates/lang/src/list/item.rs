@@ -277,13 +277,14 @@ impl Item {
             Pattern::Empty
             | Pattern::Anything
             | Pattern::Switch(_)
-            | Pattern::LocalName
             | Pattern::LocalAddress
             | Pattern::Network(_)
             | Pattern::MalformedAddress
             | Pattern::Faulty(_) => false,
-            // In a host list these are about the name of the host, which has to be looked up first.
-            Pattern::EndsWith(_) | Pattern::Regex(_) | Pattern::Literal => kind == ListKind::Host,
+            // In a host list these are about the name of the host, which has to be looked up first, or a name whose addresses have.
+            Pattern::EndsWith(_) | Pattern::Regex(_) | Pattern::Literal | Pattern::LocalName => {
+                kind == ListKind::Host
+            }
             Pattern::Address { domain, .. } | Pattern::DomainOnly(domain) => {
                 domain.may_block(ListKind::Domain, named)
             }
