@@ -202,6 +202,9 @@ fn stuffed(message: &[u8]) -> Vec<u8> {
     all
 }
 
+/// A message and its sender.
+type Mail = (String, Vec<u8>);
+
 /// How a message comes in. Its name is in the local part of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
@@ -222,7 +225,7 @@ impl Entry {
     }
 
     /// Submits messages, each with its sender: by one session where the entry knows more than one message.
-    fn submit(self, stand: &Stand, messages: &[(String, Vec<u8>)]) {
+    fn submit(self, stand: &Stand, messages: &[Mail]) {
         match self {
             Entry::Data | Entry::Bdat => {
                 let connect = || Client::connect(stand.address).ok();
@@ -318,7 +321,7 @@ impl Drop for Local {
 
 /// Submits one message after the other. The server may refuse one, and hang up before it has read all; then a new session
 /// goes on with the next.
-fn in_sessions<S: Session>(messages: &[(String, Vec<u8>)], open: impl Fn() -> Option<S>, is_chunked: bool) {
+fn in_sessions<S: Session>(messages: &[Mail], open: impl Fn() -> Option<S>, is_chunked: bool) {
     let mut session: Option<S> = None;
     for (sender, message) in messages {
         // A session that was ended after a refusal is noticed by the next message only.
@@ -420,7 +423,7 @@ fn submit_all(stand: &Stand) -> usize {
             (format!("{}{number}@client.test", entry.name()), message.clone())
         })
     };
-    let batches: Vec<(Entry, Vec<(String, Vec<u8>)>)> = ENTRIES
+    let batches: Vec<(Entry, Vec<Mail>)> = ENTRIES
         .iter()
         .flat_map(|entry| {
             let messages: Vec<_> = batch(*entry).collect();
