@@ -163,7 +163,8 @@ pub fn describe_source(reception: &Reception, talk: &Talk, origin: &Origin, mess
         message.uid = caller.uid;
         message.gid = caller.gid;
         message.is_local = origin.is_local && (!origin.sender_set || !caller.is_trusted);
-        message.sender_set_untrusted = origin.is_local && origin.sender_set && !caller.is_trusted;
+        message.sender_set_untrusted =
+            origin.is_local && !origin.is_smtp && origin.sender_set && !caller.is_trusted;
     }
     message.local_error = talk.is_own_error;
     message.protocol = Some(connection.protocol.clone());

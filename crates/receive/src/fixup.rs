@@ -163,10 +163,7 @@ fn add_from(
         return;
     }
     let value = match (caller.filter(|_| origin.is_local), submission) {
-        (Some(caller), _) if !caller.is_trusted => {
-            originator::with_name(reception, &caller.real_name, &caller.sender)
-        }
-        (Some(caller), _) if !origin.sender_set => {
+        (Some(caller), _) if !caller.is_trusted || !origin.sender_set => {
             let shown = if message.sender.is_empty() { &caller.sender } else { &message.sender };
             originator::with_name(reception, &caller.real_name, shown)
         }
@@ -203,7 +200,7 @@ fn submitted_sender(reception: &Reception, talk: &Talk, submission: &Submission)
     Some([&*address::quote_local_part(&id), b"@", domain].concat())
 }
 
-/// Adds Sender: where From: is not the caller, and makes it the envelope sender.
+/// Adds Sender: where From: is not the caller; in submission mode it is the envelope sender too.
 fn add_sender(
     reception: &Reception,
     talk: &mut Talk,
@@ -237,8 +234,8 @@ fn add_sender(
     let name = format!("{prefix}Sender");
     let value = originator::with_name(reception, &real_name, &sender);
     talk.scene.context.message.headers.push_back(Header::from_parts(name.as_bytes(), &value));
-    // A message from nobody, a bounce, stays one.
-    if !talk.scene.context.message.sender.is_empty() {
+    // A message from nobody, a bounce, stays one. What a local caller may say as sender stays too.
+    if submission.is_some() && !talk.scene.context.message.sender.is_empty() {
         talk.scene.context.message.sender = sender;
     }
 }

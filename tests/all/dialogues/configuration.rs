@@ -508,7 +508,7 @@ pub(super) const REWRITES: &[&str] = &[
     "*@*.ex ${lc:$1}@$2.new.ex %x",
     "alice@test.ex \"\\\"A. Lice\\\" <al@new.ex>\" w%x",
     "alice@test.ex \"A Lice <al@new.ex>\" w%x",
-    "+local_domains $local_part@local.new.ex %x",
+    "*@test.ex $1@local.new.ex %x",
     "^(?i)(.*)@good\\.ex\\$ $1.re@better.ex %x",
     "*@remote.ex ${lookup{$1}lsearch{/mnt/etc/others}{$value}fail} %x",
     "* $0 %x",

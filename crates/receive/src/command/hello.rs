@@ -29,7 +29,9 @@ pub(super) fn run(
     talk.is_extended = is_extended;
     let hosts = &reception.settings.hosts;
     let is_valid = helo_name_is_valid(argument, &reception.settings.helo_allow_chars);
-    if !is_valid && !hosts.helo_accept_junk.matches(&mut talk.scene.context) {
+    // No list of hosts has a local caller.
+    let may_be_junk = !talk.is_local() && hosts.helo_accept_junk.matches(&mut talk.scene.context);
+    if !is_valid && !may_be_junk {
         return invalid(reception, talk, argument, word);
     }
     let connection = &mut talk.scene.context.connection;
