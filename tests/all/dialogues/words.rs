@@ -433,6 +433,7 @@ pub(super) const INPUT_ARGUMENTS: &[&str] = &[
     "-t -f %r",
     "-t -f <>",
     "-bm %r",
+    "-bm %r %r",
     "-bm -f %r %r",
     "-bm -f <> %r",
     "-bm -F Full_Name %r",
