@@ -354,7 +354,7 @@ fn run_command(wish: &Wish) {
     // What we have said comes before what it says.
     let _ = io::Write::flush(&mut io::stdout());
     match command.status() {
-        Ok(status) if status.success() => {}
+        Ok(status) if status.success() || wish.quiet => {}
         Ok(status) => {
             use std::os::unix::process::ExitStatusExt;
             say!("warning: nonzero status {}", status.into_raw());
