@@ -200,6 +200,8 @@ pub struct Address {
     pub is_hidden_in_bounces: bool,
     /// An address that is not a recipient's fault to have: its errors are not told (`noerror` of filters).
     pub ignores_errors: bool,
+    /// The configuration, or what it looked up, has named it, and nobody outside: `$local_part` and `$domain` are not tainted.
+    pub is_ours: bool,
     /// What passes on from address to child and router to router.
     pub propagated: Propagated,
     /// What RFC 3461 asks of it.
@@ -343,16 +345,20 @@ impl Address {
         oxim_base::text::shown(&self.address).into_owned()
     }
 
-    /// The local part as the variables show it: from outside, so tainted.
+    /// The local part as the variables show it.
     #[must_use]
     pub fn local_part_text(&self) -> Text {
-        Text::with_taint(self.routed_local_part.clone(), Taint::Tainted)
+        Text::with_taint(self.routed_local_part.clone(), self.taint())
     }
 
     /// The domain as the variables show it.
     #[must_use]
     pub fn domain_text(&self) -> Text {
-        Text::with_taint(self.domain.clone(), Taint::Tainted)
+        Text::with_taint(self.domain.clone(), self.taint())
+    }
+
+    fn taint(&self) -> Taint {
+        if self.is_ours { Taint::Clean } else { Taint::Tainted }
     }
 }
 

@@ -38,7 +38,12 @@ pub fn apply(run: &mut Run<'_>, address: &mut Address, host: &RouteHost) -> Appl
         "remote host address is the local host"
     };
     let domain = String::from_utf8_lossy(&address.domain).into_owned();
-    match &run.router.generic.self_action {
+    let action = &run.router.generic.self_action;
+    if !matches!(action, SelfAction::Send) {
+        // It never comes to the transport.
+        address.transport = None;
+    }
+    match action {
         SelfAction::Freeze => {
             let mut line = format!("{reason}: {domain}");
             if run.purpose.is_verify()

@@ -232,7 +232,7 @@ impl Redirect {
                     } else {
                         address.clone()
                     };
-                    let mut child = self.mail_child(run, &parent, full);
+                    let mut child = self.mail_child(run, &parent, full, false);
                     if errors_to.is_some() {
                         child.propagated.errors_to.clone_from(errors_to);
                     }

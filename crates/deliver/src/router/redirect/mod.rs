@@ -172,7 +172,7 @@ impl Redirect {
                 let skipped = !parsed.errors.is_empty();
                 Ok(Verdict::Decline(skipped.then(|| "syntax error in redirection data".into())))
             }
-            Content::Items(items) => self.children(run, address, items),
+            Content::Items(items) => self.children(run, address, items, !data.is_foreign()),
         }
     }
 
@@ -220,6 +220,7 @@ impl Redirect {
         run: &mut Run<'_>,
         address: &mut Address,
         items: Vec<Item>,
+        are_ours: bool,
     ) -> Result<Verdict, Problem> {
         let mut qualify_domain = None;
         let parent = prepare::parent(run, address);
@@ -227,9 +228,11 @@ impl Redirect {
         for item in items {
             let child = match item {
                 Item::Address { address: text, is_unqualified, keeps_domain } => {
+                    let mut is_ours = are_ours;
                     let full = if !is_unqualified {
                         text
                     } else if keeps_domain || self.qualify_preserve_domain {
+                        is_ours &= parent.is_ours;
                         join(&text, &parent.domain)
                     } else {
                         if qualify_domain.is_none() {
@@ -240,7 +243,7 @@ impl Redirect {
                         }
                         join(&text, qualify_domain.as_deref().unwrap_or_default())
                     };
-                    self.mail_child(run, &parent, full)
+                    self.mail_child(run, &parent, full, is_ours)
                 }
                 Item::Pipe(text) => self.special(run, &parent, AddressKind::Pipe, text),
                 Item::File(text) if text.ends_with(b"/") => {
@@ -261,17 +264,18 @@ impl Redirect {
         }
     }
 
-    fn mail_child(&self, run: &mut Run<'_>, parent: &Arc<Address>, text: Vec<u8>) -> Address {
+    fn mail_child(&self, run: &mut Run<'_>, parent: &Arc<Address>, text: Vec<u8>, is_ours: bool) -> Address {
         let key = crate::address::unique_form(&text);
         // A user who names an alias of his own means his mailbox.
-        let text = if self.check_ancestor
+        let (text, is_ours) = if self.check_ancestor
             && parent.ancestors().any(|a| a.address_key().eq_ignore_ascii_case(&key))
         {
-            parent.address.clone()
+            (parent.address.clone(), parent.is_ours)
         } else {
-            text
+            (text, is_ours)
         };
         let mut child = Address::child(parent, text);
+        child.is_ours = is_ours;
         child.is_hidden_in_bounces |= self.hide_child;
         child.is_one_time |= self.one_time;
         child.skips_rewriting = !self.rewrite;
