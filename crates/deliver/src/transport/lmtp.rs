@@ -22,6 +22,8 @@ pub static LMTP: TransportKind =
 
 struct Lmtp {
     command: Vec<Template>,
+    /// The command as it stands in the configuration, for messages.
+    command_line: Option<String>,
     socket: Option<Template>,
     ignore_quota: bool,
     timeout: Duration,
@@ -41,6 +43,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     }
     Ok(Box::new(Lmtp {
         command: command.iter().map(|word| Template::compile(word)).collect(),
+        command_line: options.string("command").map(str::to_owned),
         socket: options.template("socket"),
         ignore_quota: options.bool("ignore_quota"),
         timeout: options.time("timeout"),
@@ -51,10 +54,12 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
 
 impl Lmtp {
     fn peer(&self, transport: &Transport, context: &mut Context) -> Result<LmtpPeer, DeliveryError> {
+        let line = self.command_line.as_ref().filter(|_| self.socket.is_none());
+        let whole = line.map(|line| format!(" from command \"{line}\"")).unwrap_or_default();
         let mut expand = |template: &Template| {
             let text = template.expand(context).map_err(|error| {
                 let text = format!(
-                    "Expansion of \"{}\" in {} transport failed: {error}",
+                    "Expansion of \"{}\"{whole} in {} transport failed: {error}",
                     template.source(),
                     transport.name
                 );
