@@ -8,9 +8,10 @@ mod brightmail;
 pub(crate) mod clients;
 mod compare;
 pub(crate) mod dns;
-mod format;
+pub(crate) mod format;
 mod mail_server;
 pub(crate) mod pattern;
+mod ruled_server;
 pub(crate) mod stage;
 
 use std::collections::BTreeSet;
@@ -155,7 +156,8 @@ pub(crate) fn in_namespaces(flag: &str, order: &Path) -> std::io::Result<Command
     Ok(command)
 }
 
-fn run_in_namespaces(file: &Path, program: Program) -> Result<stage::Results, Failed> {
+/// What a program does of a scenario's file.
+pub(crate) fn run_in_namespaces(file: &Path, program: Program) -> Result<stage::Results, Failed> {
     let work = tempfile::tempdir()?;
     let order = stage::Order { file: file.to_path_buf(), program, work: work.path().to_path_buf() };
     let order_file = work.path().join("order.json");

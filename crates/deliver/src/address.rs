@@ -4,6 +4,7 @@
 //! `Arc`). Routing fills in the transport, the host list and what the transport needs to know; after routing it does
 //! not change. Nothing here does I/O. Manual chapters 3 and 15.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -178,6 +179,10 @@ pub struct Address {
     pub domain: Vec<u8>,
     /// `$local_part` as the accepting router saw it: without affixes, in lower case unless `caseful_local_part`.
     pub routed_local_part: Vec<u8>,
+    /// The last router that looked at it distinguishes case (`caseful_local_part`).
+    pub is_caseful: bool,
+    /// It was offered to the routers: from then on the log has it as they see it.
+    pub is_offered: bool,
     /// The prefix that the accepting router took off.
     pub prefix: Option<Vec<u8>>,
     /// The part of it that a wildcard matched.
@@ -239,6 +244,8 @@ pub struct Address {
     pub refusal: Option<Refusal>,
     /// A filter threw it away: the log says so.
     pub is_filtered_out: bool,
+    /// What the redirection says came from outside: a file or command of that kind is refused.
+    pub is_tainted: bool,
     /// The command of a filter that made it: mode, reply, and what its pipe is expanded with.
     pub made: Option<Arc<crate::filter::Made>>,
 }
@@ -337,6 +344,23 @@ impl Address {
         let start = self.prefix.as_ref().map_or(0, Vec::len);
         let end = self.local_part.len().saturating_sub(self.suffix.as_ref().map_or(0, Vec::len));
         self.local_part.get(start..end).unwrap_or(&self.local_part).to_vec()
+    }
+
+    /// The address as the last router saw it, unquoted: local part and domain in lower case, unless that router
+    /// distinguishes case.
+    #[must_use]
+    pub fn routed(&self, with_affixes: bool) -> Vec<u8> {
+        [&self.routed_local_part(with_affixes), b"@".as_slice(), &self.domain].concat()
+    }
+
+    /// The local part of [`Address::routed`].
+    #[must_use]
+    pub fn routed_local_part(&self, with_affixes: bool) -> Cow<'_, [u8]> {
+        match (with_affixes, self.is_caseful) {
+            (false, _) => Cow::Borrowed(&self.routed_local_part),
+            (true, true) => Cow::Borrowed(&self.local_part),
+            (true, false) => Cow::Owned(self.local_part.to_ascii_lowercase()),
+        }
     }
 
     /// The text for log lines and messages; see [`oxim_base::text::shown`].

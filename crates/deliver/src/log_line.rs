@@ -8,7 +8,7 @@ use std::time::Duration;
 use oxim_net::socket::error_text;
 use oxim_spool::log::{LogSelectors, Selector};
 
-use crate::address::{Address, AddressKind, unique_form};
+use crate::address::{Address, AddressKind};
 use crate::delivery::Delivery;
 use crate::transport::{Delivered, DeliveryError, HostUsed, error_code};
 
@@ -54,7 +54,7 @@ impl Lines<'_> {
         // A remote delivery is told with the whole address, whatever the router says.
         let shown = match &done.path {
             Some(path) => self.address_text(&Address { address: path.clone(), ..address.clone() }),
-            None if done.host.is_some() => self.full_address(address),
+            None if done.host.is_some() || address.host_list.is_some() => self.full_address(address),
             None => self.address_text(address),
         };
         let sent = done.downconverted.as_deref();
@@ -84,6 +84,8 @@ impl Lines<'_> {
         }
         if let Some(host) = &done.host {
             self.host(&mut line, host, true);
+        } else if let Some(hosts) = &address.host_list {
+            let _ = write!(line, " H={hosts}");
         }
         if let Some(text) = done.confirmation.as_deref().filter(|_| self.has(Selector::SmtpConfirmation)) {
             let _ = write!(line, " C=\"{}\"", escaped(text));
@@ -97,12 +99,16 @@ impl Lines<'_> {
         line
     }
 
-    /// What stands behind the mark of a failed address: `bob@test.ex R=x T=y: no such user`.
+    /// What stands behind the mark of a failed address: `bob@test.ex R=x T=y: no such user`. The return path is that of the
+    /// transport, if one was run.
     #[must_use]
-    pub fn failed(&self, address: &Address, error: &DeliveryError) -> String {
+    pub fn failed(&self, address: &Address, error: &DeliveryError, return_path: Option<&[u8]>) -> String {
         let mut line = self.full_address(address);
         if self.has(Selector::SenderOnDelivery) {
             let _ = write!(line, " F=<{}>", lossy(self.sender));
+        }
+        if let Some(return_path) = return_path.filter(|_| self.has(Selector::ReturnPathOnDelivery)) {
+            let _ = write!(line, " P=<{}>", lossy(return_path));
         }
         self.router_and_transport(&mut line, address);
         if let Some(host) = &error.host {
@@ -148,20 +154,17 @@ impl Lines<'_> {
     /// The address in the style that its router asks for, with where it came from.
     fn address_text(&self, address: &Address) -> String {
         let mut text = match (address.is_logged_as_local, address.kind) {
-            (true, AddressKind::Mail) if self.shows_affixes(address) => {
-                lossy(&self.cased(address, address.local_part.clone()))
-            }
-            (true, AddressKind::Mail) => lossy(&self.cased(address, address.local_part_without_affixes())),
+            (true, AddressKind::Mail) => lossy(&address.routed_local_part(self.shows_affixes(address))),
             _ => self.shown(address),
         };
         self.origin(&mut text, address, address.is_logged_as_local);
         text
     }
 
-    /// Whether the transport delivers to the address with its affixes (`rcpt_include_affixes`).
+    /// Whether what the transport writes names the address with its affixes (`rcpt_include_affixes`).
     fn shows_affixes(&self, address: &Address) -> bool {
         let transport = address.transport.and_then(|id| self.delivery.transport(id));
-        transport.is_some_and(|t| t.generic.rcpt_include_affixes)
+        transport.is_some_and(|t| t.generic.rcpt_include_affixes && t.driver.names_recipients())
     }
 
     /// The whole address, with where it came from.
@@ -171,22 +174,12 @@ impl Lines<'_> {
         text
     }
 
-    /// A local part as its router takes it: in lower case, unless `caseful_local_part` is set.
-    fn cased(&self, address: &Address, mut local_part: Vec<u8>) -> Vec<u8> {
-        let router = address.router.and_then(|id| self.delivery.router(id));
-        if !router.is_some_and(|router| router.generic.caseful_local_part) {
-            local_part.make_ascii_lowercase();
-        }
-        local_part
-    }
-
     fn shown(&self, address: &Address) -> String {
         match address.kind {
-            AddressKind::Mail => {
-                let local_part = self.cased(address, address.local_part.clone());
-                lossy(&[local_part.as_slice(), b"@", &address.domain].concat())
+            AddressKind::Mail if address.is_offered => lossy(&address.routed(self.shows_affixes(address))),
+            AddressKind::Directory | AddressKind::File | AddressKind::Pipe | AddressKind::Mail => {
+                address.text()
             }
-            AddressKind::Directory | AddressKind::File | AddressKind::Pipe => address.text(),
             AddressKind::Reply => format!(">{}", address.text().trim_start_matches('>')),
         }
     }
@@ -196,8 +189,8 @@ impl Lines<'_> {
     fn origin(&self, text: &mut String, address: &Address, always: bool) {
         let parents: Vec<&Address> = address.ancestors().filter(|a| !a.is_unseen_copy).collect();
         let top = parents.last().copied().unwrap_or(address);
-        let is_other = *text != lossy(&unique_form(&top.address));
         let between = parents.iter().rev().skip(1).rev();
+        let shows_top = always || !is_same(text, &top.text());
         if self.has(Selector::AllParents) {
             for parent in between {
                 let _ = write!(text, " ({})", parent.text());
@@ -208,7 +201,7 @@ impl Lines<'_> {
                 let _ = write!(text, " ({})", parent.text());
             }
         }
-        if always || is_other {
+        if shows_top {
             let _ = write!(text, " <{}>", top.text());
         }
     }
@@ -304,6 +297,12 @@ impl Lines<'_> {
         }
         oxim_base::clock::interval(time.as_secs())
     }
+}
+
+/// Whether two addresses differ at most in the case of the domain.
+fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.rsplit_once('@'), other.rsplit_once('@'));
+    matches!((one, other), (Some(one), Some(other)) if one.0 == other.0 && one.1.eq_ignore_ascii_case(other.1))
 }
 
 fn lossy(bytes: &[u8]) -> String {

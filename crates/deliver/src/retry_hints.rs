@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use oxim_base::Text;
 use oxim_base::clock::Stamp;
 use oxim_lang::context::Context;
-use oxim_lang::list::{List, ListKind, Subject};
+use oxim_lang::list::{Defer, List, ListKind, Subject};
 use oxim_spool::hints::Database;
 use oxim_spool::message::Message;
 
@@ -99,11 +99,11 @@ fn rule<'a>(
     address: &Address,
     host: Option<&str>,
     cause: Cause,
-) -> Option<&'a Rule> {
+) -> Result<Option<&'a Rule>, Defer> {
     let name = String::from_utf8_lossy(&address.unique).into_owned();
     let sender = Text::tainted(context.message.sender.clone());
     let key = Key { address: &name, host, sender: Some(&sender) };
-    delivery.retry.find(context, &key, cause).ok().flatten()
+    delivery.retry.find(context, &key, cause)
 }
 
 fn below(limit: u64) -> u64 {
@@ -210,7 +210,16 @@ fn note(
     if delivery.config.main.mua_wrapper {
         return Noted::default();
     }
-    let found = rule(delivery, context, address, host, Cause::from_code(error.code, error.more));
+    let rule = match rule(delivery, context, address, host, Cause::from_code(error.code, error.more)) {
+        Ok(Some(rule)) => rule,
+        Ok(None) => {
+            // There is no second attempt, so there is nothing to remember.
+            delete(delivery, key);
+            return Noted { is_over: true, due: None };
+        }
+        // Nobody knows whether it is time to give up.
+        Err(_) => return Noted::default(),
+    };
     let previous = read(delivery, key);
     let received = delivery.clock_steps.carried(message.received.seconds);
     // As exinext shows it: an error of the system is told in the system's words, that of a server with its host.
@@ -228,10 +237,10 @@ fn note(
         received,
         interval_max: delivery.config.main.retry_interval_max.as_secs(),
     };
-    let record = RetryRecord::after_failure(previous.as_ref(), found, &failure, below);
-    let is_over = record.is_timed_out(found, received);
-    if found.is_none() || !record.expired && record.is_overdue(found, received) {
-        // There is no rule, or this message is too old: others for the address are to be tried at once.
+    let record = RetryRecord::after_failure(previous.as_ref(), Some(rule), &failure, below);
+    let is_over = record.is_timed_out(Some(rule), received);
+    if !record.expired && record.is_overdue(Some(rule), received) {
+        // This message is too old; others for the address are to be tried at once.
         delete(delivery, key);
     } else {
         write(delivery, key, &record);
@@ -329,8 +338,10 @@ impl HostHistory for Hosts<'_> {
             return HostStatus::Usable { is_expired: false };
         };
         let cause = Cause::from_code(record.errno, record.more_errno);
-        let cutoff =
-            rule(self.delivery, context, self.address, Some(host.name), cause).map(Rule::ultimate_cutoff);
+        let cutoff = rule(self.delivery, context, self.address, Some(host.name), cause)
+            .ok()
+            .flatten()
+            .map(Rule::ultimate_cutoff);
         match record.host_due(now, received, cutoff, host.delay_after_cutoff) {
             Due::Now => HostStatus::Usable { is_expired: record.expired },
             Due::NotYet => {

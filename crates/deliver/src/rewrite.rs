@@ -273,12 +273,7 @@ fn address_of(
 }
 
 fn complain(context: &Context, text: &str) {
-    write_log(context, LogKind::Panic, &with_id(context, text));
-}
-
-/// Lines about a message that is arriving begin with its id.
-fn with_id(context: &Context, text: &str) -> String {
-    context.message.id.map_or_else(|| text.to_owned(), |id| format!("{id} {text}"))
+    write_log(context, LogKind::Panic, text);
 }
 
 /// `+address_rewrite`.
@@ -287,7 +282,7 @@ fn log_rewritten(context: &Context, place: Place, number: usize, old: &[u8], new
     if context.services.log.get().is_some_and(wanted) {
         let (old, new) = (String::from_utf8_lossy(old), String::from_utf8_lossy(new));
         let line = format!("\"{old}\" from {} rewritten as \"{new}\" by rule {number}", place.name());
-        write_log(context, LogKind::Main, &with_id(context, &line));
+        write_log(context, LogKind::Main, &line);
     }
 }
 

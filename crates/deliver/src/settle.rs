@@ -167,7 +167,7 @@ impl Settlement<'_> {
                     self.delivered(context, address, &done);
                     first = false;
                 }
-                Outcome::Failed(error) => self.failed(context, address, error),
+                Outcome::Failed(error) => self.failed_by(context, address, error, Some(return_path)),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
                     self.wait_or_give_up(context, address, error, hosts.is_over)
                 }
@@ -309,9 +309,21 @@ impl Settlement<'_> {
 
     /// An address that can never be delivered.
     pub fn failed(&self, context: &mut Context, address: Address, error: DeliveryError) {
+        self.failed_by(context, address, error, None);
+    }
+
+    /// The same; `return_path` is what a transport went with, if one was run.
+    fn failed_by(
+        &self,
+        context: &mut Context,
+        address: Address,
+        error: DeliveryError,
+        return_path: Option<&[u8]>,
+    ) {
         retry_hints::forget_address(self.delivery, context, &address);
         self.failed_event(context, &address, &error);
-        let text = self.lines.failed(&address, &error);
+        let return_path = return_path.filter(|_| error.code != error_code::MESSAGE_TOO_BIG);
+        let text = self.lines.failed(&address, &error, return_path);
         if !self.is_silent(&address, true) {
             self.main_line(&format!("** {text}"));
         }

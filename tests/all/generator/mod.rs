@@ -11,6 +11,7 @@
 
 mod batch;
 mod data;
+mod delivery;
 mod differences;
 mod fixture;
 mod grammar;
@@ -49,6 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("generated::data_never_runs", data::data_never_runs),
         Trial::test("generated::examples_agree_with_exim4", examples_agree),
         Trial::test("generated::expressions_agree_with_exim4", expressions_agree_as_root),
+        delivery::trial(),
     ]
 }
 

@@ -51,6 +51,7 @@ const KINDS: &[&str] = &[
     "client",
     "server",
     "mail-server",
+    "ruled-server",
     "wait",
     "expect",
     "sh",

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::format::{Scenario, Section};
-use super::{Program, brightmail, clients, dns, mail_server};
+use super::{Program, brightmail, clients, dns, mail_server, ruled_server};
 use crate::place;
 
 const TOP: &str = "/mnt";
@@ -154,6 +154,13 @@ impl Stage {
             "server" => {
                 self.servers
                     .insert(section.argument.clone(), clients::serve(&section.argument, &section.body));
+                None
+            }
+            "ruled-server" => {
+                let mut words = section.argument.split(' ');
+                let name = words.next().unwrap().to_owned();
+                let addresses: Vec<&str> = words.collect();
+                self.servers.insert(name, ruled_server::start(&addresses, &section.body));
                 None
             }
             "mail-server" => {

@@ -56,7 +56,7 @@ pub(super) fn ensure_directory(directory: &Path, how: &Directories) -> Result<()
         Err(error) => return Err(Trouble::system(&error, format!("failed to stat {}", directory.display()))),
     }
     if !how.create {
-        let text = format!("directory {} does not exist", directory.display());
+        let text = format!("stat() error for {}: {}", directory.display(), nix::errno::Errno::ENOENT.desc());
         return Err(Trouble::found(nix::errno::Errno::ENOENT as i32, text));
     }
     if how.allowed != CreateWhere::Anywhere {

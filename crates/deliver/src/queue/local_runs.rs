@@ -149,6 +149,7 @@ pub(crate) fn enter<'a>(
 pub(crate) fn saved_path(address: &Address) -> Text {
     let taint = match address.made.as_ref().map(|made| &made.deed) {
         Some(crate::filter::Deed::Save { path, .. }) => path.taint(),
+        _ if address.is_tainted => oxim_base::text::Taint::Tainted,
         _ => oxim_base::text::Taint::Clean,
     };
     Text::with_taint(address.address.clone(), taint)

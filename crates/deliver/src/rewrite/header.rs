@@ -45,8 +45,7 @@ impl Rules {
                 // Only to be qualified: not worth a line.
                 (Err(_), _) if !concerned => return None,
                 (Err(error), _) => {
-                    let id = context.message.id.map(|id| format!("{id} ")).unwrap_or_default();
-                    write_log(context, LogKind::Main, &format!("{id}rewrite: {error}"));
+                    write_log(context, LogKind::Main, &format!("rewrite: {error}"));
                     return None;
                 }
                 (Ok(parsed), _) if parsed.domain().is_some() => parsed.address.clone(),

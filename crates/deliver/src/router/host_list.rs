@@ -117,7 +117,7 @@ pub fn look_up(
             Step::Again if run.router.generic.pass_on_timeout => return Ok(Err(Verdict::Pass)),
             Step::Again => {
                 let text = format!("host lookup for {} did not complete (DNS timeout?)", item.name);
-                return Ok(Err(Verdict::Defer(Problem::new(error_code::HOST_LOOKUP, text))));
+                return Ok(Err(Verdict::Defer(Problem::new(error_code::DNS_DEFER, text))));
             }
             Step::Insecure => {
                 let text = format!("host lookup for {} done insecurely", item.name);

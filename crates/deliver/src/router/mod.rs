@@ -65,6 +65,8 @@ pub mod error_code {
     pub const BAD_TRANSPORT: i32 = -30;
     /// A host's address could not be found.
     pub const HOST_LOOKUP: i32 = -32;
+    /// The DNS did not answer a question for a host.
+    pub const DNS_DEFER: i32 = -36;
 }
 
 /// Why an address is routed. `$verify_mode` and the preconditions depend on it.
@@ -227,14 +229,7 @@ pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line
         oxim_base::debug::line(oxim_base::debug::ROUTE, || line.to_owned());
         return;
     }
-    let of_message = match &context.message.id {
-        Some(id) if purpose == Purpose::Deliver => format!("{id} "),
-        _ => String::new(),
-    };
-    match context.services.surroundings.get().and_then(|s| s.log.clone()) {
-        Some(sink) => sink(kind, &format!("{of_message}{line}")),
-        None => oxim_base::debug::line(oxim_base::debug::ROUTE, || line.to_owned()),
-    }
+    oxim_lang::list::write_log(context, kind, line);
 }
 
 /// A driver, built once from its options.

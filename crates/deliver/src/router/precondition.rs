@@ -124,6 +124,7 @@ fn take_affixes(generic: &Generic, address: &mut Address) -> Option<String> {
             None => return Some("suffix mismatch".to_owned()),
         }
     }
+    address.is_caseful = generic.caseful_local_part;
     address.routed_local_part =
         if generic.caseful_local_part { rest.to_vec() } else { rest.to_ascii_lowercase() };
     None

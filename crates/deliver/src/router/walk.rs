@@ -79,6 +79,7 @@ pub fn walk(
 ) -> Walked {
     debug::line(debug::ROUTE, || format!(">>>>>>>>>>>>>>>>>>>>>>>>\nrouting {}", address.text()));
     trace::note(|| Traced::Address(address.text()));
+    address.is_offered = true;
     let outer_name = context.delivery.router_name.take();
     let outer_path = context.delivery.return_path.take();
     let outer_mode = std::mem::replace(&mut context.delivery.verify_mode, purpose.verify_mode());

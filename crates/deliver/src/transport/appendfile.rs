@@ -495,7 +495,7 @@ impl Appendfile {
         envelope.extend_from_slice(&batch.return_path);
         envelope.push(b'\n');
         for address in &batch.addresses {
-            envelope.extend_from_slice(&local::recipient(transport, address));
+            envelope.extend(address.routed(transport.generic.rcpt_include_affixes));
             envelope.push(b'\n');
         }
         envelope.append(&mut part(&self.mailstore_suffix, "mailstore_suffix")?);
@@ -616,6 +616,10 @@ impl Driver for Appendfile {
 
     fn takes_domains(&self) -> bool {
         true
+    }
+
+    fn names_recipients(&self) -> bool {
+        self.framing.use_bsmtp
     }
 
     fn batch_id(&self) -> Option<&Template> {

@@ -133,6 +133,10 @@ impl Driver for Lmtp {
         true
     }
 
+    fn names_recipients(&self) -> bool {
+        true
+    }
+
     fn batch_id(&self) -> Option<&Template> {
         self.batch_id.as_ref()
     }

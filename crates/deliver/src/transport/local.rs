@@ -19,7 +19,7 @@ pub(super) struct FramingOptions {
     has_own_prefix: bool,
     has_own_check: bool,
     use_crlf: bool,
-    use_bsmtp: bool,
+    pub(super) use_bsmtp: bool,
 }
 
 impl FramingOptions {

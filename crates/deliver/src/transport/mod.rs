@@ -293,6 +293,11 @@ pub trait Driver: Send + Sync {
     /// Whether one run takes addresses of several domains.
     fn takes_domains(&self) -> bool;
 
+    /// Whether what it writes names the recipients (SMTP, LMTP, batched SMTP): with their affixes under `rcpt_include_affixes`.
+    fn names_recipients(&self) -> bool {
+        !self.is_local()
+    }
+
     /// Whether it runs as who submitted the message, if no user is set (`pipe_as_creator`).
     fn runs_as_creator(&self) -> bool {
         false

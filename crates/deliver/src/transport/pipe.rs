@@ -241,6 +241,10 @@ impl Pipe {
         batch: &Batch<'_>,
     ) -> Result<Vec<Text>, Refusal> {
         let redirected = Self::redirected(batch);
+        if let Some(line) = redirected.as_ref().filter(|_| batch.addresses.iter().any(|a| a.is_tainted)) {
+            let text = format!("Tainted '{line}' (command for {} transport) not permitted", transport.name);
+            return Err(DeliveryError { is_for_panic_log: true, ..Self::error(text) }.into());
+        }
         if self.use_shell {
             return self.shell_argv(transport, delivery, context, batch, redirected);
         }
@@ -409,17 +413,15 @@ impl Pipe {
             set("LOCAL_PART_SUFFIX", only.suffix.as_deref().unwrap_or_default());
             set("DOMAIN", &only.domain);
         }
-        if let Some(home) = &context.address.home {
-            set("HOME", home.as_bytes());
-        }
+        set("HOME", context.address.home.as_ref().map(Text::as_bytes).unwrap_or_default());
         if let Some(host) = batch.addresses.first().and_then(|a| a.hosts.first()) {
             set("HOST", host.name.as_bytes());
         }
-        let top = batch.addresses.first().map(|a| a.top().address.clone()).unwrap_or_default();
-        set("RECIPIENT", &top);
+        let recipient = batch.addresses.first().map(|address| address.routed(true)).unwrap_or_default();
+        set("RECIPIENT", &recipient);
         set("MESSAGE_ID", batch.message.id.as_str().as_bytes());
         set("QUALIFY_DOMAIN", &delivery.settings.qualify_domain);
-        set("SENDER", &batch.return_path);
+        set("SENDER", &batch.message.sender);
         set("SHELL", b"/bin/sh");
         let path = self.path.expand(context).map_err(|e| expansion_error(transport, "path", &e))?;
         set("PATH", path.as_bytes());
@@ -770,6 +772,10 @@ impl Driver for Pipe {
 
     fn takes_domains(&self) -> bool {
         true
+    }
+
+    fn names_recipients(&self) -> bool {
+        self.framing.use_bsmtp
     }
 
     fn runs_as_creator(&self) -> bool {

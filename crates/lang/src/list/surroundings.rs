@@ -132,10 +132,11 @@ pub(crate) fn log_panic(context: &Context, line: &str) {
     write_log(context, LogKind::Panic, line);
 }
 
-/// Writes a line, without time stamp, to a log.
+/// Writes a line, without time stamp, to a log. The message that it is about, if there is one, stands in front.
 pub fn write_log(context: &Context, kind: LogKind, line: &str) {
-    match &of(context).log {
-        Some(sink) => sink(kind, line),
-        None => debug::line(debug::LISTS, || line.to_owned()),
+    match (&of(context).log, context.message.id) {
+        (Some(sink), Some(id)) => sink(kind, &format!("{id} {line}")),
+        (Some(sink), None) => sink(kind, line),
+        (None, _) => debug::line(debug::LISTS, || line.to_owned()),
     }
 }

@@ -85,9 +85,15 @@ fn show(out: &mut dyn Write, entry: &QueueEntry, listing: Listing, now: i64) -> 
     let message = &details.message;
     let age = age(now.saturating_sub(message.received.seconds));
     let frozen = if message.frozen.is_some() { " *** frozen ***" } else { "" };
+    // Who gave another sender than himself without being trusted to.
+    let login = if message.sender_set_untrusted {
+        format!(" ({})", String::from_utf8_lossy(&message.login))
+    } else {
+        String::new()
+    };
     writeln!(
         out,
-        "{age} {} {} <{}>{frozen}",
+        "{age} {} {} <{}>{login}{frozen}",
         size(details.size),
         entry.id,
         String::from_utf8_lossy(&message.sender)

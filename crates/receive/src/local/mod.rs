@@ -126,6 +126,7 @@ pub fn receive_for(
     told: &Told,
 ) -> ExitStatus {
     let mut talk = talk_for(reception, &caller, &request.given, "local");
+    talk.is_own_error = request.given.is_own_message && request.sender.as_deref() == Some(b"<>");
     let mut input = Input::new(input);
     let receiving = Receiving { reception, request, caller: &caller, told };
     match receiving.run(&mut talk, &mut input) {

@@ -66,6 +66,7 @@ impl Attempt<'_> {
         mark_finished_parents(&mut changed, message, &tally, &added);
         if self.thawed {
             changed.frozen = None;
+            changed.manual_thaw |= self.options.force_frozen;
         }
         let frozen = tally.freeze.is_some();
         if let Some(reason) = tally.freeze.clone() {

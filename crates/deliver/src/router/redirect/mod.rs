@@ -226,7 +226,7 @@ impl Redirect {
         let parent = prepare::parent(run, address);
         let mut children = Vec::with_capacity(items.len());
         for item in items {
-            let child = match item {
+            let mut child = match item {
                 Item::Address { address: text, is_unqualified, keeps_domain } => {
                     let mut is_ours = are_ours;
                     let full = if !is_unqualified {
@@ -251,6 +251,7 @@ impl Redirect {
                 }
                 Item::File(text) => self.special(run, &parent, AddressKind::File, text),
             };
+            child.is_tainted = !are_ours;
             children.push(child);
         }
         Ok(Verdict::Redirect(children))

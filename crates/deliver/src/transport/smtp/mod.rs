@@ -435,7 +435,8 @@ impl Work<'_> {
             is_about_message: about == Some(About::Message),
         });
         let trouble = trouble?;
-        if trouble.is_final {
+        // A host that takes nothing from us leaves the others.
+        if trouble.is_final && !(trouble.about == About::Host && self.has_more_hosts) {
             self.end_waiting(&Outcome::Failed((*trouble.error).clone()));
         }
         // Nobody comes back to this host with the message of a caller who waits: the line about the address says it all.

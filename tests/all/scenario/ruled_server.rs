@@ -1,0 +1,170 @@
+//! A mail server, SMTP or LMTP, that takes every message but where a rule says otherwise.
+//!
+//! A rule is a line `STAGE WORD REPLY`. The stage is `greeting`, a command's first word, or `.` for the end of the data. The rule
+//! applies when the server's own address, the command, or for DATA and the dot an accepted recipient, holds the word; the first
+//! that does counts. The reply is what is sent, or `close` for a connection that is lost. After a reply of 421 the server closes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::clients::Seen;
+
+/// How long a client may say nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Rule {
+    stage: String,
+    word: String,
+    reply: String,
+}
+
+/// A server on one address.
+#[derive(Clone)]
+struct Server {
+    address: String,
+    rules: Arc<Vec<Rule>>,
+    record: Arc<Mutex<Record>>,
+}
+
+/// What connections saw, in the order in which they began; shown when they have ended.
+#[derive(Default)]
+struct Record {
+    connections: Vec<String>,
+    seen: Seen,
+}
+
+/// Listens on addresses (`ADDRESS:PORT`, or the path of a socket) until the process ends.
+pub(super) fn start(addresses: &[&str], rules: &str) -> Seen {
+    let rules: Vec<Rule> = rules
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.splitn(3, ' ').map(str::to_owned);
+            Some(Rule { stage: words.next()?, word: words.next()?, reply: words.next()? })
+        })
+        .collect();
+    let (rules, record) = (Arc::new(rules), Arc::new(Mutex::new(Record::default())));
+    for address in addresses {
+        let server = Server { address: (*address).to_owned(), rules: rules.clone(), record: record.clone() };
+        if address.starts_with('/') {
+            let listener = UnixListener::bind(address).unwrap();
+            std::fs::set_permissions(address, std::fs::Permissions::from_mode(0o777)).unwrap();
+            std::thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    server.serve(stream.try_clone().unwrap(), stream);
+                }
+            });
+        } else {
+            let listener = TcpListener::bind(address).unwrap();
+            std::thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    server.serve(stream.try_clone().unwrap(), stream);
+                }
+            });
+        }
+    }
+    let seen = record.lock().unwrap().seen.clone();
+    seen
+}
+
+impl Server {
+    /// Each connection has a thread: a client may keep one open for later.
+    fn serve(&self, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
+        let server = self.clone();
+        let number = {
+            let mut record = self.record.lock().unwrap();
+            record.connections.push(String::new());
+            record.connections.len() - 1
+        };
+        std::thread::spawn(move || {
+            let mut transcript = format!("connection to {}\n", server.address);
+            // A client that goes away is the client's affair.
+            let _gone = server.converse(BufReader::new(input), output, &mut transcript);
+            transcript.push_str("====\n");
+            let mut record = server.record.lock().unwrap();
+            record.connections[number] = transcript;
+            *record.seen.lock().unwrap() = record.connections.concat();
+        });
+    }
+
+    /// What a rule says at a stage.
+    fn ruled(&self, stage: &str, text: &str) -> Option<&str> {
+        let applies = |rule: &&Rule| {
+            rule.stage == stage && (self.address.contains(&rule.word) || text.contains(&rule.word))
+        };
+        self.rules.iter().find(applies).map(|rule| rule.reply.as_str())
+    }
+
+    fn converse(
+        &self,
+        mut input: impl BufRead,
+        mut output: impl Write,
+        transcript: &mut String,
+    ) -> Option<()> {
+        say(&mut output, self.ruled("greeting", "").unwrap_or("220 server"))?;
+        let (mut recipients, mut is_lmtp) = (Vec::new(), false);
+        loop {
+            let line = read_line(&mut input)?;
+            transcript.push_str(&format!("> {line}\n"));
+            let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
+            let text = if verb == "DATA" { recipients.join(" ") } else { line.clone() };
+            let usual = match verb.as_str() {
+                "EHLO" => "250-server\r\n250-8BITMIME\r\n250-SIZE 100000\r\n250 PIPELINING",
+                "LHLO" => "250-server\r\n250-8BITMIME\r\n250 PIPELINING",
+                "DATA" if recipients.is_empty() => "503 no recipients",
+                "DATA" => "354 go on",
+                "QUIT" => "221 bye",
+                _ => "250 OK",
+            };
+            let reply = self.ruled(&verb, &text).unwrap_or(usual);
+            say(&mut output, reply)?;
+            match verb.as_str() {
+                "LHLO" => is_lmtp = true,
+                "MAIL" | "RSET" => recipients.clear(),
+                "RCPT" if reply.starts_with('2') => recipients.push(line.clone()),
+                "QUIT" => return None,
+                "DATA" if reply.starts_with("354") => {
+                    self.take_data(&mut input, transcript)?;
+                    let replies = if is_lmtp { recipients.clone() } else { vec![recipients.join(" ")] };
+                    for text in replies {
+                        say(&mut output, self.ruled(".", &text).unwrap_or("250 kept"))?;
+                    }
+                    recipients.clear();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take_data(&self, input: &mut impl BufRead, transcript: &mut String) -> Option<()> {
+        loop {
+            let line = read_line(input)?;
+            transcript.push_str(&format!("{line}\n"));
+            if line == "." {
+                return Some(());
+            }
+        }
+    }
+}
+
+/// `None` when the connection is to end.
+fn say(output: &mut impl Write, reply: &str) -> Option<()> {
+    if reply == "close" {
+        return None;
+    }
+    output.write_all(format!("{reply}\r\n").as_bytes()).ok()?;
+    (!reply.starts_with("421")).then_some(())
+}
+
+fn read_line(input: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    if input.read_until(b'\n', &mut line).ok()? == 0 {
+        return None;
+    }
+    Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
+}
