@@ -68,8 +68,7 @@ pub(super) fn start(addresses: &[&str], rules: &str) -> Seen {
             });
         }
     }
-    let seen = record.lock().unwrap().seen.clone();
-    seen
+    record.lock().unwrap().seen.clone()
 }
 
 impl Server {

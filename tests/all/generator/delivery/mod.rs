@@ -138,7 +138,7 @@ fn what_matters(text: &str) -> String {
     let outcome = Regex::new(r"^<time> <id\d+> (?:[-=]>|==|\*\*) |^[YN][YN] ").unwrap();
     let is_outcome = |line: &&str| outcome.is_match(line.as_bytes()).unwrap();
     let mut lines: Vec<&str> = text.lines().collect();
-    for group in lines.chunk_by_mut(|one, other| is_outcome(&one) && is_outcome(&other)) {
+    for group in lines.chunk_by_mut(|one, other| is_outcome(one) && is_outcome(other)) {
         group.sort_unstable_by_key(|line| line.trim_start_matches(['Y', 'N']).replacen("->", "=>", 1));
     }
     lines.join("\n")
