@@ -244,7 +244,8 @@ pub struct Address {
     pub refusal: Option<Refusal>,
     /// A filter threw it away: the log says so.
     pub is_filtered_out: bool,
-    /// What the redirection says came from outside: a file or command of that kind is refused.
+    /// The pipe, file or directory that a redirection names is made of what came from outside: it is refused. `$local_part` and
+    /// `$domain` are those of the parent: see `is_ours`.
     pub is_tainted: bool,
     /// The command of a filter that made it: mode, reply, and what its pipe is expanded with.
     pub made: Option<Arc<crate::filter::Made>>,
@@ -311,6 +312,7 @@ impl Address {
         child.dsn = DsnRequest::default();
         child.start = None;
         child.made = None;
+        child.is_tainted = false;
         child.parent = Some(Arc::clone(parent));
         child
     }

@@ -226,7 +226,7 @@ impl Redirect {
         let parent = prepare::parent(run, address);
         let mut children = Vec::with_capacity(items.len());
         for item in items {
-            let mut child = match item {
+            let child = match item {
                 Item::Address { address: text, is_unqualified, keeps_domain } => {
                     let mut is_ours = are_ours;
                     let full = if !is_unqualified {
@@ -245,13 +245,12 @@ impl Redirect {
                     };
                     self.mail_child(run, &parent, full, is_ours)
                 }
-                Item::Pipe(text) => self.special(run, &parent, AddressKind::Pipe, text),
+                Item::Pipe(text) => self.special_item(run, &parent, AddressKind::Pipe, text, are_ours),
                 Item::File(text) if text.ends_with(b"/") => {
-                    self.special(run, &parent, AddressKind::Directory, text)
+                    self.special_item(run, &parent, AddressKind::Directory, text, are_ours)
                 }
-                Item::File(text) => self.special(run, &parent, AddressKind::File, text),
+                Item::File(text) => self.special_item(run, &parent, AddressKind::File, text, are_ours),
             };
-            child.is_tainted = !are_ours;
             children.push(child);
         }
         Ok(Verdict::Redirect(children))
@@ -282,6 +281,18 @@ impl Redirect {
         child.skips_rewriting = !self.rewrite;
         child.start = run.router.generic.redirect_router;
         child
+    }
+
+    /// A pipe, file or directory of a list. It is tainted unless the list is ours.
+    fn special_item(
+        &self,
+        run: &mut Run<'_>,
+        parent: &Arc<Address>,
+        kind: AddressKind,
+        text: Vec<u8>,
+        is_ours: bool,
+    ) -> Address {
+        Address { is_tainted: !is_ours, ..self.special(run, parent, kind, text) }
     }
 
     fn special(&self, run: &mut Run<'_>, parent: &Arc<Address>, kind: AddressKind, text: Vec<u8>) -> Address {
