@@ -138,7 +138,7 @@ impl Settlement<'_> {
         let (mut delivered, mut succeeded) = (Vec::new(), Vec::new());
         for (address, outcome) in addresses.iter().zip(&run.outcomes) {
             if let Outcome::Delivered(_) = outcome {
-                delivered.push(address.unique.clone());
+                delivered.push(address.done_mark(transport));
                 succeeded.push(format!("{}: {transport} transport succeeded", address.text()));
             }
         }
@@ -256,7 +256,8 @@ impl Settlement<'_> {
                 .successes
                 .extend(Success::of(&address, done.host.as_deref().map(|host| host.name.as_str())));
         }
-        tally.done.push(address.unique);
+        let transport = address.transport.map_or("", |id| self.delivery.transport_name(id));
+        tally.done.push(address.done_mark(transport));
         tally.warnings.extend(done.quota_warning.clone());
     }
 

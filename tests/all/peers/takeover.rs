@@ -91,6 +91,8 @@ impl<'a> Stand<'a> {
                  begin routers\n\
                  list:\n  driver = redirect\n  local_parts = list\n  data = first@test.ex, later.one@test.ex, later.two@test.ex\n\
                  \x20 one_time\n  errors_to = owner@test.ex\n\
+                 own:\n  driver = redirect\n  local_parts = own\n  data = own@test.ex, later@test.ex\n\
+                 copy:\n  driver = accept\n  local_parts = own\n  unseen\n  transport = box\n\
                  later:\n  driver = redirect\n  local_parts = ^later\n  condition = ${{if exists{{/mnt/open}}{{no}}{{yes}}}}\n\
                  \x20 allow_defer\n  data = :defer: not yet\n\
                  bad:\n  driver = redirect\n  local_parts = bad\n  allow_fail\n  data = :fail: never\n\
@@ -293,6 +295,14 @@ const STATES: &[State] = &[
         deliveries: 2,
         make: |a, s| {
             a.submit("a@s.ex", &["list@test.ex"], s);
+            a.run(&["-M", &a.id(s)], b"");
+        },
+    },
+    State {
+        name: "list that names itself",
+        deliveries: 1,
+        make: |a, s| {
+            a.submit("a@s.ex", &["own@test.ex"], s);
             a.run(&["-M", &a.id(s)], b"");
         },
     },
@@ -554,7 +564,7 @@ fn changes_hands(ground: &Ground, maker: Program, options: [&str; 2]) {
         entries.filter(|entry| !entry.contains(" <>")).collect::<Vec<_>>()
     };
     compare("after a queue run, an entry of the listing", [&a, &b], [left(&a), left(&b)]);
-    assert!(left(&b).len() == 9, "{:#?}", left(&b));
+    assert!(left(&b).len() == 10, "{:#?}", left(&b));
     fs::write("/mnt/open", "").unwrap();
     for stand in [&a, &b] {
         stand.run(&["-qff"], b"");

@@ -32,7 +32,9 @@ pub(super) fn append(job: &MailboxJob, message: &mut dyn Read) -> JobResult {
 }
 
 fn try_append(job: &MailboxJob, name: &Path, message: &mut dyn Read) -> Result<JobResult, Trouble> {
-    if let Some(parent) = name.parent().filter(|_| job.directories.create) {
+    // Where the file may not be made, nor are the directories above it: the file itself is refused later.
+    let may_create = || path::check_creation(name, false, &job.directories.allowed).is_ok();
+    if let Some(parent) = name.parent().filter(|_| job.directories.create && may_create()) {
         path::ensure_directory(parent, &job.directories)?;
     }
     if let Some(other) = other_transport(job, name)? {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use super::job::{JobResult, NewFileForm, NewFileJob, Trouble, strerror};
+use super::job::{CreateWhere, Directories, JobResult, NewFileForm, NewFileJob, Trouble, strerror};
 use super::quota::{self, Used};
 use super::{mailbox_write, maildirsize, path};
 use crate::transport::error_code;
@@ -18,7 +18,16 @@ use crate::transport::error_code;
 /// Writes the message.
 pub(super) fn write(job: &NewFileJob, message: &mut dyn Read) -> JobResult {
     let directory = path::path(&job.directory);
-    let result = match &job.form {
+    let result = path::check_creation(directory, true, &job.directories.allowed)
+        .and_then(|()| write_as(job, directory, message));
+    match result {
+        Ok((bytes, quota_warning)) => JobResult::Delivered { bytes, quota_warning },
+        Err(trouble) => JobResult::Deferred(trouble),
+    }
+}
+
+fn write_as(job: &NewFileJob, directory: &Path, message: &mut dyn Read) -> Result<(u64, bool), Trouble> {
+    match &job.form {
         NewFileForm::Maildir { tag, retries, make_folder_file, size_file } => {
             let maildir = Maildir {
                 job,
@@ -35,10 +44,6 @@ pub(super) fn write(job: &NewFileJob, message: &mut dyn Read) -> JobResult {
             write_queue(job, directory, (id, transport), header, message)
         }
         NewFileForm::Plain { name } => write_plain(job, directory, name, message),
-    };
-    match result {
-        Ok((bytes, quota_warning)) => JobResult::Delivered { bytes, quota_warning },
-        Err(trouble) => JobResult::Deferred(trouble),
     }
 }
 
@@ -173,10 +178,12 @@ impl Maildir<'_> {
 
     fn ensure(&self) -> Result<(), Trouble> {
         path::ensure_directory(self.directory, &self.job.directories)?;
+        // `create_file` is about the maildir itself, not about what is beneath it.
+        let beneath = || Directories { allowed: CreateWhere::Anywhere, ..self.job.directories.clone() };
         for part in ["tmp", "new", "cur"] {
             let place = self.directory.join(part);
             if !place.is_dir() {
-                path::ensure_directory(&place, &self.job.directories)?;
+                path::ensure_directory(&place, &beneath())?;
             }
         }
         let marker = self.directory.join("maildirfolder");
@@ -354,7 +361,7 @@ fn write_plain(
 
 #[cfg(test)]
 mod tests {
-    use super::super::job::{CreateWhere, Directories, Framing, Quota};
+    use super::super::job::{Framing, Quota};
     use super::*;
 
     fn job(directory: &Path, form: NewFileForm) -> NewFileJob {
@@ -399,6 +406,26 @@ mod tests {
         assert!(new[0].ends_with(".host.ex,S=9"), "{new:?}");
         assert_eq!(std::fs::read(top.join("new").join(&new[0])).unwrap(), b"A: b\n\nxyz");
         assert_eq!(std::fs::metadata(top.join("new").join(&new[0])).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn where_creation_is_not_permitted_nothing_is_made_and_nothing_written() {
+        let place = tempfile::tempdir().unwrap();
+        let (missing, there) = (place.path().join("new/Maildir"), place.path().join("there"));
+        std::fs::create_dir(&there).unwrap();
+        let home = place.path().join("home").to_str().unwrap().as_bytes().to_vec();
+        let maildir =
+            NewFileForm::Maildir { tag: Vec::new(), retries: 1, make_folder_file: true, size_file: None };
+        for directory in [&missing, &there] {
+            for form in [maildir.clone(), NewFileForm::Plain { name: b"m".to_vec() }] {
+                let mut refused = job(directory, form);
+                refused.directories.allowed = CreateWhere::BelowHome(Some(home.clone()));
+                let result = write(&refused, &mut &b"x"[..]);
+                assert!(matches!(result, JobResult::Deferred(t) if t.code == error_code::BAD_CREATE));
+            }
+        }
+        assert_eq!(names(place.path()), ["there"]);
+        assert!(names(&there).is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn path(bytes: &[u8]) -> &Path {
 
 const OUTSIDE: &str = "outside the home directory is not permitted";
 
-/// Whether a file or directory may be created at this path (`create_file`). The error is Exim's text.
+/// Whether a file may be created at this path, or files in this directory (`create_file`). The error is Exim's text.
 pub(super) fn check_creation(
     target: &Path,
     is_directory: bool,
@@ -36,7 +36,10 @@ pub(super) fn check_creation(
     let fine = match allowed {
         CreateWhere::Anywhere => true,
         CreateWhere::BelowHome(home) => home.as_ref().is_some_and(|h| target.starts_with(path(h))),
-        CreateWhere::InHome(home) => home.as_ref().is_some_and(|h| target.parent() == Some(path(h))),
+        CreateWhere::InHome(home) => {
+            let place = if is_directory { Some(target) } else { target.parent() };
+            home.as_ref().is_some_and(|h| place == Some(path(h)))
+        }
         CreateWhere::Below(top) => target.starts_with(path(top)),
     };
     if fine { Ok(()) } else { Err(refuse()) }
@@ -111,7 +114,9 @@ mod tests {
         assert!(
             check_creation(Path::new("/home/u/mail/x"), false, &CreateWhere::InHome(home.clone())).is_err()
         );
-        assert!(check_creation(Path::new("/home/u/x"), false, &CreateWhere::InHome(home)).is_ok());
+        assert!(check_creation(Path::new("/home/u/x"), false, &CreateWhere::InHome(home.clone())).is_ok());
+        assert!(check_creation(Path::new("/home/u"), true, &CreateWhere::InHome(home.clone())).is_ok());
+        assert!(check_creation(Path::new("/home/u/x"), true, &CreateWhere::InHome(home)).is_err());
         assert!(
             check_creation(Path::new("/etc/x"), false, &CreateWhere::Below(b"/var/mail".to_vec())).is_err()
         );

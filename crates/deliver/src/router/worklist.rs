@@ -353,6 +353,11 @@ impl Worklist<'_> {
             debug::line(debug::DELIVER, || "\"unseen\" delivery previously done - discarded".to_owned());
             return;
         }
+        let transport = address.transport.map(|id| self.delivery.transport_name(id));
+        if transport.is_some_and(|name| (self.request.is_done)(&address.done_mark(name))) {
+            debug::line(debug::DELIVER, || format!("{} was delivered before: discarded", address.text()));
+            return;
+        }
         if self.is_for_delivery() && !self.seen.insert(address.unique.clone()) {
             debug::line(debug::DELIVER, || format!("{} is a duplicate address: discarded", address.text()));
             self.replace_equal(&mut address);
