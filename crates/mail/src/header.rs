@@ -353,12 +353,14 @@ impl HeaderList {
         self.headers.iter().any(|h| h.is_live() && h.is_resent())
     }
 
-    /// Sets the kind of every live line from its name; of the two sorts of Message-Id only one counts.
+    /// Sets the kind of every live line from its name; of the two sorts of Message-Id only one counts, and of several lines the first.
     pub fn classify(&mut self) {
         let has_resent = self.has_resent();
+        let mut has_id = false;
         for header in self.headers.iter_mut().filter(|h| h.is_live()) {
             let kind = HeaderKind::of_name(header.name());
-            let wrong_id = kind == HeaderKind::Id && header.is_resent() != has_resent;
+            let wrong_id = kind == HeaderKind::Id && (has_id || header.is_resent() != has_resent);
+            has_id |= kind == HeaderKind::Id && !wrong_id;
             header.kind = if wrong_id { HeaderKind::Other } else { kind };
         }
     }

@@ -511,6 +511,7 @@ fn assemble(reception: &Reception, talk: &mut Talk, pending: Pending) -> (Messag
     message.frozen = frozen;
     message.first_delivery = true;
     message.recipients = Arc::unwrap_or_clone(std::mem::take(&mut context.message.recipients));
+    message.non_recipients = std::mem::take(&mut talk.transaction.non_recipients);
     message.headers = std::mem::take(&mut context.message.headers);
     message.acl_c.clone_from(&context.connection.acl_c);
     message.acl_m = std::mem::take(&mut context.message.acl_m);

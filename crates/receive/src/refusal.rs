@@ -217,7 +217,8 @@ pub fn header_block_of(message: &Message) -> String {
     block(&message.sender, &message.recipients, &message.headers)
 }
 
-fn block(sender: &[u8], recipients: &[Recipient], headers: &HeaderList) -> String {
+/// Envelope and header lines, as the reject log has them.
+pub(crate) fn block(sender: &[u8], recipients: &[Recipient], headers: &HeaderList) -> String {
     let mut out = format!("Envelope-from: <{}>\n", oxim_base::text::shown(sender));
     for (index, recipient) in recipients.iter().enumerate() {
         out.push_str(if index == 0 { "Envelope-to: <" } else { "    <" });

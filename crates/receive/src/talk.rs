@@ -3,6 +3,7 @@
 //! Verbs are plain functions over a [`Talk`]; a verb that needs an ACL, the message body or another protocol layer says so in
 //! its [`Progress`], and the session does it. A `Talk` is boxed and moves to worker threads and back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -183,6 +184,8 @@ pub struct Transaction {
     pub said_sender: Vec<u8>,
     /// Recipients as they came, before any rewriting, for log lines.
     pub raw_recipients: Vec<Vec<u8>>,
+    /// Whom it must not be delivered to: arguments of `-t`.
+    pub non_recipients: BTreeSet<Vec<u8>>,
     /// SIZE.
     pub size: Option<u64>,
     /// BODY: 0 not given, 7 or 8.

@@ -13,6 +13,7 @@ use super::controls::{ConnectionControls, MessageControls};
 use super::{Acls, Phase, RejectTargets, Scene};
 use crate::log_line;
 use crate::reception::Reception;
+use crate::refusal;
 
 /// One run of an ACL, as the parts of a statement see it.
 pub(crate) struct Run<'a> {
@@ -105,9 +106,13 @@ impl Run<'_> {
         self.reception.logs.main(&self.with_id(line));
     }
 
-    /// Writes to the reject log.
+    /// Writes to the reject log, with the header of the message once there is one.
     pub(crate) fn log_reject(&self, line: &str) {
-        self.reception.logs.reject(&self.with_id(line), None);
+        let message = &self.scene.context.message;
+        let has_header = self.reception.wants.rejected_header && !message.headers.all().is_empty();
+        let header =
+            has_header.then(|| refusal::block(&message.sender, &message.recipients, &message.headers));
+        self.reception.logs.reject(&self.with_id(line), header.as_deref());
     }
 
     /// Writes to the panic log, and to the main log as all panics.

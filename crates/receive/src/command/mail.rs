@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use oxim_mail::address;
+use oxim_mail::dsn::xtext_encode;
 use oxim_mail::smtp::arguments::{Body, MailArguments, Offered, mail_arguments};
 
 use super::{argument_error, protocol_error, syntax_error};
@@ -230,7 +231,7 @@ fn mail_auth(reception: &Arc<Reception>, talk: &mut Talk, auth: Vec<u8>) -> Prog
 
 fn ignored(reception: &Reception, talk: &Talk, auth: &[u8], why: &str) {
     let client = log_line::client(reception, talk, true);
-    let shown = log_line::printable(auth);
+    let shown = log_line::printable(&xtext_encode(auth));
     reception.logs.main(&format!("ignoring AUTH={shown} from {client} ({why})"));
 }
 

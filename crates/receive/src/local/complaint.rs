@@ -15,6 +15,7 @@ use oxim_spool::message::Body;
 use super::input::Input;
 use super::told::Told;
 use super::{Errors, ExitStatus, submitter};
+use crate::log_line;
 use crate::reception::Reception;
 use crate::talk::Talk;
 
@@ -153,6 +154,27 @@ impl Complaint {
         Some((subject, text))
     }
 
+    /// What the log says of it if its sender is empty, so that nobody can be told by mail; None if it is never mailed.
+    fn logged(&self) -> Option<String> {
+        Some(match self {
+            Complaint::Usage(_) | Complaint::Late | Complaint::Local(_) => return None,
+            Complaint::BadArgument(bad) => malformed(std::slice::from_ref(bad)),
+            Complaint::BadHeader { bad, .. } => malformed(bad),
+            Complaint::Nobody { .. } => "no recipient addresses".to_owned(),
+            Complaint::Acl { text, .. } => format!("rejected by non-SMTP ACL: {text}"),
+            Complaint::TooBig { max, .. } => format!("message too big (limit set to {max})"),
+            Complaint::Header { is_line, limit, .. } => {
+                let what = if *is_line { "line" } else { "section" };
+                format!("excessively long message header {what} read (more than {limit} characters)")
+            }
+        })
+    }
+
+    /// The exit status if it was not mailed though it should have been (manual section 5.2, `-oee`).
+    fn unmailed_status(&self) -> ExitStatus {
+        if matches!(self, Complaint::Nobody { .. }) { ExitStatus::NO_RECIPIENTS } else { ExitStatus::FAILED }
+    }
+
     /// The message that it is about, as far as it is known.
     fn copy(self) -> Option<(HeaderList, Option<Body>)> {
         match self {
@@ -163,6 +185,13 @@ impl Complaint {
             Complaint::TooBig { headers, .. } | Complaint::Header { headers, .. } => Some((headers, None)),
         }
     }
+}
+
+fn malformed(bad: &[BadAddress]) -> String {
+    let first = bad.first().map_or_else(String::new, |bad| {
+        format!(": {} - {}", log_line::printable(bad.text.trim_ascii()), bad.reason)
+    });
+    format!("at least one malformed recipient address{first}")
 }
 
 fn listed(bad: &[BadAddress]) -> String {
@@ -198,8 +227,12 @@ pub(crate) fn report<R: Read>(
         | Complaint::Late
         | Complaint::Local(_) => None,
     };
-    let was_mailed = tell_with(reception, talk, errors, complaint, unread, told);
-    if was_mailed && errors == Errors::MailQuietly { ExitStatus::OK } else { ExitStatus::FAILED }
+    let unmailed = if errors == Errors::Print { ExitStatus::FAILED } else { complaint.unmailed_status() };
+    match (tell_with(reception, talk, errors, complaint, unread, told), errors) {
+        (false, _) => unmailed,
+        (true, Errors::MailQuietly) => ExitStatus::OK,
+        (true, _) => ExitStatus::FAILED,
+    }
 }
 
 /// Reports something that does not stop the message.
@@ -224,6 +257,15 @@ fn tell_with(
 ) -> bool {
     let recipient = talk.scene.context.message.sender.clone();
     let printed = complaint.printed();
+    if errors != Errors::Print
+        && recipient.is_empty()
+        && let Some(reason) = complaint.logged()
+    {
+        let id = talk.scene.context.message.id.map(|id| format!("{id} ")).unwrap_or_default();
+        reception
+            .logs
+            .main(&format!("{id}Error while reading message with no usable sender address: {reason}"));
+    }
     let letter = complaint.mailed().filter(|_| errors != Errors::Print && !recipient.is_empty());
     let Some((subject, text)) = letter else {
         told.error_line(&format!("exim: {printed}"));

@@ -105,6 +105,8 @@ impl ExitStatus {
     pub const OK: ExitStatus = ExitStatus(0);
     /// The message was not accepted.
     pub const FAILED: ExitStatus = ExitStatus(1);
+    /// It has no recipients, and nobody could be told by mail.
+    pub const NO_RECIPIENTS: ExitStatus = ExitStatus(2);
 }
 
 /// Receives one message from standard input: `-bm` and `-t`. May block.
@@ -443,7 +445,8 @@ impl Receiving<'_> {
         };
         let mut bad = Vec::new();
         let removes = self.reception.settings.fixups.extract_remove_arguments;
-        let left_out = if removes { self.arguments(&mut bad) } else { BTreeSet::new() };
+        let left_out: BTreeSet<Vec<u8>> =
+            if removes { self.arguments(&mut bad).into_iter().collect() } else { BTreeSet::new() };
         for header in headers.all().iter().filter(|h| names.iter().any(|name| h.is_named(name))) {
             for item in address::address_list(header.body()) {
                 match self.recipient(&item) {
@@ -455,21 +458,19 @@ impl Receiving<'_> {
             }
         }
         if !removes {
-            for recipient in self.arguments(&mut bad) {
-                add_recipient(talk, recipient);
-            }
+            self.arguments(&mut bad).into_iter().for_each(|recipient| add_recipient(talk, recipient));
         }
+        // An alias must not lead to them either.
+        talk.transaction.non_recipients = left_out;
         bad
     }
 
-    fn arguments(&self, bad: &mut Vec<BadAddress>) -> BTreeSet<Vec<u8>> {
-        let mut found = BTreeSet::new();
+    fn arguments(&self, bad: &mut Vec<BadAddress>) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
         for argument in &self.request.arguments {
             for item in address::address_list(argument) {
                 match self.recipient(&item) {
-                    Ok(Some(recipient)) => {
-                        found.insert(recipient);
-                    }
+                    Ok(Some(recipient)) => found.push(recipient),
                     Ok(None) => {}
                     Err(reason) => bad.push(BadAddress { text: argument.clone(), reason }),
                 }
@@ -531,9 +532,6 @@ pub(crate) fn note_international(talk: &mut Talk) {
 
 fn add_recipient(talk: &mut Talk, recipient: Vec<u8>) {
     let message = &mut talk.scene.context.message;
-    if message.recipients.iter().any(|known| known.address == recipient) {
-        return;
-    }
     message.rcpt_count = message.rcpt_count.saturating_add(1);
     talk.transaction.raw_recipients.push(recipient.clone());
     Arc::make_mut(&mut message.recipients).push(Recipient::new(recipient));
