@@ -170,7 +170,7 @@ pub struct MailboxJob {
     pub transport: String,
     /// Size limit.
     pub quota: Quota,
-    /// Size of the message as it will be written, in bytes, without prefix and suffix.
+    /// Size of the message as it was received, in bytes: what the quota is asked for.
     pub message_bytes: u64,
 }
 
@@ -265,7 +265,7 @@ pub struct NewFileJob {
     pub directories: Directories,
     /// Size limit.
     pub quota: Quota,
-    /// Size of the message as it will be written, in bytes.
+    /// Size of the message as it was received, in bytes: what the quota is asked for.
     pub message_bytes: u64,
     /// Part of the file's name.
     pub host_name: Vec<u8>,

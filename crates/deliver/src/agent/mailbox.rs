@@ -122,9 +122,9 @@ fn check_quota(job: &MailboxJob, meta: &std::fs::Metadata) -> Result<bool, Troub
         return Ok(false);
     }
     let size = job.quota.known_bytes.unwrap_or(meta.len());
-    let added = job.message_bytes + job.framing.prefix.len() as u64 + job.framing.suffix.len() as u64;
     let age = quota::age(meta.atime());
-    quota::check(&job.quota, quota::Used { bytes: size, files: 0 }, added, age, path::path(&job.path))
+    let used = quota::Used { bytes: size, files: 0 };
+    quota::check(&job.quota, used, job.message_bytes, age, path::path(&job.path))
 }
 
 /// Opens the file, checks it, locks it, as often as the settings allow.

@@ -384,7 +384,9 @@ impl Appendfile {
         let quota = self.quota(transport, context)?;
         let directories = Directories { create: self.create_directory, mode: self.directory_mode, allowed };
         let host_name = delivery.config.main.primary_hostname.clone().into_bytes();
-        let message_bytes = local::written_bytes(composed, &framing);
+        let written_bytes = local::written_bytes(composed, &framing);
+        // A quota is asked for the message as it was received, whatever the transport adds to it.
+        let message_bytes = u64::try_from(context.message.size).unwrap_or(0);
         let saved_mode = batch.addresses.first().and_then(|a| a.made.as_ref()).and_then(|made| made.mode());
         match target {
             Target::File(path) => Ok(Job::Mailbox(MailboxJob {
@@ -408,7 +410,7 @@ impl Appendfile {
                 message_bytes,
             })),
             Target::Directory(directory) => {
-                let form = self.new_file_form(transport, context, batch, &directory, message_bytes)?;
+                let form = self.new_file_form(transport, context, batch, &directory, written_bytes)?;
                 Ok(Job::NewFile(NewFileJob {
                     directory,
                     form,

@@ -109,7 +109,8 @@ pub(super) fn recipient(transport: &Transport, address: &Address) -> Vec<u8> {
     out
 }
 
-/// Bytes that will be written for header and body, without prefix and suffix. Escaped lines are not counted: the figure serves quotas.
+/// Bytes that will be written for header and body, without prefix and suffix. Escaped lines are not counted: the figure serves
+/// the names of files.
 pub(super) fn written_bytes(composed: &Composed, framing: &Framing) -> u64 {
     let lines = if framing.use_crlf { count_lines(composed) } else { 0 };
     composed.len().saturating_add(lines)
