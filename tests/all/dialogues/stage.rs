@@ -102,7 +102,12 @@ fn without_freezing_time(text: &str) -> String {
 /// What a complaint says about itself; the copy in it has what its words are about.
 fn without_words(header: &str) -> String {
     let told = ["-body_zerocount ", "-body_linecount ", "-max_received_linelength ", "References: "];
-    let kept = header.lines().filter(|line| !told.iter().any(|part| line.contains(part)));
+    let mut is_left_out = false;
+    let kept = header.lines().filter(|line| {
+        // A folded line goes with the one that it belongs to.
+        is_left_out = told.iter().any(|part| line.contains(part)) || (is_left_out && line.starts_with('\t'));
+        !is_left_out
+    });
     kept.map(|line| format!("{line}\n")).collect()
 }
 
