@@ -27,11 +27,12 @@ fn address_key(delivery: &Delivery, address: &Address) -> Vec<u8> {
         .and_then(|id| delivery.transport(id))
         .is_none_or(|t| t.generic.retry_use_local_part);
     let name: &[u8] = match address.kind {
-        AddressKind::Mail if by_local_part => &address.unique,
-        AddressKind::Mail => &address.domain,
-        AddressKind::Pipe | AddressKind::File | AddressKind::Directory | AddressKind::Reply => {
-            &address.address
-        }
+        AddressKind::Mail if !by_local_part => &address.domain,
+        AddressKind::Mail
+        | AddressKind::Pipe
+        | AddressKind::File
+        | AddressKind::Directory
+        | AddressKind::Reply => &address.unique,
     };
     [b"T:", name].concat()
 }
