@@ -58,7 +58,7 @@ pub const SMTP_REPLY_LINE_BYTES_MAX: usize = 4_096;
 pub const SMTP_REPLY_BYTES_MAX: usize = 64 * 1024;
 /// Bodies up to this size, in bytes, stay in memory and in the journal; larger ones get a file of their own.
 /// With the rest of a session it keeps what a client can hold in memory within a quarter of a mebibyte, header lines aside.
-pub const JOURNAL_BODY_BYTES_MAX: usize = 176 * 1024;
+pub const JOURNAL_BODY_BYTES_MAX: usize = 128 * 1024;
 /// Up to this size, in bytes, a body in memory counts as small: it doubles when it grows.
 pub const BODY_SMALL_BYTES: usize = 32 * 1024;
 /// Longest answer of dccifd, in bytes: two short lines and a header line.
