@@ -320,10 +320,12 @@ impl Address {
     /// What the spool says of it once it is delivered. Exim has the mark of a child that equals an ancestor only for
     /// as long as it routes: of the delivery it notes the address and the transport.
     #[must_use]
-    pub fn done_mark(&self, transport: &str) -> Vec<u8> {
+    pub fn done_mark(&self, transport: &str) -> Cow<'_, [u8]> {
         match without_homonym_mark(&self.unique) {
-            address if address.len() < self.unique.len() => [address, b"/", transport.as_bytes()].concat(),
-            address => address.to_vec(),
+            address if address.len() < self.unique.len() => {
+                Cow::Owned([address, b"/", transport.as_bytes()].concat())
+            }
+            address => Cow::Borrowed(address),
         }
     }
 
@@ -490,8 +492,8 @@ mod tests {
         assert_eq!(Address::child(&same, "cleo@test.ex").unique, b"\\1\\cleo@test.ex");
         assert_eq!(Address::child(&parent, "bob@test.ex").unique, b"bob@test.ex");
         assert_eq!(same.top().address, b"cleo@test.ex");
-        assert_eq!(same.done_mark("box"), b"cleo@test.ex/box");
-        assert_eq!(parent.done_mark("box"), b"cleo@test.ex");
+        assert_eq!(*same.done_mark("box"), *b"cleo@test.ex/box");
+        assert_eq!(*parent.done_mark("box"), *b"cleo@test.ex");
     }
 
     #[test]

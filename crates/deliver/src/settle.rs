@@ -138,7 +138,7 @@ impl Settlement<'_> {
         let (mut delivered, mut succeeded) = (Vec::new(), Vec::new());
         for (address, outcome) in addresses.iter().zip(&run.outcomes) {
             if let Outcome::Delivered(_) = outcome {
-                delivered.push(address.done_mark(transport));
+                delivered.push(address.done_mark(transport).into_owned());
                 succeeded.push(format!("{}: {transport} transport succeeded", address.text()));
             }
         }
@@ -257,7 +257,7 @@ impl Settlement<'_> {
                 .extend(Success::of(&address, done.host.as_deref().map(|host| host.name.as_str())));
         }
         let transport = address.transport.map_or("", |id| self.delivery.transport_name(id));
-        tally.done.push(address.done_mark(transport));
+        tally.done.push(address.done_mark(transport).into_owned());
         tally.warnings.extend(done.quota_warning.clone());
     }
 

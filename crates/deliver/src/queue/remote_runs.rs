@@ -89,24 +89,31 @@ pub(super) fn run(
         return;
     }
     let open = Open { groups: Mutex::new(groups.into_iter()), empty: Condvar::new() };
-    let work = |mut context: Context| {
+    let work = &|mut context: Context| {
         while let Some(group) = open.next() {
             run_group(settlement, &mut context, claim, group, options);
         }
     };
     std::thread::scope(|scope| {
-        let first = context.clone();
-        scope.spawn(|| work(first));
+        let begin = |joined: Option<Joined>| {
+            let context = context.clone();
+            let thread = std::thread::Builder::new().name("delivery".to_owned());
+            let begun = thread.spawn_scoped(scope, move || {
+                work(context);
+                drop(joined);
+            });
+            begun.is_ok()
+        };
+        if !begin(None) {
+            // No thread to be had: this one does it all.
+            return work(context.clone());
+        }
         let mut threads = 1;
         while threads < parallel && !open.are_taken_within(ALONE_FOR) {
             while threads < parallel
                 && let Some(joined) = Joined::take()
+                && begin(Some(joined))
             {
-                let (context, work) = (context.clone(), &work);
-                scope.spawn(move || {
-                    work(context);
-                    drop(joined);
-                });
                 threads += 1;
             }
         }

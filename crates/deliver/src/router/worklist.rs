@@ -4,6 +4,7 @@
 //! then all children they have, then theirs; of equal addresses the last one is delivered to. Tests show children
 //! where their parent stood.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -354,7 +355,10 @@ impl Worklist<'_> {
             return;
         }
         let transport = address.transport.map(|id| self.delivery.transport_name(id));
-        if transport.is_some_and(|name| (self.request.is_done)(&address.done_mark(name))) {
+        // Without a mark it is the unique form, which has been asked for.
+        if let Some(Cow::Owned(mark)) = transport.map(|name| address.done_mark(name))
+            && (self.request.is_done)(&mark)
+        {
             debug::line(debug::DELIVER, || format!("{} was delivered before: discarded", address.text()));
             return;
         }
