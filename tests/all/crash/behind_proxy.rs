@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
-use super::hostile::{attack, is_unharmed, processes, trickle};
+use super::hostile::{attack, from_eight_sides, is_unharmed, processes, trickle};
 use super::stand::{Plan, Stand};
 use super::{Chance, amount};
 
@@ -105,17 +105,7 @@ fn talk(stand: &Stand, chance: &mut Chance) {
 pub(super) fn any_header_and_random_input() {
     let mut stand = Stand::start(&Plan { main: OPTIONS, ..Plan::default() });
     let before = processes(&stand);
-    std::thread::scope(|scope| {
-        for thread in 0..8 {
-            let stand = &stand;
-            scope.spawn(move || {
-                let mut chance = Chance::new(800 + thread);
-                for _ in 0..amount(40, 1000) {
-                    talk(stand, &mut chance);
-                }
-            });
-        }
-    });
+    from_eight_sides(800, amount(40, 1000), |chance| talk(&stand, chance));
     is_unharmed(&stand, &before);
     stand.stop();
 }

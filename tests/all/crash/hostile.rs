@@ -94,20 +94,25 @@ pub(super) fn is_unharmed(stand: &Stand, children: &str) {
     assert!(!trouble.contains("panicked"), "{trouble}");
 }
 
+/// Eight clients at once, each so often.
+pub(super) fn from_eight_sides(seed: u64, turns: usize, turn: impl Fn(&mut Chance) + Sync) {
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let turn = &turn;
+            scope.spawn(move || {
+                let mut chance = Chance::new(seed + thread);
+                (0..turns).for_each(|_| turn(&mut chance));
+            });
+        }
+    });
+}
+
 pub(super) fn random_input() {
     let mut stand = Stand::start(&Plan::default());
     let before = processes(&stand);
-    std::thread::scope(|scope| {
-        for thread in 0..8 {
-            let stand = &stand;
-            scope.spawn(move || {
-                let mut chance = Chance::new(600 + thread);
-                for _ in 0..amount(40, 4000) {
-                    if let Ok(stream) = TcpStream::connect(stand.address) {
-                        attack(stream, &mut chance);
-                    }
-                }
-            });
+    from_eight_sides(600, amount(40, 4000), |chance| {
+        if let Ok(stream) = TcpStream::connect(stand.address) {
+            attack(stream, chance);
         }
     });
     is_unharmed(&stand, &before);
