@@ -18,7 +18,7 @@ use crate::args::Mode;
 use crate::assemble::Program;
 
 /// What a service manager tells a daemon; it is for the daemon itself, whatever `keep_environment` says.
-const FOR_DAEMONS: &[&str] = &["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+pub(crate) const FOR_DAEMONS: &[&str] = &["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 type Environment = BTreeMap<OsString, OsString>;
 

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,7 +14,7 @@ use std::sync::OnceLock;
 use nix::unistd::{Gid, Uid, User, getgroups};
 use oxim_lang::config::Config;
 
-use crate::args::{CommandLine, MessageAction, Mode};
+use crate::args::{self, CommandLine, MessageAction, Mode};
 use crate::assemble::{DEFAULT_FILES, Program};
 use crate::mode;
 
@@ -79,12 +80,33 @@ pub(crate) fn reserved(config: &Config, mode: &Mode) -> Option<&'static str> {
         .then_some("exim: those command-line flags are set to require admin")
 }
 
-/// The word by which a daemon tells a process for whom it works; the user id follows.
-pub(crate) const ON_BEHALF_ARGUMENT: &str = "--on-behalf-of";
-/// For whom this process works, if not for its own user. It lends no rights, only a name.
-static ON_BEHALF: OnceLock<u32> = OnceLock::new();
+/// The word by which a daemon tells a process for whom it works. The user id follows, then the daemon's own `-C` and `-D`, and
+/// a word that ends them.
+const ON_BEHALF_ARGUMENT: &str = "--on-behalf-of";
+const ON_BEHALF_END: &str = "--";
 
-/// Takes the word for whom this process works off its command line.
+/// For whom this process works, if not for its own user. It lends no rights, only a name and a configuration.
+struct OnBehalf {
+    uid: u32,
+    /// The daemon's choice of a configuration.
+    daemon: CommandLine,
+}
+
+static ON_BEHALF: OnceLock<OnBehalf> = OnceLock::new();
+
+/// The words that tell a process for whom it works, under the configuration of a daemon with this command line.
+pub(crate) fn on_behalf_words(uid: u32, daemon: &CommandLine) -> Vec<OsString> {
+    let files = daemon.config_files.iter().map(|files| [b"-C", files.join(&b':').as_slice()].concat());
+    let macros = daemon.macros.iter().map(|(name, value)| [b"-D", name.as_bytes(), b"=", value].concat());
+    let choice = files.chain(macros).map(OsString::from_vec);
+    [ON_BEHALF_ARGUMENT.into(), uid.to_string().into()]
+        .into_iter()
+        .chain(choice)
+        .chain([ON_BEHALF_END.into()])
+        .collect()
+}
+
+/// Takes the words that tell for whom this process works off its command line.
 ///
 /// # Errors
 /// The text for standard error.
@@ -92,16 +114,29 @@ pub(crate) fn on_behalf(mut words: Vec<OsString>) -> Result<Vec<OsString>, &'sta
     if words.get(1).is_none_or(|word| word != ON_BEHALF_ARGUMENT) {
         return Ok(words);
     }
-    let uid = words.get(2).and_then(|word| word.to_str()?.parse().ok()).filter(|_| !is_lent());
-    let _first = ON_BEHALF.set(uid.ok_or("exim: permission denied")?);
-    words.drain(1..3);
+    let denied = "exim: permission denied";
+    let end = words.iter().position(|word| word == ON_BEHALF_END).filter(|_| !is_lent()).ok_or(denied)?;
+    let mut own = words.drain(1..=end).skip(1);
+    let uid = own.next().and_then(|word| word.to_str()?.parse().ok()).ok_or(denied)?;
+    let daemon = args::parse(std::iter::once("exim".into()).chain(own.take_while(|w| w != ON_BEHALF_END)));
+    let _first = ON_BEHALF.set(OnBehalf { uid, daemon: daemon.map_err(|_| denied)? });
     Ok(words)
+}
+
+/// A command line under the configuration of the daemon that this process works for, unless it names one.
+pub(crate) fn under_daemon(line: CommandLine) -> CommandLine {
+    match ON_BEHALF.get() {
+        Some(OnBehalf { daemon, .. }) if line.config_files.is_none() && line.macros.is_empty() => {
+            CommandLine { config_files: daemon.config_files.clone(), macros: daemon.macros.clone(), ..line }
+        }
+        _ => line,
+    }
 }
 
 /// The caller's login name, or its uid as text.
 #[must_use]
 pub(crate) fn caller_login() -> String {
-    login_of(ON_BEHALF.get().copied().unwrap_or_else(|| Uid::current().as_raw()))
+    login_of(ON_BEHALF.get().map_or_else(|| Uid::current().as_raw(), |behalf| behalf.uid))
 }
 
 /// A user's login name, or the uid as text.

@@ -31,7 +31,7 @@ pub fn run(words: Vec<OsString>) -> u8 {
     let (internal, words) = Internal::of(words);
     let own_words: Vec<OsString> = words.iter().skip(1).cloned().collect();
     let line = match args::parse(words) {
-        Ok(line) => line,
+        Ok(line) => privilege::under_daemon(line),
         Err(error) => {
             complain!("{}", error.0);
             return 1;
@@ -203,7 +203,7 @@ fn exim(line: CommandLine, words: &Words<'_>, internal: Internal) -> u8 {
         return start::delete_pid_file(&program);
     }
     if let Some(text) = &program.line.log_line {
-        return write_log_line(&program, text);
+        return by_daemon(&program, words.all).unwrap_or_else(|| write_log_line(&program, text));
     }
     if oxim_base::debug::enabled(debug::ALL) {
         complain_part!("{}", debug_header(&program));

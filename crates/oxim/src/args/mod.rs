@@ -69,9 +69,13 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    /// One that says nothing but which configuration file to read; none: the usual one.
+    /// One that says nothing but which configuration file to read; none: the usual one, or that of the daemon that this
+    /// process works for.
     pub(crate) fn of_configuration(file: Option<&[u8]>) -> CommandLine {
-        CommandLine { config_files: file.map(|file| vec![file.to_vec()]), ..CommandLine::default() }
+        crate::privilege::under_daemon(CommandLine {
+            config_files: file.map(|file| vec![file.to_vec()]),
+            ..CommandLine::default()
+        })
     }
 }
 

@@ -15,8 +15,9 @@ use super::order::Task;
 use crate::args::CommandLine;
 use crate::daemon::descriptors;
 use crate::engine::Engine;
+use crate::environment::FOR_DAEMONS;
 use crate::mode;
-use crate::privilege::{self, ON_BEHALF_ARGUMENT};
+use crate::privilege;
 
 /// How often a process is looked after, and its caller.
 const LOOK: Duration = Duration::from_millis(20);
@@ -54,21 +55,13 @@ pub(super) fn carry_out(
 /// This program under the caller's words and the daemon's configuration, in the caller's name.
 fn command(line: &CommandLine, uid: u32, words: Vec<Vec<u8>>, out: OwnedFd, error: OwnedFd) -> Command {
     let this = std::env::current_exe().unwrap_or_else(|_| "/usr/sbin/exim".into());
+    let mut words = words.into_iter().map(OsString::from_vec);
     let mut command = Command::new(this);
-    let mut words: Vec<OsString> = words.into_iter().map(OsString::from_vec).collect();
-    // Under our own name the subcommand comes before the options.
-    let is_own = words.first().is_some_and(|name| name == "oxim");
-    let takes_macros = !is_own && words.first().is_some_and(|name| name != "exipick");
-    let rest = words.split_off(words.len().min(if is_own { 2 } else { 1 }));
-    let mut words = words.into_iter();
-    command.arg0(words.next().unwrap_or_default()).arg(ON_BEHALF_ARGUMENT).arg(uid.to_string()).args(words);
-    if let Some(files) = &line.config_files {
-        command.arg("-C").arg(OsString::from_vec(files.join(&b':')));
+    command.arg0(words.next().unwrap_or_default()).args(privilege::on_behalf_words(uid, line)).args(words);
+    for name in FOR_DAEMONS {
+        command.env_remove(name);
     }
-    for (name, value) in line.macros.iter().filter(|_| takes_macros) {
-        command.arg(OsString::from_vec([b"-D", name.as_bytes(), b"=", value].concat()));
-    }
-    command.args(rest).stdin(Stdio::null()).stdout(out).stderr(error);
+    command.stdin(Stdio::null()).stdout(out).stderr(error);
     command
 }
 

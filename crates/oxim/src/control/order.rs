@@ -36,8 +36,25 @@ pub(crate) struct Order {
     pub task: Task,
     /// The mode of Exim's that needs the same rights.
     mode: Mode,
-    /// It shows or chooses by more than the listing of the queue tells.
-    looks_closer: bool,
+    need: Need,
+}
+
+/// What rights an order needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Those of its mode.
+    OfMode,
+    /// An admin user: it shows or chooses by more than the listing of the queue tells.
+    Admin,
+    /// An admin user; others are refused without a word, as Exim does with `-z`.
+    AdminInSilence,
+}
+
+impl Need {
+    /// That of a listing, which may say no more than `-bp` does.
+    fn of_list(is_plain: bool) -> Need {
+        if is_plain { Need::OfMode } else { Need::Admin }
+    }
 }
 
 impl Order {
@@ -49,13 +66,13 @@ impl Order {
         match (name.as_slice(), rest.split_first()) {
             (b"oxim", Some((first, rest))) if first == b"queue" => {
                 let wish = Wish::read(rest).ok().filter(|wish| !wish.names_configuration())?;
-                let (mode, looks_closer) = (wish.line().mode, !wish.is_plain_list());
-                Some(Order { task: process(), mode, looks_closer })
+                let (mode, need) = (wish.line().mode, Need::of_list(wish.is_plain_list()));
+                Some(Order { task: process(), mode, need })
             }
             (b"exipick", _) => {
                 let options = Options::read(rest).ok().filter(Options::stays_in_queue)?;
                 let mode = Mode::ListQueue(args::Listing::default());
-                Some(Order { task: process(), mode, looks_closer: !options.is_plain_list() })
+                Some(Order { task: process(), mode, need: Need::of_list(options.is_plain_list()) })
             }
             // Another companion would take the options of a listing for its own.
             _ if tool::is_companion(&name) => None,
@@ -63,6 +80,7 @@ impl Order {
                 let all = words.iter().cloned().map(OsString::from_vec);
                 let line = CommandLine { verbose: false, ..args::parse(all).ok()? };
                 let task = match &line.mode {
+                    _ if line.log_line.is_some() => process(),
                     Mode::Message(command) if delivers(command.action) => Task::Deliver(command.clone()),
                     Mode::Message(_) | Mode::ListQueue(_) | Mode::CountQueue => process(),
                     Mode::QueueRun => Task::Run(line.queue_run.clone().filter(|run| run.interval.is_none())?),
@@ -72,21 +90,26 @@ impl Order {
                 let said = CommandLine {
                     mode: mode.clone(),
                     queue_run: line.queue_run.clone(),
+                    log_line: line.log_line.clone(),
                     arguments: line.arguments.clone(),
                     ..CommandLine::default()
                 };
-                (line == said).then_some(Order { task, mode, looks_closer: false })
+                let need = if line.log_line.is_some() { Need::AdminInSilence } else { Need::OfMode };
+                (line == said).then_some(Order { task, mode, need })
             }
         }
     }
 
-    /// Why a user with these groups may not give it.
+    /// Why a user with these groups may not give it: what they are told.
     pub(crate) fn refusal(&self, config: &Config, uid: u32, groups: &[u32]) -> Option<&'static str> {
         if privilege::is_admin_with(config, uid, groups) {
             return None;
         }
-        let denied = "exim: permission denied";
-        privilege::reserved(config, &self.mode).or(self.looks_closer.then_some(denied))
+        match self.need {
+            Need::OfMode => privilege::reserved(config, &self.mode),
+            Need::Admin => privilege::reserved(config, &self.mode).or(Some("exim: permission denied")),
+            Need::AdminInSilence => Some(""),
+        }
     }
 }
 
@@ -115,6 +138,7 @@ fn exchange(words: &[Vec<u8>], mut socket: UnixStream) -> io::Result<u8> {
     answers.read_line(&mut line)?;
     match line.trim_end().split_once(' ') {
         None if line.trim_end() == "GO" => {}
+        None if line.trim_end() == "DENIED" => return Ok(1),
         Some(("DENIED", text)) => {
             complain!("{text}");
             return Ok(1);
@@ -146,6 +170,7 @@ mod tests {
             "exim -Mrm 1xUbRL-0004r9-33",
             "oxim queue show",
             "exipick -i",
+            "exim -z note",
         ] {
             assert!(matches!(order(text).unwrap().task, Task::Process(_)), "{text}");
         }
@@ -190,6 +215,8 @@ mod tests {
             "oxim queue x=y",
             "exipick --show-vars=^h_",
             "exipick x",
+            "exim -z note",
+            "exim -bp -z note",
         ] {
             assert!(nobody(text).is_some(), "{text}");
         }

@@ -27,6 +27,9 @@ pub(super) const HELP: &str = "Usage:
   -h, --help               this text
 ";
 
+/// How the last line of a message begins.
+const ENDS: &[&str] = &["Completed", "rejected", "SMTP data timeout"];
+
 /// What was asked for.
 #[derive(Default)]
 struct Wish {
@@ -34,7 +37,7 @@ struct Wish {
     sensitive: bool,
     invert: bool,
     related: bool,
-    queue_time: i64,
+    queue_time: Option<i64>,
     pattern: Vec<u8>,
     files: Vec<Vec<u8>>,
 }
@@ -89,9 +92,9 @@ fn read(words: &[Vec<u8>]) -> Result<Option<Wish>, String> {
             b"-M" | b"--related" => wish.related = true,
             b"--no-pager" | b"--pager" => {}
             b"-h" | b"--help" | b"-m" | b"--man" => return Ok(None),
-            b"-t" | b"--queue-time" => wish.queue_time = seconds(words.next())?,
-            other if other.starts_with(b"--queue-time=") => wish.queue_time = seconds(other.get(13..))?,
-            other if other.starts_with(b"-t") => wish.queue_time = seconds(other.get(2..))?,
+            b"-t" | b"--queue-time" => wish.queue_time = Some(seconds(words.next())?),
+            other if other.starts_with(b"--queue-time=") => wish.queue_time = Some(seconds(other.get(13..))?),
+            other if other.starts_with(b"-t") => wish.queue_time = Some(seconds(other.get(2..))?),
             other if other.starts_with(b"-") && other.len() > 1 => {
                 return Err(format!("Unknown option: {}\n", String::from_utf8_lossy(other)));
             }
@@ -164,11 +167,11 @@ impl<'a, W: Write> Search<'a, W> {
                 self.parents.insert(id);
             }
         }
-        if read.text == "Completed" || read.text.starts_with("Completed ") {
+        if ENDS.iter().any(|end| read.text.starts_with(end)) {
             let now = read.seconds();
             if let Some(going) = self.going.remove(&id) {
                 let took = now.zip(going.since).map_or(0, |(now, since)| now.saturating_sub(since));
-                let is_slow = self.wish.queue_time == 0 || took > self.wish.queue_time;
+                let is_slow = self.wish.queue_time.is_none_or(|limit| took > limit);
                 if going.is_found != self.wish.invert && is_slow {
                     self.show(&[&going.lines, "\n"]);
                 }
@@ -214,6 +217,7 @@ mod tests {
 2026-11-20 03:00:02 1xUh6V-0007qv-19 Completed
 2026-11-20 03:00:03 connection from nobody
 2026-11-20 03:00:04 1xUh6V-0007qv-20 <= x@y S=3
+2026-11-20 03:00:05 1xUh6V-0007qv-21 rejected from <q@z>: message too big
 ";
 
     fn found(line: &str) -> (usize, usize) {
@@ -239,7 +243,9 @@ mod tests {
             ("-t1 root", (3, 0)),
             ("-t 2 root", (0, 0)),
             ("x@y", (2, 1)),
-            ("-v nobody", (4, 1)),
+            ("-v nobody", (5, 1)),
+            ("-t0 root", (3, 0)),
+            ("BIG", (1, 0)),
         ] {
             assert_eq!(found(line), expected, "{line}");
         }

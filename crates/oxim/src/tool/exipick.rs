@@ -84,7 +84,7 @@ fn by_daemon(call: &Call, options: &Options) -> Option<u8> {
     if !options.stays_in_queue() {
         return None;
     }
-    if client::is_configuration_closed(&CommandLine::default()) {
+    if client::is_configuration_closed(&CommandLine::of_configuration(None)) {
         return order::give(&call.command_line(), None);
     }
     let program = super::configuration(None).ok()?;

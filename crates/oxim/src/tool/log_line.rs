@@ -22,8 +22,8 @@ impl<'a> LogLine<'a> {
     /// Takes a line apart. None: it is no line of a log.
     pub(super) fn read(line: &'a str) -> Option<LogLine<'a>> {
         let (own, rest) = match after_time(line) {
-            Some(rest) if !rest.starts_with("T") => (Some(line), rest),
-            _ => {
+            Some(rest) => (Some(line), rest),
+            None => {
                 let rest = after_syslog(line)?;
                 match after_time(rest) {
                     Some(text) => (Some(rest), text),
@@ -39,6 +39,14 @@ impl<'a> LogLine<'a> {
             _ => (None, text),
         };
         Some(LogLine { whole: own.unwrap_or(line), time: own.and_then(|own| own.get(..19)), id, text })
+    }
+
+    /// How far the zone of the time is before UTC, in seconds, if the line tells it.
+    pub(super) fn offset(&self) -> Option<i64> {
+        let zone = after_milliseconds(self.whole.get(19..).filter(|_| self.time.is_some())?);
+        let number = |from: usize, to: usize| zone.get(from..to)?.parse::<i64>().ok();
+        let seconds = number(2, 4)?.checked_mul(60)?.checked_add(number(4, 6)?)?.checked_mul(60)?;
+        has_zone(zone).then_some(if zone.starts_with(" -") { -seconds } else { seconds })
     }
 
     /// Seconds since 1970 of the time, as if it were UTC: for differences.
@@ -74,14 +82,19 @@ fn after_time(line: &str) -> Option<&str> {
     if !has_shape(line, "9999-99-99 99:99:99") {
         return None;
     }
-    let mut rest = line.get(19..)?;
-    if has_shape(rest, ".999") {
-        rest = rest.get(4..)?;
-    }
-    if has_shape(rest, " +9999 ") || has_shape(rest, " -9999 ") {
-        rest = rest.get(6..)?;
-    }
+    let rest = after_milliseconds(line.get(19..)?);
+    let rest = if has_zone(rest) { rest.get(6..)? } else { rest };
     rest.strip_prefix(' ')
+}
+
+/// Takes `.123` off.
+fn after_milliseconds(rest: &str) -> &str {
+    if has_shape(rest, ".999") { rest.get(4..).unwrap_or_default() } else { rest }
+}
+
+/// Whether a text begins with ` +0100 `.
+fn has_zone(rest: &str) -> bool {
+    has_shape(rest, " +9999 ") || has_shape(rest, " -9999 ")
 }
 
 /// What follows the part of syslog: time, host, program.
@@ -125,8 +138,12 @@ mod tests {
         assert_eq!(read(syslog), Some((own, time, id, "<= root")));
         let bare = "2026-11-20T03:00:02.123456+00:00 h exim[2]: 1xUh6V-0007qv-19 Completed";
         assert_eq!(read(bare), Some((bare, None, id, "Completed")));
+        let offset = |line| LogLine::read(line).and_then(|l| l.offset());
+        assert_eq!((offset(own), offset(precise)), (None, Some(3_600)));
+        assert_eq!(offset("2026-11-20 03:00:00 -0330 x"), Some(-12_600));
         assert_eq!(read("garbage"), None);
         assert_eq!(read("2026-11-20 03:00:00 x y").unwrap().3, "x y");
+        assert_eq!(read("2026-11-20 03:00:00 TLS error").unwrap().3, "TLS error");
         assert_eq!(LogLine::read("2026-11-20 03:00:00 x").unwrap().seconds(), Some(1_795_143_600));
         assert_eq!(LogLine::read("1970-01-01 00:00:01 x").unwrap().seconds(), Some(1));
     }

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use oxim_base::clock::{Stamp, Zone};
 use oxim_mail::message_id::MessageId;
 
-use super::super::log_line::LogLine;
+use super::super::log_line::{LogLine, seconds_of};
 use super::options::{By, Options};
 use super::reasons::{self, Refusal};
 
@@ -20,6 +21,7 @@ pub(super) struct Share {
 /// What is known of a message.
 #[derive(Default)]
 struct Going {
+    has_arrived: bool,
     size: u64,
     since: Option<i64>,
     /// Host and address as relays show them. None: it is from here.
@@ -115,6 +117,13 @@ fn one_more<K: Ord>(map: &mut BTreeMap<K, u64>, key: K) {
     *count = count.saturating_add(1);
 }
 
+/// Counts the first event of its kind of a message whose arrival is known.
+fn first_time(count: &mut u64, was: Option<&mut bool>) {
+    if was.is_some_and(|was| !std::mem::replace(was, true)) {
+        *count = count.saturating_add(1);
+    }
+}
+
 fn add(share: &mut Share, addresses: u64, bytes: u64) {
     share.messages = share.messages.saturating_add(1);
     share.addresses = share.addresses.saturating_add(addresses);
@@ -192,28 +201,26 @@ impl<'a> Counts<'a> {
         match (read.id, flag) {
             (Some(id), "<= ") => self.arrival(id, &read, rest),
             (Some(id), "=> ") => self.delivery(id, &read, rest),
-            (Some(_), "-> ") => self.further_address(rest),
-            (Some(id), "== ") => self.delay(id),
+            (Some(_), "-> ") => {
+                self.mark(&read);
+                self.further_address(rest);
+            }
+            (Some(id), "== ") => {
+                self.mark(&read);
+                let going = self.going.get_mut(&id).filter(|going| going.has_arrived);
+                first_time(&mut self.delayed, going.map(|going| &mut going.is_delayed));
+            }
             (Some(id), "** ") => {
                 self.mark(&read);
-                let going = self.going.entry(id).or_default();
-                if !std::mem::replace(&mut going.is_failed, true) {
-                    self.failed = self.failed.saturating_add(1);
-                }
-                one_more(&mut self.errors, rest.to_owned());
+                let going = self.going.get_mut(&id).filter(|going| going.has_arrived);
+                first_time(&mut self.failed, going.map(|going| &mut going.is_failed));
+                one_more(&mut self.errors, rest.split_ascii_whitespace().collect::<Vec<_>>().join(" "));
             }
             (Some(id), _) if read.text == "Completed" || read.text.starts_with("Completed ") => {
+                self.mark(&read);
                 self.completed(id, &read);
             }
             _ => self.refusal(&read),
-        }
-    }
-
-    /// Counts the first delay of a message.
-    fn delay(&mut self, id: MessageId) {
-        let going = self.going.entry(id).or_default();
-        if !std::mem::replace(&mut going.is_delayed, true) {
-            self.delayed = self.delayed.saturating_add(1);
         }
     }
 
@@ -253,7 +260,9 @@ impl<'a> Counts<'a> {
         }
         let from = host.map(|host| format!("{}[{}] {sender}", host.name, host.ip));
         let protocol = field(rest, "P").unwrap_or_default().to_owned();
-        self.going.insert(id, Going { size, since: read.seconds(), from, protocol, ..Going::default() });
+        let since = read.seconds();
+        let going = Going { has_arrived: true, size, since, from, protocol, ..Going::default() };
+        self.going.insert(id, going);
     }
 
     fn delivery(&mut self, id: MessageId, read: &LogLine<'_>, rest: &str) {
@@ -270,11 +279,13 @@ impl<'a> Counts<'a> {
             self.count_refusal(reasons::of_discarded(rest));
         }
         add(self.transports.entry(transport.unwrap_or(":blackhole:").to_owned()).or_default(), 1, size);
+        // Of a command with arguments these lists have the first word.
+        let first_word = address.split(' ').next().unwrap_or_default();
         for by in &self.options.by {
-            let name = name_of(*by, host.as_ref(), address);
+            let name = name_of(*by, host.as_ref(), first_word);
             add(self.destinations.entry(*by).or_default().entry(name).or_default(), 1, size);
         }
-        if host.is_none() || self.options.remote_users {
+        if if host.is_none() { self.options.local } else { self.options.remote_users } {
             let is_file = address.starts_with(['|', '/']);
             let name = match original {
                 Some(original) if is_file || self.options.originals => format!("{address} <{original}>"),
@@ -319,15 +330,19 @@ impl<'a> Counts<'a> {
             // Addresses of their own have lines of their own.
             if matches!(by, By::Host | By::Domain) {
                 let name = name_of(*by, host.as_ref(), address);
-                let share = self.destinations.entry(*by).or_default().entry(name).or_default();
-                share.addresses = share.addresses.saturating_add(1);
+                // It follows the line that made the entry.
+                if let Some(share) = self.destinations.entry(*by).or_default().get_mut(&name) {
+                    share.addresses = share.addresses.saturating_add(1);
+                }
             }
         }
     }
 
     fn completed(&mut self, id: MessageId, read: &LogLine<'_>) {
-        let Some(going) = self.going.remove(&id) else { return };
-        let Some((since, now)) = going.since.zip(read.seconds()) else { return };
+        let going = self.going.remove(&id).unwrap_or_default();
+        // Of what came before the log begins, the id tells when.
+        let since = if going.has_arrived { going.since } else { arrived(id, read) };
+        let Some((since, now)) = since.zip(read.seconds()) else { return };
         let stayed = now.saturating_sub(since);
         self.times.add(&self.options.limits, stayed, 1);
         if going.is_remote {
@@ -335,7 +350,8 @@ impl<'a> Counts<'a> {
         }
         // What the queue time has beyond the time since the arrival line was spent before that.
         let queued = field(read.text, "QT").and_then(seconds);
-        if let Some((limits, queued)) = self.options.receipt_limits.as_ref().zip(queued) {
+        let limits = self.options.receipt_limits.as_ref().filter(|_| going.has_arrived);
+        if let Some((limits, queued)) = limits.zip(queued) {
             let took = queued.saturating_sub(stayed);
             self.receipt_times.add(limits, took, 1);
             self.receipt_times_by.entry(going.protocol).or_default().add(limits, took, 1);
@@ -343,7 +359,9 @@ impl<'a> Counts<'a> {
     }
 
     fn refusal(&mut self, read: &LogLine<'_>) {
-        if let Some(refusal) = reasons::refusal(read.text) {
+        // Exim's tool takes shorter lines for no such thing.
+        const SHORTEST: usize = 37;
+        if let Some(refusal) = reasons::refusal(read.text).filter(|_| read.whole.len() >= SHORTEST) {
             self.mark(read);
             self.count_refusal(refusal);
         }
@@ -406,23 +424,29 @@ fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// What stands in the first brackets.
-fn ip(text: &str) -> Option<&str> {
-    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(ip, _)| ip)
-}
-
 /// `H=name (helo) [ip]`: the name, or what was said in its place.
 fn host(text: &str) -> Option<Host> {
     let (_, rest) = text.split_once(" H=")?;
     let name = rest.split(' ').next().unwrap_or_default();
-    Some(Host { name: name.to_owned(), ip: ip(rest).unwrap_or_default().to_owned() })
+    Some(Host { name: name.to_owned(), ip: reasons::in_brackets(rest).unwrap_or_default().to_owned() })
 }
 
-/// The address of a delivery, and the one that it was made of.
+/// The address of a delivery, and the one that it was made of, behind which an address (a command of a pipe) may have blanks.
 fn addresses(rest: &str) -> (&str, Option<&str>) {
-    let (address, tail) = rest.split_once(' ').unwrap_or((rest, ""));
-    let original = tail.strip_prefix('<').and_then(|t| t.split_once('>')).map(|(original, _)| original);
-    (address, original)
+    let whole = rest.split_once(" R=").map_or(rest, |(whole, _)| whole);
+    let made_of = whole.split_once(" <").and_then(|(address, tail)| Some((address, tail.split_once('>')?.0)));
+    match made_of {
+        Some((address, original)) => (address, Some(original)),
+        None => (rest.split(' ').next().unwrap_or_default(), None),
+    }
+}
+
+/// When a message arrived, by its id, in the zone of a line.
+fn arrived(id: MessageId, read: &LogLine<'_>) -> Option<i64> {
+    match read.offset() {
+        Some(offset) => id.seconds().checked_add(offset),
+        None => seconds_of(&Stamp { seconds: id.seconds(), micros: 0 }.log(Zone::Local)),
+    }
 }
 
 fn name_of(by: By, host: Option<&Host>, address: &str) -> String {

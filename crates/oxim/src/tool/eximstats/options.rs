@@ -156,6 +156,9 @@ impl Options {
         if options.outputs.is_empty() {
             options.outputs.push((false, Output::Stdout));
         }
+        if options.outputs.iter().filter(|(_, output)| *output == Output::Stdout).count() > 1 {
+            return Err("only one report can go to standard output".to_owned());
+        }
         if options.by.is_empty() {
             options.by.push(By::Host);
         }

@@ -11,17 +11,12 @@ pub(super) struct Refusal {
     pub ip: String,
 }
 
-/// Commands whose refusals are told apart.
-const COMMANDS: &[&str] = &["MAIL", "RCPT", "DATA", "EHLO", "HELO", "VRFY", "EXPN", "ETRN", "AUTH"];
-
 /// What a line says. None: it is about something else.
 pub(super) fn refusal(text: &str) -> Option<Refusal> {
     let is_one = text.starts_with("rejected ")
         || text.contains(" rejected")
         || text.contains(" dropped")
-        || text.starts_with("refused connection")
-        || text.contains("Connection refused")
-        || text.starts_with("Connection from ") && text.contains("] refused: ");
+        || text.contains("refused");
     if !is_one {
         return None;
     }
@@ -38,17 +33,19 @@ pub(super) fn of_discarded(text: &str) -> Refusal {
 
 /// The client: behind `H=`, or where a line names one in words.
 fn ip(text: &str) -> String {
-    let of = |rest: &str| {
-        let (ip, _) = rest.split_once('[')?.1.split_once(']')?;
-        Some(format!("[{ip}]"))
-    };
     let named = ["Connection from ", "SMTP call from ", "rejected HELO from ", "rejected EHLO from "];
     let host = match text.strip_prefix("H=") {
         Some(rest) => Some(rest),
         None => [" H=", "(H="].iter().find_map(|mark| text.split_once(mark)).map(|(_, rest)| rest),
     };
     let host = host.or_else(|| named.iter().find_map(|start| text.strip_prefix(start)));
-    host.and_then(of).unwrap_or_else(|| "local".to_owned())
+    host.and_then(in_brackets).map_or_else(|| "local".to_owned(), |ip| format!("[{ip}]"))
+}
+
+/// The address behind the names of a client; what it said in EHLO may have brackets too: `([10.9.9.9]) [10.0.0.1]`.
+pub(super) fn in_brackets(host: &str) -> Option<&str> {
+    let start = if host.starts_with('[') { 1 } else { host.find(" [")?.checked_add(2)? };
+    host.get(start..)?.split_once(']').map(|(ip, _)| ip)
 }
 
 /// Up to the first colon.
@@ -61,13 +58,12 @@ fn capital(text: &str) -> String {
     letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// `CMD argument: reason`: the command and the reason.
+/// `CMD argument: reason`: the command and the reason. Of all commands, only DATA is logged without an argument.
 fn of_command(rest: &str) -> Option<(&str, &str)> {
-    let command = COMMANDS
-        .iter()
-        .find(|command| rest.strip_prefix(**command).is_some_and(|tail| tail.starts_with([' ', ':'])))?;
-    let (_, reason) = rest.split_once(": ")?;
-    Some((*command, reason))
+    let (command, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_uppercase())?);
+    let is_one = !command.is_empty() && (tail.starts_with(' ') || command == "DATA" && tail.starts_with(':'));
+    let (_, reason) = rest.split_once(": ").filter(|_| is_one)?;
+    Some((command, reason))
 }
 
 fn temporary(text: &str) -> Option<String> {
@@ -99,7 +95,7 @@ fn connection(text: &str) -> Option<String> {
         let (_, why) = text.split_once("] refused: ")?;
         return Some(format!("Connection refused: {}", short(why.split('=').next()?)));
     }
-    if let Some((_, why)) = text.split_once("] dropped: ") {
+    if let Some((_, why)) = text.split_once(" dropped: ") {
         return why.split_once(" (").map(|(why, _)| format!("Dropped: {why}"));
     }
     text.contains(": Connection refused").then(|| "Connection refused".to_owned())
@@ -133,8 +129,8 @@ fn rejected(text: &str) -> Option<String> {
     if let Some(why) = rest.strip_prefix("after DATA: ") {
         return Some(capital(why));
     }
-    if rest.starts_with("from ") {
-        return why.filter(|why| why.starts_with("message too big")).map(|_| "Message too big".to_owned());
+    if why?.starts_with("message too big") {
+        return Some("Message too big".to_owned());
     }
     let is_greeting = rest.starts_with("HELO from") || rest.starts_with("EHLO from");
     if is_greeting && why?.starts_with("syntactically invalid argument") {
@@ -187,6 +183,8 @@ mod tests {
                 "[1.2.3.4]",
             ),
             ("H=x [1.2.3.4] rejected STARTTLS: y", "Unknown", "[1.2.3.4]"),
+            ("H=x [1.2.3.4] rejected STARTTLS : y", "Rejected STARTTLS: y", "[1.2.3.4]"),
+            ("H=([10.9.9.9]) [1.2.3.4] rejected ATRN x: y: z", "Rejected ATRN: y", "[1.2.3.4]"),
             ("H=x [1.2.3.4] rejected AUTH LOGIN: y", "Rejected AUTH: y", "[1.2.3.4]"),
             ("U=x F=<x@y> rejected by non-SMTP ACL: a: b", "Rejected by non-SMTP ACL: a: b", "local"),
             ("F=<x@y> rejected by non-SMTP ACL", "Unknown", "local"),

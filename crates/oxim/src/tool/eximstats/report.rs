@@ -75,7 +75,7 @@ pub(super) fn tops<'c>(counts: &'c Counts<'_>) -> Vec<Top<'c>> {
         let columns = if list.is_empty() { Columns::Volume } else { Columns::Addresses };
         all.extend(both(&format!("{} destination", by.word()), list, columns));
     }
-    if options.local && !counts.local_destinations.is_empty() {
+    if (options.local || options.remote_users) && !counts.local_destinations.is_empty() {
         all.extend(both("local destination", &counts.local_destinations, Columns::Addresses));
     }
     if options.local_domains && !counts.local_domains.is_empty() {
@@ -398,11 +398,25 @@ fn errors(out: &mut String, counts: &Counts<'_>) {
     titled(out, "List of errors");
     out.push('\n');
     for (text, count) in &counts.errors {
-        // Long ones are broken where a part ends.
-        let shown = if text.len() > 75 { text.replace(": ", ":\n\t    ") } else { text.clone() };
-        let _ = writeln!(out, "{count:5} {shown}\n");
+        let _ = writeln!(out, "{count:5} {}\n", broken(text));
     }
     titled(out, &format!("Errors encountered: {}", Counts::sum(&counts.errors)));
+}
+
+/// A long text in several lines: each but the last ends with the first word that reaches a width of 50 bytes.
+fn broken(text: &str) -> String {
+    const WIDTH: usize = 50;
+    const LONGEST: usize = 66;
+    let mut out = String::new();
+    let mut rest = text;
+    while rest.len() > LONGEST
+        && let Some((at, _)) = rest.match_indices(' ').find(|(at, _)| *at >= WIDTH)
+        && let Some((line, tail)) = rest.split_at_checked(at)
+    {
+        let _ = write!(out, "{line}\n\t    ");
+        rest = tail.trim_ascii_start();
+    }
+    out + rest
 }
 
 #[cfg(test)]
