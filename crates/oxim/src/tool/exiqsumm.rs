@@ -14,7 +14,7 @@ use super::{Call, say};
 /// What is known of one domain.
 struct Sum {
     count: u64,
-    bytes: u64,
+    tenths: u64,
     oldest: String,
     newest: String,
 }
@@ -90,7 +90,7 @@ fn summary(all: &[Listed], parts: Parts) -> String {
         out.push_str(&row(sum, name));
     }
     out.push_str("---------------------------------------------------------------\n");
-    let none = Sum { count: 0, bytes: 0, oldest: "0m".to_owned(), newest: "0000d".to_owned() };
+    let none = Sum { count: 0, tenths: 0, oldest: "0m".to_owned(), newest: "0000d".to_owned() };
     out.push_str(&row(total.as_ref().unwrap_or(&none), "TOTAL"));
     out.push('\n');
     out
@@ -117,12 +117,12 @@ fn age(text: &str) -> u64 {
 }
 
 fn with(sum: Option<Sum>, listed: &Listed) -> Sum {
-    let bytes = listing::bytes_of_size(&listed.size);
+    let tenths = listing::tenths_of_size(&listed.size);
     let Some(mut sum) = sum else {
-        return Sum { count: 1, bytes, oldest: listed.age.clone(), newest: listed.age.clone() };
+        return Sum { count: 1, tenths, oldest: listed.age.clone(), newest: listed.age.clone() };
     };
     sum.count = sum.count.saturating_add(1);
-    sum.bytes = sum.bytes.saturating_add(bytes);
+    sum.tenths = sum.tenths.saturating_add(tenths);
     if age(&listed.age) > age(&sum.oldest) {
         sum.oldest.clone_from(&listed.age);
     }
@@ -133,7 +133,7 @@ fn with(sum: Option<Sum>, listed: &Listed) -> Sum {
 }
 
 fn row(sum: &Sum, name: &str) -> String {
-    format!("{:5}  {:>6}  {:>6}  {:>6}  {name}\n", sum.count, volume(sum.bytes), sum.oldest, sum.newest)
+    format!("{:5}  {:>6}  {:>6}  {:>6}  {name}\n", sum.count, volume(sum.tenths / 10), sum.oldest, sum.newest)
 }
 
 fn volume(bytes: u64) -> String {
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn volumes_are_exims() {
         let shown: Vec<String> = ["9999", "10000", "27K", "9315K", "9999K", "9.8M"]
-            .map(|s| volume(listing::bytes_of_size(s)))
+            .map(|s| volume(listing::tenths_of_size(s) / 10))
             .into();
         assert_eq!(shown, ["9999", "10KB", "27KB", "9315KB", "10MB", "10MB"]);
     }

@@ -92,8 +92,8 @@ pub(super) fn seconds_of_age(age: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// How many bytes `2.5K`, `10M`, `300` are about; 0 if it is no size.
-pub(super) fn bytes_of_size(size: &str) -> u64 {
+/// How many tenths of a byte `2.5K`, `10M`, `300` are about; 0 if it is no size.
+pub(super) fn tenths_of_size(size: &str) -> u64 {
     let (number, factor) = match (size.strip_suffix('K'), size.strip_suffix('M')) {
         (Some(number), _) => (number, 1_024),
         (_, Some(number)) => (number, 1_048_576),
@@ -101,7 +101,7 @@ pub(super) fn bytes_of_size(size: &str) -> u64 {
     };
     let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
     let (whole, tenth) = (whole.parse::<u64>().unwrap_or(0), tenth.parse::<u64>().unwrap_or(0));
-    whole.saturating_mul(factor).saturating_add(tenth.saturating_mul(factor) / 10)
+    whole.saturating_mul(10).saturating_add(tenth).saturating_mul(factor)
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(all[0].recipients, ["y@d.ex", "D z@d.ex"]);
         assert_eq!((all[1].sender.as_str(), all[1].size.as_str()), ("<a@b> (user)", "2.5M"));
         assert_eq!((all[2].age.as_str(), all[2].size.as_str()), ("2h", ""));
-        assert_eq!((bytes_of_size("2.5M"), bytes_of_size("5.6K"), bytes_of_size("")), (2_621_440, 5_734, 0));
+        assert_eq!(["2.5M", "5.6K", "7", ""].map(tenths_of_size), [26_214_400, 57_344, 70, 0]);
         assert_eq!(seconds_of_age("3d"), Some(259_200));
         assert_eq!(seconds_of_age("3w"), None);
     }

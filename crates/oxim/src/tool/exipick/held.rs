@@ -210,7 +210,7 @@ impl Held {
             "recipients_del_count" => {
                 small(message.recipients.iter().filter(|r| message.is_done(&r.address)).count())
             }
-            "sender_host_port" => message.host.as_ref().map(|h| i64::from(h.port)).filter(|port| *port != 0),
+            "sender_host_port" => message.host.as_ref().map(|h| i64::from(h.port)),
             "warning_count" => Some(i64::from(message.warnings_sent)),
             _ => None,
         }
