@@ -379,8 +379,8 @@ impl Address {
 
     /// The text for log lines and messages; see [`oxim_base::text::shown`].
     #[must_use]
-    pub fn text(&self) -> String {
-        oxim_base::text::shown(&self.address).into_owned()
+    pub fn text(&self) -> Cow<'_, str> {
+        oxim_base::text::shown(&self.address)
     }
 
     /// The local part as the variables show it.

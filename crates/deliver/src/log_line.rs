@@ -2,9 +2,12 @@
 //!
 //! `=>` delivered, `->` a further address of the same delivery, `>>` cut through, `**` failed, `==` deferred, `*>` with -N.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use oxim_base::text::shown;
 use oxim_net::socket::error_text;
 use oxim_spool::log::{LogSelectors, Selector};
 
@@ -33,49 +36,33 @@ impl Lines<'_> {
         self.selectors.has(selector)
     }
 
-    /// `=> bob <bob@test.ex> R=all T=mbox`; `first` is false for further addresses of the same run.
-    #[must_use]
-    pub fn delivered(
-        &self,
-        address: &Address,
-        done: &Delivered,
-        first: bool,
-        dont_deliver: bool,
-        took: Duration,
-        return_path: &[u8],
-    ) -> String {
-        let mark = if dont_deliver {
-            "*>"
-        } else if first {
-            "=>"
-        } else {
-            "->"
-        };
-        // A remote delivery is told with the whole address, whatever the router says.
-        let shown = match &done.path {
-            Some(path) => self.address_text(&Address { address: path.clone(), ..address.clone() }),
-            None if done.host.is_some() || address.host_list.is_some() => self.full_address(address),
-            None => self.address_text(address),
-        };
+    /// Adds what stands behind the mark of a delivered address: `bob <bob@test.ex> R=all T=mbox`.
+    pub fn delivered(&self, line: &mut String, address: &Address, done: &Delivered, run: &mut RunLines<'_>) {
         let sent = done.downconverted.as_deref();
-        let mut line = match sent.filter(|sent| sent.address != address.text()) {
-            Some(sent) => format!("{mark} {} <{}>", sent.address, address.top().text()),
-            None => format!("{mark} {shown}"),
-        };
+        match sent.filter(|sent| sent.address != address.text()) {
+            Some(sent) => {
+                let _ = write!(line, "{} <{}>", sent.address, address.top().text());
+            }
+            // A remote delivery is told with the whole address, whatever the router says.
+            None if done.path.is_none() && (done.host.is_some() || address.host_list.is_some()) => {
+                self.full_address(line, address);
+            }
+            None => self.address_text(line, address, done.path.as_deref()),
+        }
         if self.has(Selector::SenderOnDelivery) {
-            let sender = sent.map_or_else(|| lossy(self.sender), |sent| sent.sender.clone());
-            let _ = write!(line, " F=<{sender}>");
+            let sender = sent.map_or_else(|| shown(self.sender), |sent| Cow::Borrowed(&sent.sender));
+            push_field(line, " F=<", &sender, ">");
         }
         if self.has(Selector::ReturnPathOnDelivery) {
-            let _ = write!(line, " P=<{}>", lossy(return_path));
+            push_field(line, " P=<", &shown(run.return_path), ">");
         }
         if let Some(sender) = &address.propagated.srs_sender {
-            let _ = write!(line, " SRS=<{}>", lossy(sender));
+            push_field(line, " SRS=<", &shown(sender), ">");
         }
         if !self.queue_name.is_empty() {
-            let _ = write!(line, " Q={}", lossy(self.queue_name));
+            push_field(line, " Q=", &shown(self.queue_name), "");
         }
-        self.router_and_transport(&mut line, address);
+        self.router_and_transport(line, address);
         if let Some(shadow) = &done.shadow {
             let _ = write!(line, " ST={shadow}");
         }
@@ -83,32 +70,34 @@ impl Lines<'_> {
             let _ = write!(line, " S={}", done.bytes.unwrap_or(self.size));
         }
         if let Some(host) = &done.host {
-            self.host(&mut line, host, true);
+            line.push_str(run.host_text(self, host));
         } else if let Some(hosts) = &address.host_list {
             let _ = write!(line, " H={hosts}");
         }
         if let Some(text) = done.confirmation.as_deref().filter(|_| self.has(Selector::SmtpConfirmation)) {
-            let _ = write!(line, " C=\"{}\"", escaped(text));
+            line.push_str(" C=\"");
+            push_escaped(line, text);
+            line.push('"');
         }
         if self.has(Selector::QueueTime) {
             let _ = write!(line, " QT={}", self.interval(self.on_queue));
         }
         if self.has(Selector::DeliverTime) {
-            let _ = write!(line, " DT={}", self.interval(took));
+            let _ = write!(line, " DT={}", self.interval(run.took));
         }
-        line
     }
 
     /// What stands behind the mark of a failed address: `bob@test.ex R=x T=y: no such user`. The return path is that of the
     /// transport, if one was run.
     #[must_use]
     pub fn failed(&self, address: &Address, error: &DeliveryError, return_path: Option<&[u8]>) -> String {
-        let mut line = self.full_address(address);
+        let mut line = String::new();
+        self.full_address(&mut line, address);
         if self.has(Selector::SenderOnDelivery) {
-            let _ = write!(line, " F=<{}>", lossy(self.sender));
+            push_field(&mut line, " F=<", &shown(self.sender), ">");
         }
         if let Some(return_path) = return_path.filter(|_| self.has(Selector::ReturnPathOnDelivery)) {
-            let _ = write!(line, " P=<{}>", lossy(return_path));
+            push_field(&mut line, " P=<", &shown(return_path), ">");
         }
         self.router_and_transport(&mut line, address);
         if let Some(host) = &error.host {
@@ -123,7 +112,8 @@ impl Lines<'_> {
     /// What stands behind the mark of a deferred address: `bob@test.ex R=x T=y defer (-1): come back later`.
     #[must_use]
     pub fn deferred(&self, address: &Address, error: &DeliveryError) -> String {
-        let mut line = self.full_address(address);
+        let mut line = String::new();
+        self.full_address(&mut line, address);
         self.router_and_transport(&mut line, address);
         let before_routing = matches!(error.code, error_code::RETRY_TIME | error_code::QUEUED_DOMAIN)
             || address.router.is_none() && error.is_for_panic_log;
@@ -142,23 +132,27 @@ impl Lines<'_> {
 
     fn router_and_transport(&self, line: &mut String, address: &Address) {
         if let Some(router) = address.router.and_then(|id| self.delivery.router(id)) {
-            let _ = write!(line, " R={}", router.name);
+            push_field(line, " R=", &router.name, "");
         }
         if address.is_bypassed() {
-            let _ = write!(line, " T={}", crate::queue::BYPASSED);
+            push_field(line, " T=", crate::queue::BYPASSED, "");
         } else if let Some(transport) = address.transport.and_then(|id| self.delivery.transport(id)) {
-            let _ = write!(line, " T={}", transport.name);
+            push_field(line, " T=", &transport.name, "");
         }
     }
 
-    /// The address in the style that its router asks for, with where it came from.
-    fn address_text(&self, address: &Address) -> String {
-        let mut text = match (address.is_logged_as_local, address.kind) {
-            (true, AddressKind::Mail) => lossy(&address.routed_local_part(self.shows_affixes(address))),
-            _ => self.shown(address),
-        };
-        self.origin(&mut text, address, address.is_logged_as_local);
-        text
+    /// The address in the style that its router asks for, with where it came from. `path` is the file that was written, where
+    /// that is another one than the address names.
+    fn address_text(&self, line: &mut String, address: &Address, path: Option<&[u8]>) {
+        let start = line.len();
+        match (path, address.is_logged_as_local, address.kind) {
+            (_, true, AddressKind::Mail) => {
+                line.push_str(&shown(&address.routed_local_part(self.shows_affixes(address))));
+            }
+            (Some(path), ..) => line.push_str(&shown(path)),
+            (None, ..) => self.address_alone(line, address),
+        }
+        self.origin(line, start, address, address.is_logged_as_local);
     }
 
     /// Whether what the transport writes names the address with its affixes (`rcpt_include_affixes`).
@@ -168,41 +162,47 @@ impl Lines<'_> {
     }
 
     /// The whole address, with where it came from.
-    fn full_address(&self, address: &Address) -> String {
-        let mut text = self.shown(address);
-        self.origin(&mut text, address, false);
-        text
+    fn full_address(&self, line: &mut String, address: &Address) {
+        let start = line.len();
+        self.address_alone(line, address);
+        self.origin(line, start, address, false);
     }
 
-    fn shown(&self, address: &Address) -> String {
+    fn address_alone(&self, line: &mut String, address: &Address) {
         match address.kind {
-            AddressKind::Mail if address.is_offered => lossy(&address.routed(self.shows_affixes(address))),
-            AddressKind::Directory | AddressKind::File | AddressKind::Pipe | AddressKind::Mail => {
-                address.text()
+            AddressKind::Mail if address.is_offered => {
+                line.push_str(&shown(&address.routed_local_part(self.shows_affixes(address))));
+                line.push('@');
+                line.push_str(&shown(&address.domain));
             }
-            AddressKind::Reply => format!(">{}", address.text().trim_start_matches('>')),
+            AddressKind::Directory | AddressKind::File | AddressKind::Pipe | AddressKind::Mail => {
+                line.push_str(&address.text());
+            }
+            AddressKind::Reply => {
+                push_field(line, ">", address.text().trim_start_matches('>'), "");
+            }
         }
     }
 
     /// `(parent) <original>`: the addresses between only under `+all_parents`, the original if it is another text, whatever
-    /// the case of its domain.
-    fn origin(&self, text: &mut String, address: &Address, always: bool) {
+    /// the case of its domain. The address itself stands in the line from `start` on.
+    fn origin(&self, line: &mut String, start: usize, address: &Address, always: bool) {
         let parents: Vec<&Address> = address.ancestors().filter(|a| !a.is_unseen_copy).collect();
-        let top = parents.last().copied().unwrap_or(address);
+        let top = parents.last().copied().unwrap_or(address).text();
         let between = parents.iter().rev().skip(1).rev();
-        let shows_top = always || !is_same(text, &top.text());
+        let shows_top = always || !is_same(line.get(start..).unwrap_or_default(), &top);
         if self.has(Selector::AllParents) {
             for parent in between {
-                let _ = write!(text, " ({})", parent.text());
+                push_field(line, " (", &parent.text(), ")");
             }
         } else if address.kind != AddressKind::Mail && parents.len() > 1 {
             // A pipe or file says nothing of whose it is: its parent is always shown.
             if let Some(parent) = parents.first() {
-                let _ = write!(text, " ({})", parent.text());
+                push_field(line, " (", &parent.text(), ")");
             }
         }
         if shows_top {
-            let _ = write!(text, " <{}>", top.text());
+            push_field(line, " <", &top, ">");
         }
     }
 
@@ -233,11 +233,10 @@ impl Lines<'_> {
             let _ = write!(line, " H={}", host.name);
             return;
         };
-        let literal = format!("{address}");
         if self.has(Selector::Dnssec) && host.is_dnssec {
             line.push_str(" DS");
         }
-        let _ = write!(line, " H={} [{literal}]", host.name);
+        let _ = write!(line, " H={} [{address}]", host.name);
         if self.has(Selector::OutgoingPort) && self.shows_port(host.port) {
             let _ = write!(line, ":{}", host.port);
         }
@@ -299,19 +298,63 @@ impl Lines<'_> {
     }
 }
 
+/// What the lines about one run of a transport have in common.
+pub struct RunLines<'a> {
+    dont_deliver: bool,
+    took: Duration,
+    return_path: &'a [u8],
+    /// One was delivered to before.
+    has_first: bool,
+    /// The fields about the server that was written of last.
+    host: Option<(Arc<HostUsed>, String)>,
+}
+
+impl<'a> RunLines<'a> {
+    /// Before the first line. `dont_deliver` is `-N`: nothing was really delivered. `return_path` is what the transport went with.
+    #[must_use]
+    pub fn new(dont_deliver: bool, took: Duration, return_path: &'a [u8]) -> RunLines<'a> {
+        RunLines { dont_deliver, took, return_path, has_first: false, host: None }
+    }
+
+    /// The mark of the next line: `=>`, for further addresses `->`, and `*>` if nothing was really delivered.
+    pub fn mark(&mut self) -> &'static str {
+        let has_first = std::mem::replace(&mut self.has_first, true);
+        match (self.dont_deliver, has_first) {
+            (true, _) => "*>",
+            (false, false) => "=>",
+            (false, true) => "->",
+        }
+    }
+
+    /// The fields about a server that took the message: most recipients of a run have the same one.
+    fn host_text(&mut self, lines: &Lines<'_>, host: &Arc<HostUsed>) -> &str {
+        if self.host.as_ref().is_none_or(|(last, _)| !Arc::ptr_eq(last, host)) {
+            let mut text = String::new();
+            lines.host(&mut text, host, true);
+            self.host = Some((Arc::clone(host), text));
+        }
+        self.host.as_ref().map_or("", |(_, text)| text)
+    }
+}
+
 /// Whether two addresses differ at most in the case of the domain.
 fn is_same(one: &str, other: &str) -> bool {
     let (one, other) = (one.rsplit_once('@'), other.rsplit_once('@'));
     matches!((one, other), (Some(one), Some(other)) if one.0 == other.0 && one.1.eq_ignore_ascii_case(other.1))
 }
 
-fn lossy(bytes: &[u8]) -> String {
-    oxim_base::text::shown(bytes).into_owned()
+fn push_field(line: &mut String, before: &str, value: &str, after: &str) {
+    line.push_str(before);
+    line.push_str(value);
+    line.push_str(after);
 }
 
 /// For a quoted field: what is not printable becomes an escape, quotes and backslashes get a backslash.
-fn escaped(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
+fn push_escaped(out: &mut String, bytes: &[u8]) {
+    let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
+    if bytes.iter().all(is_plain) {
+        return out.push_str(&shown(bytes));
+    }
     for &byte in bytes {
         match byte {
             b'"' | b'\\' => {
@@ -328,7 +371,6 @@ fn escaped(bytes: &[u8]) -> String {
             }
         }
     }
-    out
 }
 
 /// Whether a port is in `log_ports`: numbers, or an asterisk for all.
@@ -344,6 +386,12 @@ mod tests {
 
     #[test]
     fn confirmations_are_one_printable_line() {
+        let escaped = |bytes: &[u8]| {
+            let mut out = String::new();
+            push_escaped(&mut out, bytes);
+            out
+        };
         assert_eq!(escaped(b"250 \"ok\"\n\x01"), "250 \\\"ok\\\"\\\\n\\001");
+        assert_eq!(escaped(b"250 OK id=1"), "250 OK id=1");
     }
 }

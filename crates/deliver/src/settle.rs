@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use oxim_lang::context::Context;
+use oxim_mail::message_id::MessageId;
 use oxim_spool::log::Log;
 use oxim_spool::message::Message;
 use oxim_spool::store::{Claim, Store};
@@ -16,11 +17,14 @@ use crate::address::Address;
 use crate::bounce::Failure;
 use crate::delivery::Delivery;
 use crate::event::{self, Event};
-use crate::log_line::Lines;
+use crate::log_line::{Lines, RunLines};
 use crate::retry_hints;
 use crate::submission::Submitter;
 use crate::success_report::Success;
 use crate::transport::{Delivered, DeliveryError, HostResult, Outcome, Run, error_code};
+
+/// What most lines about a delivery take.
+const LINE_BYTES: usize = 256;
 
 /// A deferred address and why.
 pub struct Deferral {
@@ -73,6 +77,35 @@ pub struct Settlement<'a> {
     pub changed: OnceLock<Arc<Message>>,
 }
 
+/// Lines of the main log about a message that follow each other.
+struct Unwritten<'a> {
+    log: &'a Log,
+    id: MessageId,
+    lines: Vec<String>,
+}
+
+impl Unwritten<'_> {
+    fn add(&mut self, mark: &str, push: impl FnOnce(&mut String)) {
+        let mut line = String::with_capacity(LINE_BYTES);
+        for part in [self.id.as_str(), " ", mark, " "] {
+            line.push_str(part);
+        }
+        push(&mut line);
+        self.lines.push(line);
+    }
+
+    fn write(&mut self) {
+        self.log.main_all(&self.lines);
+        self.lines.clear();
+    }
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
 impl Settlement<'_> {
     fn log(&self) -> &Log {
         self.delivery.services.log()
@@ -100,18 +133,31 @@ impl Settlement<'_> {
 
     /// A line of the message's own log.
     pub fn message_line(&self, text: &str) {
-        self.message_lines(std::iter::once(text));
+        self.message_lines(std::iter::once(text), String::push_str);
     }
 
-    /// Several lines of the message's own log, written at once.
-    fn message_lines<'t>(&self, texts: impl Iterator<Item = &'t str>) {
-        if self.delivery.config.main.message_logs {
-            let now = self.delivery.services.log().stamp();
-            let lines: Vec<String> =
-                texts.map(|text| format!("{now} {}", text.replace('\n', "\\n"))).collect();
+    /// Several lines of the message's own log, written at once; `push` adds the text of one.
+    fn message_lines<T>(&self, items: impl Iterator<Item = T>, push: impl Fn(&mut String, T)) {
+        if !self.delivery.config.main.message_logs {
+            return;
+        }
+        let now = self.log().stamp();
+        let mut lines = String::new();
+        for item in items {
             if !lines.is_empty() {
-                self.store.message_log(self.claim, &lines.join("\n"));
+                lines.push('\n');
             }
+            lines.push_str(&now);
+            lines.push(' ');
+            let start = lines.len();
+            push(&mut lines, item);
+            if lines.get(start..).is_some_and(|text| text.contains('\n')) {
+                let text = lines.split_off(start);
+                lines.push_str(&text.replace('\n', "\\n"));
+            }
+        }
+        if !lines.is_empty() {
+            self.store.message_log(self.claim, &lines);
         }
     }
 
@@ -134,17 +180,15 @@ impl Settlement<'_> {
         );
         self.is_due(hosts.due);
         let is_about_hosts = !run.hosts.is_empty();
-        let mut first = true;
-        let (mut delivered, mut succeeded) = (Vec::new(), Vec::new());
-        for (address, outcome) in addresses.iter().zip(&run.outcomes) {
-            if let Outcome::Delivered(_) = outcome {
-                delivered.push(address.done_mark(transport).into_owned());
-                succeeded.push(format!("{}: {transport} transport succeeded", address.text()));
-            }
-        }
+        let succeeded = || {
+            let all = addresses.iter().zip(&run.outcomes);
+            all.filter(|(_, outcome)| matches!(outcome, Outcome::Delivered(_))).map(|(address, _)| address)
+        };
+        let delivered: Vec<Vec<u8>> = succeeded().map(|a| a.done_mark(transport).into_owned()).collect();
         if !delivered.is_empty() && !self.dont_deliver {
             self.record(&delivered);
         }
+        self.tally.lock().done.extend(delivered);
         for outcome in &run.outcomes {
             if let Outcome::Failed(error) | Outcome::Deferred(error) = outcome
                 && error.is_about_address
@@ -153,19 +197,30 @@ impl Settlement<'_> {
                 self.message_line(&self.lines.host_trouble(host, &error.text));
             }
         }
-        self.message_lines(succeeded.iter().map(String::as_str));
+        self.message_lines(succeeded(), |line, address| {
+            for part in [&address.text(), ": ", transport, " transport succeeded"] {
+                line.push_str(part);
+            }
+        });
+        let mut lines = RunLines::new(self.dont_deliver, took, return_path);
+        let mut unwritten = Unwritten { log: self.log(), id: self.claim.id(), lines: Vec::new() };
         for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
+            if !matches!(outcome, Outcome::Delivered(_)) {
+                unwritten.write();
+            }
             match outcome {
                 Outcome::Delivered(done) => {
+                    let mark = lines.mark();
                     if !self.is_silent(&address, false) {
-                        let dont_deliver = self.dont_deliver;
-                        let line =
-                            self.lines.delivered(&address, &done, first, dont_deliver, took, return_path);
-                        self.main_line(&line);
+                        unwritten.add(mark, |line| {
+                            self.lines.delivered(line, &address, &done, &mut lines);
+                        });
                     }
-                    event::delivered(self.delivery, context, &address, &done);
-                    self.delivered(context, address, &done);
-                    first = false;
+                    if event::listener(self.delivery, &address).is_some() {
+                        unwritten.write();
+                        event::delivered(self.delivery, context, &address, &done);
+                    }
+                    self.delivered(context, &address, &done);
                 }
                 Outcome::Failed(error) => self.failed_by(context, address, error, Some(return_path)),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
@@ -247,17 +302,13 @@ impl Settlement<'_> {
         event::of_address(self.delivery, context, transport, address, error.host.as_deref(), event);
     }
 
-    fn delivered(&self, context: &mut Context, address: Address, done: &Delivered) {
-        retry_hints::forget_address(self.delivery, context, &address);
+    fn delivered(&self, context: &mut Context, address: &Address, done: &Delivered) {
+        retry_hints::forget_address(self.delivery, context, address);
         let mut tally = self.tally.lock();
         tally.delivered += 1;
         if !done.is_dsn_relayed && !self.dont_deliver {
-            tally
-                .successes
-                .extend(Success::of(&address, done.host.as_deref().map(|host| host.name.as_str())));
+            tally.successes.extend(Success::of(address, done.host.as_deref().map(|host| host.name.as_str())));
         }
-        let transport = address.transport.map_or("", |id| self.delivery.transport_name(id));
-        tally.done.push(address.done_mark(transport).into_owned());
         tally.warnings.extend(done.quota_warning.clone());
     }
 

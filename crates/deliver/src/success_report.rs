@@ -33,7 +33,7 @@ impl Success {
     pub fn of(address: &Address, host: Option<&str>) -> Option<Success> {
         let dsn = &address.dsn;
         dsn.success.then(|| Success {
-            address: address.top().text(),
+            address: address.top().text().into_owned(),
             original: dsn.orcpt.as_ref().map(|orcpt| String::from_utf8_lossy(orcpt).into_owned()),
             host: host.map(str::to_owned),
             is_last_hop: dsn.last_hop,

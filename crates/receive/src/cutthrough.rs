@@ -11,7 +11,7 @@ use oxim_base::clock::Stamp;
 use oxim_deliver::address::Address;
 use oxim_deliver::agent::Identity;
 use oxim_deliver::event;
-use oxim_deliver::log_line::Lines;
+use oxim_deliver::log_line::{Lines, RunLines};
 use oxim_deliver::transport::{Batch, Delivered, HostUsed, NoHistory};
 use oxim_mail::smtp::reply::Reply as Said;
 use oxim_spool::message::Message;
@@ -108,8 +108,8 @@ fn judge(
     passes_deferral: bool,
 ) -> Cut {
     let done = Delivered {
-        confirmation: Some(reply.to_text()),
-        host: Some(Box::new(used.clone())),
+        confirmation: Some(reply.to_text().into()),
+        host: Some(Arc::new(used.clone())),
         ..Delivered::default()
     };
     let lines = Lines {
@@ -120,13 +120,17 @@ fn judge(
         queue_name: &batch.message.queue_name,
         size: batch.message.size_with(batch.body.len()),
     };
-    let line =
-        |address: &Address| lines.delivered(address, &done, true, false, Duration::ZERO, &batch.return_path);
+    let mut run = RunLines::new(false, Duration::ZERO, &batch.return_path);
+    let mut line = |address: &Address| {
+        let mut line = String::new();
+        lines.delivered(&mut line, address, &done, &mut run);
+        line
+    };
     let id = batch.message.id;
     if reply.is_success() {
         // The last one comes first, as in Exim.
         for address in batch.addresses.iter().rev() {
-            reception.logs.main(&format!("{id} >>{}", line(address).trim_start_matches("=>")));
+            reception.logs.main(&format!("{id} >> {}", line(address)));
             event::delivered(&reception.delivery, &mut talk.scene.context, address, &done);
         }
         return Cut::Delivered;

@@ -143,6 +143,23 @@ impl Log {
         self.write(text.as_ref(), &[Kind::Main], None);
     }
 
+    /// Several entries of the main log that follow each other, written with one append.
+    pub fn main_all(&self, texts: &[String]) {
+        let config = &self.config;
+        if config.shows || config.to_stderr || config.paths.syslog {
+            texts.iter().for_each(|text| self.main(text));
+            return;
+        }
+        if !config.paths.files || texts.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let (stamp, date) = self.now(&mut state.clock);
+        let entry = |text| Entry { stamp: &stamp, pid: self.shown_pid(), text, headers: None };
+        let entries: Vec<Entry<'_>> = texts.iter().map(|text| entry(text.as_bytes())).collect();
+        self.write_file(&mut state, Kind::Main, &date, &entries);
+    }
+
     /// The reject log only. `headers` is whole lines that follow the entry.
     pub fn reject(&self, text: impl AsRef<[u8]>, headers: Option<&[u8]>) {
         self.write(text.as_ref(), &[Kind::Reject], headers);
@@ -188,14 +205,19 @@ impl Log {
         stamp
     }
 
+    /// The stamp and the day, `2026-11-21`, of an entry made now.
+    fn now(&self, clock: &mut Clock) -> (String, String) {
+        let stamp = self.stamp_with(clock, Stamp::now());
+        let date = clock.text.get(..10).unwrap_or_default().to_owned();
+        (stamp, date)
+    }
+
     fn write(&self, text: &[u8], kinds: &[Kind], headers: Option<&[u8]>) {
         if self.config.shows {
             show(text, kinds);
         }
         let mut state = self.state.lock();
-        let now = Stamp::now();
-        let stamp = self.stamp_with(&mut state.clock, now);
-        let date = state.clock.text.get(..10).unwrap_or_default().to_owned();
+        let (stamp, date) = self.now(&mut state.clock);
         let entry = Entry { stamp: &stamp, pid: self.shown_pid(), text, headers };
         if self.config.to_stderr {
             if !self.config.shows {
@@ -205,7 +227,7 @@ impl Log {
         }
         if self.config.paths.files {
             for &kind in kinds {
-                self.write_file(&mut state, kind, &date, &entry);
+                self.write_file(&mut state, kind, &date, std::slice::from_ref(&entry));
             }
         }
         if kinds.contains(&Kind::Panic) && self.config.panic_to_stderr {
@@ -218,21 +240,33 @@ impl Log {
         self.config.selectors.has(Selector::Pid).then_some(self.pid)
     }
 
-    fn write_file(&self, state: &mut State, kind: Kind, date: &str, entry: &Entry<'_>) {
-        let (stream, headers) = match kind {
-            Kind::Main => (&mut state.main, None),
+    /// Entries of one moment, with one append.
+    fn write_file(&self, state: &mut State, kind: Kind, date: &str, entries: &[Entry<'_>]) {
+        let (stream, has_headers) = match kind {
+            Kind::Main => (&mut state.main, false),
             Kind::Reject if !self.config.write_rejectlog => return,
-            Kind::Reject => (&mut state.reject, entry.headers),
-            Kind::Panic => return self.write_panic(&mut state.syslog, entry),
+            Kind::Reject => (&mut state.reject, true),
+            Kind::Panic => {
+                entries.iter().for_each(|entry| self.write_panic(&mut state.syslog, entry));
+                return;
+            }
         };
-        if let Err(error) = stream.write(&entry.line(true, headers), date) {
+        let mut lines = Vec::new();
+        for entry in entries {
+            entry.append_to(&mut lines, true, entry.headers.filter(|_| has_headers));
+        }
+        if let Err(error) = stream.write(&lines, date) {
             let text =
                 format!("Cannot open {} log file \"{}\": {error}", kind.word(), stream.path(date).display());
-            let trouble = Entry { text: text.as_bytes(), headers: None, ..*entry };
-            complain(&trouble.line(true, None));
-            self.write_panic(&mut state.syslog, &trouble);
-            // The entry itself must not be lost altogether.
-            self.write_panic(&mut state.syslog, entry);
+            for (place, entry) in entries.iter().enumerate() {
+                if place == 0 {
+                    let trouble = Entry { text: text.as_bytes(), headers: None, ..*entry };
+                    complain(&trouble.line(true, None));
+                    self.write_panic(&mut state.syslog, &trouble);
+                }
+                // The entry itself must not be lost altogether.
+                self.write_panic(&mut state.syslog, entry);
+            }
         }
     }
 
@@ -305,11 +339,18 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The whole entry, with its line end. A line break in the text that does not continue the line, as white space
+    /// The whole entry, with its line end.
+    fn line(&self, with_stamp: bool, headers: Option<&[u8]>) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.append_to(&mut line, with_stamp, headers);
+        line
+    }
+
+    /// Adds the whole entry, with its line end. A line break in the text that does not continue the line, as white space
     /// after it would show, is written as `\n`: nobody can make it look like an entry of its own. It is UTF-8, whatever
     /// the text is.
-    fn line(&self, with_stamp: bool, headers: Option<&[u8]>) -> Vec<u8> {
-        let mut line = Vec::with_capacity(self.text.len().saturating_add(64));
+    fn append_to(&self, line: &mut Vec<u8>, with_stamp: bool, headers: Option<&[u8]>) {
+        line.reserve(self.text.len().saturating_add(64));
         if with_stamp {
             line.extend_from_slice(self.stamp.as_bytes());
             line.push(b' ');
@@ -321,12 +362,16 @@ impl Entry<'_> {
         while let Some(rest) = text.strip_suffix(b"\n") {
             text = rest;
         }
-        let mut parts = text.split(|b| *b == b'\n');
-        line.extend_from_slice(shown(parts.next().unwrap_or_default()).as_bytes());
-        for part in parts {
-            let continues = part.first().is_some_and(|b| matches!(b, b' ' | b'\t'));
-            line.extend_from_slice(if continues { b"\n" } else { b"\\n" });
+        let mut rest = Some(text);
+        while let Some(text) = rest {
+            let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+            let (part, next) = text.split_at_checked(end).unwrap_or((text, b""));
             line.extend_from_slice(shown(part).as_bytes());
+            rest = next.split_first().map(|(_, next)| next);
+            if let Some(next) = rest {
+                let continues = matches!(next.first(), Some(b' ' | b'\t'));
+                line.extend_from_slice(if continues { b"\n" } else { b"\\n" });
+            }
         }
         line.push(b'\n');
         if let Some(headers) = headers.filter(|h| !h.is_empty()) {
@@ -335,7 +380,6 @@ impl Entry<'_> {
                 line.push(b'\n');
             }
         }
-        line
     }
 }
 

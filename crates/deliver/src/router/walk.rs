@@ -78,7 +78,7 @@ pub fn walk(
     notices: &mut Notices,
 ) -> Walked {
     debug::line(debug::ROUTE, || format!(">>>>>>>>>>>>>>>>>>>>>>>>\nrouting {}", address.text()));
-    trace::note(|| Traced::Address(address.text()));
+    trace::note(|| Traced::Address(address.text().into_owned()));
     address.is_offered = true;
     let outer_name = context.delivery.router_name.take();
     let outer_path = context.delivery.return_path.take();
@@ -245,7 +245,7 @@ impl Walk<'_> {
             },
             Verdict::Redirect(children) if children.is_empty() => "redirected to nobody".to_owned(),
             Verdict::Redirect(children) => {
-                let all: Vec<String> = children.iter().map(Address::text).collect();
+                let all: Vec<String> = children.iter().map(|child| child.text().into_owned()).collect();
                 format!("redirected to {}", all.join(", "))
             }
             Verdict::Reroute { domain, .. } => {

@@ -145,7 +145,7 @@ impl Driver for Lmtp {
 fn outcome(answer: LmtpAnswer) -> Outcome {
     match answer {
         LmtpAnswer::Accepted(confirmation) => {
-            Outcome::Delivered(Delivered { confirmation: Some(confirmation), ..Delivered::default() })
+            Outcome::Delivered(Delivered { confirmation: Some(confirmation.into()), ..Delivered::default() })
         }
         LmtpAnswer::Refused(text) => Outcome::Failed(DeliveryError { text, ..DeliveryError::default() }),
         LmtpAnswer::Deferred(code, more, text) => {

@@ -139,9 +139,9 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default)]
 pub struct Delivered {
     /// What the server said (`C="250 OK"`), or the first line that a command printed.
-    pub confirmation: Option<Vec<u8>>,
+    pub confirmation: Option<Arc<[u8]>>,
     /// The server.
-    pub host: Option<Box<HostUsed>>,
+    pub host: Option<Arc<HostUsed>>,
     /// What was written, in bytes, where it is known: the size in the log line.
     pub bytes: Option<u64>,
     /// What the server was told in place of international addresses.
@@ -212,7 +212,7 @@ pub struct DeliveryError {
     /// The text for a bounce, if it is another one.
     pub bounce_text: Option<Box<str>>,
     /// The server that said so.
-    pub host: Option<Box<HostUsed>>,
+    pub host: Option<Arc<HostUsed>>,
     /// The server's whole reply, for DSN.
     pub smtp_reply: Option<Box<[u8]>>,
     /// Output of a command, returned to the sender.

@@ -40,7 +40,7 @@ fn expansion(reception: &Reception, talk: &mut Talk, address: &[u8]) -> Reply {
     let delivery = &reception.delivery;
     let address = delivery.rewrite.address(context, Place::EnvelopeTo, address, &delivery.rewrite_settings);
     let address = Address::recipient(address, 0);
-    let shown = address.text();
+    let shown = address.text().into_owned();
     let walked = walk(delivery, context, address, Purpose::Expn, &mut Vec::new());
     context.address = scope;
     match walked.step {

@@ -113,10 +113,13 @@ impl Attempt<'_> {
         };
         let tell = self.delivery.config.main.freeze_tell.clone();
         if let Some(recipients) = tell.filter(|_| !message.local_error) {
-            let failed = tally.frozen_failures.iter().map(|f| (f.address.text(), f.error.text.clone()));
-            let deferred = tally.deferred.iter().map(|d| (d.address.text(), d.error.text.clone()));
+            let failed = tally.frozen_failures.iter().map(|f| (&f.address, &f.error));
+            let deferred = tally.deferred.iter().map(|d| (&d.address, &d.error));
             // Exim names the last first.
-            let waiting: Vec<(String, String)> = failed.chain(deferred.rev()).collect();
+            let waiting: Vec<(String, String)> = failed
+                .chain(deferred.rev())
+                .map(|(address, error)| (address.text().into_owned(), error.text.clone()))
+                .collect();
             let submission = warning::frozen_notice(
                 &Letterhead::new(self.delivery, context),
                 message,

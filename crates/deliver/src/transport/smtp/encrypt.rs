@@ -383,7 +383,7 @@ fn tie_resumption(policy: &mut ClientPolicy) {
 
 fn required(session: &Session, target: &Target, text: &str) -> Opening {
     let error = DeliveryError {
-        host: Some(Box::new(session.used(target))),
+        host: Some(Arc::new(session.used(target))),
         ..DeliveryError::new(error_code::TLS_REQUIRED, text)
     };
     Opening::Trouble(Trouble::host(error))

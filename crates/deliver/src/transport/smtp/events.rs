@@ -92,7 +92,7 @@ impl Work<'_> {
             return Err(Opening::InTheClear(what));
         }
         let error = DeliveryError {
-            host: Some(Box::new(session.used(target))),
+            host: Some(Arc::new(session.used(target))),
             ..DeliveryError::new(error_code::TLS_FAILED, what)
         };
         Err(Opening::Trouble(Trouble::quiet(error)))

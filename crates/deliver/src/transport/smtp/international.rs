@@ -4,6 +4,7 @@
 //! no A-label form.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use oxim_lang::context::Context;
 use oxim_lang::expand::Template;
@@ -105,7 +106,7 @@ impl Work<'_> {
         })?;
         wanted.form(session.connection.extensions().smtputf8).ok_or_else(|| {
             let mut error = DeliveryError::new(0, NOT_OFFERED);
-            error.host = Some(Box::new(session.used(target)));
+            error.host = Some(Arc::new(session.used(target)));
             Trouble { about: About::Address, is_final: !self.has_more_hosts, ..Trouble::host(error) }
         })
     }

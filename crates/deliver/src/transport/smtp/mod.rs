@@ -30,7 +30,7 @@ mod trouble;
 pub mod turned;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use oxim_lang::config::{ConfigError, DriverRow, Instance, Switch, rows};
 use oxim_lang::context::Context;
@@ -589,7 +589,7 @@ impl Work<'_> {
     fn not_composed(&mut self, target: &Target, outcome: Outcome) -> Trouble {
         let with_host = |error: DeliveryError| match error.code {
             error_code::FILTER_FAILED => {
-                DeliveryError { host: Some(Box::new(target.used())), is_for_panic_log: false, ..error }
+                DeliveryError { host: Some(Arc::new(target.used())), is_for_panic_log: false, ..error }
             }
             _ => error,
         };

@@ -359,7 +359,7 @@ impl Work<'_> {
         if let Some(said) = self.reply_event("smtp:connect", &reply) {
             let text = format!("deferred by smtp:connect event expansion: {}", said.to_string_lossy());
             let error = DeliveryError {
-                host: Some(Box::new(session.used(target))),
+                host: Some(Arc::new(session.used(target))),
                 ..DeliveryError::new(error_code::EXPANSION_FAILED, text)
             };
             return Err(Opening::Trouble(Trouble::host(error)));
@@ -416,7 +416,7 @@ impl Opening {
             )),
             Opening::InTheClear(text) => {
                 let error = DeliveryError {
-                    host: Some(Box::new(target.used())),
+                    host: Some(Arc::new(target.used())),
                     ..DeliveryError::new(error_code::TLS_FAILED, text)
                 };
                 Trouble::quiet(error)

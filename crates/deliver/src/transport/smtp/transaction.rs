@@ -3,6 +3,7 @@
 //! With PIPELINING the whole envelope leaves in one write; with CHUNKING too the message goes with it.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use oxim_mail::dsn::xtext_encode;
@@ -560,8 +561,9 @@ impl Step<'_, '_> {
             let error = self.end_refused(after, &reply);
             return Err(self.refused(error, &reply));
         }
+        let (confirmation, host) = (Arc::from(reply.to_text()), Arc::new(self.used.clone()));
         for index in std::mem::take(&mut self.accepted) {
-            self.delivered(index, &reply);
+            self.delivered(index, Arc::clone(&confirmation), Arc::clone(&host));
         }
         Ok(())
     }
@@ -599,9 +601,11 @@ impl Step<'_, '_> {
             return Err(if nobody { Passed::deferred(error) } else { self.refused(error, &whole) });
         }
         self.used.is_prdr = true;
+        let host = Arc::new(self.used.clone());
         for (index, reply) in answers {
             if reply.is_success() {
-                self.delivered_as(index, [reply.to_text(), whole.to_text()].join(&b"\\n"[..]));
+                let confirmation = [reply.to_text(), whole.to_text()].join(&b"\\n"[..]);
+                self.delivered(index, confirmation.into(), Arc::clone(&host));
             } else {
                 self.refused_one("PRDR", index, &reply);
             }
@@ -612,6 +616,7 @@ impl Step<'_, '_> {
     /// LMTP answers for each recipient that was accepted, in their order.
     fn read_each(&mut self) -> Result<(), Passed> {
         let limit = self.work.smtp.timeouts.end;
+        let host = Arc::new(self.used.clone());
         for index in std::mem::take(&mut self.accepted) {
             let reply = self
                 .session
@@ -619,7 +624,7 @@ impl Step<'_, '_> {
                 .read_reply(limit)
                 .map_err(|e| self.broken(at_end(e), About::Message))?;
             if reply.is_success() {
-                self.delivered(index, &reply);
+                self.delivered(index, reply.to_text().into(), Arc::clone(&host));
                 continue;
             }
             self.refused_one("LMTP", index, &reply);
@@ -640,11 +645,7 @@ impl Step<'_, '_> {
         }
     }
 
-    fn delivered(&mut self, index: usize, reply: &Reply) {
-        self.delivered_as(index, reply.to_text());
-    }
-
-    fn delivered_as(&mut self, index: usize, confirmation: Vec<u8>) {
+    fn delivered(&mut self, index: usize, confirmation: Arc<[u8]>, host: Arc<HostUsed>) {
         let last_hop = self.work.batch.addresses.get(index).is_some_and(|address| address.dsn.last_hop);
         let named = self.envelope.converted.as_ref().zip(self.work.batch.addresses.get(index));
         let downconverted = named.map(|(sender, address)| {
@@ -656,7 +657,7 @@ impl Step<'_, '_> {
         let delivered = Delivered {
             downconverted,
             confirmation: Some(confirmation),
-            host: Some(Box::new(self.used.clone())),
+            host: Some(host),
             is_dsn_relayed: self.session.connection.extensions().dsn && !last_hop,
             ..Delivered::default()
         };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::SmtpError;
@@ -109,7 +110,7 @@ pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: 
     };
     let more = if code == nix::libc::ETIMEDOUT { target.mx_mark() } else { 0 };
     let error =
-        DeliveryError { code, more, text, host: Some(Box::new(used.clone())), ..DeliveryError::default() };
+        DeliveryError { code, more, text, host: Some(Arc::new(used.clone())), ..DeliveryError::default() };
     let is_logged = code != error_code::TLS_FAILED && about != About::Address;
     Trouble { error: Box::new(error), about, is_final: false, is_logged, said }
 }
@@ -133,7 +134,7 @@ pub(super) fn refused(used: &HostUsed, after: &str, reply: &Reply, codes: Codes)
         code: if reply.is_temporary() { codes.temporary() } else { 0 },
         more: i32::from(reply.code % 100),
         text: format!("SMTP error from remote mail server after {after}: {reply}"),
-        host: Some(Box::new(used.clone())),
+        host: Some(Arc::new(used.clone())),
         smtp_reply: Some(reply.to_text().into()),
         ..DeliveryError::default()
     }
