@@ -220,7 +220,7 @@ pub struct Address {
     pub hosts: Vec<RouteHost>,
     /// Hosts of the domain that have no address now; only shown by `-bt`.
     pub unusable_hosts: Vec<RouteHost>,
-    /// The route's host list as text: `$host` of a local transport under manualroute.
+    /// `$host` of a local transport: the route's host list under manualroute, the first host under queryprogram.
     pub host_list: Option<Text>,
     /// Hosts to try when all of `hosts` deferred; goes before the transport's own list.
     pub fallback_hosts: Arc<[RouteHost]>,
@@ -349,7 +349,7 @@ impl Address {
     /// Whether this is the file `/dev/null`, to which nothing is really delivered (`**bypassed**` in the log).
     #[must_use]
     pub fn is_bypassed(&self) -> bool {
-        self.kind == AddressKind::File && self.address == b"/dev/null"
+        self.kind == AddressKind::File && self.address == b"/dev/null" && self.refusal.is_none()
     }
 
     /// The address as `$local_part` in its own case: without the affixes that the router took off.

@@ -13,6 +13,6 @@ pub(crate) fn is_wanted() -> bool {
 pub(crate) fn show(template: &Template, context: &mut Context) {
     match template.expand(context) {
         Ok(text) => eprintln!("{}", text.to_string_lossy().trim_end_matches('\n')),
-        Err(error) => eprintln!("debug_print \"{}\": {error}", template.source()),
+        Err(error) => eprintln!("failed to expand debug_output \"{}\": {error}", template.source()),
     }
 }

@@ -128,7 +128,7 @@ pub fn of_address(
     within(delivery, context, address, |context| {
         context.delivery.transport_name = Some(transport.name.clone());
         if let Some(host) = host {
-            context.delivery.host = Some(host.name.clone().into_bytes());
+            context.delivery.host = Some(Text::tainted(host.name.clone()));
             context.delivery.host_address = host.address;
             context.delivery.host_port = host.port;
             context.delivery.sending = host.local;

@@ -44,7 +44,7 @@ impl Lines<'_> {
                 let _ = write!(line, "{} <{}>", sent.address, address.top().text());
             }
             // A remote delivery is told with the whole address, whatever the router says.
-            None if done.path.is_none() && (done.host.is_some() || address.host_list.is_some()) => {
+            None if done.path.is_none() && done.host.is_some() => {
                 self.full_address(line, address);
             }
             None => self.address_text(line, address, done.path.as_deref()),

@@ -77,6 +77,7 @@ impl Delivery {
         shows_route: bool,
         result: &mut TestResult,
     ) {
+        context.shows_log = mode == TestMode::Route;
         let items: Vec<&[u8]> = plain_list(argument).map(|item| item.raw).collect();
         let items = if items.is_empty() { vec![argument] } else { items };
         for item in items {
@@ -220,11 +221,11 @@ impl Delivery {
         let transport = address.transport.map_or("unset", |id| self.transport_name(id));
         let _ = writeln!(out, "  router = {router}, transport = {transport}");
         match &address.host_list {
-            Some(list) => {
+            Some(list) if address.hosts.is_empty() => {
                 let host = RouteHost { name: list.to_string_lossy(), ..RouteHost::default() };
                 show_hosts(&[host], out);
             }
-            None => {
+            Some(_) | None => {
                 let mut hosts = [address.hosts.as_slice(), &address.unusable_hosts].concat();
                 hosts.sort_by_key(|host| host.sort_key);
                 show_hosts(&hosts, out);

@@ -4,8 +4,9 @@
 //! a pipe or file, is good as it is. Manual sections 3.9 and 44.31 and following.
 
 use oxim_lang::context::Context;
+use oxim_mail::address::parse;
 
-use crate::address::{Address, AddressKind};
+use crate::address::{Address, AddressKind, domain_start};
 use crate::delivery::Delivery;
 use crate::rewrite::Place;
 use crate::router::walk::{Step, walk};
@@ -112,14 +113,21 @@ impl Delivery {
         }
     }
 
-    /// Whether bounces may be sent to an address of `errors_to`. While it is looked at, there is no sender.
+    /// The address to which bounces go, of what `errors_to` says: qualified, rewritten, and verified. `None` if it is not good.
+    /// While it is looked at, there is no sender.
     #[must_use]
-    pub fn is_good_errors_address(&self, context: &mut Context, address: &[u8]) -> bool {
+    pub fn good_errors_address(&self, context: &mut Context, wanted: &[u8]) -> Option<Vec<u8>> {
+        let qualified = match domain_start(wanted) {
+            Some(_) => wanted.to_vec(),
+            None => [wanted, b"@", &self.settings.qualify_recipient].concat(),
+        };
+        parse(&qualified, &self.settings.syntax).ok().filter(|found| found.address == qualified)?;
         let delivery = context.delivery.clone();
         let sender = std::mem::take(&mut context.message.sender);
-        let verified = self.verify(context, address, VerifyOptions::default());
+        let rewritten = self.rewrite.address(context, Place::EnvelopeTo, &qualified, &self.rewrite_settings);
+        let verified = self.verify_rewritten(context, &rewritten, VerifyOptions::default());
         context.message.sender = sender;
         context.delivery = delivery;
-        matches!(verified, Verified::Accepted(_))
+        matches!(verified, Verified::Accepted(_)).then_some(rewritten)
     }
 }

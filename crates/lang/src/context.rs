@@ -44,6 +44,8 @@ pub struct Context {
     pub local: Local,
     /// The part in a line that ATRN has turned around, if there is one.
     pub turnaround: Option<Turnaround>,
+    /// Log lines go to standard error, as under `-bt`.
+    pub shows_log: bool,
     /// What the crate above keeps here while it calls down, for the way back through [`Host`].
     pub upper: Upper,
 }
@@ -101,6 +103,7 @@ impl Context {
             delivery: DeliveryScope::default(),
             local: Local::default(),
             turnaround: None,
+            shows_log: false,
             upper: Upper::default(),
         }
     }
@@ -540,7 +543,7 @@ pub struct DeliveryScope {
     /// `$verify_mode`: `S`, `R` or empty.
     pub verify_mode: &'static str,
     /// `$host`.
-    pub host: Option<Vec<u8>>,
+    pub host: Option<Text>,
     /// `$host_address`.
     pub host_address: Option<IpAddr>,
     /// `$host_port`.

@@ -309,6 +309,12 @@ pub fn error_text(error: &io::Error) -> String {
     }
 }
 
+/// The text of `strerror` for an error number, for logs.
+#[must_use]
+pub fn errno_text(code: i32) -> String {
+    error_text(&io::Error::from_raw_os_error(code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

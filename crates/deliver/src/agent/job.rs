@@ -440,7 +440,7 @@ impl Trouble {
 #[must_use]
 pub fn strerror(error: &std::io::Error) -> String {
     match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
+        Some(code) => oxim_net::socket::errno_text(code),
         None => error.to_string(),
     }
 }

@@ -15,7 +15,7 @@ use crate::debug_print;
 use crate::delivery::Delivery;
 use crate::plan::Group;
 use crate::retry_hints;
-use crate::router::prepare;
+use crate::router::{Router, prepare};
 use crate::settle::Settlement;
 use crate::transport::{Batch, Delivered, DeliveryError, Outcome, Run, Transport, error_code};
 
@@ -120,6 +120,10 @@ pub(crate) fn enter<'a>(
     }
     context.delivery.transport_name = Some(transport.name.clone());
     context.delivery.router_name = None;
+    if let Some(hosts) = &first.host_list {
+        context.delivery.host = Some(hosts.clone());
+        context.delivery.host_address = first.hosts.first().and_then(|host| host.address);
+    }
     context.delivery.address_file = None;
     context.delivery.address_pipe = None;
     if let Some(made) = &first.made {
@@ -171,9 +175,8 @@ pub(super) fn prepare_batch<'a>(
 ) -> Result<Batch<'a>, DeliveryError> {
     let return_path = return_path(context, transport, claim, addresses)?;
     check_size(context, transport, claim)?;
-    if let Some(first) = addresses.first() {
-        home_directory(settlement, context, transport, first)?;
-    }
+    let directories = Directories { settlement, transport, router: router_of(settlement, addresses.first()) };
+    directories.set_home(context)?;
     let identity = identity(settlement.delivery, context, transport, addresses.first())?;
     Ok(Batch {
         addresses: addresses.to_vec(),
@@ -181,37 +184,12 @@ pub(super) fn prepare_batch<'a>(
         body: claim.body().clone(),
         return_path,
         identity,
-        current_directory: router_directory(settlement, context, addresses.first())?,
+        current_directory: directories.current(context)?,
         is_forced: options.force,
         history: &crate::transport::NoHistory,
         submitter: Some(settlement.submitter),
         is_shadow: false,
     })
-}
-
-/// `transport_current_directory` of the router, expanded now.
-fn router_directory(
-    settlement: &Settlement<'_>,
-    context: &mut Context,
-    address: Option<&Address>,
-) -> Result<Option<Vec<u8>>, DeliveryError> {
-    let router = address.and_then(|a| a.router).and_then(|id| settlement.delivery.router(id));
-    let Some((router, template)) =
-        router.and_then(|r| r.generic.transport_current_directory.as_ref().map(|t| (r, t)))
-    else {
-        return Ok(None);
-    };
-    match template.expand(context) {
-        Ok(text) => Ok(Some(text.into_bytes())),
-        Err(ExpandError::Forced(_)) => Ok(None),
-        Err(error) => {
-            let text = format!(
-                "failed to expand transport_current_directory for the {} router: {error}",
-                router.name
-            );
-            Err(DeliveryError::new(error_code::EXPANSION_FAILED, text))
-        }
-    }
 }
 
 fn failed_expansion(transport: &Transport, option: &str, error: &ExpandError) -> DeliveryError {
@@ -263,23 +241,56 @@ pub(super) fn check_size(
     Ok(())
 }
 
-/// `$home`: the transport's `home_directory`, else the router's `transport_home_directory`, else what the router had.
-fn home_directory(
-    settlement: &Settlement<'_>,
-    context: &mut Context,
-    transport: &Transport,
-    address: &Address,
-) -> Result<(), DeliveryError> {
-    let of_router = address.router.and_then(|id| settlement.delivery.router(id));
-    let of_router = of_router.and_then(|router| router.generic.transport_home_directory.as_ref());
-    if let Some(template) = transport.generic.home_directory.as_ref().or(of_router) {
-        match template.expand(context) {
-            Ok(home) => context.address.home = Some(home),
-            Err(ExpandError::Forced(_)) => {}
-            Err(error) => return Err(failed_expansion(transport, "home_directory", &error)),
+fn router_of<'a>(settlement: &Settlement<'a>, address: Option<&Address>) -> Option<&'a Router> {
+    settlement.delivery.router(address?.router?)
+}
+
+/// Where a delivery is at home and where it runs: manual section 23.3. A fault is one of the configuration, for the panic log too.
+struct Directories<'s, 'a> {
+    settlement: &'s Settlement<'a>,
+    transport: &'s Transport,
+    router: Option<&'a Router>,
+}
+
+impl Directories<'_, '_> {
+    /// `$home`: the transport's `home_directory`, else the router's `transport_home_directory`, else what the address came with.
+    fn set_home(&self, context: &mut Context) -> Result<(), DeliveryError> {
+        let of_router = self.router.and_then(|router| router.generic.transport_home_directory.as_ref());
+        if let Some(template) = self.transport.generic.home_directory.as_ref().or(of_router) {
+            context.address.home = Some(self.expand("home", template, context)?);
         }
+        Ok(())
     }
-    Ok(())
+
+    /// The transport's `current_directory`, else the router's `transport_current_directory`, else `$home`.
+    fn current(&self, context: &mut Context) -> Result<Option<Vec<u8>>, DeliveryError> {
+        let of_router = self.router.and_then(|router| router.generic.transport_current_directory.as_ref());
+        let directory = match self.transport.generic.current_directory.as_ref().or(of_router) {
+            Some(template) => Some(self.expand("current", template, context)?),
+            None => context.address.home.clone(),
+        };
+        Ok(directory.map(Text::into_bytes).filter(|directory| !directory.is_empty()))
+    }
+
+    fn expand(&self, what: &str, template: &Template, context: &mut Context) -> Result<Text, DeliveryError> {
+        let name = &self.transport.name;
+        let (code, text) = match template.expand(context) {
+            Ok(path) if path.as_bytes().starts_with(b"/") => return Ok(path),
+            Ok(path) => (
+                error_code::NOT_ABSOLUTE,
+                format!("{what} directory path \"{path}\" is not absolute for {name} transport"),
+            ),
+            Err(error) => (
+                error_code::EXPANSION_FAILED,
+                format!(
+                    "{what} directory \"{}\" failed to expand for {name} transport: {error}",
+                    template.source()
+                ),
+            ),
+        };
+        self.settlement.delivery.services.log().both(format!("{} {text}", self.settlement.message().id));
+        Err(DeliveryError::new(code, text))
+    }
 }
 
 /// The text of Exim for a user or group that does not exist.

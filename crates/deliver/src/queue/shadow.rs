@@ -87,10 +87,10 @@ fn shown(name: &str, outcome: &Outcome) -> String {
 }
 
 fn reason(error: &DeliveryError) -> String {
-    let system = (error.code > 0).then(|| nix::errno::Errno::from_raw(error.code).desc());
+    let system = (error.code > 0).then(|| oxim_net::socket::errno_text(error.code));
     match (system, error.text.is_empty()) {
         (Some(system), false) => format!("{system}: {}", error.text),
-        (Some(system), true) => system.to_owned(),
+        (Some(system), true) => system,
         (None, false) => error.text.clone(),
         (None, true) => "unknown error".to_owned(),
     }

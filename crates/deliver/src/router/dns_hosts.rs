@@ -74,6 +74,7 @@ struct Candidate {
 enum Candidates {
     Some(Vec<Candidate>, String),
     NoService,
+    NoDomain,
     NoRecords,
     Again,
     Insecure,
@@ -101,6 +102,7 @@ pub fn find(run: &mut Run<'_>, domain: &str, wanted: &Wanted) -> Result<HostFind
         Candidates::Again => Ok(HostFind::Again),
         Candidates::Insecure => Ok(HostFind::Insecure),
         Candidates::Some(candidates, full_name) => finder.resolve_all(candidates, full_name),
+        Candidates::NoDomain => Ok(HostFind::NotThere(None)),
         Candidates::NoRecords if wanted.needs_mx => Ok(HostFind::NotThere(None)),
         Candidates::NoRecords => finder.by_address(domain),
     }
@@ -155,9 +157,8 @@ impl Finder<'_, '_> {
         Ok(match self.resolver.mx(domain) {
             Lookup::Found(answer) => self.mx_candidates(answer),
             Lookup::NotThere(_) => Candidates::NoRecords,
-            Lookup::AskAgain(_) if self.wanted.mx_may_fail || again_is_absent(self.run, domain)? => {
-                Candidates::NoRecords
-            }
+            Lookup::AskAgain(_) if self.wanted.mx_may_fail => Candidates::NoRecords,
+            Lookup::AskAgain(_) if again_is_absent(self.run, domain)? => Candidates::NoDomain,
             Lookup::AskAgain(_) => Candidates::Again,
         })
     }

@@ -202,5 +202,5 @@ fn is_on(run: &mut Run<'_>, template: Option<&Template>) -> Result<bool, Problem
 fn failed(run: &Run<'_>, template: &Template, error: &ExpandError) -> Problem {
     let source = String::from_utf8_lossy(template.source_bytes());
     let text = format!("{} router: failed to expand \"{source}\": {error}", run.router.name);
-    Problem::new(error_code::EXPANSION_FAILED, text)
+    Problem::new(error_code::UNKNOWN, text)
 }

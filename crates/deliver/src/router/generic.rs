@@ -77,7 +77,7 @@ pub fn switch(
         Err(error) => {
             let source = String::from_utf8_lossy(template.source_bytes());
             let text = format!("failed to expand \"{source}\" in {router} router: {error}");
-            return Err(Problem::new(error_code::EXPANSION_FAILED, text));
+            return Err(Problem::new(error_code::UNKNOWN, text));
         }
     };
     match text.as_bytes().to_ascii_lowercase().as_slice() {

@@ -54,8 +54,8 @@ impl NotFound {
         }
     }
 
-    fn verdict(self, text: String) -> Verdict {
-        let problem = Problem::new(error_code::HOST_LOOKUP, text);
+    fn verdict(self, code: i32, text: String) -> Verdict {
+        let problem = Problem::new(code, text);
         match self {
             NotFound::Decline => Verdict::Decline(None),
             NotFound::Pass => Verdict::Pass,
@@ -123,14 +123,17 @@ pub fn look_up(
                 let text = format!("host lookup for {} done insecurely", item.name);
                 return Ok(Err(Verdict::Defer(Problem::new(error_code::HOST_LOOKUP, text))));
             }
-            Step::Absent if find_failed == NotFound::Ignore => {}
             Step::Absent => {
-                let name = mx_item(&item.name).unwrap_or(&item.name);
-                if run.purpose == Purpose::Deliver {
+                let of_mx = mx_item(&item.name);
+                let name = of_mx.unwrap_or(&item.name);
+                if of_mx.is_none() && run.purpose == Purpose::Deliver {
                     run.log(&format!("no IP address found for host {name}"));
                 }
+                if find_failed == NotFound::Ignore {
+                    continue;
+                }
                 let text = format!("lookup of host \"{name}\" failed in {} router", run.router.name);
-                return Ok(Err(find_failed.verdict(text)));
+                return Ok(Err(find_failed.verdict(error_code::HOST_LOOKUP, text)));
             }
         }
     }
@@ -140,7 +143,7 @@ pub fn look_up(
             run.router.name,
             all_ignored.word()
         );
-        return Ok(Err(all_ignored.verdict(text)));
+        return Ok(Err(all_ignored.verdict(error_code::UNKNOWN, text)));
     }
     // The list's order is the postmaster's; keys of MX lookups have done their work.
     for (host, place) in out.iter_mut().zip(0_i64..) {
@@ -180,6 +183,7 @@ fn mx(
     let wanted = Wanted {
         ipv4_only: method.ipv4_only,
         ipv4_prefer: method.ipv4_prefer,
+        needs_mx: true,
         dnssec_request: requests_dnssec(run, generic, domain)?,
         dnssec_require: requires_dnssec(run, generic, domain)?,
         ..Wanted::default()
@@ -278,7 +282,7 @@ pub fn translate_addresses(run: &mut Run<'_>, hosts: &mut Vec<RouteHost>) -> Res
             Err(error) => {
                 let source = String::from_utf8_lossy(template.source_bytes());
                 let text = format!("failed to expand \"{source}\" for translate_ip_address: {error}");
-                return Err(Problem::new(error_code::EXPANSION_FAILED, text));
+                return Err(Problem::new(error_code::UNKNOWN, text));
             }
             Ok(text) => {
                 let name = text.to_string_lossy();

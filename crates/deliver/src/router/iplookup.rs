@@ -175,7 +175,7 @@ impl IpLookup {
 fn expansion(run: &Run<'_>, template: &Template, error: &ExpandError) -> Problem {
     let source = String::from_utf8_lossy(template.source_bytes());
     let text = format!("{} router: failed to expand {source}: {error}", run.router.name);
-    Problem::new(error_code::EXPANSION_FAILED, text)
+    Problem::new(error_code::UNKNOWN, text)
 }
 
 /// What stands before the first white space, and what behind it.

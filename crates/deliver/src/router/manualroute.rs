@@ -172,6 +172,9 @@ impl ManualRoute {
         options: &RuleOptions,
     ) -> Result<Option<Verdict>, Problem> {
         let mut items = host_item::list(hosts.as_bytes()).hosts;
+        if items.is_empty() && run.purpose.is_verify() {
+            return Ok(None);
+        }
         if items.is_empty() {
             let domain = String::from_utf8_lossy(&address.domain);
             let text =
@@ -202,32 +205,21 @@ impl ManualRoute {
 
     /// Host list and options for the domain; `None` if no rule is for it.
     fn route_of(&self, run: &mut Run<'_>, address: &Address) -> Result<Option<(Text, String)>, Problem> {
-        let (template, options) = match &self.routes {
-            Routes::Data(template) => (template, None),
-            Routes::List(rules) => match find_rule(run, rules, address)? {
-                Some(rule) => (&rule.hosts, Some(rule.options.clone())),
-                None => return Ok(None),
-            },
-        };
-        let text = match template.expand(run.context) {
-            Ok(text) => text,
-            Err(ExpandError::Forced(_)) => return Ok(None),
-            Err(error) => {
-                let source = String::from_utf8_lossy(template.source_bytes());
-                let text = format!("{} router: failed to expand \"{source}\": {error}", run.router.name);
-                return Err(Problem::new(error_code::EXPANSION_FAILED, text));
+        match &self.routes {
+            Routes::List(rules) => {
+                let Some(rule) = find_rule(run, rules, address)? else { return Ok(None) };
+                let hosts = expand(run, &rule.hosts, &format!("{} router: ", run.router.name))?;
+                Ok(hosts.map(|hosts| (hosts, rule.options.clone())))
             }
-        };
-        if let Some(options) = options {
-            return Ok(Some((text, options)));
+            Routes::Data(template) => {
+                // What it gives is split only now: the host list, and behind it the options.
+                let Some(text) = expand(run, template, "")? else { return Ok(None) };
+                let (hosts, rest) = word(text.as_bytes());
+                let options = String::from_utf8_lossy(rest).trim().to_owned();
+                let hosts = expand_hosts(run, text.derive(hosts))?;
+                Ok(hosts.filter(|hosts| !hosts.is_empty()).map(|hosts| (hosts, options)))
+            }
         }
-        // What route_data gives is split only now: the host list, and behind it the options.
-        if text.trimmed().is_empty() {
-            return Ok(None);
-        }
-        let (hosts, rest) = word(text.as_bytes());
-        let options = String::from_utf8_lossy(rest).trim().to_owned();
-        Ok(Some((text.derive(hosts), options)))
     }
 
     /// Reads the option words; the error is what is left when one is not known.
@@ -254,6 +246,33 @@ impl ManualRoute {
         }
         Ok(out)
     }
+}
+
+/// `None` after a forced failure: the router declines.
+fn expand(run: &mut Run<'_>, template: &Template, who: &str) -> Result<Option<Text>, Problem> {
+    match template.expand(run.context) {
+        Ok(text) => Ok(Some(text)),
+        Err(ExpandError::Forced(_)) => Ok(None),
+        Err(error) => {
+            let source = String::from_utf8_lossy(template.source_bytes());
+            let text = format!("{who}failed to expand \"{source}\": {error}");
+            Err(Problem::new(error_code::UNKNOWN, text))
+        }
+    }
+}
+
+/// The host list that `route_data` gave is expanded once more (section 20.4), unless somebody outside could have written it.
+fn expand_hosts(run: &mut Run<'_>, hosts: Text) -> Result<Option<Text>, Problem> {
+    if !hosts.as_bytes().iter().any(|byte| matches!(byte, b'$' | b'\\')) {
+        return Ok(Some(hosts));
+    }
+    if hosts.is_foreign() {
+        let what = format!("attempt to expand tainted string '{hosts}'");
+        run.log_panic(&what);
+        let text = format!("{} router: failed to expand \"{hosts}\": {what}", run.router.name);
+        return Err(Problem::new(error_code::UNKNOWN, text));
+    }
+    expand(run, &Template::compile_bytes(hosts.as_bytes()), &format!("{} router: ", run.router.name))
 }
 
 /// The first rule whose pattern the domain matches; `$0`, `$1`… and `$value` are set from the match.

@@ -55,10 +55,8 @@ pub static ROUTERS: &[&RouterKind] = &[
 
 /// Numbers that stand in log lines and retry records for errors of routing: `defer (-17)`.
 pub mod error_code {
-    /// Nothing more is known.
+    /// Nothing more is known, as when an option cannot be expanded.
     pub const UNKNOWN: i32 = -1;
-    /// An option could not be expanded.
-    pub const EXPANSION_FAILED: i32 = -3;
     /// A redirection list is faulty.
     pub const BAD_REDIRECT: i32 = -17;
     /// The router names no transport, or one that does not exist.
@@ -203,28 +201,19 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Writes a line to the main log; to standard error when addresses are only tested.
+    /// Writes a line to the main log.
     pub fn log(&self, line: &str) {
         write_log(self.context, self.purpose, LogKind::Main, line);
     }
 
-    /// Writes a line to the main and the panic log; to standard error when addresses are only tested.
+    /// Writes a line to the main and the panic log.
     pub fn log_panic(&self, line: &str) {
         write_log(self.context, self.purpose, LogKind::Panic, line);
     }
 }
 
-/// Writes a log line of routing, with the message's id in front in a delivery; under `-bt` to standard error, as Exim does.
+/// Writes a log line of routing, with the message's id in front in a delivery; EXPN has none.
 pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line: &str) {
-    if purpose == Purpose::Test {
-        let logs = match kind {
-            LogKind::Main => "MAIN",
-            LogKind::Panic => "MAIN PANIC",
-            LogKind::PanicOnly => "PANIC",
-        };
-        eprintln!("LOG: {logs}\n  {line}");
-        return;
-    }
     if purpose == Purpose::Expn {
         oxim_base::debug::line(oxim_base::debug::ROUTE, || line.to_owned());
         return;

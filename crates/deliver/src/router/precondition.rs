@@ -124,9 +124,20 @@ fn take_affixes(generic: &Generic, address: &mut Address) -> Option<String> {
             None => return Some("suffix mismatch".to_owned()),
         }
     }
+    if rest.is_empty() && address.prefix.is_some() && address.suffix.is_some() {
+        return Some("suffix mismatch".to_owned());
+    }
     address.is_caseful = generic.caseful_local_part;
-    address.routed_local_part =
-        if generic.caseful_local_part { rest.to_vec() } else { rest.to_ascii_lowercase() };
+    address.routed_local_part = rest.to_vec();
+    if !generic.caseful_local_part {
+        let affixes =
+            [&mut address.prefix, &mut address.prefix_v, &mut address.suffix, &mut address.suffix_v];
+        affixes
+            .into_iter()
+            .flatten()
+            .chain([&mut address.routed_local_part])
+            .for_each(|part| part.make_ascii_lowercase());
+    }
     None
 }
 
@@ -173,7 +184,7 @@ fn set_home(run: &mut Run<'_>) -> Result<(), Problem> {
         Err(error) => {
             let source = String::from_utf8_lossy(template.source_bytes()).into_owned();
             let text = format!("failed to expand \"{source}\" for router_home_directory: {error}");
-            Err(Problem::new(error_code::EXPANSION_FAILED, text))
+            Err(Problem::new(error_code::UNKNOWN, text))
         }
     }
 }
@@ -203,7 +214,7 @@ fn condition(run: &mut Run<'_>) -> Result<Skip, Problem> {
                 run.router.name
             );
             run.log_panic(&text);
-            Err(Problem::new(error_code::EXPANSION_FAILED, text))
+            Err(Problem::new(error_code::UNKNOWN, text))
         }
     }
 }
@@ -234,9 +245,9 @@ fn verdict(run: &mut Run<'_>) -> Result<Skip, Problem> {
     })
 }
 
-/// Router options take everything for true but a few words.
+/// Router options take everything for true but a few words; a blank beside one makes it another word.
 pub(super) fn is_true(text: &[u8]) -> bool {
-    !matches!(text.trim_ascii().to_ascii_lowercase().as_slice(), b"" | b"0" | b"no" | b"false")
+    !matches!(text.to_ascii_lowercase().as_slice(), b"" | b"0" | b"no" | b"false")
 }
 
 #[cfg(test)]
@@ -245,10 +256,10 @@ mod tests {
 
     #[test]
     fn only_a_few_words_are_false() {
-        for text in ["", "0", "no", "FALSE", " no "] {
+        for text in ["", "0", "no", "FALSE"] {
             assert!(!is_true(text.as_bytes()), "{text:?}");
         }
-        for text in ["yes", "true", "1", "foobar", "00"] {
+        for text in ["yes", "true", "1", "foobar", "00", " ", " no"] {
             assert!(is_true(text.as_bytes()), "{text:?}");
         }
     }

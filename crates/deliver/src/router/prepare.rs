@@ -38,8 +38,8 @@ pub fn for_delivery(
 /// # Errors
 /// As for [`for_delivery`].
 pub fn propagate(run: &mut Run<'_>, address: &mut Address) -> Result<(), Problem> {
+    // `$return_path` stays as it was: the new one is for later routers and the transport.
     if let Some(errors_to) = errors_to(run, address)? {
-        run.context.delivery.return_path = Some(errors_to.clone());
         address.propagated.errors_to = Some(errors_to);
     }
     add_headers(run, address)?;
@@ -74,20 +74,22 @@ fn errors_to(run: &mut Run<'_>, address: &Address) -> Result<Option<Vec<u8>>, Pr
         Err(ExpandError::Forced(_)) => return Ok(None),
         Err(error) => return Err(failed(run, "", template, &error)),
     };
-    let wanted = text.as_bytes().trim_ascii().to_vec();
+    let wanted = text.as_bytes().trim_ascii();
+    if wanted.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
     let current = address.propagated.errors_to.as_ref().unwrap_or(&run.context.message.sender);
     // While verifying, errors addresses are not verified: they could lead round in a circle.
-    let is_taken = wanted.is_empty()
-        || wanted == *current
-        || run.purpose.is_verify()
-        || run.delivery.is_good_errors_address(run.context, &wanted);
-    Ok(is_taken.then_some(wanted))
+    if wanted == *current || run.purpose.is_verify() {
+        return Ok(Some(wanted.to_vec()));
+    }
+    Ok(run.delivery.good_errors_address(run.context, wanted))
 }
 
 fn failed(run: &Run<'_>, what: &str, template: &Template, error: &ExpandError) -> Problem {
     let source = String::from_utf8_lossy(template.source_bytes());
     let text = format!("{} router failed to expand {what}\"{source}\": {error}", run.router.name);
-    Problem::new(error_code::EXPANSION_FAILED, text)
+    Problem::new(error_code::UNKNOWN, text)
 }
 
 fn add_headers(run: &mut Run<'_>, address: &mut Address) -> Result<(), Problem> {
@@ -141,12 +143,12 @@ pub fn find_transport(run: &mut Run<'_>, template: &Template) -> Result<Transpor
         Ok(name) => name,
         Err(error) => {
             let text = format!("failed to expand transport \"{}\" in {router} router: {error}", source());
-            return Err(Problem::new(error_code::EXPANSION_FAILED, text));
+            return Err(Problem::new(error_code::BAD_TRANSPORT, text));
         }
     };
     if name.is_foreign() {
         run.log_panic(&format!("attempt to use tainted value '{name}' from '{}' for transport", source()));
-        return Err(Problem::new(error_code::UNKNOWN, "internal configuration error"));
+        return Err(Problem::new(error_code::BAD_TRANSPORT, "internal configuration error"));
     }
     run.delivery.transport_named(&name.to_string_lossy()).ok_or_else(|| {
         Problem::new(error_code::BAD_TRANSPORT, format!("transport \"{name}\" not found in {router} router"))
@@ -287,7 +289,7 @@ fn expand_account(run: &mut Run<'_>, template: &Template, what: &str) -> Result<
             run.router.name
         );
         run.log_panic(&text);
-        Problem::new(error_code::EXPANSION_FAILED, text)
+        Problem::new(error_code::UNKNOWN, text)
     })
 }
 

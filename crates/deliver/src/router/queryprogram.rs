@@ -156,11 +156,11 @@ impl QueryProgram {
                     "Expansion of \"{source}\" from command \"{}\" in {} router failed: {error}",
                     self.line, QUERYPROGRAM.row.name
                 );
-                Problem::new(error_code::EXPANSION_FAILED, text)
+                Problem::new(error_code::UNKNOWN, text)
             })?;
             if word.is_foreign() {
                 let text = format!("Tainted arg {index} for queryprogram router command: '{word}'");
-                return Err(Problem::new(error_code::EXPANSION_FAILED, text));
+                return Err(Problem::new(error_code::UNKNOWN, text));
             }
             argv.push(word.into_bytes());
         }
@@ -237,7 +237,7 @@ fn accepted(run: &mut Run<'_>, address: &mut Address, rest: &[u8]) -> Result<Ver
     if let Some(data) = field("data") {
         address.propagated.address_data = Some(data);
     }
-    if let Some(hosts) = field("hosts") {
+    if let Some(hosts) = field("hosts").filter(|hosts| !hosts.trimmed().is_empty()) {
         let items = host_item::list(hosts.as_bytes()).hosts;
         let found = host_list::look_up(run, address, items, method, NotFound::Defer, NotFound::Defer)?;
         match found {
@@ -255,6 +255,9 @@ fn accepted(run: &mut Run<'_>, address: &mut Address, rest: &[u8]) -> Result<Ver
             return Err(Problem::new(error_code::BAD_TRANSPORT, text));
         }
     };
+    if address.transport.is_some_and(|transport| run.delivery.is_local_transport(transport)) {
+        address.host_list = address.hosts.first().map(|host| Text::clean(host.name.clone()));
+    }
     prepare::finish(run, address)?;
     Ok(Verdict::Deliver)
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
 use oxim_lang::expand::ExpandError;
+use oxim_net::socket::errno_text;
 
 use super::prepare::{find_group, find_user};
 use super::{Problem, Run, error_code};
@@ -27,7 +28,7 @@ pub fn are_met(run: &mut Run<'_>) -> Result<bool, Problem> {
             Err(error) => {
                 let source = String::from_utf8_lossy(template.source_bytes()).into_owned();
                 let text = format!("failed to expand \"{source}\" for require_files: {error}");
-                return Err(Problem::new(error_code::EXPANSION_FAILED, text));
+                return Err(Problem::new(error_code::UNKNOWN, text));
             }
         };
         let item = item.as_bytes().trim_ascii();
@@ -89,7 +90,7 @@ impl<'a> Check<'a> {
             }
             FileExists::Error(code) => {
                 let path = String::from_utf8_lossy(self.path);
-                let text = format!("require_files: error for {path}: {}", Errno::from_raw(code).desc());
+                let text = format!("require_files: error for {path}: {}", errno_text(code));
                 Err(Problem::new(error_code::UNKNOWN, text))
             }
         }

@@ -32,7 +32,8 @@ pub fn of(address: &Address) -> AddressScope {
         local_part_suffix_v: address.suffix_v.as_ref().map(tainted),
         address_data: address.propagated.address_data.clone(),
         router_variables: address.propagated.variables.clone(),
-        home: address.router_home.clone().or_else(|| home_of(address)),
+        // `router_home_directory` is for the router: a transport has the home of the account (manual section 23.3).
+        home: home_of(address).or_else(|| address.router_home.clone()),
         local_user_uid: address.local_user.as_ref().map(|u| u.uid),
         local_user_gid: address.local_user.as_ref().map(|u| u.gid),
         self_hostname: address.self_hostname.as_ref().map(|name| Text::tainted(name.as_bytes())),

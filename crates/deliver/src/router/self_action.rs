@@ -3,7 +3,7 @@
 use oxim_lang::context::Context;
 
 use super::generic::SelfAction;
-use super::{Problem, Purpose, Run, Verdict, error_code, matching};
+use super::{Problem, Run, Verdict, error_code, matching};
 use crate::address::{Address, RouteHost};
 
 /// Whether a host is this one: by its address (`local_interfaces`, `extra_local_interfaces`) or by its name
@@ -50,7 +50,7 @@ pub fn apply(run: &mut Run<'_>, address: &mut Address, host: &RouteHost) -> Appl
                 && let Some(client) = run.context.connection.host_address
             {
                 line.push_str(&format!(" (while verifying <{}> from host {client})", address.text()));
-            } else if run.purpose != Purpose::Deliver {
+            } else if run.context.message.id.is_none() {
                 line.push_str(&format!(" (while routing <{}>)", address.text()));
             }
             run.log(&line);

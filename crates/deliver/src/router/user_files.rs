@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 
-use nix::errno::Errno;
 use oxim_lang::errand::{Brought, Errand};
 use oxim_lang::expand::ExpandError;
+use oxim_net::socket::errno_text;
 
 use crate::agent::job::{CommandJob, FileExists, FileRead, MailboxJob, ProgramJob, ReadFileJob};
 use crate::agent::{Agents, Identity, Job, JobResult};
@@ -82,7 +82,7 @@ impl UserFiles for Agents {
         let job = Job::Mailbox(MailboxJob::plain(path, mode, text));
         match self.perform(user.unwrap_or(&here), &job, &mut &*text) {
             JobResult::Deferred(trouble) | JobResult::Failed(trouble) if trouble.code > 0 => {
-                Err(Errno::from_raw(trouble.code).desc().to_owned())
+                Err(errno_text(trouble.code))
             }
             JobResult::Deferred(trouble) | JobResult::Failed(trouble) => Err(trouble.text),
             JobResult::Delivered { .. }

@@ -168,10 +168,11 @@ impl Walk<'_> {
                 return self.defer(router, &work, problem);
             }
         }
-        let verdict = match set_data(&mut run, &mut work) {
+        let is_set = set_data(&mut run, &mut work);
+        address.propagated.variables.clone_from(&work.propagated.variables);
+        let verdict = match is_set {
             Ok(true) => {
                 debug::line(debug::ROUTE, || format!("calling {} router", router.name));
-                address.propagated.variables.clone_from(&work.propagated.variables);
                 address.propagated.address_data.clone_from(&work.propagated.address_data);
                 router.driver.route(&mut run, &mut work)
             }
@@ -209,7 +210,8 @@ impl Walk<'_> {
                 return Next::Router(router.generic.pass_router.map_or(next, |id| id.0));
             }
             Verdict::Defer(problem) => return self.defer(router, &work, problem),
-            Verdict::Fail(problem) => Step::Fail(work, problem),
+            // The log says what a router has failed has gone to no transport.
+            Verdict::Fail(problem) => Step::Fail(Address { transport: None, ..work }, problem),
             Verdict::Discard => Step::Discard(work),
             Verdict::FilteredOut => {
                 let mut work = work;
@@ -220,7 +222,8 @@ impl Walk<'_> {
             Verdict::Redirect(children) => Step::Children(children, None),
             Verdict::Reroute { domain, rewrite_headers } => reroute(work, domain, rewrite_headers),
         };
-        if self.fails_verification(router) && matches!(step, Step::Deliver(_) | Step::Children(..)) {
+        let is_taken = matches!(step, Step::Deliver(_) | Step::Children(..) | Step::Discard(_));
+        if is_taken && self.fails_verification(router) {
             let text = format!("{} router forced verify failure", router.name);
             let mut address = address.clone();
             address.router = Some(router.id);
@@ -381,6 +384,7 @@ fn set_data(run: &mut Run<'_>, address: &mut Address) -> Result<bool, Problem> {
                 run.context.address.router_variables.insert(name.clone(), value.clone());
                 address.propagated.variables.insert(name.clone(), value);
             }
+            // What was set before it stays set.
             Err(ExpandError::Forced(_)) => return Ok(false),
             Err(error) => return Err(failed(run, template.source_bytes(), &error)),
         }
@@ -402,7 +406,7 @@ fn set_data(run: &mut Run<'_>, address: &mut Address) -> Result<bool, Problem> {
 fn failed(run: &Run<'_>, source: &[u8], error: &ExpandError) -> Problem {
     let source = String::from_utf8_lossy(source);
     let text = format!("expansion of \"{source}\" failed in {} router: {error}", run.router.name);
-    Problem::new(error_code::EXPANSION_FAILED, text)
+    Problem::new(error_code::UNKNOWN, text)
 }
 
 /// The same local part in another domain.

@@ -167,34 +167,6 @@ pub(super) fn number_with_unit(text: &[u8]) -> Option<Limit> {
     Some(Limit { value, no_check, is_percentage })
 }
 
-/// Where a command runs: the transport's `current_directory`, else the router's, else the home directory, else `/`.
-pub(super) fn working_directory(
-    transport: &Transport,
-    context: &mut Context,
-    batch: &Batch<'_>,
-) -> Result<Vec<u8>, DeliveryError> {
-    let directory = match &transport.generic.current_directory {
-        Some(template) => match template.expand(context) {
-            Ok(text) => Some(text.into_bytes()),
-            Err(ExpandError::Forced(_)) => None,
-            Err(error) => return Err(expansion_error(transport, "current_directory", &error)),
-        },
-        None => None,
-    };
-    let directory = directory.or_else(|| batch.current_directory.clone());
-    let directory = directory.or_else(|| context.address.home.as_ref().map(|h| h.as_bytes().to_vec()));
-    let directory = directory.filter(|d| !d.is_empty()).unwrap_or_else(|| b"/".to_vec());
-    if !directory.starts_with(b"/") {
-        let text = format!(
-            "current directory \"{}\" for the {} transport is not absolute",
-            String::from_utf8_lossy(&directory),
-            transport.name
-        );
-        return Err(DeliveryError { code: error_code::EXPANSION_FAILED, text, ..DeliveryError::default() });
-    }
-    Ok(directory)
-}
-
 /// Performs the job as the batch's user, with the composed message.
 pub(super) fn perform(
     delivery: &Delivery,

@@ -46,7 +46,7 @@ pub struct Batch<'a> {
     pub return_path: Vec<u8>,
     /// Whom a local delivery runs as.
     pub identity: Identity,
-    /// `transport_current_directory` of the router.
+    /// Where a local delivery runs; unset: in `/`.
     pub current_directory: Option<Vec<u8>>,
     /// Retry times are to be ignored (a forced delivery).
     pub is_forced: bool,

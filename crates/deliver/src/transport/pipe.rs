@@ -466,11 +466,10 @@ impl Pipe {
             if self.use_shell { first.as_bytes().to_vec() } else { self.program(transport, context, first)? };
         let mut words = vec![program];
         words.extend(arguments.iter().map(|a| a.as_bytes().to_vec()));
-        let directory = local::working_directory(transport, context, batch)?;
         Ok(CommandJob {
             argv: words,
             environment: self.environment(delivery, transport, context, batch)?,
-            directory,
+            directory: batch.current_directory.clone().unwrap_or_else(|| b"/".to_vec()),
             umask: self.umask,
             may_dump_core: self.may_dump_core,
             timeout: self.timeout,

@@ -128,7 +128,7 @@ fn join(kind: OptionKind, old: Option<&str>, new: &str) -> String {
         );
     }
     let (separator, item) = if kind == OptionKind::StrLines {
-        ('\n', new.trim_end_matches('\n').to_owned())
+        ('\n', relisted(new.trim_end_matches('\n'), '\n'))
     } else if kind == OptionKind::StrSemicolons {
         (';', relisted(new, ';'))
     } else {

@@ -218,13 +218,13 @@ fn inclusion_by_name_and_by_folder() {
 fn repeated_and_derived_options() {
     let config = read_text(
         "begin routers\nr:\n driver = redirect\n data = x\n check_local_user\n modemask = 07\n headers_add = \"X: y\\n\"\n\
-         headers_add = Z: w\n headers_remove = <, a : b\n headers_remove = c\n set = a = b\n set = <, c = d , e = f\n verify = no\n\
+         headers_add = Z: w\n headers_add = <; V: 1 ; U: 2;;3\n headers_remove = <, a : b\n headers_remove = c\n set = a = b\n set = <, c = d , e = f\n verify = no\n\
          begin transports\nt:\n driver = appendfile\n directory = /x\nu:\n driver = smtp\n hosts_require_auth = *\n\
          begin authenticators\np:\n driver = plaintext\n",
     )
     .unwrap();
     let router = &config.routers[0].options;
-    assert_eq!(router.string("headers_add"), Some("X: y\nZ: w"));
+    assert_eq!(router.string("headers_add"), Some("X: y\nZ: w\nV: 1\nU: 2;3"));
     assert_eq!(router.string("headers_remove"), Some("a :: b:c"));
     assert_eq!(router.string("set"), Some("a = b;c = d;e = f"));
     assert!(router.bool("check_owner") && router.bool("check_group") && router.bool("retry_use_local_part"));

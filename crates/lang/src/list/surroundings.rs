@@ -132,8 +132,18 @@ pub(crate) fn log_panic(context: &Context, line: &str) {
     write_log(context, LogKind::Panic, line);
 }
 
-/// Writes a line, without time stamp, to a log. The message that it is about, if there is one, stands in front.
+/// Writes a line, without time stamp, to a log. The message that it is about, if there is one, stands in front. While addresses
+/// are tested, it is told on standard error in Exim's form.
 pub fn write_log(context: &Context, kind: LogKind, line: &str) {
+    if context.shows_log {
+        let logs = match kind {
+            LogKind::Main => "MAIN",
+            LogKind::Panic => "MAIN PANIC",
+            LogKind::PanicOnly => "PANIC",
+        };
+        eprintln!("LOG: {logs}\n  {line}");
+        return;
+    }
     match (&of(context).log, context.message.id) {
         (Some(sink), Some(id)) => sink(kind, &format!("{id} {line}")),
         (Some(sink), None) => sink(kind, line),

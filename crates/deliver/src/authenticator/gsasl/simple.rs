@@ -222,7 +222,7 @@ impl Simple {
             return Ok(cancel(wire, format!("bad challenge received: \"{reply}\"")));
         };
         let own = random(18).ok_or_else(|| ClientOutcome::Faulty("no random bytes".to_owned()))?;
-        let host = context.delivery.host.clone().unwrap_or_default();
+        let host = context.delivery.host.clone().unwrap_or_default().into_bytes();
         let mut response = ClientResponse {
             user: given.user,
             authorization: given.authorization,
@@ -339,7 +339,7 @@ mod tests {
         let server = with_driver(driver(mechanism, Some(password), ""), None, Some("$auth1 $auth2 $auth3"));
         let mut wire = Halves::new(&server);
         let mut scope = context();
-        scope.delivery.host = Some(b"MX.example".to_vec());
+        scope.delivery.host = Some(Text::clean("MX.example"));
         let outcome = driver(mechanism, None, client_password).authenticate("X", &mut scope, &mut wire);
         assert!(wire.shown.iter().all(|shown| !shown.contains("dGlt") && !shown.contains("cGVuY2ls")));
         (outcome, wire.last)

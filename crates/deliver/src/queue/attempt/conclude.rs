@@ -168,7 +168,7 @@ impl Attempt<'_> {
             let (now, later): (Vec<Failure>, Vec<Failure>) =
                 rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
             rest = later;
-            for failure in now.iter().filter(|failure| failure.address.ignores_errors) {
+            for failure in now.iter().filter(|failure| is_nobodys(&failure.address)) {
                 self.error_ignored(&failure.address);
             }
             for failure in now.iter().filter(|f| !f.address.dsn.wants_failure()) {
@@ -178,7 +178,7 @@ impl Attempt<'_> {
                 ));
             }
             let told: Vec<&Failure> =
-                now.iter().filter(|f| !f.address.ignores_errors && f.address.dsn.wants_failure()).collect();
+                now.iter().filter(|f| !is_nobodys(&f.address) && f.address.dsn.wants_failure()).collect();
             let outcome = match (&*target, told.is_empty()) {
                 (_, true) => Reported::Done,
                 (b"", false) => self.bounce_of_bounce(message, &told),
@@ -207,7 +207,7 @@ impl Attempt<'_> {
         done
     }
 
-    /// The log says that nobody is told of a failure under `noerror`.
+    /// The log says that nobody is told of a failure.
     fn error_ignored(&self, address: &Address) {
         let top = match address.parent {
             Some(_) => format!(" <{}>", address.top().text()),
@@ -285,6 +285,11 @@ fn errors_copies(delivery: &Delivery, context: &mut Context, target: &[u8]) -> V
 
 fn queue_time(message: &Message) -> Duration {
     Stamp::now().since(message.received)
+}
+
+/// Nobody is to be told of its failure: a filter said `noerror`, or an `errors_to` is empty.
+fn is_nobodys(address: &Address) -> bool {
+    address.ignores_errors || address.propagated.errors_to.as_ref().is_some_and(Vec::is_empty)
 }
 
 /// Where failures of an address are told: `errors_to` of its router, else the sender.

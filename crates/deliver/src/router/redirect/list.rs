@@ -139,6 +139,9 @@ impl Reader<'_, '_> {
     }
 
     fn item(&mut self, item: &[u8], depth: usize) -> Result<Option<Content>, String> {
+        if let Some(end) = self.final_item(item)? {
+            return Ok(Some(end));
+        }
         if item.is_empty() || strip_word(item, ":unknown:").is_some() {
             return Ok(None);
         }
@@ -232,8 +235,7 @@ fn skip_nothings(mut text: &[u8]) -> &[u8] {
 }
 
 fn strip_word<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
-    let (head, rest) = text.split_at_checked(word.len())?;
-    head.eq_ignore_ascii_case(word.as_bytes()).then_some(rest)
+    text.strip_prefix(word.as_bytes())
 }
 
 /// Where an item ends: at a comma or newline that is not in quotes, comments or angle brackets.
@@ -340,6 +342,8 @@ mod tests {
             (":fail: Gone away, no forwarding address", "Fail(\"Gone away, no forwarding address\")"),
             ("bob, :defer: something, else\nmore", "Defer(\"something, else\\nmore\")"),
             (":fail:", "Fail(\"\")"),
+            ("bob, \":fail: gone\", carl", "Fail(\"gone\")"),
+            (":FAIL: x", "error: missing or malformed local part (expected word or \"<\") in \":FAIL: x\""),
         ] {
             assert_eq!(shown(data), expected, "{data:?}");
         }

@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use oxim_base::Text;
 use oxim_lang::expand::{ExpandError, Template};
+use oxim_net::socket::errno_text;
 
 use super::super::{Problem, Run, error_code};
 use crate::agent::Identity;
@@ -96,13 +97,13 @@ impl Checks {
                 Err(Problem::new(error_code::UNKNOWN, format!("failed to open {name}: {text}")))
             }
             FileRead::Contents { data, uid, gid, mode } => {
-                self.check_owner(run, &name, uid, gid)?;
                 let bad = mode & self.modemask;
                 if bad != 0 {
                     let full = mode | 0o100_000;
                     let text = format!("bad mode (0{full:o}) for {name}: 0{bad:o} bit(s) unexpected");
                     return Err(Problem::new(error_code::UNKNOWN, text));
                 }
+                self.check_owner(run, &name, uid, gid)?;
                 Ok(Some(data))
             }
         }
@@ -124,7 +125,7 @@ impl Checks {
             }
             FileExists::Error(code) if code == Errno::EACCES as i32 && self.ignore_eacces => Ok(()),
             FileExists::Error(code) => {
-                let text = format!("failed to stat {name}/. ({})", Errno::from_raw(code).desc());
+                let text = format!("failed to stat {name}/. ({})", errno_text(code));
                 Err(Problem::new(error_code::UNKNOWN, text))
             }
         }
@@ -182,24 +183,17 @@ pub fn include(
 /// Below `include_directory` nothing may be a symbolic link: it would lead out of it.
 fn refuse_links(name: &str, directory: &str) -> Result<(), String> {
     let base = std::path::Path::new(directory);
-    for part in
-        std::path::Path::new(name).ancestors().take_while(|part| part.starts_with(base) && *part != base)
-    {
-        match std::fs::symlink_metadata(part) {
-            Ok(meta) if meta.is_symlink() => {
-                let part = part.display();
-                return Err(format!(
-                    "failed to open {part} (component of included file); could be symbolic link"
-                ));
-            }
-            Ok(_) => {}
-            Err(error) => {
-                let text = error.raw_os_error().map_or("", |code| Errno::from_raw(code).desc());
-                return Err(format!("failed to stat included file {name}: {text}"));
-            }
+    let is_bad =
+        |part: &&std::path::Path| !std::fs::symlink_metadata(part).is_ok_and(|meta| !meta.is_symlink());
+    let below =
+        std::path::Path::new(name).ancestors().take_while(|part| part.starts_with(base) && *part != base);
+    match below.filter(is_bad).last() {
+        Some(part) => {
+            let part = part.display();
+            Err(format!("failed to open {part} (component of included file); could be symbolic link"))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

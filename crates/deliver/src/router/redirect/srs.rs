@@ -137,7 +137,7 @@ fn problem(text: impl Into<String>) -> Problem {
 }
 
 fn failed(option: &str, error: &ExpandError) -> Problem {
-    Problem::new(error_code::EXPANSION_FAILED, format!("failed to expand {option}: {error}"))
+    Problem::new(error_code::UNKNOWN, format!("failed to expand {option}: {error}"))
 }
 
 /// What the main options ask for; `srs_config` goes before the others.

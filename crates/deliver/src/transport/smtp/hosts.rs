@@ -171,7 +171,7 @@ impl Work<'_> {
     /// The transport's port. It may depend on the host, of which the first one is shown to it.
     pub(super) fn port(&mut self, first: Option<&RouteHost>) -> Result<u16, DeliveryError> {
         if let Some(host) = first {
-            self.context.delivery.host = Some(host.name.clone().into_bytes());
+            self.context.delivery.host = Some(Text::tainted(host.name.clone()));
             self.context.delivery.host_address = host.address;
         }
         if self.smtp.has_default_port && self.context.turnaround == Some(Turnaround::Customer) {

@@ -32,6 +32,7 @@ pub mod turned;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
+use oxim_base::Text;
 use oxim_lang::config::{ConfigError, DriverRow, Instance, Switch, rows};
 use oxim_lang::context::Context;
 use oxim_lang::list::{HostName, List, Subject};
@@ -389,7 +390,7 @@ impl Work<'_> {
     fn enter(&mut self, target: &Target) {
         self.proxy = None;
         let scope = &mut self.context.delivery;
-        scope.host = Some(target.name.clone().into_bytes());
+        scope.host = Some(Text::tainted(target.name.clone()));
         scope.host_address = Some(target.address);
         scope.host_port = target.port;
         scope.sending = None;

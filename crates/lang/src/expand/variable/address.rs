@@ -46,7 +46,7 @@ pub(super) static ROWS: &[VariableRow] = &[
     }),
     row("home", Address, Clean, "The user's home directory.", |c, _| optional(&c.address.home)),
     row("host", Delivery, Tainted, "The host that a router or transport is using.", |c, _| {
-        bytes(&c.delivery.host)
+        optional(&c.delivery.host)
     }),
     row("host_address", Delivery, Tainted, "Its address.", |c, _| {
         c.delivery.host_address.map_or(Value::Empty, |a| Value::Made(a.to_string().into_bytes()))

@@ -53,7 +53,7 @@ pub(super) static ROWS: &[VariableRow] = &[
         within(c, DELIVERY, |_| Value::Text(&c.address.domain))
     }),
     row("tpda_delivery_fqdn", EVALUATION, Tainted, "Older name of `$host`.", |c, _| {
-        within(c, DELIVERY, |_| c.delivery.host.as_deref().map_or(Value::Empty, Value::Bytes))
+        within(c, DELIVERY, |_| c.delivery.host.as_ref().map_or(Value::Empty, Value::Text))
     }),
     row("tpda_delivery_ip", EVALUATION, Clean, "Older name of `$host_address`.", |c, _| {
         within(c, DELIVERY, |_| address(c.delivery.host_address))
