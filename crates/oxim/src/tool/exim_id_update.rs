@@ -216,7 +216,7 @@ fn rename(
     copy.sync_data()?;
     if let Some(done) = from.read_done()? {
         to.unlink("-J")?;
-        to.add_done(&done)?;
+        to.done_file()?.add(&done)?;
     }
     to.write_header(&text)?;
     to.sync_directory()?;

@@ -28,6 +28,26 @@ pub struct Pair {
     owner: Option<Owner>,
 }
 
+/// -J, open to be added to.
+pub struct DoneFile(File);
+
+impl DoneFile {
+    /// Adds addresses, and syncs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn add(&mut self, addresses: &[Vec<u8>]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for address in addresses {
+            text.extend(address.iter().map(|&b| if b < b' ' { b' ' } else { b }));
+            text.push(b'\n');
+        }
+        self.0.write_all(&text)?;
+        fault::point("done-written");
+        durable::sync_data(&self.0)
+    }
+}
+
 impl Pair {
     /// The files of this message in this directory, there or not.
     #[must_use]
@@ -269,24 +289,16 @@ impl Pair {
         Ok(Some(lines.filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect()))
     }
 
-    /// Adds addresses to -J, and syncs it.
+    /// Opens -J, making it if it is missing; its name lasts then.
     ///
     /// # Errors
     /// What the system says.
-    pub fn add_done(&self, addresses: &[Vec<u8>]) -> io::Result<()> {
-        let (mut file, is_new) = beneath::append(&*self.directory, &self.name("-J"), self.owner)?;
-        let mut text = Vec::new();
-        for address in addresses {
-            text.extend(address.iter().map(|&b| if b < b' ' { b' ' } else { b }));
-            text.push(b'\n');
-        }
-        file.write_all(&text)?;
-        fault::point("done-written");
-        durable::sync_data(&file)?;
+    pub fn done_file(&self) -> io::Result<DoneFile> {
+        let (file, is_new) = beneath::append(&*self.directory, &self.name("-J"), self.owner)?;
         if is_new {
             self.sync_directory()?;
         }
-        Ok(())
+        Ok(DoneFile(file))
     }
 
     /// Removes a file of the message; one that is not there is no error.

@@ -202,7 +202,7 @@ impl Core {
             return Err(error(fault));
         }
         crate::fault::point("pair-synced");
-        Ok(self.insert(message, body, Place::Files(Located { place, file, has_done_file: false })))
+        Ok(self.insert(message, body, Place::Files(Located::new(place, file, false))))
     }
 
     /// Queues a message for the journal; `done` is called once it lasts.
@@ -417,12 +417,9 @@ impl Core {
                     journal.append(record, Some(Box::new(notice)));
                     Ok(())
                 }
-                (Place::Files(located), _) => {
-                    let pair = location::pair_at(&self.directories, &located.place, &claim.id());
-                    pair.and_then(|p| p.add_done(addresses)).map_err(|e| self.error(&located.place, e))?;
-                    located.has_done_file = true;
-                    Ok(())
-                }
+                (Place::Files(located), _) => located
+                    .add_done(&self.directories, &claim.id(), addresses)
+                    .map_err(|e| self.error(&located.place, e)),
                 (Place::Journal { .. } | Place::Opening | Place::Gone, _) => Err(SpoolError::Stale),
             }
         });
@@ -460,10 +457,7 @@ impl Core {
             pair.write_header(&text)?;
             pair.sync_directory()?;
             crate::fault::point("header-replaced");
-            if located.has_done_file {
-                pair.unlink("-J")?;
-                located.has_done_file = false;
-            }
+            located.remove_done(&pair)?;
             if message.queue_name != state.message.queue_name {
                 let target = Pair::new(self.directories.make(&place)?, message.id, self.directories.owner());
                 pair.move_to(&target)?;

@@ -215,9 +215,10 @@ impl Store for LocalStore {
         // A holder whose claim was broken has nothing to say any more.
         let _ = self.core.with_claimed(claim, |_, mut state| {
             let lines = format!("{lines}\n").into_bytes();
-            match &state.place {
+            let state = &mut *state;
+            match &mut state.place {
                 Place::Journal { .. } => state.log.extend_from_slice(&lines),
-                Place::Files(_) => self.core.append_message_log(&state.message, &lines),
+                Place::Files(located) => self.core.append_open_log(located, &state.message, &lines),
                 Place::Opening | Place::Gone => {}
             }
             Ok(())

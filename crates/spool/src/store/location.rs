@@ -11,7 +11,7 @@ use oxim_mail::message_id::MessageId;
 use super::{QueueDetails, Spill};
 use crate::error::{ClaimError, SpoolError};
 use crate::files::directories::Directories;
-use crate::files::pair::{self, Pair};
+use crate::files::pair::{self, DoneFile, Pair};
 use crate::files::{header_read, header_write};
 use crate::message::{Body, Message};
 
@@ -19,7 +19,43 @@ use crate::message::{Body, Message};
 pub(super) struct Located {
     pub(super) place: PathBuf,
     pub(super) file: Arc<File>,
+    /// There may be a -J.
     pub(super) has_done_file: bool,
+    /// It, once something was added.
+    pub(super) done_file: Option<DoneFile>,
+    /// The message's log, once something was added.
+    pub(super) log_file: Option<File>,
+}
+
+impl Located {
+    pub(super) fn new(place: PathBuf, file: Arc<File>, has_done_file: bool) -> Located {
+        Located { place, file, has_done_file, done_file: None, log_file: None }
+    }
+
+    /// Adds addresses to -J.
+    pub(super) fn add_done(
+        &mut self,
+        directories: &Directories,
+        id: &MessageId,
+        addresses: &[Vec<u8>],
+    ) -> io::Result<()> {
+        self.has_done_file = true;
+        let file = match &mut self.done_file {
+            Some(file) => file,
+            None => self.done_file.insert(pair_at(directories, &self.place, id)?.done_file()?),
+        };
+        file.add(addresses)
+    }
+
+    /// Removes -J: what it says stands in -H.
+    pub(super) fn remove_done(&mut self, pair: &Pair) -> io::Result<()> {
+        self.done_file = None;
+        if self.has_done_file {
+            pair.unlink("-J")?;
+            self.has_done_file = false;
+        }
+        Ok(())
+    }
 }
 
 /// The files of a message in a place that exists.
@@ -57,7 +93,7 @@ pub(super) fn claim(
         } else {
             body
         };
-        return Ok((Located { place, file, has_done_file }, message, body));
+        return Ok((Located::new(place, file, has_done_file), message, body));
     }
     Err(ClaimError::Gone)
 }

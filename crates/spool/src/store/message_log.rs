@@ -1,8 +1,11 @@
 //! The logs of single messages, beside their files (manual chapter 52): added to, moved along, put away.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::core::Core;
+use super::location::Located;
 use crate::error::SpoolError;
 use crate::files::beneath;
 use crate::message::Message;
@@ -15,12 +18,26 @@ impl Core {
 
     /// Adds whole lines to the message's own log.
     pub(super) fn append_message_log(&self, message: &Message, lines: &[u8]) {
-        let append = || -> Result<(), SpoolError> {
+        self.append_to(&mut None, message, lines);
+    }
+
+    /// The same, for a message in files that is being worked on: its log stays open.
+    pub(super) fn append_open_log(&self, located: &mut Located, message: &Message, lines: &[u8]) {
+        self.append_to(&mut located.log_file, message, lines);
+    }
+
+    fn append_to(&self, open: &mut Option<File>, message: &Message, lines: &[u8]) {
+        let mut append = || -> Result<(), SpoolError> {
             let (place, name) = self.message_log_name(message)?;
-            let directory = self.directories.make(&place).map_err(|e| self.error(&place, e))?;
-            let (mut file, _) = beneath::append(&directory, &name, self.directories.owner())
-                .map_err(|e| self.error(&place, e))?;
-            std::io::Write::write_all(&mut file, lines).map_err(|e| self.error(&place, e))
+            let file = match open {
+                Some(file) => file,
+                None => {
+                    let directory = self.directories.make(&place).map_err(|e| self.error(&place, e))?;
+                    let opened = beneath::append(&directory, &name, self.directories.owner());
+                    open.insert(opened.map_err(|e| self.error(&place, e))?.0)
+                }
+            };
+            file.write_all(lines).map_err(|e| self.error(&place, e))
         };
         if let Err(error) = append() {
             (self.config.report)(&format!("{} cannot write the message log: {error}", message.id));

@@ -241,7 +241,7 @@ fn write_pair<'a>(
         }
         None => Arc::new(pair.stage_data(&state.body, message.wireformat).map_err(error)?),
     };
-    let located = Located { place, file, has_done_file: false };
+    let located = Located::new(place, file, false);
     match pair.stage_header(&text) {
         Ok(header) => Ok(Written { state, located, pair, made_data, header }),
         Err(fault) => {
