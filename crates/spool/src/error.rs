@@ -75,6 +75,8 @@ pub enum ClaimError {
     Busy,
     /// There is no such message (any more).
     Gone,
+    /// It has a -D file that nobody holds, and no -H.
+    NoHeader,
     /// Its -H file cannot be understood; it stays as it is.
     Corrupt(String),
     /// Its -D file does not begin with its own name, as each does; it stays as it is.
@@ -91,14 +93,21 @@ impl fmt::Display for ClaimError {
         match self {
             ClaimError::Busy => f.write_str("spool file is locked"),
             ClaimError::Gone => f.write_str("no such message"),
+            ClaimError::NoHeader => f.write_str("spool read error: No such file or directory"),
             ClaimError::Corrupt(what) => write!(f, "spool format error: {what}"),
             ClaimError::CorruptData { size } => write!(f, "spool format error: data file, size={size}"),
-            ClaimError::Local(error) => write!(f, "spool read error: {error}"),
+            ClaimError::Local(error) => write!(f, "spool read error: {}", words(error)),
         }
     }
 }
 
 impl std::error::Error for ClaimError {}
+
+/// The system's words for an error, without Rust's number behind them.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or_default().to_owned()
+}
 
 impl From<io::Error> for ClaimError {
     fn from(error: io::Error) -> ClaimError {

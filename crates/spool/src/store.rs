@@ -60,7 +60,7 @@ pub trait Store: Send + Sync {
     /// Takes the message, to deliver it or to change it.
     ///
     /// # Errors
-    /// `Busy` if someone else has it, `Gone` if it does not exist, `Corrupt` if it cannot be understood.
+    /// `Busy` if someone else has it, `Gone` if it does not exist, `NoHeader`, `Corrupt` if it cannot be understood.
     fn claim(&self, id: &MessageId) -> Result<Claim, ClaimError>;
 
     /// Records addresses that must never be tried again, delivered or failed and reported; calls `done` when this lasts.
@@ -96,7 +96,7 @@ pub trait Store: Send + Sync {
     /// `Stale`, or the failure of the machine; then the message is where it was.
     fn set_aside(&self, claim: Claim) -> Result<(), SpoolError>;
 
-    /// Removes a message that cannot be claimed because it is damaged, with its log.
+    /// Removes a message that cannot be claimed because it is damaged or one of its files is missing, with its log.
     ///
     /// # Errors
     /// `Busy` if someone works on it, `Gone`, or the failure of the machine.
@@ -316,7 +316,7 @@ pub(crate) trait Details: Send + Sync {
 pub struct QueueDetails {
     /// Envelope and state; no header lines. `is_done` of its recipients is up to date with -J and journal.
     pub message: Arc<Message>,
-    /// Bytes of header and body, as `S=` counts them.
+    /// Bytes of header and body, as `S=` counts them; 0 if the body is missing.
     pub size: u64,
 }
 

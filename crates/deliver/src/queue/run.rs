@@ -206,7 +206,7 @@ fn attempt_entry(
 ) -> Option<Ended> {
     let claim = match store.claim(id) {
         Ok(claim) => claim,
-        Err(ClaimError::Busy | ClaimError::Gone) => return None,
+        Err(ClaimError::Busy | ClaimError::Gone | ClaimError::NoHeader) => return None,
         Err(error) => {
             super::unreadable(delivery, store, id, &error);
             return None;

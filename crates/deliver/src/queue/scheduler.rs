@@ -197,7 +197,7 @@ impl Scheduler {
                 self.deliver(claim, AttemptOptions { queue_running: true, ..AttemptOptions::default() })
             }
             // Somebody is at it, or it is gone.
-            Err(ClaimError::Busy | ClaimError::Gone) => {}
+            Err(ClaimError::Busy | ClaimError::Gone | ClaimError::NoHeader) => {}
             Err(error) => {
                 let delivery = Arc::clone(&self.delivery.lock());
                 super::unreadable(&delivery, &*self.store, &id, &error);

@@ -16,6 +16,10 @@ pub fn unreadable(delivery: &Delivery, store: &dyn Store, id: &MessageId, error:
     let (file, what) = match error {
         ClaimError::Corrupt(what) => ("H", what.clone()),
         ClaimError::CorruptData { size } => ("D", format!("size={size}")),
+        ClaimError::NoHeader => {
+            log.main(format!("{id} Error reading spool file {id}-H: No such file or directory"));
+            return;
+        }
         ClaimError::Busy | ClaimError::Gone | ClaimError::Local(_) => {
             log.both(format!("{id} {error}"));
             return;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use oxim_base::Text;
 use oxim_base::clock::Stamp;
+use oxim_deliver::agent::job::strerror;
 use oxim_deliver::event::{self, Event};
 use oxim_deliver::queue::{AttemptOptions, Ended};
 use oxim_lang::context::Context;
@@ -151,12 +152,23 @@ impl Work<'_> {
     fn trouble(&self, id: &MessageId, error: &AdminError) -> bool {
         match error {
             AdminError::AlreadyFrozen | AdminError::NotFrozen => say!("Message {id} {error}"),
-            AdminError::Claim(ClaimError::Busy) => say!("Message {id} is locked"),
-            AdminError::Claim(ClaimError::Gone) => say!("Spool data file for {id} does not exist"),
+            AdminError::Claim(error) => Self::unclaimed(id, error),
             AdminError::NotARecipient(_) => say!("{error}"),
-            AdminError::Claim(_) | AdminError::Spool(_) => say!("Message {id}: {error}"),
+            AdminError::Spool(_) => say!("Message {id}: {error}"),
         }
         false
+    }
+
+    /// Tells why a message cannot be had.
+    fn unclaimed(id: &MessageId, error: &ClaimError) {
+        match error {
+            ClaimError::Busy => say!("Message {id} is locked"),
+            ClaimError::Gone => say!("Spool data file for {id} does not exist"),
+            ClaimError::NoHeader => say!("Spool read error for {id}-H: No such file or directory"),
+            ClaimError::Corrupt(_) => say!("Spool format error for {id}-H"),
+            ClaimError::CorruptData { .. } => say!("Spool format error for {id}-D"),
+            ClaimError::Local(error) => say!("Spool read error for {id}: {}", strerror(error)),
+        }
     }
 
     fn freeze(&self, id: &MessageId) -> bool {
@@ -291,12 +303,38 @@ impl Work<'_> {
                     }
                 }
             }
-            Err(ClaimError::Gone) => {
-                say!("Message {id} has been removed or did not exist");
+            Err(error) => {
+                Self::unclaimed(id, &error);
+                if !matches!(error, ClaimError::Busy) {
+                    self.remove_rest(id, &error);
+                }
                 false
             }
-            Err(error) => self.trouble(id, &AdminError::Claim(error)),
         }
+    }
+
+    /// Removes what there is of a message that cannot be read.
+    fn remove_rest(&self, id: &MessageId, error: &ClaimError) {
+        let has_data = !matches!(error, ClaimError::Gone);
+        if !has_data {
+            say!("Continuing, to ensure all files removed");
+        }
+        let mut has_header_trouble = has_data;
+        match self.store.discard(id) {
+            Ok(()) => {
+                self.log(id, &format!("removed by {}", self.who));
+                self.log(id, "Completed");
+            }
+            Err(ClaimError::Gone) => {
+                Self::unclaimed(id, &ClaimError::NoHeader);
+                has_header_trouble = true;
+            }
+            Err(error) => return Self::unclaimed(id, &error),
+        }
+        if has_header_trouble {
+            say!("Continuing to ensure all files removed");
+        }
+        say!("Message {id} has been removed{}", if has_data { "" } else { " or did not exist" });
     }
 
     /// A message that is removed fails for those who have not got it.
@@ -334,8 +372,12 @@ impl Work<'_> {
                 );
                 1
             }
+            Err(ClaimError::Local(error)) => {
+                say!("Failed to open input file for {id}{suffix}: {}", strerror(&error));
+                1
+            }
             Err(error) => {
-                say!("Failed to open input file for {id}{suffix}: {error}");
+                Self::unclaimed(&id, &error);
                 1
             }
         }
@@ -355,8 +397,8 @@ impl Work<'_> {
                     .and_then(|()| io::copy(&mut claim.body().reader(), &mut out));
                 u8::from(written.is_err())
             }
-            Err(_) => {
-                say!("Spool data file for {id} does not exist");
+            Err(error) => {
+                Self::unclaimed(&id, &error);
                 1
             }
         }

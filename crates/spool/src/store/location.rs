@@ -84,7 +84,11 @@ pub(super) fn claim(
         if !pair.is_named(&file)? {
             return Err(ClaimError::CorruptData { size: file.metadata()?.len() });
         }
-        let mut message = parse(&pair.read_header()?, id)?;
+        let header = match pair.read_header() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ClaimError::NoHeader),
+            other => other?,
+        };
+        let mut message = parse(&header, id)?;
         message.queue_name = queue_name.to_vec();
         let has_done_file = take_over(&pair, &mut message)?;
         let body = pair.body(&file)?;
@@ -98,7 +102,7 @@ pub(super) fn claim(
     Err(ClaimError::Gone)
 }
 
-/// Removes a message that cannot be read, if nobody works on it, and says where it was.
+/// Removes a message that cannot be read, or what there is of it, if nobody works on it, and says where it was.
 pub(super) fn discard(directories: &Directories, id: &MessageId) -> Result<PathBuf, ClaimError> {
     for (_, place) in directories.candidates("input", id) {
         let pair = match pair_at(directories, &place, id) {
@@ -106,8 +110,9 @@ pub(super) fn discard(directories: &Directories, id: &MessageId) -> Result<PathB
             other => other?,
         };
         let _held = match pair.lock_data() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && pair.has_header()? => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other?.ok_or(ClaimError::Busy)?,
+            other => Some(other?.ok_or(ClaimError::Busy)?),
         };
         pair.remove()?;
         pair.sync_directory()?;
@@ -155,8 +160,11 @@ pub(super) fn details(
         let (mut message, header_bytes) = header_read::read_envelope(&text).map_err(corrupt)?;
         message.queue_name = queue.to_vec();
         message.non_recipients.extend(pair.read_done()?.unwrap_or_default());
-        let body = pair.data_length()?;
-        let size = header_bytes.saturating_add(1).saturating_add(body);
+        let size = match pair.data_length() {
+            // Somebody took -D away: the message is shown all the same.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && pair.has_header()? => 0,
+            body => header_bytes.saturating_add(1).saturating_add(body?),
+        };
         return Ok(QueueDetails { message: Arc::new(message), size });
     }
     Err(ClaimError::Gone)
