@@ -187,9 +187,14 @@ fn log_of(services: &Services) -> Arc<Log> {
 fn open_store(program: &Program, has_journal: bool) -> Result<Arc<dyn Store>, Vec<ConfigError>> {
     let settings = services::store_config(&program.config, &program.services);
     let opened = if has_journal { LocalStore::journal(settings) } else { LocalStore::direct(settings) };
-    opened
-        .map(|store| Arc::new(store) as Arc<dyn Store>)
-        .map_err(|e| vec![ConfigError::bare(format!("spool: {e}"))])
+    opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|error| {
+        let text = format!("spool: {error}");
+        // Nobody may be looking at a daemon's standard error.
+        if has_journal {
+            program.services.log().main(&text);
+        }
+        vec![ConfigError::bare(text)]
+    })
 }
 
 /// Who our own messages are from: the Exim user, also while this process is still root.

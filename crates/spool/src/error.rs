@@ -57,7 +57,7 @@ impl fmt::Display for SpoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SpoolError::Full { path, source } | SpoolError::Local { path, source } => {
-                write!(f, "spool file {}: {source}", path.display())
+                write!(f, "spool file {}: {}", path.display(), words(source))
             }
             SpoolError::Stale => f.write_str("the claim on the message was taken away"),
             SpoolError::Unwritable(what) => write!(f, "cannot be written to the spool: {what}"),
@@ -105,8 +105,12 @@ impl std::error::Error for ClaimError {}
 
 /// The system's words for an error, without Rust's number behind them.
 fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error ").next().unwrap_or_default().to_owned()
+    without_number(&error.to_string()).to_owned()
+}
+
+/// A text without the number that Rust puts behind an error of the system.
+pub(crate) fn without_number(text: &str) -> &str {
+    text.split(" (os error ").next().unwrap_or_default()
 }
 
 impl From<io::Error> for ClaimError {

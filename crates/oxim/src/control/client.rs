@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use oxim_deliver::agent::job::strerror;
 use rustix::fs::{Access, AtFlags};
 
 use super::request::{CHUNK_BYTES_MAX, Kind, Submission, write_chunk};
@@ -19,6 +20,10 @@ const TRY_AGAIN: u8 = 75;
 
 /// Whether this process may put messages into the spool. The first message makes the folders that are missing.
 pub(crate) fn may_write(spool: &Path) -> bool {
+    write_access(spool).is_ok()
+}
+
+fn write_access(spool: &Path) -> std::io::Result<()> {
     let input = spool.join("input");
     let how = Access::WRITE_OK | Access::EXEC_OK;
     let nearest = input.ancestors().find_map(|folder| {
@@ -27,7 +32,7 @@ pub(crate) fn may_write(spool: &Path) -> bool {
             answer => Some(answer),
         }
     });
-    nearest.is_some_and(|answer| answer.is_ok())
+    nearest.unwrap_or(Err(rustix::io::Errno::NOENT)).map_err(Into::into)
 }
 
 /// Whether the default configuration is there and kept from this caller, who then can only submit.
@@ -57,8 +62,10 @@ pub(crate) fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
     let socket = match connect(spool) {
         Ok(socket) => socket,
         Err(places) => {
+            let why = spool.and_then(|spool| write_access(spool).err());
+            let why = why.map_or_else(String::new, |error| format!(" ({})", strerror(&error)));
             complain!(
-                "exim: the message has not been accepted: this user cannot write to the spool, and no daemon answers at {places}"
+                "exim: the message has not been accepted: this user cannot write to the spool{why}, and no daemon answers at {places}"
             );
             return TRY_AGAIN;
         }
