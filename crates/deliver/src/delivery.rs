@@ -13,7 +13,7 @@ use oxim_lang::list::{List, ListKind};
 use oxim_mail::address::AddressSyntax;
 use oxim_mail::header::{Header, HeaderList};
 
-use crate::address::{RouterId, TransportId};
+use crate::address::{Address, AddressKind, RouterId, TransportId};
 use crate::agent::Agents;
 use crate::agent::client::Reexecute;
 use crate::authenticator::{self, Authenticator};
@@ -241,11 +241,25 @@ impl Delivery {
         full.collect::<Vec<_>>().join(&b","[..])
     }
 
-    /// An address that a redirection made, as the rewriting rules change it; `None` if they do not.
-    #[must_use]
-    pub fn rewrite_redirected(&self, context: &mut Context, address: &[u8]) -> Option<Vec<u8>> {
-        let new = self.rewrite.address(context, Place::EnvelopeTo, address, &self.rewrite_settings);
-        (new != address).then_some(new)
+    /// Addresses that a redirection made are rewritten like new ones, unless the router says `no_rewrite`.
+    pub(crate) fn rewrite_child(&self, context: &mut Context, child: &mut Address) {
+        if child.skips_rewriting || child.kind != AddressKind::Mail {
+            return;
+        }
+        let text = self.rewrite.address(context, Place::EnvelopeTo, &child.address, &self.rewrite_settings);
+        if text == child.address {
+            return;
+        }
+        if let Some(parent) = child.parent.clone() {
+            let mut rewritten = Address::child(&parent, text);
+            rewritten.is_hidden_in_bounces = child.is_hidden_in_bounces;
+            rewritten.is_one_time = child.is_one_time;
+            rewritten.start = child.start;
+            rewritten.made.clone_from(&child.made);
+            rewritten.ignores_errors = child.ignores_errors;
+            rewritten.propagated = child.propagated.clone();
+            *child = rewritten;
+        }
     }
 
     /// A header in which domains have been replaced, as routing found it necessary; `None` if no line is concerned.

@@ -127,11 +127,24 @@ pub fn routing_hold(delivery: &Delivery, context: &Context, address: &Address) -
         recipient_key(address, Some(&context.message.sender)),
     ];
     let now = Stamp::now().seconds;
-    let waits = keys
+    let record = keys
         .iter()
         .filter_map(|key| read(delivery, key))
-        .any(|r| r.due(now, received(delivery, context), None) == Due::NotYet);
-    waits.then(|| Problem::new(error_code::RETRY_TIME, "retry time not reached"))
+        .find(|r| r.due(now, received(delivery, context), None) == Due::NotYet)?;
+    let user_message = Some(record.text).filter(|text| !text.is_empty()).map(|text| on_lines(&text));
+    Some(Problem { user_message, ..Problem::new(error_code::RETRY_TIME, "retry time not reached") })
+}
+
+/// A text that was written down, for people: what a server has said begins a line of its own.
+fn on_lines(text: &str) -> String {
+    let is_reply = |rest: &str| rest.len() > 3 && rest.bytes().take(3).all(|byte| byte.is_ascii_digit());
+    match text.match_indices(": ").find(|(at, _)| text.get(at + 2..).is_some_and(is_reply)) {
+        Some((at, _)) => {
+            let (ours, reply) = text.split_at_checked(at.saturating_add(1)).unwrap_or((text, ""));
+            format!("{ours}\n{}", reply.trim_start())
+        }
+        None => text.to_owned(),
+    }
 }
 
 /// Whether a domain waits because the postmaster says so: `hold_domains` until it is forced, `queue_domains` until a queue run.

@@ -98,7 +98,7 @@ impl Delivery {
                 Step::Defer(address, problem) => return Verified::Deferred(Box::new(address), problem),
                 Step::Children(mut children, _) => {
                     was_redirected = true;
-                    let Some(child) = children.pop() else {
+                    let Some(mut child) = children.pop() else {
                         let problem = Problem::default();
                         return Verified::Deferred(Box::new(Address::recipient(Vec::new(), 0)), problem);
                     };
@@ -107,6 +107,7 @@ impl Delivery {
                         let address = child.parent.as_deref().unwrap_or(&child).clone();
                         return Verified::Accepted(Box::new(Acceptance { address, was_redirected }));
                     }
+                    self.rewrite_child(context, &mut child);
                     address = child;
                 }
             }

@@ -137,12 +137,7 @@ fn compose(
         None => opening(&mut out, config, message, targets, told.len(), delay),
     }
     for deferral in told.iter().rev() {
-        let _ = writeln!(
-            out,
-            "  {}\n    Delay reason: {}",
-            deferral.address.text(),
-            deferral.error.bounce_text.as_deref().unwrap_or(&deferral.error.text)
-        );
+        crate::bounce::list(&mut out, message, &deferral.address, &deferral.error, "Delay reason: ");
     }
     match texts.item(2) {
         Some(lines) => {
@@ -168,7 +163,9 @@ fn compose(
         }
         let address = deferral.address.top().text();
         let kind = crate::bounce::address_type(message.smtputf8, &address);
-        let _ = writeln!(out, "Action: delayed\nFinal-Recipient: {kind};{address}\nStatus: 4.0.0\n");
+        let _ = writeln!(out, "Action: delayed\nFinal-Recipient: {kind};{address}\nStatus: 4.0.0");
+        crate::bounce::remote_fields(&mut out, &deferral.error);
+        out.push('\n');
     }
     let _ = writeln!(out, "--{boundary}\nContent-type: {}\n", crate::bounce::header_type(message));
     let mut text = out.into_bytes();

@@ -265,7 +265,7 @@ impl Worklist<'_> {
         let goes_on = self.depth < BESIDE_DEPTH_MAX;
         self.depth = self.depth.saturating_add(1);
         for mut child in special.into_iter().chain(addresses.into_iter().rev()) {
-            self.rewrite(context, &mut child);
+            self.delivery.rewrite_child(context, &mut child);
             if goes_on { self.one(context, child) } else { self.add(child) }
         }
         self.depth = self.depth.saturating_sub(1);
@@ -291,7 +291,7 @@ impl Worklist<'_> {
             return;
         }
         for mut child in children.into_iter().rev() {
-            self.rewrite(context, &mut child);
+            self.delivery.rewrite_child(context, &mut child);
             self.add(child);
         }
     }
@@ -301,24 +301,6 @@ impl Worklist<'_> {
             self.next_round.push_back(address);
         } else {
             self.queue.push_front(address);
-        }
-    }
-
-    /// Addresses that a redirection made are rewritten like new ones.
-    fn rewrite(&self, context: &mut Context, child: &mut Address) {
-        if child.skips_rewriting || child.kind != AddressKind::Mail {
-            return;
-        }
-        let Some(text) = self.delivery.rewrite_redirected(context, &child.address) else { return };
-        if let Some(parent) = child.parent.clone() {
-            let mut rewritten = Address::child(&parent, text);
-            rewritten.is_hidden_in_bounces = child.is_hidden_in_bounces;
-            rewritten.is_one_time = child.is_one_time;
-            rewritten.start = child.start;
-            rewritten.made.clone_from(&child.made);
-            rewritten.ignores_errors = child.ignores_errors;
-            rewritten.propagated = child.propagated.clone();
-            *child = rewritten;
         }
     }
 

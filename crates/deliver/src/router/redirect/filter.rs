@@ -76,11 +76,14 @@ impl Redirect {
         data: &[u8],
     ) -> Result<Verdict, Problem> {
         let options = &self.filter;
-        match kind {
-            _ if !options.allow_filter => return Err(faulty("filtering not enabled")),
-            Kind::Exim if options.forbid_exim => return Err(faulty("Exim filtering not enabled")),
-            Kind::Sieve if options.forbid_sieve => return Err(faulty("Sieve filtering not enabled")),
-            Kind::Exim | Kind::Sieve => {}
+        let refusal = match kind {
+            _ if !options.allow_filter => Some("filtering not enabled"),
+            Kind::Exim if options.forbid_exim => Some("Exim filtering not enabled"),
+            Kind::Sieve if options.forbid_sieve => Some("Sieve filtering not enabled"),
+            Kind::Exim | Kind::Sieve => None,
+        };
+        if let Some(text) = refusal {
+            return self.with_fault(run, address, text.to_owned());
         }
         let user = identity(run, address);
         if user.is_none() {
@@ -175,13 +178,18 @@ impl Redirect {
         Ok(())
     }
 
+    /// A filter that cannot be run: passed over under `skip_syntax_errors`.
+    fn with_fault(&self, run: &mut Run<'_>, address: &Address, text: String) -> Result<Verdict, Problem> {
+        if !self.allowed.skip_syntax_errors {
+            return Err(faulty(&text));
+        }
+        self.report(run, address, &[SyntaxError { message: text, item: String::new() }], false);
+        Ok(Verdict::Decline(None))
+    }
+
     fn decide(&self, run: &mut Run<'_>, address: &mut Address, outcome: Outcome) -> Result<Verdict, Problem> {
         match outcome.end {
-            End::Error(text) if self.allowed.skip_syntax_errors => {
-                self.report(run, address, &[SyntaxError { message: text, item: String::new() }], false);
-                Ok(Verdict::Decline(None))
-            }
-            End::Error(text) => Err(faulty(&text)),
+            End::Error(text) => self.with_fault(run, address, text),
             End::Defer(text) => Ok(Verdict::Defer(self.told(text))),
             End::Freeze(text) => {
                 let mut children = self.deeds(run, address, outcome.made)?;
