@@ -12,16 +12,36 @@ pub struct Group {
     pub transport: usize,
     /// The addresses, in the order in which they were routed.
     pub addresses: Vec<Address>,
-    /// The expansion of `batch_id` that they share.
-    pub batch_id: Option<Vec<u8>>,
+    /// The `batch_id` that they share.
+    pub batch_id: BatchId,
 }
 
 /// What `plan` needs to know of each address beyond the address itself.
 pub struct Routed {
     /// The address.
     pub address: Address,
-    /// The expansion of its transport's `batch_id`; `None` if there is no such option.
-    pub batch_id: Option<Vec<u8>>,
+    /// Its transport's `batch_id`.
+    pub batch_id: BatchId,
+}
+
+/// What `batch_id` says of an address.
+pub enum BatchId {
+    /// The option is not set.
+    Unset,
+    /// Its expansion.
+    Is(Vec<u8>),
+    /// It could not be expanded: the address goes alone.
+    Failed,
+}
+
+impl BatchId {
+    fn allows(&self, other: &BatchId) -> bool {
+        match (self, other) {
+            (BatchId::Unset, BatchId::Unset) => true,
+            (BatchId::Is(one), BatchId::Is(other)) => one == other,
+            (BatchId::Unset | BatchId::Is(_) | BatchId::Failed, _) => false,
+        }
+    }
 }
 
 /// Makes the groups, local ones first. `is_for_caller`: one transaction must do, so that `max_rcpt` does not count.
@@ -39,7 +59,7 @@ pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) 
         let fits = |group: &&mut Group| {
             group.transport == index
                 && (limit == 0 || group.addresses.len() < limit)
-                && group.batch_id == batch_id
+                && group.batch_id.allows(&batch_id)
                 && group.addresses.first().is_some_and(|first| go_together(transport, first, &address))
         };
         match groups.iter_mut().find(fits) {
@@ -73,6 +93,12 @@ fn same_hosts(a: &[RouteHost], b: &[RouteHost], shuffled: bool) -> bool {
     a.len() > 1 && shuffled && sorted_keys(a).eq(sorted_keys(b))
 }
 
+/// A local transport sees the first host of a list, or the list as it was written, as `$host`.
+fn same_first_host(a: &Address, b: &Address) -> bool {
+    let first = |address: &Address| address.hosts.first().map(|host| host.name.clone());
+    first(a) == first(b) && a.host_list == b.host_list
+}
+
 /// What makes two hosts the same.
 fn host_key(host: &RouteHost) -> impl Ord + '_ {
     (host.mx, &host.name, host.address, host.port, host.group, host.dnssec)
@@ -93,7 +119,11 @@ fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
     same_domain
         && same_text
         && a.kind == b.kind
-        && same_hosts(&a.hosts, &b.hosts, a.is_randomized && b.is_randomized)
+        && (if transport.driver.is_local() {
+            same_first_host(a, b)
+        } else {
+            same_hosts(&a.hosts, &b.hosts, a.is_randomized && b.is_randomized)
+        })
         && a.fallback_hosts == b.fallback_hosts
         && a.propagated.errors_to == b.propagated.errors_to
         && a.propagated.srs_sender == b.propagated.srs_sender

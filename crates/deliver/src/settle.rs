@@ -204,10 +204,11 @@ impl Settlement<'_> {
         });
         let mut lines = RunLines::new(self.dont_deliver, took, return_path);
         let mut unwritten = Unwritten { log: self.log(), id: self.claim.id(), lines: Vec::new() };
-        for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
+        for (mut address, outcome) in addresses.into_iter().zip(run.outcomes) {
             if !matches!(outcome, Outcome::Delivered(_)) {
                 unwritten.write();
             }
+            address.transport = run.handed_to.or(address.transport);
             match outcome {
                 Outcome::Delivered(done) => {
                     let mark = lines.mark();

@@ -14,29 +14,36 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::job::{CommandJob, CommandStatus, JobResult, Trouble, strerror};
 use super::mailbox_write;
 
-/// Why the command was killed by us.
+/// What has become of the command: it runs, it has ended by itself, or why it was killed.
 const RUNS: u8 = 0;
-const TIMED_OUT: u8 = 1;
-const TOO_MUCH: u8 = 2;
+const ENDED: u8 = 1;
+const TIMED_OUT: u8 = 2;
+const TOO_MUCH: u8 = 3;
 
 /// Runs the command. Changes the file creation mask of this process, so it must be a delivery agent.
+///
+/// What the command has left running may go on holding its output open: that is read until the time is over, and the command's
+/// own end counts.
 pub(super) fn run(job: &CommandJob, message: &mut dyn Read) -> JobResult {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(job.umask));
     limit_core_files(job.may_dump_core);
-    let (mut output, child) = match start(job) {
+    let (mut output, mut child) = match start(job) {
         Ok(started) => started,
         Err(error) => return not_started(job, &error),
     };
-    let mut child = child;
+    let Ok((stopped, stopper)) = io::pipe() else {
+        let _ = child.kill().and_then(|()| child.wait());
+        return JobResult::Deferred(Trouble::found(0, "failed to create a pipe for the command"));
+    };
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
-    let killed = AtomicU8::new(RUNS);
+    let state = AtomicU8::new(RUNS);
     let kill = |why: u8| {
-        if killed.compare_exchange(RUNS, why, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-            && group.as_raw() > 1
+        if state.compare_exchange(RUNS, why, Ordering::SeqCst, Ordering::SeqCst).is_ok() && group.as_raw() > 1
         {
             let _ = killpg(group, Signal::SIGKILL);
         }
@@ -50,13 +57,16 @@ pub(super) fn run(job: &CommandJob, message: &mut dyn Read) -> JobResult {
             if matches!(waits.recv_timeout(limit), Err(mpsc::RecvTimeoutError::Timeout)) {
                 kill(TIMED_OUT);
             }
+            drop(stopper);
         });
-        let reader = scope.spawn(move || read_output(&mut output, job.output_bytes_max, || kill(TOO_MUCH)));
+        let reader =
+            scope.spawn(move || read_output(&mut output, &stopped, job.output_bytes_max, || kill(TOO_MUCH)));
         let write_error = write_message(job, &mut child, message);
         let status = child.wait();
+        let _ = state.compare_exchange(RUNS, ENDED, Ordering::SeqCst, Ordering::SeqCst);
         let text = reader.join().unwrap_or_default();
         drop(finished);
-        conclude(status, killed.load(Ordering::SeqCst), text, write_error)
+        conclude(status, state.load(Ordering::SeqCst), text, write_error)
     })
 }
 
@@ -104,13 +114,34 @@ fn not_started(job: &CommandJob, error: &io::Error) -> JobResult {
     }
 }
 
-fn read_output(output: &mut io::PipeReader, limit: u64, over: impl FnOnce()) -> Vec<u8> {
+/// Reads until the end, or until the other pipe is closed.
+fn read_output(
+    output: &mut io::PipeReader,
+    stopped: &io::PipeReader,
+    limit: u64,
+    over: impl FnOnce(),
+) -> Vec<u8> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut text = Vec::new();
-    let _ = output.take(limit.saturating_add(1)).read_to_end(&mut text);
-    if text.len() as u64 > limit {
-        text.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        over();
+    let mut block = vec![0; 16 * 1024];
+    while text.len() <= limit {
+        let mut ends = [PollFd::new(&*output, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
+        match poll(&mut ends, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return text,
+            Ok(_) => {}
+        }
+        if ends.first().is_some_and(|end| end.revents().is_empty()) {
+            return text;
+        }
+        match output.read(&mut block) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return text,
+            Ok(count) => text.extend_from_slice(block.get(..count).unwrap_or_default()),
+        }
     }
+    text.truncate(limit);
+    over();
     text
 }
 
@@ -125,11 +156,11 @@ fn write_message(job: &CommandJob, child: &mut Child, message: &mut dyn Read) ->
 
 fn conclude(
     status: io::Result<ExitStatus>,
-    killed: u8,
+    state: u8,
     output: Vec<u8>,
     write_error: Option<String>,
 ) -> JobResult {
-    let status = match (killed, status) {
+    let status = match (state, status) {
         (TIMED_OUT, _) => CommandStatus::TimedOut,
         (TOO_MUCH, _) => CommandStatus::TooMuchOutput,
         (_, Ok(status)) => match (status.code(), status.signal()) {
@@ -176,6 +207,13 @@ mod tests {
     fn a_command_that_reads_nothing_is_no_error() {
         let big = vec![b'x'; 1_000_000];
         assert_eq!(exited(run(&job("exit 0"), &mut &big[..])).0, CommandStatus::Code(0));
+    }
+
+    #[test]
+    fn what_is_left_behind_with_the_output_is_not_waited_for_beyond_the_time() {
+        let mut job = job("echo said; sleep 5 & exit 4");
+        job.timeout = Duration::from_secs(1);
+        assert_eq!(exited(run(&job, &mut &b""[..])), (CommandStatus::Code(4), "said\n".to_owned()));
     }
 
     #[test]

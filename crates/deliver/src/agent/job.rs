@@ -114,7 +114,7 @@ impl Quota {
 pub enum CreateWhere {
     /// Anywhere.
     Anywhere,
-    /// In or below the home directory.
+    /// In or below the home directory; names made of foreign data may be used there.
     BelowHome(Option<Vec<u8>>),
     /// In the home directory itself.
     InHome(Option<Vec<u8>>),

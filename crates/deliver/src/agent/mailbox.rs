@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::Path;
 use std::thread::sleep;
 
-use super::job::{CreateWhere, JobResult, MailboxJob, Trouble, strerror};
+use super::job::{CreateWhere, JobResult, MailboxJob, Trouble};
 use super::{comsat, lock, mailbox_write, path, quota};
 use crate::transport::error_code;
 
@@ -63,6 +63,7 @@ fn try_append(job: &MailboxJob, name: &Path, message: &mut dyn Read) -> Result<J
         }
         Err(error) => {
             let _ = file.set_len(old_length);
+            let _ = meta.modified().and_then(|time| file.set_modified(time));
             Err(write_trouble(&error, name))
         }
     }
@@ -87,7 +88,6 @@ fn write_at_end(job: &MailboxJob, file: &mut File, message: &mut dyn Read) -> io
         mailbox_write::copy(message, file, &job.framing)?
     };
     file.sync_data()?;
-    // A mail reader tells new mail by an access time before the modification time.
     Ok(bytes)
 }
 
@@ -185,7 +185,7 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
                 format!("mailbox {} is not a regular file", name.display()),
             ));
         }
-        check_owner(job, name, link, "link")?;
+        check_owner(job, name, link, " (symlink)")?;
         meta = match std::fs::metadata(name) {
             Ok(meta) => meta,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return create_through_link(job, name),
@@ -212,7 +212,7 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
         );
         return Err(Trouble::found(error_code::NOT_REGULAR, text));
     }
-    check_owner(job, name, &meta, "mailbox")?;
+    check_owner(job, name, &meta, "")?;
     check_mode(job, name, &meta)?;
     let mut options = OpenOptions::new();
     options.append(true).read(!is_fifo);
@@ -256,10 +256,9 @@ fn open_existing(job: &MailboxJob, name: &Path, link: &std::fs::Metadata) -> Res
 fn check_owner(job: &MailboxJob, name: &Path, meta: &std::fs::Metadata, what: &str) -> Result<(), Trouble> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     if job.check_owner && meta.uid() != uid {
-        let what = if what == "link" { "mailbox symlink" } else { "mailbox" };
         return Err(Trouble::found(
             error_code::NOT_OWNER,
-            format!("{what} {} has wrong uid ({} != {uid})", name.display(), meta.uid()),
+            format!("mailbox {}{what} has wrong uid ({} != {uid})", name.display(), meta.uid()),
         ));
     }
     if job.check_group && meta.gid() != gid {
@@ -277,17 +276,15 @@ fn check_mode(job: &MailboxJob, name: &Path, meta: &std::fs::Metadata) -> Result
     if have == job.mode || meta.file_type().is_fifo() {
         return Ok(());
     }
-    let narrower = have & !job.mode == 0 && have != job.mode;
+    let narrower = job.mode & !have != 0;
     if narrower && !job.mode_forced && job.mode_fail_narrower {
         let text =
             format!("mailbox {} has the wrong mode {have:o} ({:o} expected)", name.display(), job.mode);
         return Err(Trouble::found(error_code::BAD_MODE, text));
     }
     if !narrower || job.mode_forced {
-        std::fs::set_permissions(name, std::fs::Permissions::from_mode(job.mode)).map_err(|e| {
-            let text = format!("attempt to chmod mailbox {} failed: {}", name.display(), strerror(&e));
-            Trouble::found(e.raw_os_error().unwrap_or(0), text)
-        })?;
+        std::fs::set_permissions(name, std::fs::Permissions::from_mode(job.mode))
+            .map_err(|e| Trouble::system(&e, format!("attempting to chmod mailbox {}", name.display())))?;
     }
     Ok(())
 }
@@ -351,9 +348,8 @@ fn other_transport(job: &MailboxJob, name: &Path) -> Result<Option<String>, Trou
     match job.formats.iter().find(|(prefix, _)| start.starts_with(prefix)) {
         Some((_, transport)) if *transport == job.transport => Ok(None),
         Some((_, transport)) => Ok(Some(transport.clone())),
-        None => Err(Trouble::found(
-            error_code::BAD_FORMAT,
-            format!("mailbox {} has unknown format", name.display()),
-        )),
+        None => {
+            Err(Trouble::found(error_code::UNKNOWN_FORMAT, "mailbox file format unrecognized".to_owned()))
+        }
     }
 }

@@ -84,8 +84,10 @@ fn parse(text: &str, limits: &Quota) -> Option<Used> {
 }
 
 fn write_new(top: &Path, name: &Path, header: &str, used: Used, mode: u32) -> io::Result<()> {
-    let temporary =
-        top.join(format!("tmp/maildirsize.{}.{}", std::process::id(), oxim_base::clock::Stamp::now().micros));
+    let unfinished = format!("maildirsize.{}.{}", std::process::id(), oxim_base::clock::Stamp::now().micros);
+    // The whole need not be a maildir itself, where mail goes to its folders only.
+    let place = top.join("tmp");
+    let temporary = if place.is_dir() { place.join(unfinished) } else { top.join(unfinished) };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(format!("{header}\n{} {}\n", used.bytes, used.files).as_bytes())?;
     drop(file);

@@ -148,6 +148,14 @@ fn last_read(top: &Path) -> u64 {
         .map_or(0, |m| quota::age(m.mtime()))
 }
 
+/// Whether deliveries into a directory count for the quota of the maildir that it is a folder of, by the names of those that do.
+fn is_counted(top: &Path, directory: &Path, counted: &str) -> Result<bool, Trouble> {
+    let folder = directory.strip_prefix(top).ok().and_then(|rest| rest.components().next());
+    let (Some(folder), Some(counted)) = (folder, quota::pattern(Some(counted))?) else { return Ok(true) };
+    let name = std::os::unix::ffi::OsStrExt::as_bytes(folder.as_os_str());
+    Ok(counted.is_match(name).unwrap_or(false))
+}
+
 struct Maildir<'a> {
     job: &'a NewFileJob,
     directory: &'a Path,
@@ -161,15 +169,18 @@ impl Maildir<'_> {
     fn write(&self, message: &mut dyn Read) -> Result<(u64, bool), Trouble> {
         self.ensure()?;
         let top = quota_top(self.job, self.directory);
+        // A folder that does not count has no quota either.
+        let counts = self.size_file.map(|counted| is_counted(&top, self.directory, counted)).transpose()?;
         let quota_warning = match self.size_file {
             None => check_quota(self.job, self.directory)?,
-            Some(counted) => self.check_size_file(&top, counted)?,
+            Some(counted) if counts == Some(true) => self.check_size_file(&top, counted)?,
+            Some(_) => false,
         };
         let (name, file) = self.create_temporary()?;
         let temporary = self.directory.join("tmp").join(&name);
         let bytes = fill(self.job, &temporary, file, message)?;
         self.publish(&name, &temporary)?;
-        if self.size_file.is_some() {
+        if counts == Some(true) {
             // The sum is a cache: a lost line is mended by the next rebuild.
             let _ = maildirsize::add(&top, bytes);
         }
@@ -344,17 +355,15 @@ fn write_plain(
         if byte == 0 { final_name.extend_from_slice(inode.as_bytes()) } else { final_name.push(byte) }
     }
     let target = directory.join(path::path(&final_name));
+    // A link does not take the place of a file that is there, as a renaming does.
     let moved = if final_name.contains(&b'/') {
         Err(io::Error::other("the name holds a slash"))
     } else {
-        std::fs::rename(&temporary, &target).and_then(|()| sync_directory(directory))
+        std::fs::hard_link(&temporary, &target).and_then(|()| sync_directory(directory))
     };
+    let _ = std::fs::remove_file(&temporary);
     moved.map_err(|e| {
-        let _ = std::fs::remove_file(&temporary);
-        Trouble::system(
-            &e,
-            format!("while renaming message file {} as {}", temporary.display(), target.display()),
-        )
+        Trouble::system(&e, format!("while renaming {} as {}", temporary.display(), target.display()))
     })?;
     Ok((bytes, quota_warning))
 }

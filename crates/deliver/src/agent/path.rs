@@ -30,19 +30,29 @@ pub(super) fn check_creation(
         };
         Trouble::found(error_code::BAD_CREATE, text)
     };
-    if target.components().any(|c| matches!(c, Component::ParentDir)) && *allowed != CreateWhere::Anywhere {
-        return Err(refuse());
-    }
-    let fine = match allowed {
-        CreateWhere::Anywhere => true,
-        CreateWhere::BelowHome(home) => home.as_ref().is_some_and(|h| target.starts_with(path(h))),
-        CreateWhere::InHome(home) => {
-            let place = if is_directory { Some(target) } else { target.parent() };
-            home.as_ref().is_some_and(|h| place == Some(path(h)))
+    if allowed.permits(target, is_directory) { Ok(()) } else { Err(refuse()) }
+}
+
+impl CreateWhere {
+    fn permits(&self, target: &Path, is_directory: bool) -> bool {
+        let climbs = || target.components().any(|c| matches!(c, Component::ParentDir));
+        match self {
+            CreateWhere::Anywhere => true,
+            CreateWhere::BelowHome(None) | CreateWhere::InHome(None) => false,
+            CreateWhere::BelowHome(Some(top)) | CreateWhere::Below(top) => {
+                target.starts_with(path(top)) && !climbs()
+            }
+            CreateWhere::InHome(Some(home)) => {
+                let place = if is_directory { Some(target) } else { target.parent() };
+                place == Some(path(home)) && !climbs()
+            }
         }
-        CreateWhere::Below(top) => target.starts_with(path(top)),
-    };
-    if fine { Ok(()) } else { Err(refuse()) }
+    }
+
+    /// Whether a name made of foreign data may be used, there or not, for a file or a directory: it stays below a known place.
+    pub(crate) fn vouches_for(&self, name: &[u8]) -> bool {
+        matches!(self, CreateWhere::BelowHome(_) | CreateWhere::Below(_)) && self.permits(path(name), true)
+    }
 }
 
 /// Makes a directory and those above it where they are missing.
@@ -121,5 +131,17 @@ mod tests {
             check_creation(Path::new("/etc/x"), false, &CreateWhere::Below(b"/var/mail".to_vec())).is_err()
         );
         assert!(check_creation(Path::new("/etc/x"), false, &CreateWhere::InHome(None)).is_err());
+    }
+
+    #[test]
+    fn foreign_names_stay_below() {
+        for place in [CreateWhere::Below(b"/m".to_vec()), CreateWhere::BelowHome(Some(b"/m".to_vec()))] {
+            assert!(place.vouches_for(b"/m/x"));
+            assert!(!place.vouches_for(b"/m/../x"));
+            assert!(!place.vouches_for(b"/mx"));
+        }
+        assert!(!CreateWhere::Anywhere.vouches_for(b"/m/x"));
+        assert!(!CreateWhere::BelowHome(None).vouches_for(b"/m/x"));
+        assert!(!CreateWhere::InHome(Some(b"/m".to_vec())).vouches_for(b"/m/x"));
     }
 }

@@ -177,6 +177,13 @@ impl Attempt<'_> {
         }
     }
 
+    /// A line of the message's own log that has no time.
+    fn message_mark(&self, text: &str) {
+        if self.delivery.config.main.message_logs {
+            self.store.message_log(&self.claim, text);
+        }
+    }
+
     /// Frozen messages wait, unless they are forced, their time has come (`auto_thaw`), or it is over
     /// (`timeout_frozen_after`, `ignore_bounce_errors_after`).
     fn check_frozen(&mut self) -> Frozen {
@@ -530,11 +537,23 @@ impl Attempt<'_> {
 
     fn with_batch_id(&self, context: &mut Context, address: Address) -> plan::Routed {
         let transport = address.transport.and_then(|id| self.delivery.transport(id));
-        let template = transport.and_then(|t| t.driver.batch_id().cloned());
-        let batch_id = template.and_then(|t| {
-            crate::router::scope::enter(context, &address);
-            t.expand(context).ok().map(oxim_base::Text::into_bytes)
-        });
+        let may_batch = transport.filter(|t| t.driver.addresses_max() > 1);
+        let batch_id = match may_batch.and_then(|t| t.driver.batch_id().map(|template| (t, template))) {
+            None => plan::BatchId::Unset,
+            Some((transport, template)) => {
+                crate::router::scope::enter(context, &address);
+                match template.expand(context) {
+                    Ok(id) => plan::BatchId::Is(id.into_bytes()),
+                    Err(error) => {
+                        let (id, name, whose) = (self.claim.id(), &transport.name, address.text());
+                        self.delivery.services.log().both(format!(
+                            "{id} Failed to expand batch_id option in {name} transport ({whose}): {error}"
+                        ));
+                        plan::BatchId::Failed
+                    }
+                }
+            }
+        };
         plan::Routed { address, batch_id }
     }
 }

@@ -55,8 +55,7 @@ fn run_group(
     }
     let Some(first) = due.first() else { return };
     if first.is_bypassed() {
-        let run =
-            Run { outcomes: vec![Outcome::Delivered(Delivered::default()); due.len()], hosts: Vec::new() };
+        let run = Run::of(vec![Outcome::Delivered(Delivered::default()); due.len()]);
         settlement.run(context, BYPASSED, due, run, std::time::Duration::ZERO, b"");
         return;
     }
@@ -87,7 +86,7 @@ fn run_group(
             }
             let is_final = error.code == error_code::MESSAGE_TOO_BIG;
             let outcome = if is_final { Outcome::Failed(error) } else { Outcome::Deferred(error) };
-            (Run { outcomes: vec![outcome; due.len()], hosts: Vec::new() }, Vec::new())
+            (Run::of(vec![outcome; due.len()]), Vec::new())
         }
     };
     shadow::run(settlement, context, claim, transport, &due, &mut run, options);
@@ -118,12 +117,12 @@ pub(crate) fn enter<'a>(
         scope.parent_domain = Text::new();
         scope.bmi = None;
     }
+    let host = first.hosts.first();
+    let host_name = || host.map(|host| Text::tainted(host.name.as_bytes()));
+    context.delivery.host = first.host_list.clone().or_else(host_name);
+    context.delivery.host_address = host.and_then(|host| host.address);
     context.delivery.transport_name = Some(transport.name.clone());
     context.delivery.router_name = None;
-    if let Some(hosts) = &first.host_list {
-        context.delivery.host = Some(hosts.clone());
-        context.delivery.host_address = first.hosts.first().and_then(|host| host.address);
-    }
     context.delivery.address_file = None;
     context.delivery.address_pipe = None;
     if let Some(made) = &first.made {
@@ -173,7 +172,7 @@ pub(super) fn prepare_batch<'a>(
     addresses: &[Address],
     options: AttemptOptions,
 ) -> Result<Batch<'a>, DeliveryError> {
-    let return_path = return_path(context, transport, claim, addresses)?;
+    let return_path = return_path(settlement, context, transport, claim, addresses)?;
     check_size(context, transport, claim)?;
     let directories = Directories { settlement, transport, router: router_of(settlement, addresses.first()) };
     directories.set_home(context)?;
@@ -192,13 +191,10 @@ pub(super) fn prepare_batch<'a>(
     })
 }
 
-fn failed_expansion(transport: &Transport, option: &str, error: &ExpandError) -> DeliveryError {
-    crate::transport::compose::expansion_error(transport, option, error)
-}
-
 /// The envelope sender of this delivery: `return_path` of the transport, else what SRS made, else `errors_to`, else the
 /// sender.
 pub(super) fn return_path(
+    settlement: &Settlement<'_>,
     context: &mut Context,
     transport: &Transport,
     claim: &Claim,
@@ -217,7 +213,13 @@ pub(super) fn return_path(
             Ok(path)
         }
         Err(ExpandError::Forced(_)) => Ok(routed),
-        Err(error) => Err(failed_expansion(transport, "return_path", &error)),
+        Err(error) => {
+            let source = template.source();
+            let text =
+                format!("Failed to expand return path \"{source}\" in {} transport: {error}", transport.name);
+            settlement.delivery.services.log().both(format!("{} {text}", claim.id()));
+            Err(DeliveryError::new(error_code::EXPANSION_FAILED, text))
+        }
     }
 }
 
@@ -228,8 +230,20 @@ pub(super) fn check_size(
     claim: &Claim,
 ) -> Result<(), DeliveryError> {
     let Some(template) = &transport.generic.message_size_limit else { return Ok(()) };
-    let text = template.expand(context).map_err(|e| failed_expansion(transport, "message_size_limit", &e))?;
-    let limit = oxim_lang::config::value::integer(&text.to_string_lossy()).unwrap_or(0);
+    let text = template.expand(context).map_err(|error| {
+        let text = format!("failed to expand message_size_limit in {} transport: {error}", transport.name);
+        DeliveryError::new(error_code::UNKNOWN, text)
+    })?;
+    let text = text.to_string_lossy();
+    let number = if text.is_empty() {
+        Err("integer expected but \"\" found".to_owned())
+    } else {
+        oxim_lang::expand::integer::parse(&text)
+    };
+    let limit = number.map_err(|error| {
+        let text = format!("invalid message_size_limit in {} transport: {error}", transport.name);
+        DeliveryError::new(error_code::UNKNOWN, text)
+    })?;
     let size = claim.message().size_with(claim.body().len());
     if limit > 0 && i64::try_from(size).unwrap_or(i64::MAX) > limit {
         return Err(DeliveryError {
@@ -317,10 +331,10 @@ pub(crate) fn identity(
         |text: String| DeliveryError { code: error_code::BAD_USER, text, ..DeliveryError::default() };
     let creator = (context.message.originator_uid, context.message.originator_gid);
     let mut expand = |template: &Template, option: &str| {
-        template
-            .expand(context)
-            .map(|t| t.to_string_lossy())
-            .map_err(|e| failed_expansion(transport, option, &e))
+        template.expand(context).map(|t| t.to_string_lossy()).map_err(|error| {
+            let (source, name) = (template.source(), &transport.name);
+            refuse(format!("Failed to expand {option} string \"{source}\" for the {name} transport: {error}"))
+        })
     };
     let run_as = address.map(|a| a.run_as.clone()).unwrap_or_default();
     let (mut uid, mut gid, mut initgroups) = (run_as.uid, run_as.gid, run_as.initgroups);

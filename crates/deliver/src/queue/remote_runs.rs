@@ -140,7 +140,7 @@ fn run_group(
         }
     };
     let began = Instant::now();
-    let prepared = local_runs::return_path(context, transport, claim, &addresses)
+    let prepared = local_runs::return_path(settlement, context, transport, claim, &addresses)
         .and_then(|path| local_runs::check_size(context, transport, claim).map(|()| path));
     let (run, return_path) = match prepared {
         Ok(return_path) => {
@@ -179,7 +179,7 @@ fn run_group(
         Err(error) => {
             let is_final = error.code == crate::transport::error_code::MESSAGE_TOO_BIG;
             let outcome = if is_final { Outcome::Failed(error) } else { Outcome::Deferred(error) };
-            (Run { outcomes: vec![outcome; addresses.len()], hosts: Vec::new() }, Vec::new())
+            (Run::of(vec![outcome; addresses.len()]), Vec::new())
         }
     };
     local_runs::leave(context);

@@ -94,16 +94,19 @@ pub fn switch(
 /// A user or group of the configuration.
 #[derive(Clone, Debug)]
 pub enum AccountSetting {
-    /// Looked up when the file was read.
+    /// Looked up by name when the file was read.
     Known(u32),
+    /// A number of the file: of a user, it tells nothing of a group.
+    Number(u32),
     /// To be expanded and looked up for each address.
     Expanded(Template),
 }
 
 pub(super) fn account(options: &Options, name: &str) -> Option<AccountSetting> {
+    let is_number = options.string(name).is_some_and(|text| text.trim().parse::<u32>().is_ok());
     options
         .id(name)
-        .map(AccountSetting::Known)
+        .map(if is_number { AccountSetting::Number } else { AccountSetting::Known })
         .or_else(|| options.template(name).map(AccountSetting::Expanded))
 }
 
@@ -358,7 +361,8 @@ fn affixes(text: Option<&str>, build: fn(&[u8]) -> Affix) -> Vec<Affix> {
         .collect()
 }
 
-fn items(text: Option<&str>, separator: u8) -> Vec<Template> {
+/// The items of a list whose items are expanded one by one.
+pub(crate) fn items(text: Option<&str>, separator: u8) -> Vec<Template> {
     split_at(text.unwrap_or_default().as_bytes(), separator)
         .filter(|item| !item.is_empty())
         .map(|item| Template::compile_bytes(&item))

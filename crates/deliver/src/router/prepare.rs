@@ -239,7 +239,6 @@ pub fn run_as(run: &mut Run<'_>) -> Result<RunAs, Problem> {
     }
     if out.uid.is_some() && out.gid.is_none() && run.purpose == Purpose::Deliver {
         let text = format!("user set without group for {} router", run.router.name);
-        run.log_panic(&text);
         return Err(Problem::new(error_code::UNKNOWN, text));
     }
     Ok(out)
@@ -252,6 +251,7 @@ pub fn run_as(run: &mut Run<'_>) -> Result<RunAs, Problem> {
 pub fn user_of(run: &mut Run<'_>, setting: &AccountSetting) -> Result<Account, Problem> {
     match setting {
         AccountSetting::Known(uid) => Ok(Account { uid: *uid, gid: primary_group(*uid)? }),
+        AccountSetting::Number(uid) => Ok(Account { uid: *uid, gid: None }),
         AccountSetting::Expanded(template) => {
             let name = expand_account(run, template, "user")?;
             find_user(&name)?.ok_or_else(|| unknown_account(run, template, "user", &name))
@@ -265,7 +265,7 @@ pub fn user_of(run: &mut Run<'_>, setting: &AccountSetting) -> Result<Account, P
 /// As for [`user_of`].
 pub fn group_of(run: &mut Run<'_>, setting: &AccountSetting) -> Result<u32, Problem> {
     match setting {
-        AccountSetting::Known(gid) => Ok(*gid),
+        AccountSetting::Known(gid) | AccountSetting::Number(gid) => Ok(*gid),
         AccountSetting::Expanded(template) => {
             let name = expand_account(run, template, "group")?;
             find_group(&name)?.ok_or_else(|| unknown_account(run, template, "group", &name))
@@ -273,8 +273,11 @@ pub fn group_of(run: &mut Run<'_>, setting: &AccountSetting) -> Result<u32, Prob
     }
 }
 
-/// The primary group of a user whose name was resolved when the file was read.
-fn primary_group(uid: u32) -> Result<Option<u32>, Problem> {
+/// The primary group of a user.
+///
+/// # Errors
+/// The users cannot be read.
+pub fn primary_group(uid: u32) -> Result<Option<u32>, Problem> {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(user) => Ok(user.map(|user| user.gid.as_raw())),
         Err(error) => Err(Problem::new(error as i32, format!("getpwuid({uid}) failed: {}", error.desc()))),

@@ -139,6 +139,7 @@ impl QueryProgram {
         let user = prepare::user_of(run, &self.user)?;
         let gid = match &self.group {
             Some(group) => Some(prepare::group_of(run, group)?),
+            None if user.gid.is_none() => prepare::primary_group(user.uid)?,
             None => user.gid,
         };
         let gid = gid.ok_or_else(|| {

@@ -4,7 +4,7 @@
 
 use oxim_base::Text;
 use oxim_lang::config::rows;
-use oxim_lang::config::{ConfigError, DriverRow, Instance};
+use oxim_lang::config::{ConfigError, DriverRow, Instance, Switch};
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_mail::message_id::encode_base62;
@@ -69,7 +69,7 @@ struct Appendfile {
     maildir_tag: Option<Template>,
     maildir_retries: u32,
     maildirfolder_regex: Option<pcre2::bytes::Regex>,
-    maildir_size_file: bool,
+    maildir_size_file: Switch,
     maildir_quota_regex: String,
     notify_comsat: bool,
     mailstore_prefix: Option<Template>,
@@ -98,9 +98,16 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     if options.is_set("file") && matches!(format, Format::Maildir | Format::Mailstore) {
         return Err(fail("\"file\" cannot be used with maildir or mailstore format"));
     }
+    if options.is_set("quota_filecount") && !options.is_set("quota") {
+        return Err(fail("quota must be set if quota_filecount is set"));
+    }
     let locking = locking(instance, format);
     if options.is_set("file") && !(locking.lockfile || locking.fcntl || locking.flock || locking.mbx) {
         return Err(fail("no locking configured"));
+    }
+    let create_file = options.template("create_file").unwrap_or_else(|| Template::compile("anywhere"));
+    if let Some(word) = create_file.constant().filter(|word| create_where(word, None).is_none()) {
+        return Err(fail(&format!("invalid value given for \"create_file\": '{word}'")));
     }
     let regex = |name: &str| match options.string(name) {
         Some(source) => pcre2::bytes::Regex::new(source).map(Some).map_err(|e| fail(&format!("{name}: {e}"))),
@@ -131,7 +138,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
         allow_symlink: options.bool("allow_symlink"),
         create_directory: options.bool("create_directory"),
         directory_mode: options.octal("directory_mode"),
-        create_file: options.template("create_file").unwrap_or_else(|| Template::compile("anywhere")),
+        create_file,
         formats: file_formats(options.string("file_format").unwrap_or("")).map_err(|text| fail(&text))?,
         quota: options.template("quota"),
         quota_files: options.template("quota_filecount"),
@@ -147,7 +154,7 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
         maildir_tag: options.template("maildir_tag"),
         maildir_retries: count("maildir_retries"),
         maildirfolder_regex: regex("maildirfolder_create_regex")?,
-        maildir_size_file: options.bool("maildir_use_size_file"),
+        maildir_size_file: options.switch("maildir_use_size_file"),
         maildir_quota_regex: options
             .string("maildir_quota_directory_regex")
             .unwrap_or("^(?:cur|new|\\..*)$")
@@ -202,6 +209,18 @@ fn file_formats(source: &str) -> Result<Vec<(Vec<u8>, String)>, String> {
     Ok(pairs.collect())
 }
 
+/// What a value of `create_file` permits; `None` for one that is none.
+fn create_where(word: &Text, home: Option<&Text>) -> Option<CreateWhere> {
+    let home = || home.map(|h| h.as_bytes().to_vec());
+    match word.as_bytes() {
+        b"anywhere" => Some(CreateWhere::Anywhere),
+        b"belowhome" => Some(CreateWhere::BelowHome(home())),
+        b"inhome" => Some(CreateWhere::InHome(home())),
+        path if path.starts_with(b"/") && !word.is_foreign() => Some(CreateWhere::Below(path.to_vec())),
+        _ => None,
+    }
+}
+
 /// What a delivery is to: one file, or a directory that gets new ones.
 enum Target {
     File(Vec<u8>),
@@ -237,23 +256,12 @@ impl Appendfile {
         context: &mut Context,
     ) -> Result<CreateWhere, DeliveryError> {
         let word = self.expand(transport, context, &self.create_file, "create_file")?;
-        let home = context.address.home.as_ref().map(|h| h.as_bytes().to_vec());
-        Ok(match word.as_bytes() {
-            b"anywhere" => CreateWhere::Anywhere,
-            b"belowhome" => CreateWhere::BelowHome(home),
-            b"inhome" => CreateWhere::InHome(home),
-            path if path.starts_with(b"/") && !word.is_foreign() => CreateWhere::Below(path.to_vec()),
-            _ => {
-                let text = format!(
-                    "invalid value given for \"create_file\" for the {} transport: {word}",
-                    transport.name
-                );
-                return Err(DeliveryError {
-                    code: error_code::EXPANSION_FAILED,
-                    text,
-                    ..DeliveryError::default()
-                });
-            }
+        create_where(&word, context.address.home.as_ref()).ok_or_else(|| {
+            let text = format!(
+                "invalid value given for \"create_file\" for the {} transport: '{word}'",
+                transport.name
+            );
+            DeliveryError::new(error_code::EXPANSION_FAILED, text)
         })
     }
 
@@ -288,18 +296,17 @@ impl Appendfile {
                 (None, Some(directory)) => (path_of(transport, context, directory)?, true),
                 (None, None) => {
                     let text = format!(
-                        "mandatory file or directory option missing from {} transport",
+                        "Mandatory file or directory option missing from {} transport",
                         transport.name
                     );
                     return Err(DeliveryError {
-                        code: error_code::EXPANSION_FAILED,
-                        text,
-                        ..DeliveryError::default()
+                        is_for_panic_log: true,
+                        ..DeliveryError::new(error_code::UNKNOWN, text)
                     });
                 }
             },
         };
-        if path.is_foreign() && !matches!(allowed, CreateWhere::Below(_)) {
+        if path.is_foreign() && !allowed.vouches_for(path.as_bytes()) {
             let text = format!(
                 "Tainted '{path}' (file or directory name for {} transport) not permitted",
                 transport.name
@@ -316,6 +323,26 @@ impl Appendfile {
         Ok(if is_directory { Target::Directory(path) } else { Target::File(path) })
     }
 
+    /// `maildir_use_size_file`.
+    fn keeps_size_file(&self, transport: &Transport, context: &mut Context) -> Result<bool, DeliveryError> {
+        let template = match &self.maildir_size_file {
+            Switch::Fixed(on) => return Ok(*on),
+            Switch::Expanded(template) => template,
+        };
+        let value = self.expand(transport, context, template, "maildir_use_size_file")?;
+        match value.trimmed().to_string_lossy().to_ascii_lowercase().as_str() {
+            "1" | "yes" | "true" => Ok(true),
+            "" | "0" | "no" | "false" => Ok(false),
+            _ => {
+                let text = format!(
+                    "\"{value}\" is not a valid value for \"maildir_use_size_file\" in {} transport",
+                    transport.name
+                );
+                Err(DeliveryError::new(error_code::EXPANSION_FAILED, text))
+            }
+        }
+    }
+
     fn quota(&self, transport: &Transport, context: &mut Context) -> Result<Quota, DeliveryError> {
         let mut number =
             |template: &Option<Template>, option: &str| -> Result<Option<local::Limit>, DeliveryError> {
@@ -330,7 +357,6 @@ impl Appendfile {
                         ),
                         ..DeliveryError::default()
                     }),
-                    Err(ExpandError::Forced(_)) => Ok(None),
                     Err(error) => Err(expansion_error(transport, option, &error)),
                 }
             };
@@ -341,7 +367,12 @@ impl Appendfile {
         let known_files = number(&self.mailbox_filecount, "mailbox_filecount")?.map(|l| l.value);
         let directory = match &self.quota_directory {
             Some(template) => {
-                Some(self.expand(transport, context, template, "quota_directory")?.into_bytes())
+                let place = self.expand(transport, context, template, "quota_directory")?;
+                if !place.as_bytes().starts_with(b"/") {
+                    let text = format!("appendfile: quota_directory name \"{place}\" is not absolute");
+                    return Err(DeliveryError::new(error_code::NOT_ABSOLUTE, text));
+                }
+                Some(place.into_bytes())
             }
             None => None,
         };
@@ -441,7 +472,9 @@ impl Appendfile {
                     .maildirfolder_regex
                     .as_ref()
                     .is_some_and(|r| r.is_match(directory).unwrap_or(false)),
-                size_file: self.maildir_size_file.then(|| self.maildir_quota_regex.clone()),
+                size_file: self
+                    .keeps_size_file(transport, context)?
+                    .then(|| self.maildir_quota_regex.clone()),
             }),
             Format::Mailstore => self.mailstore_form(transport, context, batch),
             Format::Plain | Format::Mbx => {
@@ -594,8 +627,9 @@ impl Driver for Appendfile {
                     tag: Vec::new(),
                     retries: 0,
                     make_folder_file: false,
-                    size_file: (self.format == Format::Maildir && self.maildir_size_file)
-                        .then(|| self.maildir_quota_regex.clone()),
+                    size_file: (self.format == Format::Maildir
+                        && self.keeps_size_file(transport, context)?)
+                    .then(|| self.maildir_quota_regex.clone()),
                 },
                 framing: Framing::default(),
                 mode: self.mode,

@@ -11,7 +11,7 @@ use oxim_lang::config::{ConfigError, DriverRow, Instance, rows};
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_lang::list::{List, ListKind, Subject};
-use oxim_mail::address::{AddressSyntax, address_list};
+use oxim_mail::address::{AddressError, AddressSyntax, address_list};
 use oxim_spool::hints::{Database, Hints, HintsError};
 
 use super::compose;
@@ -127,12 +127,12 @@ impl Reply<'_> {
             byte => **byte < b' ' || **byte == 0x7f || (**byte > 0x7f && !prints_top),
         });
         let Some((_, byte)) = bad else { return Ok(text) };
-        let shown = String::from_utf8_lossy(&text).replace('\n', "\\n").replace('\t', "\\t");
+        let shown = String::from_utf8_lossy(&filter::printing(&text)).replace('\t', "\\t");
         let text = format!(
             "Expansion of \"{shown}\" in {} transport contains non-printing character {byte}",
             self.transport.name
         );
-        Err(Outcome::Failed(DeliveryError { text, ..DeliveryError::default() }))
+        Err(Outcome::Failed(DeliveryError { text, bounce_text: Some("".into()), ..DeliveryError::default() }))
     }
 
     /// What a filter said, if it made this reply.
@@ -179,7 +179,7 @@ impl Reply<'_> {
         for field in [&mut lines.to, &mut lines.cc, &mut lines.bcc] {
             *field = self.without_never_mail(field)?;
         }
-        let recipients = self.recipients(&lines);
+        let recipients = self.recipients(&lines)?;
         if recipients.is_empty() {
             return Ok(());
         }
@@ -254,12 +254,22 @@ impl Reply<'_> {
         Ok(kept.join(&b","[..]))
     }
 
-    fn recipients(&self, lines: &Lines) -> Vec<Vec<u8>> {
+    fn recipients(&self, lines: &Lines) -> Result<Vec<Vec<u8>>, Outcome> {
         let settings = &self.delivery.settings;
         let syntax = &settings.syntax;
         let mut recipients: Vec<Vec<u8>> = Vec::new();
         for field in [&lines.to, &lines.cc, &lines.bcc] {
-            for parsed in address_list(field).filter_map(|item| item.parse(syntax).ok()) {
+            for item in address_list(field) {
+                let parsed = match item.parse(syntax) {
+                    Ok(parsed) => parsed,
+                    Err(AddressError::Empty) => continue,
+                    Err(error) => {
+                        let (shown, name) = (oxim_base::text::shown(field), &self.transport.name);
+                        let text =
+                            format!("Failed to send message from {name} transport: {error} in \"{shown}\"");
+                        return Err(Outcome::Deferred(DeliveryError { text, ..DeliveryError::default() }));
+                    }
+                };
                 let address = if parsed.domain().is_some() {
                     parsed.address.clone()
                 } else {
@@ -270,7 +280,7 @@ impl Reply<'_> {
                 }
             }
         }
-        recipients
+        Ok(recipients)
     }
 
     fn header(&self, lines: &Lines) -> Vec<u8> {
@@ -450,28 +460,24 @@ impl Reply<'_> {
         let limit = self.delivery.config.main_options.int("bounce_return_size_limit");
         let limit = u64::try_from(limit).unwrap_or(0);
         let size = self.batch.body.len();
-        let body =
-            composed.body.as_ref().filter(|_| self.delivery.config.main_options.bool("bounce_return_body"));
-        let (what, rest) = match body {
-            None => ("------ This is a copy of the message's header lines.\n\n".to_owned(), 0),
-            Some(_) if limit > 0 && size > limit => {
-                let text = "------ This is a copy of the message, including all the headers.\n";
-                let kept = limit.saturating_sub(u64::try_from(composed.header.len()).unwrap_or(0));
-                (
-                    format!(
-                        "{text}------ The body of the message is {size} characters long; only the first\n------ {kept} or so are included here.\n\n"
-                    ),
-                    kept,
-                )
-            }
-            Some(_) => {
-                ("------ This is a copy of the message, including all the headers.\n\n".to_owned(), size)
-            }
-        };
+        let (mut what, mut rest) =
+            ("------ This is a copy of the message, including all the headers.\n".to_owned(), size);
+        if self.transport.generic.body_only {
+            what = "------ This is a copy of the body of the message, without the headers.\n".to_owned();
+        } else if self.transport.generic.headers_only {
+            what = "------ This is a copy of the message's header lines.\n".to_owned();
+        }
+        if composed.body.is_some() && limit > 0 && size > limit {
+            rest = limit;
+            what.push_str(&format!(
+                "------ The body of the message is {size} characters long; only the first\n------ {limit} or so are included here.\n"
+            ));
+        }
+        what.push('\n');
         out.push(b'\n');
         out.extend_from_slice(what.as_bytes());
         out.extend_from_slice(&composed.header);
-        if let Some(body) = body {
+        if let Some(body) = &composed.body {
             let head = body.head(usize::try_from(rest).unwrap_or(usize::MAX));
             let head = head.map_err(|e| {
                 Outcome::Deferred(DeliveryError::new(

@@ -168,36 +168,33 @@ fn removed_names(
 ) -> Result<Vec<Vec<u8>>, DeliveryError> {
     let mut names: Vec<Vec<u8>> =
         batch.addresses.first().map(|a| a.propagated.headers_remove.clone()).unwrap_or_default();
-    if let Some(template) = &transport.generic.headers_remove {
-        for item in expanded_items(transport, context, template, "headers_remove", b':')? {
-            names.push(item.strip_suffix(b":").map_or(item.clone(), <[u8]>::to_vec));
-        }
+    for item in expanded_items(transport, context, &transport.generic.headers_remove, "headers_remove")? {
+        names.push(item.strip_suffix(b":").map_or(item.clone(), <[u8]>::to_vec));
     }
     Ok(names)
 }
 
 fn added_lines(transport: &Transport, context: &mut Context) -> Result<Vec<Vec<u8>>, DeliveryError> {
-    match &transport.generic.headers_add {
-        Some(template) => expanded_items(transport, context, template, "headers_add", b'\n'),
-        None => Ok(Vec::new()),
-    }
+    expanded_items(transport, context, &transport.generic.headers_add, "headers_add")
 }
 
+/// What the items expand to; those that are empty, or are forced to fail, are left out.
 fn expanded_items(
     transport: &Transport,
     context: &mut Context,
-    template: &Template,
+    items: &[Template],
     option: &str,
-    separator: u8,
 ) -> Result<Vec<Vec<u8>>, DeliveryError> {
-    match template.expand(context) {
-        Ok(text) => Ok(oxim_lang::list::split_at(text.as_bytes(), separator)
-            .filter(|i| !i.is_empty())
-            .map(std::borrow::Cow::into_owned)
-            .collect()),
-        Err(ExpandError::Forced(_)) => Ok(Vec::new()),
-        Err(error) => Err(expansion_error(transport, option, &error)),
+    let mut out = Vec::with_capacity(items.len());
+    for item in items {
+        match item.expand(context) {
+            Ok(text) if text.trimmed().is_empty() => {}
+            Ok(text) => out.push(text.trimmed().into_bytes()),
+            Err(ExpandError::Forced(_)) => {}
+            Err(error) => return Err(expansion_error(transport, option, &error)),
+        }
     }
+    Ok(out)
 }
 
 #[cfg(test)]

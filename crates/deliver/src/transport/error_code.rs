@@ -30,6 +30,8 @@ pub const CONNECTION_LOST: i32 = -18;
 pub const MAILBOX_FULL: i32 = -22;
 /// The mailbox has a format that no transport knows.
 pub const BAD_FORMAT: i32 = -23;
+/// A mailbox begins with nothing that `file_format` knows.
+pub const UNKNOWN_FORMAT: i32 = -33;
 /// A transport filter failed.
 pub const FILTER_FAILED: i32 = -24;
 /// An event's action wants no connection.

@@ -13,7 +13,7 @@ use oxim_lang::config::Options;
 use oxim_lang::context::Context;
 use oxim_lang::expand::Template;
 
-use super::local::recipient;
+use super::local::{recipient, working_directory};
 use super::pipe::split_command;
 use super::{Batch, DeliveryError, Outcome, Transport, error_code};
 use crate::agent::job::{CommandJob, CommandStatus, Framing, Job, JobResult};
@@ -59,7 +59,7 @@ impl Filter {
         let job = Job::Filter(CommandJob {
             argv,
             environment: Vec::new(),
-            directory: b"/".to_vec(),
+            directory: working_directory(batch),
             umask: 0o077,
             may_dump_core: false,
             timeout: self.timeout,
@@ -69,8 +69,7 @@ impl Filter {
         match delivery.agents.perform(&batch.identity, &job, message) {
             JobResult::Exited { status: CommandStatus::Code(0), output, .. } => Ok(Some(output)),
             JobResult::Exited { status: CommandStatus::TimedOut, .. } => {
-                let text = "transport filter timed out";
-                Err(Outcome::Deferred(DeliveryError::new(nix::libc::ETIMEDOUT, text)))
+                Err(transport.driver.filter_timed_out())
             }
             JobResult::Exited { status: CommandStatus::TooMuchOutput, .. } => {
                 let text = "transport filter gave too much output";

@@ -5,6 +5,7 @@ use oxim_lang::expand::Template;
 
 use super::filter::Filter;
 use crate::rewrite::Rules;
+use crate::router::generic::items;
 
 /// Which variables of an address the options of a transport name: where they do, addresses are
 /// not delivered together, or only those that share the domain (manual chapter 25).
@@ -51,10 +52,10 @@ pub struct Generic {
     pub envelope_to_add: bool,
     /// `Return-path:` is added.
     pub return_path_add: bool,
-    /// Header lines to add; items are separated by newlines unless changed.
-    pub headers_add: Option<Template>,
-    /// Names of header lines to leave out.
-    pub headers_remove: Option<Template>,
+    /// Header lines to add, each expanded by itself.
+    pub headers_add: Vec<Template>,
+    /// Names of header lines to leave out, each expanded by itself.
+    pub headers_remove: Vec<Template>,
     /// Rewriting rules for header lines.
     pub headers_rewrite: Option<Rules>,
     /// Where a local delivery runs.
@@ -107,6 +108,11 @@ impl Generic {
                 format!("{} transport: body_only and headers_only are mutually exclusive", instance.name);
             return Err(vec![ConfigError::at(&instance.location, text)]);
         }
+        let is_number = options.string("user").is_some_and(|user| user.trim().parse::<u32>().is_ok());
+        if is_number && !options.is_set("group") {
+            let text = format!("user set without group for the {} transport", instance.name);
+            return Err(vec![ConfigError::at(&instance.location, text)]);
+        }
         let of_smtp = |name: &str| if options.has(name) { options.template(name) } else { None };
         Ok(Generic {
             mentions: Mentions::of(instance),
@@ -115,8 +121,8 @@ impl Generic {
             delivery_date_add: options.bool("delivery_date_add"),
             envelope_to_add: options.bool("envelope_to_add"),
             return_path_add: options.bool("return_path_add"),
-            headers_add: options.template("headers_add"),
-            headers_remove: options.template("headers_remove"),
+            headers_add: items(options.string("headers_add"), b'\n'),
+            headers_remove: items(options.string("headers_remove"), b':'),
             headers_rewrite: headers_rewrite(instance)?,
             current_directory: options.template("current_directory"),
             home_directory: options.template("home_directory"),

@@ -107,9 +107,7 @@ impl Driver for Lmtp {
             timeout: self.timeout,
         });
         match local::perform(delivery, transport, context, batch, &job, &composed) {
-            JobResult::Lmtp(answers) => {
-                Run { outcomes: answers.into_iter().map(outcome).collect(), hosts: Vec::new() }
-            }
+            JobResult::Lmtp(answers) => Run::of(answers.into_iter().map(outcome).collect()),
             result @ (JobResult::Delivered { .. }
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }

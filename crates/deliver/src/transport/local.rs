@@ -2,11 +2,11 @@
 
 use oxim_lang::config::Options;
 use oxim_lang::context::Context;
-use oxim_lang::expand::{ExpandError, Template};
+use oxim_lang::expand::Template;
 
 use super::compose::{Composed, expansion_error};
 use super::{Batch, DeliveryError, Outcome, Run, Transport, error_code};
-use crate::address::Address;
+use crate::address::{Address, TransportId};
 use crate::agent::job::{Framing, Job, JobResult, Trouble};
 use crate::delivery::Delivery;
 
@@ -34,10 +34,13 @@ impl FramingOptions {
             let value = if options.is_set(name) { options.string(name) } else { default };
             value.unwrap_or_default().as_bytes().to_vec()
         };
+        let may_escape = options.is_set("escape_string") || defaults.is_some_and(|d| !d.3.is_empty());
         let (check_string, escape_string) = if use_bsmtp {
             (b".".to_vec(), b"..".to_vec())
-        } else {
+        } else if may_escape {
             (literal("check_string", defaults.map(|d| d.2)), literal("escape_string", defaults.map(|d| d.3)))
+        } else {
+            (Vec::new(), Vec::new())
         };
         FramingOptions {
             prefix: template("message_prefix", defaults.map(|d| d.0)),
@@ -64,7 +67,7 @@ pub(super) fn framing_with(
     let _ = composed;
     let mut part =
         |template: &Option<Template>, option: &str| match template.as_ref().map(|t| t.expand(context)) {
-            None | Some(Err(ExpandError::Forced(_))) => Ok(Vec::new()),
+            None => Ok(Vec::new()),
             Some(Ok(text)) => Ok(text.into_bytes()),
             Some(Err(error)) => Err(expansion_error(transport, option, &error)),
         };
@@ -109,11 +112,11 @@ pub(super) fn recipient(transport: &Transport, address: &Address) -> Vec<u8> {
     out
 }
 
-/// Bytes that will be written for header and body, without prefix and suffix. Escaped lines are not counted: the figure serves
-/// the names of files.
+/// Bytes that will be written. What escaping adds to lines is not counted: the figure serves the names of files.
 pub(super) fn written_bytes(composed: &Composed, framing: &Framing) -> u64 {
     let lines = if framing.use_crlf { count_lines(composed) } else { 0 };
-    composed.len().saturating_add(lines)
+    let around = framing.prefix.len().saturating_add(framing.suffix.len());
+    composed.len().saturating_add(lines).saturating_add(around as u64)
 }
 
 fn count_lines(composed: &Composed) -> u64 {
@@ -165,6 +168,11 @@ pub(super) fn number_with_unit(text: &[u8]) -> Option<Limit> {
         _ => return None,
     };
     Some(Limit { value, no_check, is_percentage })
+}
+
+/// Where a command runs.
+pub(super) fn working_directory(batch: &Batch<'_>) -> Vec<u8> {
+    batch.current_directory.clone().unwrap_or_else(|| b"/".to_vec())
 }
 
 /// Performs the job as the batch's user, with the composed message.
@@ -231,8 +239,11 @@ pub(super) fn hand_over(
     name: &str,
     format: &str,
 ) -> Run {
-    match delivery.transports.iter().find(|t| t.name == name) {
-        Some(other) if other.name != from.name => other.driver.deliver(other, delivery, context, batch),
+    match delivery.transports.iter().enumerate().find(|(_, t)| t.name == name) {
+        Some((index, other)) if other.name != from.name => {
+            let run = other.driver.deliver(other, delivery, context, batch);
+            Run { handed_to: run.handed_to.or(Some(TransportId(index))), ..run }
+        }
         _ => {
             let text = format!("{name} transport (for {format} format) not found");
             Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::NO_SUCH_TRANSPORT, text)))

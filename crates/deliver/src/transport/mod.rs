@@ -258,13 +258,21 @@ pub struct Run {
     pub outcomes: Vec<Outcome>,
     /// The hosts that were tried.
     pub hosts: Vec<HostResult>,
+    /// Another transport that has done the work (`file_format` of appendfile).
+    pub handed_to: Option<crate::address::TransportId>,
 }
 
 impl Run {
+    /// One outcome for each address, and no hosts.
+    #[must_use]
+    pub fn of(outcomes: Vec<Outcome>) -> Run {
+        Run { outcomes, hosts: Vec::new(), handed_to: None }
+    }
+
     /// The same outcome for all.
     #[must_use]
     pub fn all(batch: &Batch<'_>, outcome: &Outcome) -> Run {
-        Run { outcomes: vec![outcome.clone(); batch.addresses.len()], hosts: Vec::new() }
+        Run::of(vec![outcome.clone(); batch.addresses.len()])
     }
 }
 
@@ -281,6 +289,11 @@ pub trait Driver: Send + Sync {
 
     /// Whether deliveries run as a user, one batch at a time, before the remote ones.
     fn is_local(&self) -> bool;
+
+    /// What becomes of the addresses when the transport filter takes too long.
+    fn filter_timed_out(&self) -> Outcome {
+        Outcome::Deferred(DeliveryError::new(nix::libc::ETIMEDOUT, "transport filter timed out"))
+    }
 
     /// Whether it puts signatures on what it sends, so that nothing may go past it (cutthrough delivery).
     fn signs_messages(&self) -> bool {

@@ -17,6 +17,7 @@ use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, Tr
 use crate::address::AddressKind;
 use crate::agent::job::{CommandJob, CommandStatus, Job, JobResult};
 use crate::delivery::Delivery;
+use crate::filter::printing;
 use crate::filter::rights::with_rights_of;
 
 /// The row.
@@ -90,11 +91,14 @@ fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     if options.bool("return_output") && options.bool("return_fail_output") {
         return Err(fail("both return_output and return_fail_output are set"));
     }
-    if options.bool("log_output") && (options.bool("log_fail_output") || options.bool("log_defer_output")) {
-        return Err(fail("log_output may not be set with log_fail_output or log_defer_output"));
+    if options.bool("log_output") && options.bool("log_fail_output") {
+        return Err(fail("both log_output and log_fail_output are set"));
     }
     if options.bool("restrict_to_path") && options.bool("use_shell") {
         return Err(fail("both restrict_to_path and use_shell are set"));
+    }
+    if options.is_set("allow_commands") && options.bool("use_shell") {
+        return Err(fail("both allow_commands and use_shell are set"));
     }
     let (temporary, temporary_codes) = match options.string("temp_errors").unwrap_or("75:73").trim() {
         "*" => (TemporaryErrors::All, Vec::new()),
@@ -216,6 +220,39 @@ fn expand_word(context: &mut Context, word: &str, is_program: bool) -> Result<Te
     result
 }
 
+/// How a command has ended.
+struct End {
+    status: CommandStatus,
+    /// What it printed; nothing, where nobody is told of it.
+    output: Vec<u8>,
+    write_error: Option<String>,
+}
+
+impl End {
+    /// A bounce has nobody to return output to. A command that printed too much was killed for it.
+    fn new(status: CommandStatus, mut output: Vec<u8>, write_error: Option<String>, is_bounce: bool) -> End {
+        let status = if status == CommandStatus::TooMuchOutput {
+            output.extend_from_slice(b"\n\n*** Too much output - remainder discarded ***\n");
+            CommandStatus::Signal(nix::libc::SIGKILL)
+        } else {
+            status
+        };
+        if is_bounce {
+            output.clear();
+        }
+        End { status, output, write_error }
+    }
+
+    fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+}
+
+/// A failure of the command, of which the sender learns no more than that.
+fn local_failure(text: String) -> DeliveryError {
+    DeliveryError { text, bounce_text: Some("local delivery failed".into()), ..DeliveryError::default() }
+}
+
 impl Pipe {
     /// The configuration is at fault.
     fn fault(text: String) -> DeliveryError {
@@ -279,8 +316,11 @@ impl Pipe {
             (line, Some(command)) => {
                 let mut out = Vec::new();
                 for argument in command {
-                    if argument.source == "$address_pipe" && self.force_command {
-                        let words = split_command(line.as_deref().unwrap_or(""))
+                    if argument.source == "$address_pipe"
+                        && self.force_command
+                        && let Some(line) = &line
+                    {
+                        let words = split_command(line)
                             .map_err(|e| Self::error(format!("{e} for {} transport", transport.name)))?;
                         out.extend(words.into_iter().map(Text::from));
                         continue;
@@ -411,13 +451,20 @@ impl Pipe {
             }
             set("LOCAL_PART_PREFIX", only.prefix.as_deref().unwrap_or_default());
             set("LOCAL_PART_SUFFIX", only.suffix.as_deref().unwrap_or_default());
-            set("DOMAIN", &only.domain);
+        }
+        let first = batch.addresses.first();
+        if let Some(domain) = first.map(|first| &first.domain)
+            && batch.addresses.iter().all(|address| address.domain == *domain)
+        {
+            set("DOMAIN", domain);
         }
         set("HOME", context.address.home.as_ref().map(Text::as_bytes).unwrap_or_default());
-        if let Some(host) = batch.addresses.first().and_then(|a| a.hosts.first()) {
+        if let Some(list) = first.and_then(|first| first.host_list.as_ref()) {
+            set("HOST", list.as_bytes());
+        } else if let Some(host) = first.and_then(|first| first.hosts.first()) {
             set("HOST", host.name.as_bytes());
         }
-        let recipient = batch.addresses.first().map(|address| address.routed(true)).unwrap_or_default();
+        let recipient = first.map(|address| address.routed(true)).unwrap_or_default();
         set("RECIPIENT", &recipient);
         set("MESSAGE_ID", batch.message.id.as_str().as_bytes());
         set("QUALIFY_DOMAIN", &delivery.settings.qualify_domain);
@@ -432,10 +479,9 @@ impl Pipe {
             let list = template.expand(context).map_err(|e| expansion_error(transport, "environment", &e))?;
             for item in oxim_lang::list::split(list.as_bytes()) {
                 let mut halves = item.splitn(2, |b| *b == b'=');
-                all.push((
-                    halves.next().unwrap_or_default().to_vec(),
-                    halves.next().unwrap_or_default().to_vec(),
-                ));
+                if let (Some(name), Some(value)) = (halves.next(), halves.next()) {
+                    all.push((name.to_vec(), value.to_vec()));
+                }
             }
         }
         Ok(all)
@@ -469,7 +515,7 @@ impl Pipe {
         Ok(CommandJob {
             argv: words,
             environment: self.environment(delivery, transport, context, batch)?,
-            directory: batch.current_directory.clone().unwrap_or_else(|| b"/".to_vec()),
+            directory: local::working_directory(batch),
             umask: self.umask,
             may_dump_core: self.may_dump_core,
             timeout: self.timeout,
@@ -483,68 +529,46 @@ impl Pipe {
     }
 
     /// What the command's end means (manual section 29.2).
-    fn judge(
-        &self,
-        transport: &Transport,
-        line: &str,
-        command: &str,
-        status: CommandStatus,
-        output: Vec<u8>,
-        write_error: Option<String>,
-    ) -> Outcome {
+    fn judge(&self, transport: &Transport, line: &str, command: &str, end: End) -> Outcome {
         let name = &transport.name;
-        let killed = |signal: i32| {
-            let how = signal_name(signal);
-            format!(
-                "Child process of {name} transport (running command \"{line}\") was terminated by signal {signal} ({how})"
-            )
-        };
-        let error = |text: String, freeze: bool| DeliveryError {
-            text,
-            freeze,
-            bounce_text: Some("local delivery failed".into()),
-            ..DeliveryError::default()
-        };
-        let outcome = match status {
-            CommandStatus::TimedOut if self.timeout_defer => {
-                Outcome::Deferred(error("pipe delivery process timed out".to_owned(), false))
-            }
-            CommandStatus::TimedOut => {
-                Outcome::Failed(error("pipe delivery process timed out".to_owned(), false))
-            }
-            CommandStatus::TooMuchOutput => Outcome::Failed(error(killed(9), false)),
+        let returns = self.return_output && end.has_output();
+        let outcome = match end.status {
+            CommandStatus::TimedOut => self.timed_out("pipe delivery process timed out"),
             CommandStatus::Signal(signal) if !self.ignore_status || self.freeze_signal => {
-                let text = killed(signal);
+                let how = signal_name(signal);
+                let text = format!(
+                    "Child process of {name} transport (running command \"{line}\") was terminated by signal {signal} ({how})"
+                );
                 if self.freeze_signal {
-                    Outcome::Deferred(error(text, true))
+                    Outcome::Deferred(DeliveryError { freeze: true, ..local_failure(text) })
                 } else {
-                    Outcome::Failed(error(text, false))
+                    Outcome::Failed(local_failure(text))
                 }
             }
             CommandStatus::NotStarted(_) if self.freeze_exec_fail => {
                 let text = format!("pipe process failed to exec \"{line}\"");
-                Outcome::Deferred(error(text, true))
+                Outcome::Deferred(DeliveryError { freeze: true, ..local_failure(text) })
             }
-            CommandStatus::NotStarted(_) => self.judge_code(name, command, 127, &error),
-            CommandStatus::Code(code) => self.judge_code(name, command, code, &error),
-            CommandStatus::Signal(_) => Outcome::Delivered(Delivered::default()),
+            CommandStatus::NotStarted(_) => self.judge_code(name, command, 127),
+            CommandStatus::Code(code) => self.judge_code(name, command, code),
+            CommandStatus::Signal(_) | CommandStatus::TooMuchOutput => {
+                Outcome::Delivered(Delivered::default())
+            }
         };
-        match (outcome, write_error) {
-            (Outcome::Delivered(_), Some(text)) => Outcome::Deferred(error(
-                format!("Error \"{text}\" while writing to {name} transport's pipe"),
-                false,
-            )),
-            (outcome, _) => self.with_output(outcome, output, &error),
+        match (outcome, end.write_error) {
+            (Outcome::Delivered(_), Some(text)) => Outcome::Deferred(local_failure(format!(
+                "Error \"{text}\" while writing to {name} transport's pipe"
+            ))),
+            (outcome, _) => self.with_output(outcome, returns, end.output),
         }
     }
 
-    fn judge_code(
-        &self,
-        name: &str,
-        command: &str,
-        code: i32,
-        error: &dyn Fn(String, bool) -> DeliveryError,
-    ) -> Outcome {
+    fn timed_out(&self, text: &str) -> Outcome {
+        let error = local_failure(text.to_owned());
+        if self.timeout_defer { Outcome::Deferred(error) } else { Outcome::Failed(error) }
+    }
+
+    fn judge_code(&self, name: &str, command: &str, code: i32) -> Outcome {
         if code == 0 || self.ignore_status {
             return Outcome::Delivered(Delivered::default());
         }
@@ -559,32 +583,24 @@ impl Pipe {
         };
         let text = format!("Child process of {name} transport returned {code}{hint} from command: {command}");
         if self.is_temporary(code) {
-            Outcome::Deferred(error(text, false))
+            Outcome::Deferred(local_failure(text))
         } else {
-            Outcome::Failed(error(text, false))
+            Outcome::Failed(local_failure(text))
         }
     }
 
-    /// Output can turn success into failure, and goes with a failure to the sender.
-    fn with_output(
-        &self,
-        outcome: Outcome,
-        output: Vec<u8>,
-        error: &dyn Fn(String, bool) -> DeliveryError,
-    ) -> Outcome {
-        if output.is_empty() {
-            return outcome;
-        }
+    /// Output makes a failure of anything but a freezing under `return_output` (`returns`), and goes with a failure to the sender.
+    fn with_output(&self, outcome: Outcome, returns: bool, output: Vec<u8>) -> Outcome {
         match outcome {
-            Outcome::Delivered(_) if self.return_output => {
-                let mut failure = error("return message generated".to_owned(), false);
-                failure.bounce_text = Some("".into());
-                failure.output = output;
-                Outcome::Failed(failure)
+            Outcome::Delivered(_) if returns => {
+                let text = "return message generated".to_owned();
+                Outcome::Failed(DeliveryError { bounce_text: Some("".into()), output, ..Self::error(text) })
             }
-            Outcome::Failed(mut failure) if self.return_output || self.return_fail_output => {
-                failure.output = output;
-                Outcome::Failed(failure)
+            Outcome::Deferred(failure) if returns && !failure.freeze => {
+                Outcome::Failed(DeliveryError { output, ..failure })
+            }
+            Outcome::Failed(failure) if returns || self.return_fail_output => {
+                Outcome::Failed(DeliveryError { output, ..failure })
             }
             Outcome::Delivered(_) | Outcome::Failed(_) | Outcome::Deferred(_) => outcome,
         }
@@ -604,7 +620,7 @@ impl Pipe {
             Outcome::Deferred(_) => self.log_output || self.log_defer_output,
         };
         let wanted = wanted && !batch.is_shadow && !output.is_empty();
-        let line = output.split(|b| *b == b'\n').next();
+        let line = output.split(|b| *b == b'\n').next().map(<[u8]>::trim_ascii_end);
         if let (true, Some(line)) = (wanted, line) {
             let address = batch.addresses.first().map(|a| a.text()).unwrap_or_default();
             super::log_main(
@@ -613,7 +629,7 @@ impl Pipe {
                 &format!(
                     "<{address}>: {} transport output: {}",
                     transport.name,
-                    String::from_utf8_lossy(line)
+                    String::from_utf8_lossy(&printing(line))
                 ),
             );
         }
@@ -738,7 +754,9 @@ impl Driver for Pipe {
             Ok(job) => job,
             Err(Refusal::Later(error)) => return Run::all(batch, &Outcome::Deferred(*error)),
             Err(Refusal::Final(text)) => {
-                return Run::all(batch, &Outcome::Failed(DeliveryError { text, ..DeliveryError::default() }));
+                // What the command is concerns the postmaster, not the sender.
+                let error = DeliveryError { bounce_text: Some("".into()), ..Self::error(text) };
+                return Run::all(batch, &Outcome::Failed(error));
             }
         };
         let line = Self::redirected(batch).unwrap_or_else(|| self.line());
@@ -746,7 +764,8 @@ impl Driver for Pipe {
             job.argv.first().map(|word| shown_word(&String::from_utf8_lossy(word))).unwrap_or_default();
         match local::perform(delivery, transport, context, batch, &Job::Command(job), &composed) {
             JobResult::Exited { status, output, write_error } => {
-                let outcome = self.judge(transport, &line, &command, status, output.clone(), write_error);
+                let end = End::new(status, output.clone(), write_error, batch.message.sender.is_empty());
+                let outcome = self.judge(transport, &line, &command, end);
                 self.log_first_line(delivery, transport, batch, &outcome, &output);
                 Run::all(batch, &outcome)
             }
@@ -775,6 +794,10 @@ impl Driver for Pipe {
 
     fn names_recipients(&self) -> bool {
         self.framing.use_bsmtp
+    }
+
+    fn filter_timed_out(&self) -> Outcome {
+        self.timed_out("transport filter timeout while writing to pipe")
     }
 
     fn runs_as_creator(&self) -> bool {

@@ -1,7 +1,10 @@
 //! Numbers as Exim reads them in conditions: decimal, an optional sign, `K`, `M` or `G`, white space around.
 
-/// Reads a signed decimal number; empty text is zero. The error is Exim's text.
-pub(crate) fn parse(text: &str) -> Result<i64, String> {
+/// Reads a signed decimal number; empty text is zero.
+///
+/// # Errors
+/// It is no number: Exim's text.
+pub fn parse(text: &str) -> Result<i64, String> {
     let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
     let trimmed = text;
     if trimmed.is_empty() {

@@ -11,7 +11,7 @@
 
 pub mod condition;
 pub(crate) mod elements;
-pub(crate) mod integer;
+pub mod integer;
 pub mod item;
 mod json;
 pub(crate) mod names;

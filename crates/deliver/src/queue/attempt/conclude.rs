@@ -136,7 +136,7 @@ impl Attempt<'_> {
         }
         let line = format!("Frozen{cause}");
         self.main_line(&line);
-        self.message_line(&line);
+        self.message_mark(&format!("*** {line}"));
     }
 
     /// A report that is worth a line in the log if it cannot be sent, but no second try.

@@ -117,8 +117,9 @@ impl Reader<'_, '_> {
             }
             let (item, after) = rest.split_at_checked(item_end(rest)).unwrap_or((rest, &[]));
             rest = after;
-            let item = strip_quotes(item.trim_ascii());
-            if let Some(end) = self.item(item, depth)? {
+            let item = item.trim_ascii();
+            let bare = strip_quotes(item);
+            if let Some(end) = self.item(bare, bare.len() < item.len(), depth)? {
                 return Ok(Some(end));
             }
         }
@@ -138,7 +139,7 @@ impl Reader<'_, '_> {
         Ok(None)
     }
 
-    fn item(&mut self, item: &[u8], depth: usize) -> Result<Option<Content>, String> {
+    fn item(&mut self, item: &[u8], was_quoted: bool, depth: usize) -> Result<Option<Content>, String> {
         if let Some(end) = self.final_item(item)? {
             return Ok(Some(end));
         }
@@ -155,7 +156,7 @@ impl Reader<'_, '_> {
         if let Some(name) = strip_word(item, ":include:") {
             return self.include(&String::from_utf8_lossy(name.trim_ascii()), depth);
         }
-        self.plain(item)?;
+        self.plain(item, was_quoted)?;
         Ok(None)
     }
 
@@ -177,11 +178,11 @@ impl Reader<'_, '_> {
     }
 
     /// A command, a path or an address. With a domain behind it, even `|x@y` is an address.
-    fn plain(&mut self, item: &[u8]) -> Result<(), String> {
+    fn plain(&mut self, item: &[u8], was_quoted: bool) -> Result<(), String> {
         let parsed = parse(item, self.syntax);
         match item.first() {
             Some(b'|' | b'/') if !parsed.as_ref().is_ok_and(|p| p.local_part_end.is_some()) => {
-                let item = item.to_vec();
+                let item = if was_quoted { without_backslashes(item) } else { item.to_vec() };
                 self.items.push(if item.starts_with(b"|") { Item::Pipe(item) } else { Item::File(item) });
                 return Ok(());
             }
@@ -275,6 +276,16 @@ fn strip_quotes(item: &[u8]) -> &[u8] {
         }
     }
     if escaped { item } else { inside }
+}
+
+/// What backslashes protect within the quotes of an item, without them.
+fn without_backslashes(item: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(item.len());
+    let mut bytes = item.iter().copied();
+    while let Some(byte) = bytes.next() {
+        out.extend(if byte == b'\\' { bytes.next() } else { Some(byte) });
+    }
+    out
 }
 
 #[cfg(test)]

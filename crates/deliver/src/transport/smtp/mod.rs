@@ -266,7 +266,7 @@ impl Work<'_> {
             Progress::Ends(outcome) => outcome,
             Progress::Waits(error) => Outcome::Deferred(error.unwrap_or_default()),
         });
-        Run { outcomes: outcomes.collect(), hosts: std::mem::take(&mut self.results) }
+        Run { hosts: std::mem::take(&mut self.results), ..Run::of(outcomes.collect()) }
     }
 
     /// `mua_wrapper`: all recipients or none.
