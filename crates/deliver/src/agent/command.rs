@@ -32,13 +32,13 @@ const TOO_MUCH: u8 = 3;
 pub(super) fn run(job: &CommandJob, message: &mut dyn Read) -> JobResult {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(job.umask));
     limit_core_files(job.may_dump_core);
+    let (stopped, stopper) = match io::pipe() {
+        Ok(ends) => ends,
+        Err(error) => return JobResult::Deferred(Trouble::system(&error, "failed to create a pipe")),
+    };
     let (mut output, mut child) = match start(job) {
         Ok(started) => started,
         Err(error) => return not_started(job, &error),
-    };
-    let Ok((stopped, stopper)) = io::pipe() else {
-        let _ = child.kill().and_then(|()| child.wait());
-        return JobResult::Deferred(Trouble::found(0, "failed to create a pipe for the command"));
     };
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
     let state = AtomicU8::new(RUNS);

@@ -268,8 +268,15 @@ impl Appendfile {
     /// The file that was written for a redirection, where the options made another path of the one it names.
     fn path_for_log(&self, batch: &Batch<'_>, job: &Job) -> Option<Vec<u8>> {
         let first = batch.addresses.first()?;
-        let Job::Mailbox(job) = job else { return None };
-        (first.kind == AddressKind::File && self.file.is_some()).then(|| job.path.clone())
+        let is_redirected = matches!(first.kind, AddressKind::File | AddressKind::Directory);
+        let path = if let Job::Mailbox(job) = job {
+            self.file.is_some().then_some(&job.path)
+        } else if let Job::NewFile(job) = job {
+            self.directory.is_some().then_some(&job.directory)
+        } else {
+            None
+        };
+        path.filter(|_| is_redirected).cloned()
     }
 
     fn target(

@@ -6,7 +6,7 @@ use oxim_lang::expand::Template;
 
 use super::compose::{Composed, expansion_error};
 use super::{Batch, DeliveryError, Outcome, Run, Transport, error_code};
-use crate::address::{Address, TransportId};
+use crate::address::{Address, AddressKind, TransportId};
 use crate::agent::job::{Framing, Job, JobResult, Trouble};
 use crate::delivery::Delivery;
 
@@ -93,7 +93,14 @@ pub(super) fn framing_with(
 fn batched_envelope(transport: &Transport, batch: &Batch<'_>, end: &[u8]) -> Vec<u8> {
     let mut out = [b"MAIL FROM:<", batch.return_path.as_slice(), b">", end].concat();
     for address in &batch.addresses {
-        out.extend_from_slice(&[b"RCPT TO:<", recipient(transport, address).as_slice(), b">", end].concat());
+        let recipient = match address.kind {
+            AddressKind::Mail => recipient(transport, address),
+            // A file or a command is no recipient; who it stands for is.
+            AddressKind::File | AddressKind::Directory | AddressKind::Pipe | AddressKind::Reply => {
+                address.routed(transport.generic.rcpt_include_affixes)
+            }
+        };
+        out.extend_from_slice(&[b"RCPT TO:<", recipient.as_slice(), b">", end].concat());
     }
     out.extend_from_slice(b"DATA");
     out.extend_from_slice(end);
