@@ -1,6 +1,7 @@
 //! `-bp…`: lists the queue, or counts it (`-bpc`).
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use oxim_base::clock::Stamp;
 use oxim_spool::store::{LocalStore, QueueEntry, Store};
@@ -8,6 +9,11 @@ use oxim_spool::store::{LocalStore, QueueEntry, Store};
 use crate::args::Listing;
 use crate::assemble::Program;
 use crate::{control, services};
+
+/// Entries that one thread reads at a time.
+const SHARE: usize = 256;
+/// Threads that read.
+const THREADS_MAX: usize = 8;
 
 fn open(program: &Program) -> Result<LocalStore, u8> {
     control::flush(&program.services.spool_directory);
@@ -54,32 +60,62 @@ pub(crate) fn list(program: &Program, listing: Listing) -> u8 {
         }
     };
     let now = Stamp::now().seconds;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let wanted = &program.line.arguments;
     let is_wanted = |id: &[u8]| wanted.is_empty() || wanted.iter().any(|one| one == id);
-    for entry in entries.iter().filter(|entry| is_wanted(entry.id.as_str().as_bytes())) {
-        let shown = if listing.ids_only {
-            writeln!(out, "{}", entry.id).map(|()| true)
-        } else {
-            show(&mut out, entry, listing, now)
-        };
-        if shown.is_err() {
-            return 1;
-        }
-    }
-    u8::from(out.flush().is_err())
+    let entries: Vec<&QueueEntry> =
+        entries.iter().filter(|entry| is_wanted(entry.id.as_str().as_bytes())).collect();
+    let write = |text: &[u8]| std::io::stdout().lock().write_all(text);
+    u8::from(rendered(&entries, listing, now, write).is_err())
 }
 
-fn show(out: &mut dyn Write, entry: &QueueEntry, listing: Listing, now: i64) -> std::io::Result<bool> {
+/// Gives the texts of all entries to `write`, in order. To read a message's files takes the time of a few system calls: every
+/// processor does some of them.
+fn rendered(
+    entries: &[&QueueEntry],
+    listing: Listing,
+    now: i64,
+    mut write: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let render = |share: &[&QueueEntry]| {
+        let mut out = String::new();
+        for entry in share {
+            if listing.ids_only {
+                let _ = writeln!(out, "{}", entry.id);
+            } else {
+                let _ = show(&mut out, entry, listing, now);
+            }
+        }
+        out
+    };
+    for part in entries.chunks(SHARE * processors) {
+        std::thread::scope(|scope| {
+            let mut shares = part.chunks(SHARE);
+            let mine = shares.next().unwrap_or_default();
+            let begin =
+                |share| (share, std::thread::Builder::new().spawn_scoped(scope, move || render(share)));
+            let others: Vec<_> = shares.map(begin).collect();
+            write(render(mine).as_bytes())?;
+            for (share, other) in others {
+                // Where no thread is to be had this one does it.
+                let text = other.ok().and_then(|other| other.join().ok()).unwrap_or_else(|| render(share));
+                write(text.as_bytes())?;
+            }
+            Ok::<(), std::io::Error>(())
+        })?;
+    }
+    Ok(())
+}
+
+fn show(out: &mut String, entry: &QueueEntry, listing: Listing, now: i64) -> std::fmt::Result {
     let details = match entry.details() {
         Ok(details) => details,
-        Err(oxim_spool::store::ClaimError::Gone) => return Ok(false),
+        Err(oxim_spool::store::ClaimError::Gone) => return Ok(()),
         Err(error) => {
             // Without the reason behind it, as Exim.
             let text = error.to_string();
             let text = text.split(" (").next().unwrap_or_default();
-            writeln!(out, "      {}\n    *** {text} ***\n", entry.id)?;
-            return Ok(false);
+            return writeln!(out, "      {}\n    *** {text} ***\n", entry.id);
         }
     };
     let message = &details.message;
@@ -110,8 +146,7 @@ fn show(out: &mut dyn Write, entry: &QueueEntry, listing: Listing, now: i64) -> 
             writeln!(out, "       +D {}", String::from_utf8_lossy(address))?;
         }
     }
-    writeln!(out)?;
-    Ok(true)
+    writeln!(out)
 }
 
 /// Three characters: minutes up to 90, hours up to 72, then days.

@@ -117,17 +117,25 @@ impl Directories {
         beneath::open(&self.root, place, OFlags::RDONLY, Mode::empty()).map(File::from)
     }
 
-    /// All places where this message's files may be, likeliest first.
-    pub fn candidates(&self, kind: &str, id: &MessageId) -> Vec<(Arc<[u8]>, PathBuf)> {
-        let mut found = Vec::new();
-        for queue in std::iter::once(Arc::from(Vec::new())).chain(self.queue_names()) {
-            let Ok(base) = queue_directory(&queue).map(|q| q.join(kind)) else { continue };
-            let split = base.join(id.split_letter().to_string());
-            let (first, second) = if self.is_split { (split, base) } else { (base, split) };
-            found.push((Arc::clone(&queue), first));
-            found.push((queue, second));
-        }
-        found
+    /// All places where this message's files may be, likeliest first. Named queues are looked for only when the message is
+    /// not in the default one.
+    pub fn candidates<'a>(
+        &'a self,
+        kind: &'a str,
+        id: &'a MessageId,
+    ) -> impl Iterator<Item = (Arc<[u8]>, PathBuf)> + 'a {
+        let named = std::iter::once_with(|| self.queue_names()).flatten();
+        std::iter::once(Arc::from(Vec::new())).chain(named).flat_map(move |queue: Arc<[u8]>| {
+            let places = self.places(kind, &queue, id);
+            places.into_iter().flatten().map(move |place| (Arc::clone(&queue), place))
+        })
+    }
+
+    /// Both places where this message's files may be in a queue, likeliest first; none if the queue can have no such name.
+    pub fn places(&self, kind: &str, queue: &[u8], id: &MessageId) -> Option<[PathBuf; 2]> {
+        let base = queue_directory(queue).ok()?.join(kind);
+        let split = base.join(id.split_letter().to_string());
+        Some(if self.is_split { [split, base] } else { [base, split] })
     }
 
     /// The named queues that have been used: directories with an `input` in them.

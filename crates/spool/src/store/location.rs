@@ -147,10 +147,7 @@ pub(super) fn details(
     id: &MessageId,
     queue: &[u8],
 ) -> Result<QueueDetails, ClaimError> {
-    for (queue_name, place) in directories.candidates("input", id) {
-        if *queue_name != *queue {
-            continue;
-        }
+    for place in directories.places("input", queue, id).into_iter().flatten() {
         let read = pair_at(directories, &place, id).and_then(|pair| Ok((pair.read_header()?, pair)));
         let (text, pair) = match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
