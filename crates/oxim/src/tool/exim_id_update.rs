@@ -166,7 +166,6 @@ fn update(
     }
     let place = directories
         .candidates("input", &old)
-        .into_iter()
         .filter(|(name, _)| **name == *queue)
         .find(|(_, place)| {
             directories.existing(place).is_ok_and(|d| Pair::new(d, old, None).has_header().unwrap_or(false))
