@@ -262,6 +262,8 @@ impl ErrorField {
             };
             return Ok(ErrorField::Refused(route(rest).ok_or(malformed)?));
         }
+        // A word of old configurations, which never meant anything else.
+        let name = if name.eq_ignore_ascii_case("timeout_dns") { "timeout" } else { name };
         if let Some(rest) = strip(name, "timeout") {
             let (connecting, rest) = strip(rest, "_connect").map_or((false, rest), |rest| (true, rest));
             let malformed = if rest.starts_with('_') {

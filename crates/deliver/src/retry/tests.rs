@@ -126,6 +126,7 @@ fn faulty_rules() {
         ("a.b * F,1h,0s", "bad parameters for retry rule"),
         ("a.b * F,1h,1m;;", "comma expected"),
         ("\"a b * F,1h,1m", "missing error type in retry rule"),
+        ("a.b * senders a@b F,1h,1m", "\"=\" expected after \"senders\" in retry rule"),
         ("a.b timeout_foo F,1h,1m", "\"A\", \"MX\", or \"connect\" expected after \"timeout\""),
         ("a.b refused_B F,1h,1m", "A or MX expected after \"refused\""),
         ("a.b timeoutx F,1h,1m", "unknown or malformed retry error \"timeoutx\""),

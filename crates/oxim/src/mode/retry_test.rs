@@ -1,5 +1,7 @@
-//! `-brt`: shows the retry rule that an address, a domain or a host would get (manual section 5.3 and chapter 32).
+//! `-brt`: shows the retry rule that an address, a domain or a host would get, for a message of the sender of `-f` (manual section 5.3
+//! and chapter 32).
 
+use oxim_base::Text;
 use oxim_deliver::delivery::Delivery;
 use oxim_deliver::retry::{Cause, Key};
 use oxim_lang::context::Context;
@@ -10,7 +12,7 @@ use crate::assemble::Program;
 pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context) -> u8 {
     let words: Vec<String> =
         program.line.arguments.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
-    match find(&words, delivery, context) {
+    match find(program, &words, delivery, context) {
         Ok(text) => {
             say!("{text}");
             0
@@ -22,7 +24,12 @@ pub(crate) fn run(program: &Program, delivery: &Delivery, context: &mut Context)
     }
 }
 
-fn find(words: &[String], delivery: &Delivery, context: &mut Context) -> Result<String, String> {
+fn find(
+    program: &Program,
+    words: &[String],
+    delivery: &Delivery,
+    context: &mut Context,
+) -> Result<String, String> {
     let (first, rest) = words.split_first().ok_or("-brt needs a domain or address argument")?;
     if !first.contains(['@', '.']) {
         say!(
@@ -37,9 +44,13 @@ fn find(words: &[String], delivery: &Delivery, context: &mut Context) -> Result<
         Some(name) => Cause::from_name(name)?,
         None => Cause::Other,
     };
+    // Rules for certain senders are for a sender that is named.
+    let sender = program.line.origin.sender.as_ref();
+    let sender = sender.map(|_| Text::tainted(context.message.sender.clone()));
+    let sender = sender.as_ref();
     let key = match second {
-        Some(domain) => Key { address: domain, host: Some(first), sender: None },
-        None => Key { address: first, host: None, sender: None },
+        Some(domain) => Key { address: domain, host: Some(first), sender },
+        None => Key { address: first, host: None, sender },
     };
     match delivery.retry.find(context, &key, cause) {
         Ok(Some(rule)) => Ok(rule.show()),
