@@ -80,9 +80,10 @@ impl Rule {
         let rest = rest.trim_start();
         let (senders, rest) = match rest.strip_prefix("senders") {
             Some(list) => {
-                let list = list.trim_start().strip_prefix('=').ok_or_else(|| {
-                    RuleError("\"=\" expected after \"senders\" in retry rule".to_owned())
-                })?;
+                let list = list
+                    .trim_start()
+                    .strip_prefix('=')
+                    .ok_or_else(|| RuleError("\"=\" expected after \"senders\" in retry rule".to_owned()))?;
                 let (list, rest) = field(list);
                 (Some(List::compile(ListKind::Address, &list)), rest)
             }

@@ -1,7 +1,7 @@
 //! `exicyclog`: cycles the main, reject and panic logs (manual section 54.6).
 //!
 //! `mainlog` becomes `mainlog.01`, what was that becomes `.02` and is compressed by gzip, and so on; a new log with the same owner and mode 0640 is made.
-//! A running daemon opens its logs anew by itself. Exit code 1 if there are no log files to cycle, or one could not be renamed.
+//! Without a main log nothing is done. A running daemon opens its logs anew by itself. Exit code 1 if there are no log files to cycle, or one could not be renamed.
 
 use std::fs;
 use std::io;
@@ -38,6 +38,13 @@ pub(super) fn run(call: &Call) -> u8 {
             }
         }
     }
+    // The name of one log: nothing else is cycled.
+    if let Some(file) = path.as_deref().filter(|path| path.starts_with('/') && !path.contains(['%', ':'])) {
+        return match cycle(Path::new(file), keep) {
+            Ok(()) => 0,
+            Err(error) => call.fail(1, format_args!("{file}: {error}")),
+        };
+    }
     let paths = match paths(path) {
         Ok(paths) => paths,
         Err(Fault::Told(code)) => return code,
@@ -52,7 +59,13 @@ pub(super) fn run(call: &Call) -> u8 {
         let file = if word == "panic" { paths.panic_path() } else { paths.path(word, "%D") };
         // Datestamped logs need no cycling.
         let is_stamped = word != "panic" && (paths.template.contains("%D") || paths.template.contains("%M"));
-        if !is_stamped && let Err(error) = cycle(&file, keep) {
+        if is_stamped {
+            continue;
+        }
+        if word == "main" && !file.exists() {
+            break;
+        }
+        if let Err(error) = cycle(&file, keep) {
             code = call.fail(1, format_args!("{}: {error}", file.display()));
         }
     }
@@ -99,10 +112,7 @@ fn cycle(file: &Path, keep: usize) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if keep == 0 {
-        // There is no number for it to have.
-        return Ok(());
-    }
+    let keep = keep.max(1);
     let last = numbered(file, keep, keep);
     for old in [last.clone(), packed(&last)] {
         if old.exists() {
