@@ -329,6 +329,24 @@ impl Address {
         }
     }
 
+    /// An equal address gives way to this one: its recipient shares in what becomes of it.
+    pub fn share_with(&mut self, equal: &Address) {
+        let recipient = &equal.top().address;
+        if self.shares_with.last() != Some(recipient) {
+            self.shares_with.push(recipient.clone());
+        }
+    }
+
+    /// The unique form that it had while it was routed: that of an `unseen` delivery has its router's name behind it since.
+    #[must_use]
+    pub fn unique_of_routing(&self) -> &[u8] {
+        let parents = self.parent.as_deref().map_or(b"".as_slice(), |parent| &parent.unique);
+        match self.unique.strip_prefix(parents) {
+            Some([b'/', ..]) if self.kind == AddressKind::Mail => parents,
+            _ => &self.unique,
+        }
+    }
+
     /// The addresses this one was made from, nearest first.
     pub fn ancestors(&self) -> impl Iterator<Item = &Address> {
         std::iter::successors(self.parent.as_deref(), |a| a.parent.as_deref())
@@ -374,6 +392,15 @@ impl Address {
             (false, _) => Cow::Borrowed(&self.routed_local_part),
             (true, true) => Cow::Borrowed(&self.local_part),
             (true, false) => Cow::Owned(self.local_part.to_ascii_lowercase()),
+        }
+    }
+
+    /// The text, and behind it the address that it was made from, if there is one.
+    #[must_use]
+    pub fn text_with_parent(&self) -> String {
+        match &self.parent {
+            Some(parent) => format!("{} <{}>", self.text(), parent.text()),
+            None => self.text().into_owned(),
         }
     }
 
@@ -494,6 +521,15 @@ mod tests {
         assert_eq!(same.top().address, b"cleo@test.ex");
         assert_eq!(*same.done_mark("box"), *b"cleo@test.ex/box");
         assert_eq!(*parent.done_mark("box"), *b"cleo@test.ex");
+    }
+
+    #[test]
+    fn an_unseen_delivery_is_remembered_under_its_address() {
+        let parent = Arc::new(Address::recipient("a@test.ex", 0));
+        let delivery = Address { unique: b"a@test.ex/copy".to_vec(), ..Address::child(&parent, "a@test.ex") };
+        assert_eq!(delivery.unique_of_routing(), b"a@test.ex");
+        assert_eq!(Address::child(&parent, "b@test.ex").unique_of_routing(), b"b@test.ex");
+        assert_eq!(parent.unique_of_routing(), b"a@test.ex");
     }
 
     #[test]

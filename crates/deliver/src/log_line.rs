@@ -103,7 +103,9 @@ impl Lines<'_> {
         if let Some(host) = &error.host {
             self.host(&mut line, host, false);
         }
-        if !error.text.is_empty() {
+        // A router always has a reason, be it an empty one (`:fail:`).
+        let is_routers = address.router.is_some() && address.transport.is_none();
+        if is_routers || !error.text.is_empty() {
             let _ = write!(line, ": {}", error.text);
         }
         line
@@ -134,7 +136,7 @@ impl Lines<'_> {
         if let Some(router) = address.router.and_then(|id| self.delivery.router(id)) {
             push_field(line, " R=", &router.name, "");
         }
-        if address.is_bypassed() {
+        if address.is_bypassed() && address.refusal.is_none() {
             push_field(line, " T=", crate::queue::BYPASSED, "");
         } else if let Some(transport) = address.transport.and_then(|id| self.delivery.transport(id)) {
             push_field(line, " T=", &transport.name, "");
@@ -187,7 +189,8 @@ impl Lines<'_> {
     /// `(parent) <original>`: the addresses between only under `+all_parents`, the original if it is another text, whatever
     /// the case of its domain. The address itself stands in the line from `start` on.
     fn origin(&self, line: &mut String, start: usize, address: &Address, always: bool) {
-        let parents: Vec<&Address> = address.ancestors().filter(|a| !a.is_unseen_copy).collect();
+        let is_mail = address.kind == AddressKind::Mail;
+        let parents: Vec<&Address> = address.ancestors().filter(|a| !is_mail || !a.is_unseen_copy).collect();
         let top = parents.last().copied().unwrap_or(address).text();
         let between = parents.iter().rev().skip(1).rev();
         let shows_top = always || !is_same(line.get(start..).unwrap_or_default(), &top);
@@ -195,7 +198,7 @@ impl Lines<'_> {
             for parent in between {
                 push_field(line, " (", &parent.text(), ")");
             }
-        } else if address.kind != AddressKind::Mail && parents.len() > 1 {
+        } else if !is_mail && parents.len() > 1 {
             // A pipe or file says nothing of whose it is: its parent is always shown.
             if let Some(parent) = parents.first() {
                 push_field(line, " (", &parent.text(), ")");

@@ -129,8 +129,8 @@ fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
         && a.propagated.srs_sender == b.propagated.srs_sender
         && a.propagated.headers_add == b.propagated.headers_add
         && a.propagated.headers_remove == b.propagated.headers_remove
-        && a.run_as == b.run_as
-        && a.router_home == b.router_home
+        // Whoever the mail is for, it is Exim's user who speaks to servers.
+        && (!transport.driver.is_local() || a.run_as == b.run_as && a.router_home == b.router_home)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn address_key(delivery: &Delivery, address: &Address) -> Vec<u8> {
         | AddressKind::Pipe
         | AddressKind::File
         | AddressKind::Directory
-        | AddressKind::Reply => &address.unique,
+        | AddressKind::Reply => address.unique_of_routing(),
     };
     [b"T:", name].concat()
 }
@@ -41,8 +41,8 @@ fn address_key(delivery: &Delivery, address: &Address) -> Vec<u8> {
 #[must_use]
 pub fn recipient_key(address: &Address, sender: Option<&[u8]>) -> Vec<u8> {
     match sender {
-        Some(sender) => [b"R:", address.unique.as_slice(), b":<", sender, b">"].concat(),
-        None => [b"R:", address.unique.as_slice()].concat(),
+        Some(sender) => [b"R:", address.unique_of_routing(), b":<", sender, b">"].concat(),
+        None => [b"R:", address.unique_of_routing()].concat(),
     }
 }
 
@@ -221,7 +221,7 @@ fn note(
     key: &[u8],
     error: &DeliveryError,
 ) -> Noted {
-    if delivery.config.main.mua_wrapper {
+    if delivery.config.main.mua_wrapper || error.is_unremembered {
         return Noted::default();
     }
     let rule = match rule(delivery, context, address, host, Cause::from_code(error.code, error.more)) {

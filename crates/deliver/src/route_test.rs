@@ -220,7 +220,9 @@ impl Delivery {
         let router = address.router.and_then(|id| self.routers.get(id.0)).map_or("", |r| r.name.as_str());
         let transport = address.transport.map_or("unset", |id| self.transport_name(id));
         let _ = writeln!(out, "  router = {router}, transport = {transport}");
+        let driver = address.transport.and_then(|id| self.transport(id)).map(|transport| &transport.driver);
         match &address.host_list {
+            _ if driver.is_some_and(|driver| driver.overrides_hosts()) => {}
             Some(list) if address.hosts.is_empty() => {
                 let host = RouteHost { name: list.to_string_lossy(), ..RouteHost::default() };
                 show_hosts(&[host], out);

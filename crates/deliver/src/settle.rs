@@ -43,6 +43,8 @@ pub struct Tally {
     pub frozen_failures: Vec<Failure>,
     /// Addresses that must wait.
     pub deferred: Vec<Deferral>,
+    /// Addresses that had to wait, and whose retry time is over: they fail when all else is done.
+    pub timed_out: Vec<Deferral>,
     /// Unique forms of the addresses that are done.
     pub done: Vec<Vec<u8>>,
     /// How many were delivered.
@@ -225,7 +227,7 @@ impl Settlement<'_> {
                 }
                 Outcome::Failed(error) => self.failed_by(context, address, error, Some(return_path)),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
-                    self.wait_or_give_up(context, address, error, hosts.is_over)
+                    self.wait_or_give_up(address, error, hosts.is_over)
                 }
                 Outcome::Deferred(error) if error.code == error_code::HOSTS_NOT_DUE => {
                     self.waits(address, error)
@@ -396,16 +398,10 @@ impl Settlement<'_> {
         let noted =
             retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
         self.is_due(noted.due);
-        self.wait_or_give_up(context, address, error, noted.is_over);
+        self.wait_or_give_up(address, error, noted.is_over);
     }
 
-    fn wait_or_give_up(
-        &self,
-        context: &mut Context,
-        address: Address,
-        mut error: DeliveryError,
-        timed_out: bool,
-    ) {
+    fn wait_or_give_up(&self, address: Address, error: DeliveryError, timed_out: bool) {
         let text = self.lines.deferred(&address, &error);
         if self.is_silent(&address, true) {
         } else if error.is_for_panic_log {
@@ -414,22 +410,38 @@ impl Settlement<'_> {
             self.main_line(&format!("== {text}"));
         }
         self.message_line(&text);
+        let mut tally = self.tally.lock();
         if timed_out {
-            error.is_timed_out = true;
-            error.text = "retry timeout exceeded".to_owned();
-            error.bounce_text = error.bounce_text.or_else(|| Some("retry timeout exceeded".into()));
-            self.failed_event(context, &address, &error);
-            let line = format!("{}: retry timeout exceeded", address.text());
-            self.main_line(&format!("** {line}"));
-            self.message_line(&line);
-            self.tally.lock().failed.push(Failure { address, error });
+            tally.timed_out.push(Deferral { address, error });
             return;
         }
-        let mut tally = self.tally.lock();
         if error.freeze {
             tally.freeze = Some(error.text.clone());
         }
         tally.deferred.push(Deferral { address, error });
+    }
+
+    /// After all runs: what has waited for as long as the rules allow fails. The last goes first, as with Exim.
+    pub fn give_up_timed_out(&self, context: &mut Context) {
+        let timed_out = std::mem::take(&mut self.tally.lock().timed_out);
+        for Deferral { address, mut error } in timed_out.into_iter().rev() {
+            const REASON: &str = "retry timeout exceeded";
+            error.is_timed_out = true;
+            // What the sender may hear of the last attempt stands before it.
+            let cause =
+                error.bounce_text.take().or_else(|| error.smtp_reply.as_ref().map(|_| error.text.into()));
+            error.bounce_text =
+                Some(cause.map_or(REASON.into(), |cause| format!("{cause}: {REASON}").into()));
+            if let Some(reply) = error.smtp_reply.take() {
+                error.smtp_reply = Some([&*reply, format!(": {REASON}").as_bytes()].concat().into());
+            }
+            error.text = REASON.to_owned();
+            self.failed_event(context, &address, &error);
+            let line = format!("{}: {REASON}", address.text_with_parent());
+            self.main_line(&format!("** {line}"));
+            self.message_line(&line);
+            self.tally.lock().failed.push(Failure { address, error });
+        }
     }
 
     /// A deferral that is not logged and not counted: the retry time has not come.

@@ -121,7 +121,7 @@ pub enum Asked {
 pub fn ask(delivery: &Arc<Delivery>, context: &mut Context, host: &str, domains: &str) -> Asked {
     context.turnaround = Some(Turnaround::Customer);
     let address = Address::recipient(format!("_atrn@{host}"), 0);
-    let request = RouteRequest { purpose: Purpose::Deliver, is_done: &|_| false, hold: &|_, _| None };
+    let request = RouteRequest::new(Purpose::Deliver);
     let mut routed = delivery.route_all(context, vec![address], &request);
     let address = match routed.decided.pop() {
         Some(Decided::Deliver(address)) => address,

@@ -121,10 +121,9 @@ fn append_id_and_subject(out: &mut String, reception: &Reception, message: &Mess
             let _ = write!(out, " id={id}");
         }
     }
-    if wants.subject
-        && let Some(header) = message.headers.find(b"subject").next()
-    {
-        let raw = header.unfolded();
+    if wants.subject && message.headers.find(b"subject").next().is_some() {
+        let raw: Vec<Vec<u8>> = message.headers.find(b"subject").map(|header| header.unfolded()).collect();
+        let raw = raw.join(&b'\n');
         let charset = reception.settings.fixups.headers_charset.as_bytes();
         let decoded =
             rfc2047::decode(&raw, Some(charset), false, rfc2047::Undecodable::KeepBytes).unwrap_or(raw);

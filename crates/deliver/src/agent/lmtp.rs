@@ -171,7 +171,7 @@ fn refused(after: &str, reply: &Reply, code: i32) -> LmtpAnswer {
     if reply.is_permanent() {
         LmtpAnswer::Refused(text)
     } else {
-        LmtpAnswer::Deferred(code, i32::from(reply.code % 100), text)
+        LmtpAnswer::Deferred(code, i32::from(reply.code % 100) << 8, text)
     }
 }
 
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(got.get(1).unwrap(), &LmtpAnswer::Refused(text));
         assert_eq!(
             got.get(2).unwrap(),
-            &LmtpAnswer::Deferred(-46, 52, "LMTP error after end of data: 452 full".to_owned())
+            &LmtpAnswer::Deferred(-46, 52 << 8, "LMTP error after end of data: 452 full".to_owned())
         );
     }
 
@@ -276,13 +276,13 @@ mod tests {
         let one = |script: &str| answers(script, &["b@t.ex"]);
         assert_eq!(one("true"), defer(-1, 0, "LMTP connection closed after initial connection"));
         assert_eq!(one("sleep 3"), defer(-1, 0, "LMTP timeout after initial connection"));
-        assert_eq!(one("echo 421 busy"), defer(-1, 21, "LMTP error after initial connection: 421 busy"));
+        assert_eq!(one("echo 421 busy"), defer(-1, 21 << 8, "LMTP error after initial connection: 421 busy"));
         assert_eq!(
             one("echo 554 never"),
             [LmtpAnswer::Refused("LMTP error after initial connection: 554 never".to_owned())]
         );
         let mail = one("echo 220 x; read l; echo 250 x; read l; echo 451 no; read l");
-        assert_eq!(mail, defer(-45, 51, "LMTP error after MAIL FROM:<a@s.ex>: 451 no"));
+        assert_eq!(mail, defer(-45, 51 << 8, "LMTP error after MAIL FROM:<a@s.ex>: 451 no"));
         let mut absent = job("", &["b@t.ex"]);
         absent.peer = LmtpPeer::Socket(b"/nonexistent/socket".to_vec());
         let JobResult::Deferred(trouble) = deliver(&absent, &mut &b""[..]) else { panic!("no trouble") };

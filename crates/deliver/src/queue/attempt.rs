@@ -380,6 +380,7 @@ impl Attempt<'_> {
         } else {
             self.route_and_deliver(&settlement, &mut context, addresses);
         }
+        settlement.give_up_timed_out(&mut context);
         let message = Arc::clone(settlement.message());
         // A caller who waits has been told: nothing stays, and nobody is written to.
         let tally = if self.is_for_caller() { Tally::default() } else { tally.into_inner() };
@@ -398,7 +399,10 @@ impl Attempt<'_> {
                     .or_else(|| retry_hints::routing_hold(self.delivery, context, address))
             }
         };
-        let request = RouteRequest { purpose: Purpose::Deliver, is_done: &is_done, hold: &hold };
+        let turns_around =
+            self.delivery.config.main.queue_domains.is_some() && !context.message.queue_running && !force;
+        let request =
+            RouteRequest { purpose: Purpose::Deliver, is_done: &is_done, hold: &hold, turns_around };
         // Exim routes the last recipient first, and delivers in the order of the envelope; the log shows both.
         let routed = self.delivery.route_all(context, addresses.into_iter().rev().collect(), &request);
         self.change_domains(settlement, context, &routed.domain_changes);
@@ -587,8 +591,12 @@ fn sort_by_domain(context: &mut Context, order: &str, groups: &mut [plan::Group]
 fn error_of(problem: Problem) -> DeliveryError {
     DeliveryError {
         code: problem.code,
-        text: problem.text().to_owned(),
-        bounce_text: problem.user_message.map(String::into_boxed_str),
+        // It stands in one line of the log, and in one of a hint.
+        text: problem.text().replace('\n', "\\n"),
+        bounce_text: problem
+            .user_message
+            .or(problem.message.filter(|_| problem.is_for_client))
+            .map(Into::into),
         freeze: problem.freeze,
         retry_key: problem.retry_key.map(Vec::into_boxed_slice),
         ..DeliveryError::default()

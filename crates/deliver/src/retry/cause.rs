@@ -74,12 +74,11 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// From an error number and what goes with it, as deliveries report and hints keep them: the reply code of a 4xx
-    /// (or its last two digits), [`MORE_A`] or [`MORE_MX`] with [`MORE_CONNECT`], the age of a full mailbox in seconds.
+    /// From an error number and what goes with it, as deliveries report and hints keep them: in the lowest byte [`MORE_A`] or
+    /// [`MORE_MX`], above it [`MORE_CONNECT`], or the last two digits of a 4xx reply; or the age of a full mailbox in seconds.
     #[must_use]
     pub fn from_code(number: i32, more: i32) -> Cause {
-        let reply = u16::try_from(more)
-            .map_or(400, |code| if code < 400 { 400_u16.saturating_add(code % 100) } else { code });
+        let reply = u16::try_from(more >> 8 & 0xff).map_or(400, |digits| digits.saturating_add(400));
         let mx = more & 0xff == MORE_MX;
         match number {
             code::AUTH_FAILED => Cause::AuthFailed,

@@ -59,6 +59,13 @@ fn between(earlier: i64, later: i64) -> u64 {
     u64::try_from(later.saturating_sub(earlier)).unwrap_or(0)
 }
 
+/// What of a text is remembered.
+const TEXT_BYTES_MAX: usize = 150;
+
+fn beginning(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text)
+}
+
 impl RetryRecord {
     /// The record with its times as a clock tells them that was set meanwhile.
     #[must_use]
@@ -126,7 +133,7 @@ impl RetryRecord {
             expired: true,
             errno: failure.errno,
             more_errno: failure.more_errno,
-            text: failure.text.to_owned(),
+            text: beginning(failure.text).to_owned(),
         };
         let Some((rule, last)) = rule.and_then(|rule| Some((rule, rule.parameters().last()?))) else {
             return record;

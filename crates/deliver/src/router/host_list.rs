@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use oxim_lang::expand::ExpandError;
 use oxim_net::dns::Lookup;
+use oxim_spool::log::Selector;
 
 use super::dns_hosts::{self, HostFind, Wanted};
 use super::{Generic, Problem, Purpose, Run, Verdict, error_code, matching, self_action};
@@ -126,7 +127,9 @@ pub fn look_up(
             Step::Absent => {
                 let of_mx = mx_item(&item.name);
                 let name = of_mx.unwrap_or(&item.name);
-                if of_mx.is_none() && run.purpose == Purpose::Deliver {
+                let is_logged =
+                    run.purpose == Purpose::Deliver && run.has_selector(Selector::HostLookupFailed);
+                if of_mx.is_none() && is_logged {
                     run.log(&format!("no IP address found for host {name}"));
                 }
                 if find_failed == NotFound::Ignore {

@@ -36,6 +36,7 @@ use oxim_base::Text;
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::Context;
 use oxim_lang::list::LogKind;
+use oxim_spool::log::Selector;
 
 use crate::address::{Address, LocalUser, RouterId, TransportId};
 use crate::delivery::{Delivery, TransportName};
@@ -201,6 +202,11 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Whether the log is to have lines of this kind.
+    pub(crate) fn has_selector(&self, selector: Selector) -> bool {
+        self.delivery.services.log().selectors().has(selector)
+    }
+
     /// Writes a line to the main log.
     pub fn log(&self, line: &str) {
         write_log(self.context, self.purpose, LogKind::Main, line);

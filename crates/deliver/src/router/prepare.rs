@@ -97,7 +97,11 @@ fn add_headers(run: &mut Run<'_>, address: &mut Address) -> Result<(), Problem> 
         match template.expand(run.context) {
             Ok(text) if text.trimmed().is_empty() => {}
             Ok(text) => {
-                let mut line = text.trimmed();
+                // Blanks at its end are the header line's own.
+                let bytes = text.as_bytes();
+                let end =
+                    bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last.saturating_add(1));
+                let mut line = text.slice(0, end);
                 line.push_clean(b"\n");
                 address.propagated.headers_add.push(line);
             }

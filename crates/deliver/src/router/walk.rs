@@ -268,8 +268,11 @@ impl Walk<'_> {
     /// Behind an `unseen` router the address is the parent of two: the one that was routed, and a copy that goes on.
     fn unseen(&mut self, router: &Router, address: &Address, step: Step) -> Next {
         match generic::switch(&router.generic.unseen, "unseen", false, self.context, &router.name) {
-            Ok(false) => return decided(step),
-            Ok(true) => {}
+            // Behind the last router there is nothing to go on to.
+            Ok(wanted) if !wanted || self.delivery.routers.len() <= router.id.0.saturating_add(1) => {
+                return decided(step);
+            }
+            Ok(_) => {}
             Err(problem) => return self.defer(router, address, problem),
         }
         let mut parent = address.clone();
@@ -303,7 +306,7 @@ impl Walk<'_> {
         address.transport = None;
         let mut key = b"R:".to_vec();
         if router.generic.retry_use_local_part {
-            key.extend_from_slice(&address.local_part.to_ascii_lowercase());
+            key.extend_from_slice(&address.routed_local_part);
             key.push(b'@');
         }
         key.extend_from_slice(&address.domain);

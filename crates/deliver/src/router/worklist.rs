@@ -45,6 +45,15 @@ impl Decided {
             | Decided::Deferred(address, _) => address,
         }
     }
+
+    fn address_mut(&mut self) -> &mut Address {
+        match self {
+            Decided::Deliver(address)
+            | Decided::Discarded(address)
+            | Decided::Failed(address, _)
+            | Decided::Deferred(address, _) => address,
+        }
+    }
 }
 
 /// A domain that a router put in the place of another: header lines of the message are to follow.
@@ -98,13 +107,15 @@ pub struct RouteRequest<'a> {
     pub is_done: &'a dyn Fn(&[u8]) -> bool,
     /// Whether an address has to wait before it is routed at all (retry times, `hold_domains`, `queue_domains`).
     pub hold: &'a dyn Fn(&mut Context, &Address) -> Option<Problem>,
+    /// Each round begins at the other end. Exim's list is turned around when it takes out what `queue_domains` holds back.
+    pub turns_around: bool,
 }
 
 impl RouteRequest<'_> {
     /// A request in which nothing was done before and nothing has to wait.
     #[must_use]
     pub fn new(purpose: Purpose) -> RouteRequest<'static> {
-        RouteRequest { purpose, is_done: &|_| false, hold: &|_, _| None }
+        RouteRequest { purpose, is_done: &|_| false, hold: &|_, _| None, turns_around: false }
     }
 }
 
@@ -157,6 +168,9 @@ impl Delivery {
             by_domain: HashMap::new(),
             routed,
         };
+        if request.turns_around {
+            work.queue.make_contiguous().reverse();
+        }
         loop {
             while let Some(address) = work.queue.pop_front() {
                 work.one(context, address);
@@ -166,8 +180,11 @@ impl Delivery {
             }
             // Pipes, files and replies need no routing: Exim has them aside before it begins with the others.
             let round = std::mem::take(&mut work.next_round);
-            let (others, special): (Vec<_>, Vec<_>) =
+            let (mut others, special): (Vec<_>, Vec<_>) =
                 round.into_iter().partition(|address| address.kind == AddressKind::Mail);
+            if request.turns_around {
+                others.reverse();
+            }
             work.queue = special.into_iter().rev().chain(others).collect();
         }
         context.address = scope;
@@ -234,9 +251,6 @@ impl Worklist<'_> {
         if !walked.beside.is_empty() {
             self.beside(context, walked.beside);
         }
-        if let Some(copy) = walked.unseen_copy {
-            self.add(copy);
-        }
         match walked.step {
             Step::Deliver(address) => {
                 self.remember_domain(&address);
@@ -254,6 +268,9 @@ impl Worklist<'_> {
                 self.note_redirected(&children);
                 self.add_children(context, children);
             }
+        }
+        if let Some(copy) = walked.unseen_copy {
+            self.add(copy);
         }
     }
 
@@ -310,9 +327,14 @@ impl Worklist<'_> {
             self.routed.decided.push(Decided::Deliver(address));
             return;
         }
-        match &address.refusal {
-            None => self.deliver(address),
-            Some(Refusal::Forbidden { .. }) => {
+        let Some(refusal) = &address.refusal else { return self.deliver(address) };
+        if !self.seen.insert(address.unique.clone()) {
+            // One complaint will do. The recipient waits with the equal one.
+            self.share(&address);
+            return;
+        }
+        match refusal {
+            Refusal::Forbidden { .. } => {
                 let text = match address.kind {
                     AddressKind::Pipe => "delivery to pipe forbidden",
                     AddressKind::Reply => "autoreply forbidden",
@@ -323,7 +345,7 @@ impl Worklist<'_> {
                 let problem = Problem::new(error_code::UNKNOWN, text.to_owned());
                 self.routed.decided.push(Decided::Failed(address, problem));
             }
-            Some(Refusal::Setup(text)) => {
+            Refusal::Setup(text) => {
                 let problem = Problem::new(error_code::BAD_TRANSPORT, text.clone());
                 self.routed.decided.push(Decided::Deferred(address, problem));
             }
@@ -360,9 +382,15 @@ impl Worklist<'_> {
             *before = before.saturating_sub(1);
         }
         address.shares_with = std::mem::take(&mut earlier.shares_with);
-        let recipient = &earlier.top().address;
-        if address.shares_with.last() != Some(recipient) {
-            address.shares_with.push(recipient.clone());
+        address.share_with(&earlier);
+    }
+
+    /// The recipient of an address shares in what has been decided about an equal one.
+    fn share(&mut self, address: &Address) {
+        let mut decided = self.routed.decided.iter_mut();
+        let equal = decided.find(|decided| decided.address().unique == address.unique);
+        if let Some(equal) = equal {
+            equal.address_mut().share_with(address);
         }
     }
 

@@ -318,9 +318,11 @@ impl Appendfile {
                 "Tainted '{path}' (file or directory name for {} transport) not permitted",
                 transport.name
             );
-            let panics =
-                DeliveryError { is_for_panic_log: true, ..DeliveryError::new(error_code::UNKNOWN, text) };
-            return Err(panics);
+            return Err(DeliveryError {
+                is_for_panic_log: true,
+                is_unremembered: true,
+                ..DeliveryError::new(error_code::UNKNOWN, text)
+            });
         }
         if !path.as_bytes().starts_with(b"/") {
             let text = format!("appendfile: file or directory name \"{path}\" is not absolute");

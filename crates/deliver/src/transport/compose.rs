@@ -169,7 +169,8 @@ fn removed_names(
     let mut names: Vec<Vec<u8>> =
         batch.addresses.first().map(|a| a.propagated.headers_remove.clone()).unwrap_or_default();
     for item in expanded_items(transport, context, &transport.generic.headers_remove, "headers_remove")? {
-        names.push(item.strip_suffix(b":").map_or(item.clone(), <[u8]>::to_vec));
+        let name = item.trim_ascii();
+        names.push(name.strip_suffix(b":").unwrap_or(name).to_vec());
     }
     Ok(names)
 }
@@ -189,7 +190,7 @@ fn expanded_items(
     for item in items {
         match item.expand(context) {
             Ok(text) if text.trimmed().is_empty() => {}
-            Ok(text) => out.push(text.trimmed().into_bytes()),
+            Ok(text) => out.push(text.into_bytes()),
             Err(ExpandError::Forced(_)) => {}
             Err(error) => return Err(expansion_error(transport, option, &error)),
         }

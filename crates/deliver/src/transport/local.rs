@@ -17,6 +17,7 @@ pub(super) struct FramingOptions {
     check_string: Vec<u8>,
     escape_string: Vec<u8>,
     has_own_prefix: bool,
+    has_own_suffix: bool,
     has_own_check: bool,
     use_crlf: bool,
     pub(super) use_bsmtp: bool,
@@ -48,6 +49,7 @@ impl FramingOptions {
             check_string,
             escape_string,
             has_own_prefix: options.is_set("message_prefix"),
+            has_own_suffix: options.is_set("message_suffix"),
             has_own_check: options.is_set("check_string"),
             use_crlf: options.bool("use_crlf"),
             use_bsmtp,
@@ -71,9 +73,10 @@ pub(super) fn framing_with(
             Some(Ok(text)) => Ok(text.into_bytes()),
             Some(Err(error)) => Err(expansion_error(transport, option, &error)),
         };
-    let keeps_defaults = !own_file || options.has_own_prefix;
-    let mut prefix = if keeps_defaults { part(&options.prefix, "message_prefix")? } else { Vec::new() };
-    let mut suffix = if keeps_defaults { part(&options.suffix, "message_suffix")? } else { Vec::new() };
+    let has_prefix = !own_file || options.has_own_prefix;
+    let has_suffix = !own_file || options.has_own_suffix;
+    let mut prefix = if has_prefix { part(&options.prefix, "message_prefix")? } else { Vec::new() };
+    let mut suffix = if has_suffix { part(&options.suffix, "message_suffix")? } else { Vec::new() };
     if options.use_bsmtp {
         let end: &[u8] = if options.use_crlf { b"\r\n" } else { b"\n" };
         prefix.extend_from_slice(&batched_envelope(transport, batch, end));

@@ -227,6 +227,8 @@ pub struct DeliveryError {
     pub is_about_address: bool,
     /// The configuration is at fault: the line about the address goes to the panic log as well.
     pub is_for_panic_log: bool,
+    /// No retry hint is left: the address is tried again in each queue run.
+    pub is_unremembered: bool,
 }
 
 impl DeliveryError {
@@ -293,6 +295,11 @@ pub trait Driver: Send + Sync {
     /// What becomes of the addresses when the transport filter takes too long.
     fn filter_timed_out(&self) -> Outcome {
         Outcome::Deferred(DeliveryError::new(nix::libc::ETIMEDOUT, "transport filter timed out"))
+    }
+
+    /// Whether it has hosts of its own that go before those of the route.
+    fn overrides_hosts(&self) -> bool {
+        false
     }
 
     /// Whether it puts signatures on what it sends, so that nothing may go past it (cutthrough delivery).

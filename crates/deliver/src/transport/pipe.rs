@@ -85,20 +85,27 @@ struct Pipe {
     batch_id: Option<Template>,
 }
 
+/// Switches of which only one can be on.
+const EXCLUSIVE: [(&str, &str); 3] = [
+    ("return_output", "return_fail_output"),
+    ("log_output", "log_fail_output"),
+    ("restrict_to_path", "use_shell"),
+];
+
 fn build(instance: &Instance) -> Result<Box<dyn Driver>, Vec<ConfigError>> {
     let options = &instance.options;
     let fail = |text: &str| vec![ConfigError::about(format!("{} transport", instance.name), text)];
-    if options.bool("return_output") && options.bool("return_fail_output") {
-        return Err(fail("both return_output and return_fail_output are set"));
-    }
-    if options.bool("log_output") && options.bool("log_fail_output") {
-        return Err(fail("both log_output and log_fail_output are set"));
-    }
-    if options.bool("restrict_to_path") && options.bool("use_shell") {
-        return Err(fail("both restrict_to_path and use_shell are set"));
+    let both = |one: &str, other: &str| {
+        let text = format!("both {one} and {other} set for {} transport", instance.name);
+        Err(vec![ConfigError::new(text)])
+    };
+    for (one, other) in EXCLUSIVE {
+        if options.bool(one) && options.bool(other) {
+            return both(one, other);
+        }
     }
     if options.is_set("allow_commands") && options.bool("use_shell") {
-        return Err(fail("both allow_commands and use_shell are set"));
+        return both("allow_commands", "use_shell");
     }
     let (temporary, temporary_codes) = match options.string("temp_errors").unwrap_or("75:73").trim() {
         "*" => (TemporaryErrors::All, Vec::new()),

@@ -300,11 +300,7 @@ const GENERIC: &[(usize, usize, &[&str])] = &[
             "require_files = mail,mail:/mnt/spool/input/x : /mnt/there",
         ],
     ),
-    (
-        14,
-        14,
-        &["unseen", "unseen", "unseen = ${if eq{$local_part}{alice}}", "unseen = false", "unseen = bad"],
-    ),
+    (14, 14, &["unseen", "unseen", "unseen = ${if eq{$local_part}{alice}{yes}{no}}", "unseen = false"]),
     (10, 10, &["more = false", "more = ${if eq{$domain}{test.ex}{no}{yes}}", "no_more", "more = perhaps"]),
     (8, 8, &["fail_verify", "fail_verify_sender", "fail_verify_recipient"]),
     (
@@ -551,7 +547,7 @@ const SMTP: &[&str] = &[
     "delay_after_cutoff = false",
     "retry_include_ip_address = false",
     "address_retry_include_sender = false",
-    "size_addition = -1",
+    "size_addition = 100",
     "final_timeout = 10s",
     "hosts_avoid_pipelining = *",
     "hosts_avoid_esmtp = *",

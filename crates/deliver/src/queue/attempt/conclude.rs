@@ -209,11 +209,7 @@ impl Attempt<'_> {
 
     /// The log says that nobody is told of a failure.
     fn error_ignored(&self, address: &Address) {
-        let top = match address.parent {
-            Some(_) => format!(" <{}>", address.top().text()),
-            None => String::new(),
-        };
-        self.main_line(&format!("{}{top}: error ignored", address.text()));
+        self.main_line(&format!("{}: error ignored", address.text_with_parent()));
     }
 
     fn send_bounce(
@@ -252,14 +248,13 @@ impl Attempt<'_> {
         }
         let limit = self.delivery.config.main.ignore_bounce_errors_after;
         let age = self.delivery.clock_steps.age(message);
-        // What has been tried for as long as the rules allow is not kept any longer.
-        let is_kept = failures.iter().any(|failure| !failure.error.is_timed_out);
+        // What has been tried for as long as the rules allow is not kept any longer, nor what a router says nobody is to hear of.
+        let is_kept =
+            failures.iter().any(|f| !f.error.is_timed_out && f.address.propagated.errors_to.is_none());
         if is_kept && (!limit.is_zero() || message.frozen.is_some()) && age < limit {
             return Reported::Freeze("delivery error message".to_owned());
         }
-        for failure in failures {
-            self.main_line(&format!("{}: error ignored", failure.address.text()));
-        }
+        failures.iter().for_each(|failure| self.error_ignored(&failure.address));
         Reported::Done
     }
 }
@@ -306,15 +301,18 @@ fn forget_told(changed: &mut Message, tally: &Tally) {
     }
 }
 
-/// A recipient is done when nothing that came of it waits any more, but for what has become a recipient itself.
+/// A recipient is done when nothing that came of it waits any more, but for what has become a recipient itself. Exim's tools
+/// look for it as it was written, its routers for the unique form.
 fn mark_finished_parents(changed: &mut Message, message: &Message, tally: &Tally, added: &HashSet<usize>) {
     for (index, recipient) in message.recipients.iter().enumerate() {
-        let waits = tally
-            .deferred
-            .iter()
-            .enumerate()
-            .any(|(place, d)| d.address.recipient == index && !added.contains(&place));
-        if !waits && tally.freeze.is_none() {
+        let is_of = |address: &Address| {
+            address.recipient == index || address.shares_with.contains(&recipient.address)
+        };
+        let mut deferred = tally.deferred.iter().enumerate();
+        let waits = deferred.any(|(place, d)| is_of(&d.address) && !added.contains(&place));
+        let is_kept = tally.frozen_failures.iter().any(|failure| is_of(&failure.address));
+        if !waits && !is_kept {
+            changed.non_recipients.insert(recipient.address.clone());
             changed.non_recipients.insert(crate::address::unique_form(&recipient.address));
         }
     }

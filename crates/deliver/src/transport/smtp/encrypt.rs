@@ -362,7 +362,7 @@ impl Work<'_> {
             }
             Err(error) => {
                 self.tell(session, target, &error);
-                Err(Opening::Trouble(trouble::broken(target, &session.used(target), error, About::Host)))
+                Err(Opening::Trouble(trouble::broken(&session.used(target), error, About::Host)))
             }
         }
     }

@@ -156,8 +156,7 @@ impl Work<'_> {
         let Some(address) = self.batch.addresses.get(index).cloned() else { return };
         let outer = self.context.address.clone();
         crate::router::scope::enter(self.context, &address);
-        // The digits of the reply code are in the upper byte, the letter for "from an MX record" in the lower.
-        let errno = i64::from(error.more) << 8 | i64::from(b'A');
+        let errno = i64::from(error.more);
         let text = error.text.clone();
         self.with_router(|work| {
             work.errors(["msg:rcpt:host:defer", "msg:rcpt:defer"], text.as_bytes(), errno);

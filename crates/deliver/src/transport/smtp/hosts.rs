@@ -11,7 +11,7 @@ use oxim_net::dns::{Family, Lookup};
 use super::{Target, Work};
 use crate::address::{HostDnssec, RouteHost};
 use crate::router::{host_item, self_action};
-use crate::transport::{DeliveryError, error_code};
+use crate::transport::{DeliveryError, Driver, error_code};
 
 /// The port of on-demand mail relay (RFC 2645), service `odmr`.
 const ODMR_PORT: u16 = 366;
@@ -29,7 +29,7 @@ impl Work<'_> {
             .filter(|a| super::is_mail(a.kind))
             .map(|a| (a.hosts.clone(), a.is_randomized));
         let (routed, is_randomized) = routed.unwrap_or_default();
-        let is_overridden = self.smtp.hosts_override && self.smtp.hosts.is_some();
+        let is_overridden = self.smtp.overrides_hosts();
         if !routed.is_empty() && !is_overridden {
             let shuffles =
                 self.smtp.randomizes && !is_randomized && routed.iter().all(|host| host.mx.is_none());

@@ -155,6 +155,10 @@ impl Driver for Smtp {
         false
     }
 
+    fn overrides_hosts(&self) -> bool {
+        self.hosts_override && self.hosts.is_some()
+    }
+
     fn signs_messages(&self) -> bool {
         self.dkim.domain.is_some() || self.arc_sign.is_some()
     }
@@ -426,7 +430,10 @@ impl Work<'_> {
         if about == Some(About::Configuration) {
             return trouble;
         }
-        let error = trouble.as_ref().filter(|t| t.about != About::Address).map(|t| (*t.error).clone());
+        let error = trouble.as_ref().filter(|t| t.about != About::Address).map(|t| {
+            let error = (*t.error).clone();
+            DeliveryError { more: error.more | target.mx_mark(), ..error }
+        });
         let by_address = self.retries_by_address();
         self.results.push(HostResult {
             name: target.name.clone(),

@@ -321,7 +321,7 @@ impl Work<'_> {
         if let Some(trouble) = self.connect_event(target) {
             return Err(trouble);
         }
-        Connection::connect(to).map_err(|error| trouble::broken(target, &target.used(), error, About::Host))
+        Connection::connect(to).map_err(|error| trouble::broken(&target.used(), error, About::Host))
     }
 
     /// Which of the server's extensions are used.
@@ -426,7 +426,7 @@ impl Opening {
 }
 
 pub(super) fn lost(session: &Session, target: &Target, error: SmtpError) -> Opening {
-    Opening::Trouble(trouble::broken(target, &session.used(target), error, About::Host))
+    Opening::Trouble(trouble::broken(&session.used(target), error, About::Host))
 }
 
 /// A refusal before MAIL: 5yz fails the addresses, all else is a trouble of the host.

@@ -129,7 +129,7 @@ impl Work<'_> {
             })
         })?;
         let began = Instant::now();
-        let timed_out = || trouble::not_connected(target, &rustix::io::Errno::TIMEDOUT.into());
+        let timed_out = || trouble::not_connected(&rustix::io::Errno::TIMEDOUT.into());
         while let Some(proxy) = next(&mut left, is_weighted, below) {
             let remaining = match to.connect_timeout {
                 Duration::ZERO => Duration::ZERO,
@@ -164,15 +164,15 @@ impl Work<'_> {
                     let session = ProxySession { proxy: Some(proxy.address), target: from, is_failed: false };
                     Ok((Connection::over(socket), Some(session)))
                 }
-                Err(error) => Err(self.refused_by_proxy(&proxy, target, error)),
+                Err(error) => Err(self.refused_by_proxy(&proxy, error)),
             };
         }
-        Err(trouble::not_connected(target, &rustix::io::Errno::BUSY.into()))
+        Err(trouble::not_connected(&rustix::io::Errno::BUSY.into()))
     }
 
-    fn refused_by_proxy(&self, proxy: &Proxy, target: &Target, error: SocksError) -> Trouble {
+    fn refused_by_proxy(&self, proxy: &Proxy, error: SocksError) -> Trouble {
         self.log(&format!("SOCKS proxy {}: {error}", shown(proxy.address)));
-        trouble::not_connected(target, &error.into_io())
+        trouble::not_connected(&error.into_io())
     }
 }
 

@@ -294,7 +294,7 @@ impl Step<'_, '_> {
 
     /// The connection is of no use any more: all addresses that still wait get this error.
     fn broken(&mut self, error: SmtpError, about: About) -> Passed {
-        let trouble = trouble::broken(self.target, &self.used, error, about);
+        let trouble = trouble::broken(&self.used, error, about);
         self.work.set_waiting(&trouble.error);
         Passed::over(Some(trouble))
     }
@@ -409,6 +409,7 @@ impl Step<'_, '_> {
             let after = command.find("> ").and_then(|end| command.get(..=end)).unwrap_or(&command);
             let mut error = trouble::refused(&self.used, after, &reply, Codes::Rcpt);
             error.is_about_address = true;
+            error.more |= self.target.mx_mark();
             if reply.is_temporary() {
                 error.retry_key = self.retry_key(index);
             }
@@ -461,6 +462,7 @@ impl Step<'_, '_> {
         let passed = self.broken(error, About::Address);
         if let Some(Progress::Waits(Some(error))) = self.work.progress.get_mut(index) {
             error.is_about_address = true;
+            error.more |= self.target.mx_mark();
         }
         passed
     }

@@ -81,21 +81,20 @@ impl Trouble {
 }
 
 /// A connection that could not be made.
-pub(super) fn not_connected(target: &Target, error: &std::io::Error) -> Trouble {
+pub(super) fn not_connected(error: &std::io::Error) -> Trouble {
     let code = error.raw_os_error().unwrap_or(error_code::UNKNOWN);
     let text = if code > 0 { String::new() } else { error_text(error) };
     let said = Some(Box::new(Said::Broken(error_text(error))));
     let connecting = if code == nix::libc::ETIMEDOUT { MORE_CONNECT } else { 0 };
-    let more = target.mx_mark() | connecting;
-    let error = DeliveryError { code, more, text, ..DeliveryError::default() };
+    let error = DeliveryError { code, more: connecting, text, ..DeliveryError::default() };
     Trouble { said, ..Trouble::host(error) }
 }
 
 /// What a connection's end means. `about` is whom it concerns in that phase.
-pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: About) -> Trouble {
+pub(super) fn broken(used: &HostUsed, error: SmtpError, about: About) -> Trouble {
     let said = Some(Box::new(Said::Broken(error.to_string())));
     let (code, text) = match &error {
-        SmtpError::Connect(error) => return not_connected(target, error),
+        SmtpError::Connect(error) => return not_connected(error),
         SmtpError::Timeout { after } => {
             // Exim never calls a command pipelined that timed out.
             let bytes = after.bytes_written.map(|b| format!(" ({b} bytes written)")).unwrap_or_default();
@@ -108,9 +107,7 @@ pub(super) fn broken(target: &Target, used: &HostUsed, error: SmtpError, about: 
             (error_code::UNKNOWN, error.to_string())
         }
     };
-    let more = if code == nix::libc::ETIMEDOUT { target.mx_mark() } else { 0 };
-    let error =
-        DeliveryError { code, more, text, host: Some(Arc::new(used.clone())), ..DeliveryError::default() };
+    let error = DeliveryError { code, text, host: Some(Arc::new(used.clone())), ..DeliveryError::default() };
     let is_logged = code != error_code::TLS_FAILED && about != About::Address;
     Trouble { error: Box::new(error), about, is_final: false, is_logged, said }
 }
@@ -132,7 +129,7 @@ pub(super) fn tls_text(error: &TlsError) -> String {
 pub(super) fn refused(used: &HostUsed, after: &str, reply: &Reply, codes: Codes) -> DeliveryError {
     DeliveryError {
         code: if reply.is_temporary() { codes.temporary() } else { 0 },
-        more: i32::from(reply.code % 100),
+        more: codes.digits(reply),
         text: format!("SMTP error from remote mail server after {after}: {reply}"),
         host: Some(Arc::new(used.clone())),
         smtp_reply: Some(reply.to_text().into()),
@@ -159,6 +156,16 @@ impl Codes {
             Codes::Data => error_code::DATA_4XX,
         }
     }
+
+    /// What goes with that number: the last two digits of the reply. The place below them is for [`Target::mx_mark`].
+    fn digits(self, reply: &Reply) -> i32 {
+        match self {
+            Codes::Mail | Codes::Rcpt | Codes::Data if reply.is_temporary() => {
+                i32::from(reply.code % 100) << 8
+            }
+            Codes::Other | Codes::Mail | Codes::Rcpt | Codes::Data => 0,
+        }
+    }
 }
 
 impl Target {
@@ -178,8 +185,8 @@ impl Target {
         field
     }
 
-    /// `M` for a host from an MX record, `A` for others: retry rules tell them apart.
-    fn mx_mark(&self) -> i32 {
+    /// `M` for a host from an MX record, `A` for others: every hint about a server has it, and retry rules tell them apart.
+    pub(super) fn mx_mark(&self) -> i32 {
         i32::from(if self.mx.is_some() { b'M' } else { b'A' })
     }
 
