@@ -41,9 +41,9 @@ pub enum AddressKind {
 pub struct Propagated {
     /// `$address_data`.
     pub address_data: Option<Text>,
-    /// `$domain_data`, set by the last router whose `domains` matched.
+    /// `$domain_data` of the accepting router, for its transport and the pipes and files that it makes.
     pub domain_data: Option<Text>,
-    /// `$local_part_data`, set by the last router whose `local_parts` or `check_local_user` matched.
+    /// `$local_part_data`, likewise.
     pub local_part_data: Option<Text>,
     /// Where bounces go instead of the envelope sender; empty: nowhere. An address without angle brackets.
     pub errors_to: Option<Vec<u8>>,

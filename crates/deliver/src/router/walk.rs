@@ -80,6 +80,10 @@ pub fn walk(
     debug::line(debug::ROUTE, || format!(">>>>>>>>>>>>>>>>>>>>>>>>\nrouting {}", address.text()));
     trace::note(|| Traced::Address(address.text().into_owned()));
     address.is_offered = true;
+    // What a list of one router matched is for that router and its transport, not for the next one or for children: there it would
+    // be the untainted name of somebody else.
+    address.propagated.domain_data = None;
+    address.propagated.local_part_data = None;
     let outer_name = context.delivery.router_name.take();
     let outer_path = context.delivery.return_path.take();
     let outer_mode = std::mem::replace(&mut context.delivery.verify_mode, purpose.verify_mode());
@@ -150,9 +154,6 @@ impl Walk<'_> {
             beside: &mut self.beside,
         };
         let outcome = precondition::test(&mut run, &mut work);
-        // What a list matched stays with the address, even if a later precondition is not met.
-        address.propagated.domain_data.clone_from(&work.propagated.domain_data);
-        address.propagated.local_part_data.clone_from(&work.propagated.local_part_data);
         match outcome {
             Outcome::Met => {}
             Outcome::Skip(reason) => {
