@@ -14,6 +14,7 @@ pub struct Group {
     pub addresses: Vec<Address>,
     /// The `batch_id` that they share.
     pub batch_id: BatchId,
+    mixes_domains: bool,
 }
 
 /// What `plan` needs to know of each address beyond the address itself.
@@ -22,6 +23,8 @@ pub struct Routed {
     pub address: Address,
     /// Its transport's `batch_id`.
     pub batch_id: BatchId,
+    /// Addresses of other domains may go with it.
+    pub mixes_domains: bool,
 }
 
 /// What `batch_id` says of an address.
@@ -48,7 +51,7 @@ impl BatchId {
 #[must_use]
 pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) -> (Vec<Group>, Vec<Group>) {
     let (mut local, mut remote): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
-    for Routed { address, batch_id } in routed {
+    for Routed { address, batch_id, mixes_domains } in routed {
         let Some((index, transport)) =
             address.transport.and_then(|id| transports.get(id.0).map(|t| (id.0, t)))
         else {
@@ -60,11 +63,15 @@ pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) 
             group.transport == index
                 && (limit == 0 || group.addresses.len() < limit)
                 && group.batch_id.allows(&batch_id)
-                && group.addresses.first().is_some_and(|first| go_together(transport, first, &address))
+                && group.addresses.first().is_some_and(|first| {
+                    go_together(transport, first, &address, group.mixes_domains && mixes_domains)
+                })
         };
         match groups.iter_mut().find(fits) {
             Some(group) => group.addresses.push(address),
-            None => groups.push(Group { transport: index, addresses: vec![address], batch_id }),
+            None => {
+                groups.push(Group { transport: index, addresses: vec![address], batch_id, mixes_domains })
+            }
         }
     }
     (local, remote)
@@ -111,9 +118,9 @@ fn sorted_keys(hosts: &[RouteHost]) -> impl Iterator<Item = impl Ord + '_> + '_ 
 }
 
 /// Whether two addresses of one transport may be in one run.
-fn go_together(transport: &Transport, a: &Address, b: &Address) -> bool {
+fn go_together(transport: &Transport, a: &Address, b: &Address, mix_domains: bool) -> bool {
     let needs_domain = transport.driver.is_local() && transport.generic.mentions.domain;
-    let may_differ = transport.driver.takes_domains() && !needs_domain;
+    let may_differ = mix_domains && !needs_domain;
     let same_domain = a.domain == b.domain || may_differ;
     let same_text = a.kind == AddressKind::Mail && b.kind == AddressKind::Mail || a.address == b.address;
     same_domain

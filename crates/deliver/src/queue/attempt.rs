@@ -558,7 +558,17 @@ impl Attempt<'_> {
                 }
             }
         };
-        plan::Routed { address, batch_id }
+        let mixes_domains = transport.is_some_and(|transport| {
+            transport.driver.takes_domains()
+                && transport.driver.multi_domain().is_none_or(|switch| {
+                    local_runs::enter(context, transport, &address, std::iter::empty());
+                    let is_on = switch.is_on(context);
+                    local_runs::leave(context);
+                    // In doubt each domain for itself.
+                    is_on.unwrap_or(false)
+                })
+        });
+        plan::Routed { address, batch_id, mixes_domains }
     }
 }
 

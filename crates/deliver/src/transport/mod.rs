@@ -252,6 +252,8 @@ pub struct HostResult {
     pub error: Option<DeliveryError>,
     /// The trouble is with this message on this host, not with the host.
     pub is_about_message: bool,
+    /// What the log has of it, if it has a line of its own.
+    pub line: Option<String>,
 }
 
 /// What a run came to.
@@ -312,6 +314,11 @@ pub trait Driver: Send + Sync {
 
     /// Whether one run takes addresses of several domains.
     fn takes_domains(&self) -> bool;
+
+    /// `multi_domain` that must be expanded for each address.
+    fn multi_domain(&self) -> Option<&oxim_lang::config::Switch> {
+        None
+    }
 
     /// Whether what it writes names the recipients (SMTP, LMTP, batched SMTP): with their affixes under `rcpt_include_affixes`.
     fn names_recipients(&self) -> bool {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use oxim_base::clock;
 
 use super::error::Location;
-use crate::expand::Template;
+use crate::context::Context;
+use crate::expand::{ExpandError, Template};
 
 /// One option that may be set.
 #[derive(Debug)]
@@ -187,6 +188,22 @@ pub enum Switch {
     Fixed(bool),
     /// To be expanded each time.
     Expanded(Template),
+}
+
+impl Switch {
+    /// Whether it is on: its expansion is anything but nothing, `0`, `no` and `false`.
+    ///
+    /// # Errors
+    /// It cannot be expanded.
+    pub fn is_on(&self, context: &mut Context) -> Result<bool, ExpandError> {
+        match self {
+            Switch::Fixed(on) => Ok(*on),
+            Switch::Expanded(template) => {
+                let value = template.expand(context)?.trimmed().to_string_lossy().to_ascii_lowercase();
+                Ok(!matches!(value.as_str(), "" | "0" | "no" | "false"))
+            }
+        }
+    }
 }
 
 /// The options of one instance.

@@ -169,7 +169,11 @@ impl Driver for Smtp {
 
     fn takes_domains(&self) -> bool {
         // A policy of MTA-STS speaks for one domain.
-        self.multi_domain && self.tls.mta_sts.is_none()
+        !matches!(self.multi_domain, Switch::Fixed(false)) && self.tls.mta_sts.is_none()
+    }
+
+    fn multi_domain(&self) -> Option<&Switch> {
+        Some(&self.multi_domain).filter(|switch| matches!(switch, Switch::Expanded(_)))
     }
 
     fn close_idle(&self) {
@@ -379,15 +383,7 @@ impl Work<'_> {
     }
 
     fn retries_by_address(&mut self) -> bool {
-        match &self.smtp.retry_by_address {
-            Switch::Fixed(on) => *on,
-            Switch::Expanded(template) => template.expand(self.context).map_or(true, |text| {
-                !matches!(
-                    text.trimmed().to_string_lossy().to_ascii_lowercase().as_str(),
-                    "" | "0" | "no" | "false"
-                )
-            }),
-        }
+        self.smtp.retry_by_address.is_on(self.context).unwrap_or(true)
     }
 
     /// Makes the host the one that variables tell of.
@@ -441,6 +437,10 @@ impl Work<'_> {
             port: (target.port != 25).then_some(target.port),
             error,
             is_about_message: about == Some(About::Message),
+            line: trouble
+                .as_ref()
+                .filter(|t| t.is_logged)
+                .map(|t| t.line(&target.field_of_log(self.delivery))),
         });
         let trouble = trouble?;
         // A host that takes nothing from us leaves the others.

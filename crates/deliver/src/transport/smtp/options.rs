@@ -138,7 +138,7 @@ pub struct Smtp {
     pub(super) timeouts: Timeouts,
     pub(super) recipients_max: usize,
     pub(super) messages_max: usize,
-    pub(super) multi_domain: bool,
+    pub(super) multi_domain: Switch,
     pub(super) size_addition: i64,
     pub(super) line_bytes_max: u64,
     pub(super) ignore_quota: bool,
@@ -235,7 +235,7 @@ impl Smtp {
             messages_max: count("connection_max_messages"),
             // Where it is expanded it may depend on the address, and grouping asks before there is one: one domain at a
             // time is right for either answer.
-            multi_domain: matches!(options.switch("multi_domain"), Switch::Fixed(true)),
+            multi_domain: options.switch("multi_domain"),
             size_addition: options.int("size_addition"),
             line_bytes_max: u64::try_from(options.int("message_linelength_limit")).unwrap_or(0),
             ignore_quota: options.bool("lmtp_ignore_quota"),
