@@ -1,10 +1,11 @@
 //! The remote deliveries of one message: several at once, up to `remote_max_parallel`.
 //!
 //! One thread begins. Others join it when that takes long, which means that somebody else is waited for: servers nearby take a list of
-//! fifty domains before the threads for it would have been made.
+//! fifty domains before the threads for it would have been made. Where the processors are busy it means little, and they join slowly:
+//! many threads for servers that answer at once only open more connections.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use oxim_lang::context::Context;
@@ -18,10 +19,16 @@ use crate::retry_hints::Hosts;
 use crate::settle::Settlement;
 use crate::transport::{Batch, Delivered, Outcome, Run};
 
-/// How long one thread works alone on a message, and how often more are looked for when there were none.
+/// How long one thread works alone on a message.
 const ALONE_FOR: Duration = Duration::from_millis(10);
+/// How long it takes until one more joins while the processors are busy, and the longest time until more are looked for when there
+/// were none.
+const SLOWLY: Duration = Duration::from_millis(250);
 /// Threads that have joined others, in all messages together.
 const JOINED_MAX: usize = 256;
+
+static PROCESSORS: LazyLock<u32> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)));
 
 static JOINED: AtomicUsize = AtomicUsize::new(0);
 
@@ -42,6 +49,31 @@ impl Joined {
 impl Drop for Joined {
     fn drop(&mut self) {
         JOINED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A moment, and how much processor time this process had used until then.
+struct Effort {
+    since: Instant,
+    used: Duration,
+}
+
+impl Effort {
+    fn now() -> Effort {
+        use nix::sys::resource::{UsageWho, getrusage};
+        use nix::sys::time::TimeValLike as _;
+        let used = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
+            usage.user_time().num_microseconds().saturating_add(usage.system_time().num_microseconds())
+        });
+        let used = Duration::from_micros(u64::try_from(used).unwrap_or(0));
+        Effort { since: Instant::now(), used }
+    }
+
+    /// Whether this process has used half of the processors or more since then.
+    fn has_been_great(&self) -> bool {
+        let now = Effort::now();
+        let available = now.since.duration_since(self.since).saturating_mul(*PROCESSORS);
+        now.used.saturating_sub(self.used) >= available / 2
     }
 }
 
@@ -108,14 +140,29 @@ pub(super) fn run(
             // No thread to be had: this one does it all.
             return work(context.clone());
         }
-        let mut threads = 1;
-        while threads < parallel && !open.are_taken_within(ALONE_FOR) {
-            while threads < parallel
+        let (mut threads, mut pause) = (1, ALONE_FOR);
+        while threads < parallel {
+            let effort = Effort::now();
+            if open.are_taken_within(pause) {
+                break;
+            }
+            let (before, is_busy) = (threads, effort.has_been_great());
+            let wanted = match is_busy {
+                false => parallel,
+                true if pause < SLOWLY => threads,
+                true => threads + 1,
+            };
+            while threads < wanted
                 && let Some(joined) = Joined::take()
                 && begin(Some(joined))
             {
                 threads += 1;
             }
+            pause = match (is_busy, threads == before) {
+                (true, _) => SLOWLY,
+                (false, true) => pause.saturating_mul(2).min(SLOWLY),
+                (false, false) => ALONE_FOR,
+            };
         }
     });
 }
