@@ -410,6 +410,12 @@ impl Address {
         oxim_base::text::shown(&self.address)
     }
 
+    /// Whether nobody wants to hear of its failures: those under `noerror`, and where `errors_to` says nobody.
+    #[must_use]
+    pub fn is_nobodys_error(&self) -> bool {
+        self.ignores_errors || self.propagated.errors_to.as_ref().is_some_and(Vec::is_empty)
+    }
+
     /// The local part as the variables show it.
     #[must_use]
     pub fn local_part_text(&self) -> Text {

@@ -367,9 +367,8 @@ fn returned_message(text: &mut Vec<u8>, config: &Config, message: &Message, body
     let wants_body = main.bounce_return_body && message.dsn_ret != Some(Ret::Headers);
     let limit = u64::try_from(main.bounce_return_size_limit).unwrap_or(0);
     let line_limit = u64::try_from(main.bounce_return_linesize_limit).unwrap_or(0);
-    let too_long = wants_body
-        && (limit > 0 && message.size_with(body.len()) > limit
-            || line_limit > 0 && message.max_line > line_limit);
+    let too_long =
+        wants_body && (limit > 0 && body.len() > limit || line_limit > 0 && message.max_line > line_limit);
     if main.bounce_return_message {
         let with_body = wants_body && !too_long;
         let kind = match (with_body, message.smtputf8) {

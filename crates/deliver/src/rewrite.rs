@@ -15,8 +15,10 @@ use oxim_base::Text;
 use oxim_lang::context::Context;
 use oxim_lang::expand::ExpandError;
 use oxim_lang::list::{LogKind, Subject, write_log};
-use oxim_mail::address::{self, AddressSyntax, split_at_domain};
+use oxim_mail::address::{self, AddressSyntax};
 use oxim_spool::log::{Log, Selector};
+
+use crate::scope;
 
 pub use header::replace_domain;
 pub use rule::{Flags, Place, Rule, RuleError, Scope};
@@ -188,7 +190,7 @@ fn apply(
         }
         done = true;
         let Some(replacement) = rule.replacement.as_ref() else { return Next::Stop };
-        set_parts(context, &current.address);
+        scope::enter_address(context, &current.address);
         let text = match replacement.expand(context) {
             Ok(text) => text.into_bytes(),
             Err(ExpandError::Forced(_)) => break,
@@ -234,12 +236,6 @@ fn fits(context: &mut Context, rule: &Rule, address: &[u8]) -> bool {
             false
         }
     }
-}
-
-fn set_parts(context: &mut Context, address: &[u8]) {
-    let (local_part, domain) = split_at_domain(address);
-    context.address.local_part = Text::tainted(local_part);
-    context.address.domain = Text::tainted(domain.unwrap_or_default());
 }
 
 /// The working part of a replacement, qualified if the rule allows it.

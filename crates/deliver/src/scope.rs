@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use oxim_base::Text;
 use oxim_lang::context::{Context, HostLookup};
+use oxim_mail::address::split_at_domain;
 use oxim_spool::message::{Body, Message};
 
 /// Makes a message the one in hand: what was known at its arrival is known again.
@@ -52,4 +54,11 @@ pub fn enter_message(context: &mut Context, message: &Message, body: &Body) {
     scope.queue_name.clone_from(&message.queue_name);
     scope.smtputf8 = message.smtputf8;
     scope.local_scan_data.clone_from(&message.local_scan_data);
+}
+
+/// Makes an address the one in hand, as `$local_part` and `$domain` show it.
+pub(crate) fn enter_address(context: &mut Context, address: &[u8]) {
+    let (local_part, domain) = split_at_domain(address);
+    context.address.local_part = Text::tainted(local_part);
+    context.address.domain = Text::tainted(domain.unwrap_or_default());
 }

@@ -274,7 +274,7 @@ impl Settlement<'_> {
             return;
         }
         for host in run.hosts.iter().filter(|host| host.error.is_none()) {
-            waiting.reached(hints, transport, &host.name);
+            waiting.reached(hints, transport, &host.name, self.claim.id());
         }
     }
 

@@ -45,13 +45,14 @@ const SHOWN: usize = 80;
 
 /// All trials.
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         Trial::test("generated::every_row_has_a_pattern", every_row_has_a_pattern),
         Trial::test("generated::data_never_runs", data::data_never_runs),
         Trial::test("generated::examples_agree_with_exim4", examples_agree),
         Trial::test("generated::expressions_agree_with_exim4", expressions_agree_as_root),
-        delivery::trial(),
-    ]
+    ];
+    trials.extend(delivery::trials());
+    trials
 }
 
 /// Who asks is seen in some variables, and what differs there is listed for root.

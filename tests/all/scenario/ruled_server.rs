@@ -2,7 +2,9 @@
 //!
 //! A rule is a line `STAGE WORD REPLY`. The stage is `greeting`, a command's first word, or `.` for the end of the data. The rule
 //! applies when the server's own address, the command, or for DATA and the dot an accepted recipient, holds the word; the first
-//! that does counts. The reply is what is sent, or `close` for a connection that is lost. After a reply of 421 the server closes.
+//! that does counts. The reply is what is sent (`\n` between its lines), `close` for a connection that is lost, or `silence` for a
+//! server that never answers. After a reply of 421 the server closes. Rules in the file `/mnt/rules` come before the others; it is
+//! read for each connection, so that a server can change its mind.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -16,11 +18,15 @@ use super::clients::Seen;
 /// How long a client may say nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+#[derive(Clone)]
 struct Rule {
     stage: String,
     word: String,
     reply: String,
 }
+
+/// The rules that `/mnt/rules` adds.
+const MORE_RULES: &str = "/mnt/rules";
 
 /// A server on one address.
 #[derive(Clone)]
@@ -39,14 +45,7 @@ struct Record {
 
 /// Listens on addresses (`ADDRESS:PORT`, or the path of a socket) until the process ends.
 pub(super) fn start(addresses: &[&str], rules: &str) -> Seen {
-    let rules: Vec<Rule> = rules
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.splitn(3, ' ').map(str::to_owned);
-            Some(Rule { stage: words.next()?, word: words.next()?, reply: words.next()? })
-        })
-        .collect();
-    let (rules, record) = (Arc::new(rules), Arc::new(Mutex::new(Record::default())));
+    let (rules, record) = (Arc::new(read_rules(rules)), Arc::new(Mutex::new(Record::default())));
     for address in addresses {
         let server = Server { address: (*address).to_owned(), rules: rules.clone(), record: record.clone() };
         if address.starts_with('/') {
@@ -71,10 +70,23 @@ pub(super) fn start(addresses: &[&str], rules: &str) -> Seen {
     record.lock().unwrap().seen.clone()
 }
 
+fn read_rules(text: &str) -> Vec<Rule> {
+    let rule = |line: &str| {
+        let mut words = line.splitn(3, ' ').map(str::to_owned);
+        Some(Rule { stage: words.next()?, word: words.next()?, reply: words.next()?.replace("\\n", "\r\n") })
+    };
+    text.lines().filter_map(rule).collect()
+}
+
 impl Server {
     /// Each connection has a thread: a client may keep one open for later.
     fn serve(&self, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
-        let server = self.clone();
+        let mut server = self.clone();
+        if let Ok(more) = std::fs::read_to_string(MORE_RULES) {
+            let mut rules = read_rules(&more);
+            rules.extend(self.rules.iter().cloned());
+            server.rules = Arc::new(rules);
+        }
         let number = {
             let mut record = self.record.lock().unwrap();
             record.connections.push(String::new());
@@ -153,8 +165,10 @@ impl Server {
 
 /// `None` when the connection is to end.
 fn say(output: &mut impl Write, reply: &str) -> Option<()> {
-    if reply == "close" {
-        return None;
+    match reply {
+        "close" => return None,
+        "silence" => return Some(()),
+        _ => {}
     }
     output.write_all(format!("{reply}\r\n").as_bytes()).ok()?;
     (!reply.starts_with("421")).then_some(())

@@ -4,6 +4,7 @@
 //! message that nothing was done to.
 
 mod conclude;
+mod errors_copy;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -89,8 +90,17 @@ pub fn attempt_over(
     if options.dont_deliver && !claim.message().dont_deliver && !never_deliver(delivery, store, &mut claim) {
         return Ended::Untouched;
     }
-    let mut attempt =
-        Attempt { delivery, store, submitter, claim, options, turn, thawed: false, is_over: false };
+    let mut attempt = Attempt {
+        delivery,
+        store,
+        submitter,
+        claim,
+        options,
+        turn,
+        thawed: false,
+        is_over: false,
+        is_unfiltered: false,
+    };
     match attempt.check_frozen() {
         Frozen::StaysSo => return Ended::Frozen,
         Frozen::GoesAside => {
@@ -163,6 +173,8 @@ struct Attempt<'a> {
     thawed: bool,
     /// It was frozen for too long.
     is_over: bool,
+    /// The system filter has an error: nothing was tried, so this was no first delivery yet.
+    is_unfiltered: bool,
 }
 
 impl Attempt<'_> {
@@ -335,6 +347,7 @@ impl Attempt<'_> {
     fn deliver(mut self) -> Ended {
         let mut context = self.context();
         let filtered = self.system_filter(&mut context);
+        self.is_unfiltered = filtered.is_err();
         let message = Arc::clone(self.claim.message());
         debug::line(debug::DELIVER | debug::VERBOSE, || {
             let run = if self.options.queue_running {

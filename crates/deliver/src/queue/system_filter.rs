@@ -69,7 +69,7 @@ pub(super) fn run(
     }
     let data = match delivery.user_files.read(None, path.as_bytes(), FILE_BYTES_MAX) {
         FileRead::Contents { data, .. } => data,
-        FileRead::NotThere => return Err(format!("failed to open {path}: No such file or directory")),
+        FileRead::NotThere => return Err(format!("{path} does not exist")),
         FileRead::Error(_, text) => return Err(format!("failed to open {path}: {text}")),
     };
     let filter = delivery.filters.get(Kind::Exim, &data);

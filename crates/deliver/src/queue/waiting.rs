@@ -81,15 +81,19 @@ impl WaitLists {
         self.ready.store(state.ready.len(), Ordering::Relaxed);
     }
 
-    /// A server took a message: all that wait for it are ready.
-    pub fn reached(&self, hints: Option<&Arc<Hints>>, transport: &str, host: &str) {
+    /// A server took a message: all others that wait for it are ready. What is left of this one has its retry time.
+    pub fn reached(&self, hints: Option<&Arc<Hints>>, transport: &str, host: &str, by: MessageId) {
         let server: Server = (Arc::from(transport), Arc::from(host));
         let mut state = self.state.lock();
         if let Some(hints) = hints {
             take_over(&mut state, hints, &server);
         }
-        let Some(list) = state.lists.remove(&server) else { return };
+        let Some(mut list) = state.lists.remove(&server) else { return };
         state.count = state.count.saturating_sub(list.len());
+        if let (true, Some(hints)) = (list.remove(&by), hints) {
+            // An entry that stays costs one look.
+            let _ = hints.delete(&database(&server), &key(host, &by));
+        }
         state.ready.extend(list.into_iter().map(|id| (server.clone(), id)));
         self.ready.store(state.ready.len(), Ordering::Relaxed);
     }
@@ -182,19 +186,31 @@ mod tests {
         }
         lists.enter(None, "smtp", "b.ex", ids[3]);
         assert_eq!(lists.next_ready(None), None);
-        lists.reached(None, "lmtp", "a.ex");
+        lists.reached(None, "lmtp", "a.ex", ids[3]);
         assert_eq!(lists.next_ready(None), None);
         assert!(lists.expects(None, "smtp", "a.ex", ids[0]) && !lists.expects(None, "smtp", "b.ex", ids[3]));
-        lists.reached(None, "smtp", "a.ex");
+        lists.reached(None, "smtp", "a.ex", ids[3]);
         assert!(lists.expects(None, "smtp", "a.ex", ids[0]) && !lists.expects(None, "lmtp", "a.ex", ids[0]));
         assert_eq!(lists.next_ready(None), Some(ids[0]));
         // It has failed again.
         lists.enter(None, "smtp", "a.ex", ids[0]);
         assert_eq!(lists.next_ready(None), None);
-        lists.reached(None, "smtp", "a.ex");
+        lists.reached(None, "smtp", "a.ex", ids[3]);
         let all: Vec<_> = std::iter::from_fn(|| lists.next_ready(None)).collect();
         assert_eq!(all, ids[..3]);
         assert_eq!(lists.state.lock().count, 1);
+    }
+
+    #[test]
+    fn a_message_does_not_wait_for_itself() {
+        let lists = WaitLists::default();
+        let ids = ids(2);
+        for id in &ids {
+            lists.enter(None, "smtp", "a.ex", *id);
+        }
+        lists.reached(None, "smtp", "a.ex", ids[0]);
+        assert_eq!((lists.next_ready(None), lists.next_ready(None)), (Some(ids[1]), None));
+        assert_eq!(lists.state.lock().count, 0);
     }
 
     #[test]
@@ -221,11 +237,12 @@ mod tests {
             };
             Arc::new(Hints::open(config).unwrap())
         };
-        let id = ids(1)[0];
+        let ids = ids(2);
+        let (id, other) = (ids[0], ids[1]);
         WaitLists::default().enter(Some(&open()), "smtp", "a.ex", id);
         let hints = open();
         let lists = WaitLists::default();
-        lists.reached(Some(&hints), "smtp", "a.ex");
+        lists.reached(Some(&hints), "smtp", "a.ex", other);
         assert_eq!(lists.next_ready(Some(&hints)), Some(id));
         assert!(hints.scan(&Database::Wait("smtp".into()), b"", 10).unwrap().is_empty());
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use oxim_base::debug;
+use oxim_base::Text;
 use oxim_lang::config::Config;
 use oxim_lang::context::Context;
 use oxim_spool::message::Message;
@@ -31,18 +31,16 @@ pub(super) fn send_if_due(
     if due <= message.warnings_sent || message.sender.is_empty() || deferred.is_empty() {
         return;
     }
-    let told: Vec<&Deferral> =
-        deferred.iter().filter(|d| !d.address.ignores_errors && d.address.dsn.wants_delay()).collect();
-    if told.is_empty() || !condition_holds(delivery, context) {
+    let target_of =
+        |d: &Deferral| d.address.propagated.errors_to.clone().unwrap_or_else(|| message.sender.clone());
+    let is_told = |d: &&Deferral| !d.address.is_nobodys_error() && d.address.dsn.wants_delay();
+    let told: Vec<&Deferral> = deferred.iter().filter(is_told).collect();
+    if told.is_empty() || !condition_holds(delivery, context, message, deferred) {
         return;
     }
-    let mut targets: Vec<Vec<u8>> = told
-        .iter()
-        .map(|d| d.address.propagated.errors_to.clone().unwrap_or_else(|| message.sender.clone()))
-        .collect();
+    let mut targets: Vec<Vec<u8>> = told.iter().map(|d| target_of(d)).collect();
     targets.sort();
     targets.dedup();
-    targets.retain(|t| !t.is_empty());
     let letterhead = Letterhead::new(delivery, context);
     let delay = delay_text(passed, age);
     context.delivery.warn_message_delay = Some(delay.clone());
@@ -76,18 +74,42 @@ fn warnings_due(times: &[u64], age: u64) -> (u32, u64) {
     (count, last)
 }
 
-/// `delay_warning_condition`: empty, 0, no and false forbid the warning; a failure does not.
-fn condition_holds(delivery: &Delivery, context: &mut Context) -> bool {
+/// `delay_warning_condition`: a forced failure, nothing, 0, no and false forbid the warning, and so does what is wrong with it.
+fn condition_holds(
+    delivery: &Delivery,
+    context: &mut Context,
+    message: &Message,
+    deferred: &[Deferral],
+) -> bool {
     let Some(template) = &delivery.config.main.delay_warning_condition else { return true };
-    match template.expand(context) {
+    let saved = std::mem::replace(&mut context.address.domain, common_domain(deferred));
+    let expanded = template.expand(context);
+    context.address.domain = saved;
+    match expanded {
         Ok(text) => {
             let word = text.trimmed();
             !(word.is_empty() || word == "0" || word.eq_ignore_case(b"no") || word.eq_ignore_case(b"false"))
         }
+        Err(error) if error.is_forced() => false,
         Err(error) => {
-            debug::line(debug::DELIVER, || format!("delay_warning_condition failed to expand: {error}"));
-            true
+            delivery.services.log().both(format!(
+                "{} failed to expand condition \"{}\" for delay_warning option: {error}",
+                message.id,
+                template.source()
+            ));
+            false
         }
+    }
+}
+
+/// The domain of all, or nothing.
+fn common_domain(deferred: &[Deferral]) -> Text {
+    let mut domains = deferred.iter().map(|d| &d.address.domain);
+    let first = domains.next();
+    if domains.all(|domain| Some(domain) == first) {
+        Text::tainted(first.map(Vec::as_slice).unwrap_or_default())
+    } else {
+        Text::default()
     }
 }
 

@@ -80,9 +80,14 @@ impl UserFiles for Agents {
     fn append(&self, user: Option<&Identity>, path: &[u8], mode: u32, text: &[u8]) -> Result<(), String> {
         let here = Identity::current();
         let job = Job::Mailbox(MailboxJob::plain(path, mode, text));
-        match self.perform(user.unwrap_or(&here), &job, &mut &*text) {
+        let who = user.unwrap_or(&here);
+        match self.perform(who, &job, &mut &*text) {
             JobResult::Deferred(trouble) | JobResult::Failed(trouble) if trouble.code > 0 => {
-                Err(errno_text(trouble.code))
+                let shown = match Errno::from_raw(trouble.code) {
+                    Errno::EACCES => format!(" (euid={} egid={})", who.uid, who.gid),
+                    _ => String::new(),
+                };
+                Err(format!("{}{shown}", errno_text(trouble.code)))
             }
             JobResult::Deferred(trouble) | JobResult::Failed(trouble) => Err(trouble.text),
             JobResult::Delivered { .. }

@@ -61,7 +61,7 @@ fn try_run(program: &Program, context: &mut Context, test: &FilterTest) -> Resul
         domain: test
             .domain
             .clone()
-            .unwrap_or_else(|| program.config.main.qualify_domain.clone().into_bytes()),
+            .unwrap_or_else(|| program.config.main.qualify_recipient.clone().into_bytes()),
         prefix: test.prefix.clone().unwrap_or_default(),
         suffix: test.suffix.clone().unwrap_or_default(),
     };
@@ -106,6 +106,18 @@ fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 /// The message, its sender and its return path; a line tells where each was found.
+/// The message up to a line with a single dot, which ends it as it does when it is submitted.
+fn before_dot(text: &[u8]) -> &[u8] {
+    let mut length = 0_usize;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        if line == b".\n" {
+            break;
+        }
+        length = length.saturating_add(line.len());
+    }
+    text.get(..length).unwrap_or(text)
+}
+
 fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> Result<(), String> {
     let mut bytes = Vec::new();
     std::io::stdin()
@@ -114,6 +126,9 @@ fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> 
         .read_to_end(&mut bytes)
         .map_err(|error| format!("exim: failed to read the message: {error}"))?;
     let mut text = bytes.as_slice();
+    if !program.line.sending.ignore_dot {
+        text = before_dot(text);
+    }
     let envelope = text.split(|byte| *byte == b'\n').next().and_then(|first| first.strip_prefix(b"From "));
     if let Some(first) = envelope {
         text = text.get(first.len().saturating_add(6)..).unwrap_or_default();

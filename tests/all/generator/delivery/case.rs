@@ -31,11 +31,24 @@ pub(super) struct Case {
     pub(super) recipients: Vec<String>,
     pub(super) header: Vec<String>,
     pub(super) body: Vec<String>,
+    /// Filters and templates: sections of files as above, whose lines are drawn.
+    pub(super) scripts: Vec<(String, Vec<String>)>,
+    /// Rules of the servers that come before those that all cases have.
+    pub(super) replies: Vec<String>,
+    /// What SMTP says before the message, where the submission reads SMTP; `recipients` are arguments of RCPT then.
+    pub(super) dialogue: Vec<String>,
+    /// What the shell does with the message in a file, before it is submitted.
+    pub(super) before: Vec<String>,
+    /// What the shell does after the submission.
+    pub(super) steps: Vec<String>,
 }
 
 /// Addresses with servers behind them; others in the network are reachable, and nobody listens.
 const SERVERS: &str = "\
 == ruled-server out 192.0.2.1:2526 192.0.2.2:2526 192.0.2.3:2526 192.0.2.4:2526 192.0.2.5:2526 192.0.2.6:2526 127.0.0.1:2526 /mnt/lmtp.sock
+";
+
+const USUAL_REPLIES: &str = "\
 greeting 192.0.2.4 421 4.3.2 busy
 greeting 192.0.2.5 554 5.3.2 nothing for you
 EHLO 192.0.2.6 500 what
@@ -106,6 +119,20 @@ show() {
   echo "[queue]"; $EXIM -bp 2>&1
   echo "[hints]"; $TOOLS/exim_dumpdb /mnt/spool retry 2>/dev/null | grep -v '^\*\* Failed' | sed -E 's/[0-9]+-[A-Z][a-z]+-[0-9]{4} [0-9:]{8}/DATE/g' | LC_ALL=C sort
 }
+# Messages, and what is known of servers, as if so many seconds had passed.
+age() {
+  for i in $(ids); do
+    awk -v by=$1 'NR == 4 { $1 -= by } $1 == "-frozen" { $2 -= by } { print }' spool/input/$i-H >aged
+    cat aged >spool/input/$i-H
+  done
+  forget_since $1 $1 $1
+}
+forget_since() {
+  at() { date -u -d "$1 seconds ago" +%y%m%d:%H%M; }
+  $TOOLS/exim_dumpdb /mnt/spool retry 2>/dev/null | sed -n 's/^ *\([RT]:\S*\) .*/\1/p' | while read key; do
+    printf '%s\n2 %s\n3 %s\n4 %s\n' "$key" $(at $1) $(at $2) $(at $3) | $TOOLS/exim_fixdb /mnt/spool retry >/dev/null
+  done
+}
 tried() { echo "[$*]"; timeout 15 $EXIM "$@" 2>errors; echo "exit $?"; grep -o 'configuration error' errors; }
 "#;
 
@@ -132,7 +159,13 @@ impl Case {
         for (heading, contents) in &self.files {
             text.push_str(&format!("== file {heading}\n{contents}"));
         }
+        for (heading, lines) in &self.scripts {
+            text.push_str(&format!("== file {heading}\n"));
+            lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        }
         text.push_str(SERVERS);
+        self.replies.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        text.push_str(USUAL_REPLIES);
         text.push_str("== sh\nchmod 1777 mail\n");
         text.push_str(SHOW);
         let tested: Vec<String> = self.tested.iter().map(|address| quoted(address)).collect();
@@ -142,22 +175,62 @@ impl Case {
             }
             text.push_str("logs\n");
         }
-        let words = self.submission.iter().chain(&self.recipients);
-        let words: Vec<String> = words.map(|word| quoted(word)).collect();
-        text.push_str(&format!("tried {} <<'END'\n", words.join(" ")));
+        text.push_str("cat >message <<'END'\n");
         for line in self.header.iter().chain([&String::new()]).chain(&self.body) {
             text.push_str(&format!("{line}\n"));
         }
-        text.push_str("END\nshow\ntried -qff\nshow\n== expect server out\n");
+        text.push_str("END\n");
+        self.before.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        text.push_str(&self.submitted());
+        text.push_str("show\n");
+        self.steps.iter().for_each(|line| text.push_str(&format!("{line}\nshow\n")));
+        text.push_str("== expect server out\n");
         text
+    }
+
+    /// How the message goes in.
+    fn submitted(&self) -> String {
+        let words = |words: &[&[String]]| -> String {
+            let words: Vec<String> = words.concat().iter().map(|word| quoted(word)).collect();
+            words.join(" ")
+        };
+        if self.dialogue.is_empty() {
+            return format!("tried {} <message\n", words(&[&self.submission, &self.recipients]));
+        }
+        let mut commands = self.dialogue.clone();
+        commands.extend(self.recipients.iter().map(|arguments| format!("RCPT TO:{arguments}")));
+        // A line with a single dot in the message ends it, as it should.
+        format!(
+            "{{ cat <<'END'\n{}\nDATA\nEND\ncat message; printf '.\\nQUIT\\n'; }} >dialogue\ntried {} <dialogue\n",
+            commands.join("\n"),
+            words(&[&self.submission])
+        )
     }
 
     /// The lists that can be shortened.
     fn lists(&mut self) -> Vec<&mut Vec<String>> {
         let Case {
-            main, routers, transports, retry, rewrite, tested, recipients, header, body, zone, ..
+            main,
+            routers,
+            transports,
+            retry,
+            rewrite,
+            tested,
+            recipients,
+            header,
+            body,
+            zone,
+            scripts,
+            replies,
+            dialogue,
+            before,
+            steps,
+            ..
         } = self;
-        let mut lists = vec![tested, zone, main, retry, rewrite, header, body, recipients];
+        let mut lists = vec![
+            tested, zone, main, retry, rewrite, header, body, replies, before, steps, recipients, dialogue,
+        ];
+        lists.extend(scripts.iter_mut().map(|(_, lines)| lines));
         lists.extend(routers.iter_mut().map(|block| &mut block.options));
         lists.extend(transports.iter_mut().map(|block| &mut block.options));
         lists
@@ -189,7 +262,7 @@ impl Case {
             }
         };
         add(&|case| *case = case.without_the_unused());
-        for list in 0..7 {
+        for list in 0..10 {
             add(&|case| case.lists()[list].clear());
         }
         for index in 0..self.routers.len() {

@@ -5,7 +5,7 @@ use super::options;
 use crate::generator::random::Random;
 
 /// Files that routers and transports read. `keep` is what pipes run: it writes down what it got, and ends as its arguments say.
-const FILES: &[(&str, &str)] = &[
+pub(super) const FILES: &[(&str, &str)] = &[
     (
         "aliases",
         "postmaster: alice\nsales: alice, bob\nteam: sales, carol@mx.ex\nloop1: loop2\nloop2: loop1\nself: self, bob\nme: \\alice\n\
@@ -164,11 +164,12 @@ pub(super) fn case(random: &mut Random) -> Case {
     }
     case.header = lines(random, 4, HEADERS);
     case.body = lines(random, 5, BODY);
+    case.steps = vec!["tried -qff".to_owned()];
     case
 }
 
 /// Some of the lines, each at most once, in a drawn order.
-fn lines(random: &mut Random, most: usize, choices: &[&str]) -> Vec<String> {
+pub(super) fn lines(random: &mut Random, most: usize, choices: &[&str]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for _ in 0..random.below(most + 1) {
         let line = random.pick(choices).to_owned();
@@ -190,7 +191,7 @@ fn address(random: &mut Random) -> String {
     }
 }
 
-const SENDERS: &[&str] = &[
+pub(super) const SENDERS: &[&str] = &[
     "sender@out.ex",
     "sender@out.ex",
     "sender@out.ex",
@@ -205,7 +206,7 @@ const SENDERS: &[&str] = &[
     "gone@test.ex",
 ];
 
-const RETRY: &[&str] = &[
+pub(super) const RETRY: &[&str] = &[
     "mx.ex * F,1h,5m",
     "*@a.ex refused F,1h,1s",
     "a.ex * F,1h,10m; G,5h,1h,2",
@@ -221,7 +222,7 @@ const RETRY: &[&str] = &[
     "192.0.2.9 * F,2h,30m",
 ];
 
-const REWRITE: &[&str] = &[
+pub(super) const REWRITE: &[&str] = &[
     "*@other.ex $1@test.ex",
     "bob@test.ex robert@test.ex Ttfrc",
     "*@a.ex $1@mx.ex Ttq",
@@ -232,7 +233,7 @@ const REWRITE: &[&str] = &[
     "sales@test.ex bob@other.ex EcR",
 ];
 
-const HEADERS: &[&str] = &[
+pub(super) const HEADERS: &[&str] = &[
     "From: sender@out.ex",
     "From: Someone <alice@test.ex>",
     "To: alice, bob@test.ex",
@@ -253,7 +254,7 @@ const HEADERS: &[&str] = &[
     "Received: from a by b; Mon, 1 Jan 2024 00:00:00 +0000",
 ];
 
-const BODY: &[&str] = &[
+pub(super) const BODY: &[&str] = &[
     "a line",
     "From the beginning",
     ".",
@@ -265,7 +266,7 @@ const BODY: &[&str] = &[
     "  blanks  ",
 ];
 
-const FIXED: &[&str] = &[
+pub(super) const FIXED: &[&str] = &[
     "domainlist local_domains = test.ex : other.ex : lists.ex : host.test.ex",
     "qualify_domain = test.ex",
     "remote_max_parallel = 1",
@@ -391,7 +392,7 @@ fn router(random: &mut Random, names: &[String], index: usize) -> Block {
     Block { name: names[index].clone(), driver, options: own }
 }
 
-fn transports(random: &mut Random) -> Vec<Block> {
+pub(super) fn transports(random: &mut Random) -> Vec<Block> {
     let mut blocks = Vec::new();
     let fixed: &[(&str, &'static str, &[&str])] = &[
         ("tbox", "appendfile", &[]),

@@ -56,7 +56,7 @@ pub(super) const ALIASES: &[&str] = &[
 /// What `file` of a redirect router says.
 pub(super) const FILES: &[&str] = &["$home/.fwd", "/mnt/home/${local_part_data}/.fwd", "/mnt/list"];
 
-const FILE_TRANSPORTS: &[&str] = &[
+pub(super) const FILE_TRANSPORTS: &[&str] = &[
     "file_transport = address_file",
     "pipe_transport = address_pipe",
     "directory_transport = address_directory",

@@ -26,6 +26,8 @@ pub struct Rules {
     pub is_system: bool,
     /// It is only tested: actions are shown.
     pub is_test: bool,
+    /// An address is tested or verified: no log is written, so it need not be open.
+    pub writes_no_log: bool,
     /// `defer` is allowed.
     pub allow_defer: bool,
     /// `fail` is allowed.
@@ -96,7 +98,7 @@ impl Evaluation<'_> {
         self.outcome.shown.extend_from_slice(text);
     }
 
-    fn show_line(&mut self, parts: &[&[u8]]) {
+    pub(super) fn show_line(&mut self, parts: &[&[u8]]) {
         if self.rules.is_test {
             for part in parts {
                 self.outcome.shown.extend_from_slice(part);
@@ -281,6 +283,9 @@ impl Evaluation<'_> {
         }
         if self.rules.forbid_logwrite {
             return Err(Halt::error("logwrite command forbidden".to_owned()));
+        }
+        if self.rules.writes_no_log {
+            return Ok(());
         }
         let Some((path, mode)) = self.log_file.clone() else {
             let text = "attempt to obey \"logwrite\" command without a previous \"logfile\"";

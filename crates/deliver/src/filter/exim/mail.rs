@@ -67,12 +67,16 @@ impl Evaluation<'_> {
 
     pub(super) fn mail(&mut self, prefix: Prefix, mail: &MailCommand) -> Result<(), Halt> {
         let values = self.values(mail)?;
-        if self.rules.is_test {
-            self.show_mail(prefix, mail, &values);
+        // A bounce is never answered.
+        if self.answers_bounce() {
+            if self.rules.is_test {
+                let name: &[u8] = if mail.is_vacation { b"vacation" } else { b"mail" };
+                self.show_line(&[name, b" command ignored because return_path is empty"]);
+            }
             return Ok(());
         }
-        // A bounce is never answered.
-        if self.context.message.sender.is_empty() {
+        if self.rules.is_test {
+            self.show_mail(prefix, mail, &values);
             return Ok(());
         }
         let to = match values.to {
@@ -84,7 +88,7 @@ impl Evaluation<'_> {
         } else {
             let text = String::from_utf8_lossy(&values.once_repeat).into_owned();
             clock::parse_interval(&text).ok_or_else(|| {
-                Halt::error(format!("Bad time value for \"once_repeat\" in mail command: {text}"))
+                Halt::error(format!("Bad time value for \"once_repeat\" in mail or vacation command: {text}"))
             })?
         };
         self.make(
@@ -107,6 +111,11 @@ impl Evaluation<'_> {
             prefix,
         );
         Ok(())
+    }
+
+    fn answers_bounce(&self) -> bool {
+        let return_path = self.context.delivery.return_path.as_ref();
+        return_path.unwrap_or(&self.context.message.sender).is_empty()
     }
 
     fn show_mail(&mut self, prefix: Prefix, mail: &MailCommand, values: &Values) {

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use oxim_base::clock::Stamp;
 use oxim_lang::context::Context;
-use oxim_lang::list::{List, ListKind, Subject};
 use oxim_spool::message::Message;
 
-use super::{Attempt, Ended, finish};
+use super::{Attempt, Ended, errors_copy, finish};
 use crate::address::Address;
 use crate::bounce::{self, Failure, Letterhead};
-use crate::delivery::Delivery;
 use crate::queue::{one_time, warning};
 use crate::report_text::ReportTexts;
 use crate::settle::Tally;
@@ -58,7 +56,7 @@ impl Attempt<'_> {
             return finish(self.store, self.claim);
         }
         let mut changed = Message::clone(message);
-        changed.first_delivery = false;
+        changed.first_delivery &= self.is_unfiltered;
         changed.non_recipients.extend(tally.done.iter().cloned());
         changed.non_recipients.extend(done);
         forget_told(&mut changed, &tally);
@@ -168,33 +166,26 @@ impl Attempt<'_> {
             let (now, later): (Vec<Failure>, Vec<Failure>) =
                 rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
             rest = later;
-            for failure in now.iter().filter(|failure| is_nobodys(&failure.address)) {
+            let (ignored, now): (Vec<Failure>, Vec<Failure>) =
+                now.into_iter().partition(|failure| failure.address.is_nobodys_error());
+            for failure in &ignored {
                 self.error_ignored(&failure.address);
             }
+            done.extend(self.recorded(message, ignored));
             for failure in now.iter().filter(|f| !f.address.dsn.wants_failure()) {
                 let address = failure.address.text();
                 self.main_line(&format!(
                     "{address}: error ignored: RFC 3461 DSN, failure notify not requested"
                 ));
             }
-            let told: Vec<&Failure> =
-                now.iter().filter(|f| !is_nobodys(&f.address) && f.address.dsn.wants_failure()).collect();
+            let told: Vec<&Failure> = now.iter().filter(|f| f.address.dsn.wants_failure()).collect();
             let outcome = match (&*target, told.is_empty()) {
                 (_, true) => Reported::Done,
                 (b"", false) => self.bounce_of_bounce(message, &told),
                 (target, false) => self.send_bounce(context, message, target, &told),
             };
             match outcome {
-                Reported::Done => {
-                    let unique: Vec<Vec<u8>> = now.into_iter().map(|f| f.address.unique).collect();
-                    if self.store.record_done(&self.claim, &unique).is_err() {
-                        self.delivery.services.log().panic(format!(
-                            "{} failed to record failures: a second bounce is possible",
-                            message.id
-                        ));
-                    }
-                    done.extend(unique);
-                }
+                Reported::Done => done.extend(self.recorded(message, now)),
                 Reported::Freeze(reason) => {
                     tally.freeze = Some(reason);
                     tally.frozen_failures.extend(now);
@@ -205,6 +196,18 @@ impl Attempt<'_> {
             }
         }
         done
+    }
+
+    /// Failures that are done with, so that nobody is told of them twice.
+    fn recorded(&self, message: &Message, failures: Vec<Failure>) -> Vec<Vec<u8>> {
+        let unique: Vec<Vec<u8>> = failures.into_iter().map(|f| f.address.unique).collect();
+        if !unique.is_empty() && self.store.record_done(&self.claim, &unique).is_err() {
+            self.delivery
+                .services
+                .log()
+                .panic(format!("{} failed to record failures: a second bounce is possible", message.id));
+        }
+        unique
     }
 
     /// The log says that nobody is told of a failure.
@@ -231,7 +234,7 @@ impl Attempt<'_> {
             told,
             &texts,
         );
-        submission.recipients.extend(errors_copies(self.delivery, context, target));
+        submission.recipients.extend(errors_copy::recipients(self.delivery, context, target));
         match self.submitter.submit(submission) {
             Ok(_) => Reported::Done,
             Err(error) => {
@@ -259,32 +262,8 @@ impl Attempt<'_> {
     }
 }
 
-/// `errors_copy`: items of a pattern for the bounce's recipient and, after white space, the copies' recipients.
-fn errors_copies(delivery: &Delivery, context: &mut Context, target: &[u8]) -> Vec<Vec<u8>> {
-    let Some(list) = &delivery.config.main.errors_copy else { return Vec::new() };
-    let subject = oxim_base::Text::tainted(target);
-    for item in oxim_lang::list::split(list.as_bytes()) {
-        let item = String::from_utf8_lossy(&item).into_owned();
-        let Some((pattern, copies)) = item.split_once(char::is_whitespace) else { continue };
-        let pattern = List::compile(ListKind::Address, pattern);
-        let subject = Subject::Address { address: &subject, caseful: false, captures: true };
-        if pattern.matches(context, &subject).is_ok_and(|m| m.is_yes()) {
-            let copies = oxim_lang::expand::Template::compile(copies.trim()).expand(context);
-            return copies
-                .map(|c| c.as_bytes().split(|b| *b == b',').map(|a| a.trim_ascii().to_vec()).collect())
-                .unwrap_or_default();
-        }
-    }
-    Vec::new()
-}
-
 fn queue_time(message: &Message) -> Duration {
     Stamp::now().since(message.received)
-}
-
-/// Nobody is to be told of its failure: a filter said `noerror`, or an `errors_to` is empty.
-fn is_nobodys(address: &Address) -> bool {
-    address.ignores_errors || address.propagated.errors_to.as_ref().is_some_and(Vec::is_empty)
 }
 
 /// Where failures of an address are told: `errors_to` of its router, else the sender.

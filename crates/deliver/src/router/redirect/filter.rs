@@ -61,12 +61,13 @@ impl FilterOptions {
     }
 }
 
-/// The problem of a faulty filter.
-fn faulty(text: &str) -> Problem {
-    Problem::new(error_code::BAD_REDIRECT, format!("error in filter data: {text}"))
-}
-
 impl Redirect {
+    /// The problem of a faulty filter.
+    fn faulty(&self, text: &str) -> Problem {
+        let text = format!("error in filter {}: {text}", self.source.word());
+        Problem::new(error_code::BAD_REDIRECT, text)
+    }
+
     /// Runs the filter and decides about the address.
     pub(super) fn filter(
         &self,
@@ -116,6 +117,7 @@ impl Redirect {
             allow_fail: self.allowed.fail,
             allow_freeze: self.filter.allow_freeze,
             forbid_logwrite: self.filter.forbid_logwrite,
+            writes_no_log: run.purpose != Purpose::Deliver,
             home: home.filter(|_| self.filter.prepend_home),
             own,
             manually_thawed: run.context.message.manually_thawed,
@@ -172,8 +174,9 @@ impl Redirect {
             } else {
                 run.delivery.user_files.append(user, path.as_bytes(), entry.mode, &entry.text)
             };
-            written
-                .map_err(|reason| faulty(&format!("failed to open filter log file \"{path}\": {reason}")))?;
+            written.map_err(|reason| {
+                self.faulty(&format!("failed to open filter log file \"{path}\": {reason}"))
+            })?;
         }
         Ok(())
     }
@@ -181,7 +184,7 @@ impl Redirect {
     /// A filter that cannot be run: passed over under `skip_syntax_errors`.
     fn with_fault(&self, run: &mut Run<'_>, address: &Address, text: String) -> Result<Verdict, Problem> {
         if !self.allowed.skip_syntax_errors {
-            return Err(faulty(&text));
+            return Err(self.faulty(&text));
         }
         self.report(run, address, &[SyntaxError { message: text, item: String::new() }], false);
         Ok(Verdict::Decline(None))
@@ -234,7 +237,7 @@ impl Redirect {
                             parent.domain.clone()
                         } else {
                             self.domain_for_unqualified(run)
-                                .ok_or_else(|| faulty("failed to expand qualify_domain"))?
+                                .ok_or_else(|| self.faulty("failed to expand qualify_domain"))?
                         };
                         join(address, &domain)
                     } else {
