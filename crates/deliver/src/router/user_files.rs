@@ -83,11 +83,11 @@ impl UserFiles for Agents {
         let who = user.unwrap_or(&here);
         match self.perform(who, &job, &mut &*text) {
             JobResult::Deferred(trouble) | JobResult::Failed(trouble) if trouble.code > 0 => {
-                let shown = match Errno::from_raw(trouble.code) {
-                    Errno::EACCES => format!(" (euid={} egid={})", who.uid, who.gid),
-                    _ => String::new(),
-                };
-                Err(format!("{}{shown}", errno_text(trouble.code)))
+                let mut text = errno_text(trouble.code);
+                if trouble.code == nix::libc::EACCES {
+                    text.push_str(&format!(" (euid={} egid={})", who.uid, who.gid));
+                }
+                Err(text)
             }
             JobResult::Deferred(trouble) | JobResult::Failed(trouble) => Err(trouble.text),
             JobResult::Delivered { .. }
