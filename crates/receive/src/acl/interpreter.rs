@@ -98,6 +98,9 @@ pub(super) fn run(
     phase: Phase,
     acl: Arc<Acl>,
 ) -> Step {
+    // What verification found for one address is not for the ACL of the next command.
+    scene.context.address.address_data = None;
+    scene.context.address.sender_address_data = None;
     run_within(acls, reception, scene, phase, acl, 0)
 }
 
