@@ -14,7 +14,7 @@ use oxim_spool::message::Body;
 
 use super::input::Input;
 use super::told::Told;
-use super::{Errors, ExitStatus, submitter};
+use super::{Errors, ExitStatus, Request, submitter};
 use crate::log_line;
 use crate::reception::Reception;
 use crate::talk::Talk;
@@ -209,14 +209,18 @@ const COPIED_BYTES_MAX: usize = 64 * 1024;
 pub(crate) fn report<R: Read>(
     reception: &Arc<Reception>,
     talk: &Talk,
-    errors: Errors,
+    request: &Request,
     complaint: Complaint,
     input: &mut Input<R>,
     told: &Told,
 ) -> ExitStatus {
+    let errors = request.errors;
     // A bad argument is found before anything is read: then the copy comes from standard input.
     let unread = match &complaint {
-        Complaint::BadArgument(_) if errors != Errors::Print => Some(input.rest(COPIED_BYTES_MAX)),
+        Complaint::BadArgument(_) if errors != Errors::Print => {
+            let rest = input.rest(COPIED_BYTES_MAX);
+            Some(if request.ignore_dots { rest } else { up_to_dot(rest) })
+        }
         Complaint::BadArgument(_)
         | Complaint::Usage(_)
         | Complaint::BadHeader { .. }
@@ -233,6 +237,14 @@ pub(crate) fn report<R: Read>(
         (true, Errors::MailQuietly) => ExitStatus::OK,
         (true, _) => ExitStatus::FAILED,
     }
+}
+
+/// The message without its final dot and what follows.
+fn up_to_dot(mut text: Vec<u8>) -> Vec<u8> {
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let length = lines.take_while(|line| *line != b".\n" && *line != b".\r\n").map(<[u8]>::len).sum();
+    text.truncate(length);
+    text
 }
 
 /// Reports something that does not stop the message.

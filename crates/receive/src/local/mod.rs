@@ -133,7 +133,7 @@ pub fn receive_for(
     let receiving = Receiving { reception, request, caller: &caller, told };
     match receiving.run(&mut talk, &mut input) {
         Ok(()) => ExitStatus::OK,
-        Err(complaint) => complaint::report(reception, &talk, request.errors, *complaint, &mut input, told),
+        Err(complaint) => complaint::report(reception, &talk, request, *complaint, &mut input, told),
     }
 }
 
