@@ -310,8 +310,8 @@ fn banner(reception: &Reception, talk: &mut Talk, outcome: &Outcome) -> Reply {
         Err(error) => {
             reception
                 .logs
-                .panic(&format!("expansion of \"{}\" (smtp_banner) failed: {error}", template.source()));
-            Reply::fixed(421, "Temporary local problem - please try later").closing()
+                .panic(&format!("Expansion of \"{}\" (smtp_banner) failed: {error}", template.source()));
+            Reply::fixed(421, "Unexpected failure, please try later").closing()
         }
     }
 }

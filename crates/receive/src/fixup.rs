@@ -37,7 +37,9 @@ pub fn apply(reception: &Arc<Reception>, talk: &mut Talk, id: MessageId, origin:
     let is_suppressed = talk.scene.message.suppress_local_fixups;
     let wants_fixups = submission.is_some() || (origin.is_local && !is_suppressed);
     let caller = talk.caller.clone();
-    remove_lines(reception, talk, origin, submission.as_ref());
+    // What makes a message resent counts, even if it is taken away.
+    let has_resent = talk.scene.context.message.headers.has_resent();
+    remove_lines(reception, talk, origin, submission.as_ref(), has_resent);
     if origin.is_local
         && !origin.is_smtp
         && let Some(caller) = &caller
@@ -46,7 +48,7 @@ pub fn apply(reception: &Arc<Reception>, talk: &mut Talk, id: MessageId, origin:
     }
     let mut id_created = false;
     if wants_fixups {
-        let prefix = if talk.scene.context.message.headers.has_resent() { "Resent-" } else { "" };
+        let prefix = if has_resent { "Resent-" } else { "" };
         id_created = add_message_id(reception, talk, id, prefix);
         add_from(reception, talk, origin, submission.as_ref(), caller.as_deref(), prefix);
         add_sender(reception, talk, origin, submission.as_ref(), caller.as_deref(), prefix);
@@ -58,7 +60,13 @@ pub fn apply(reception: &Arc<Reception>, talk: &mut Talk, id: MessageId, origin:
 }
 
 /// Removes what must not be in transit, and what `-t` has used up.
-fn remove_lines(reception: &Reception, talk: &mut Talk, origin: &Origin, submission: Option<&Submission>) {
+fn remove_lines(
+    reception: &Reception,
+    talk: &mut Talk,
+    origin: &Origin,
+    submission: Option<&Submission>,
+    has_resent: bool,
+) {
     let fixups = &reception.settings.fixups;
     let is_suppressed = talk.scene.message.suppress_local_fixups;
     let caller_is_untrusted = talk.caller.as_ref().is_some_and(|caller| !caller.is_trusted);
@@ -67,7 +75,6 @@ fn remove_lines(reception: &Reception, talk: &mut Talk, origin: &Origin, submiss
         None => origin.is_local && caller_is_untrusted && !fixups.local_sender_retain && !is_suppressed,
     };
     // Only the recipients that `-t` has used are hidden.
-    let has_resent = talk.scene.context.message.headers.has_resent();
     let removals: [(&[u8], bool); 7] = [
         (b"Return-path", fixups.return_path_remove),
         (b"Delivery-date", fixups.delivery_date_remove),
@@ -167,23 +174,22 @@ fn add_from(
             let shown = if message.sender.is_empty() { &caller.sender } else { &message.sender };
             originator::with_name(reception, &caller.real_name, shown)
         }
-        // A trusted caller who says that nobody sends it means that.
-        (Some(_), _) if message.sender.is_empty() => return,
-        (Some(caller), _) if caller.is_named => {
+        (Some(caller), _) if caller.is_named && !message.sender.is_empty() => {
             originator::with_name(reception, &caller.real_name, &message.sender)
         }
-        (Some(_), _) => message.sender.clone(),
+        (Some(_), _) if !message.sender.is_empty() => message.sender.clone(),
         (None, submission) if !message.sender.is_empty() => {
             let real_name = submission.and_then(|submission| submission.name.as_deref());
             originator::with_name(reception, real_name.unwrap_or_default(), &message.sender)
         }
-        (None, Some(submission)) => match submitted_sender(reception, talk, submission) {
+        (_, Some(submission)) => match submitted_sender(reception, talk, submission) {
             Some(sender) => {
                 originator::with_name(reception, submission.name.as_deref().unwrap_or_default(), &sender)
             }
             None => return,
         },
-        (None, None) => return,
+        // A trusted caller who says that nobody sends it means that.
+        (_, None) => return,
     };
     let header = Header::from_parts(name.as_bytes(), &value);
     talk.scene.context.message.headers.push_back(header);
