@@ -32,7 +32,7 @@ use differences::Hunk;
 const SAMPLE: usize = 60;
 const FULL: usize = 1_000;
 /// How many cases of a full run may still differ without a reason. The number only goes down.
-const OPEN_MAX: usize = 40;
+const OPEN_MAX: usize = 32;
 /// Cases that one pair of processes plays.
 const BATCH: usize = 250;
 /// Differing cases that are made small and shown.
