@@ -191,9 +191,8 @@ impl Settlement<'_> {
             self.record(&delivered);
         }
         self.tally.lock().done.extend(delivered);
-        for line in run.hosts.iter().filter_map(|host| host.line.as_ref()) {
-            self.message_line(line);
-        }
+        let of_hosts = run.hosts.iter().filter_map(|host| host.line.as_deref());
+        self.message_lines(of_hosts, String::push_str);
         for outcome in &run.outcomes {
             if let Outcome::Failed(error) | Outcome::Deferred(error) = outcome
                 && error.is_about_address

@@ -233,8 +233,6 @@ impl Smtp {
             timeouts,
             recipients_max: count("max_rcpt"),
             messages_max: count("connection_max_messages"),
-            // Where it is expanded it may depend on the address, and grouping asks before there is one: one domain at a
-            // time is right for either answer.
             multi_domain: options.switch("multi_domain"),
             size_addition: options.int("size_addition"),
             line_bytes_max: u64::try_from(options.int("message_linelength_limit")).unwrap_or(0),
