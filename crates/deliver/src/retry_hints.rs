@@ -20,21 +20,20 @@ use crate::retry::{Cause, Due, Failure, Key, RetryRecord, Rule};
 use crate::router::Problem;
 use crate::transport::{DeliveryError, HostHistory, HostKey, HostResult, HostStatus, error_code};
 
-/// The key of an address's local delivery.
+/// The key of an address's local delivery: the mailbox as the router saw it, whatever the case in which it was written.
 fn address_key(delivery: &Delivery, address: &Address) -> Vec<u8> {
     let by_local_part = address
         .transport
         .and_then(|id| delivery.transport(id))
         .is_none_or(|t| t.generic.retry_use_local_part);
-    let name: &[u8] = match address.kind {
-        AddressKind::Mail if !by_local_part => &address.domain,
-        AddressKind::Mail
-        | AddressKind::Pipe
-        | AddressKind::File
-        | AddressKind::Directory
-        | AddressKind::Reply => address.unique_of_routing(),
+    let name = match address.kind {
+        AddressKind::Mail if !by_local_part => address.domain.clone(),
+        AddressKind::Mail => address.routed(true),
+        AddressKind::Pipe | AddressKind::File | AddressKind::Directory | AddressKind::Reply => {
+            address.unique.clone()
+        }
     };
-    [b"T:", name].concat()
+    [b"T:", name.as_slice()].concat()
 }
 
 /// The key of a recipient that a server has put off; with the sender if it is this pair that waits.

@@ -287,7 +287,8 @@ impl Pipe {
         let redirected = Self::redirected(batch);
         if let Some(line) = redirected.as_ref().filter(|_| batch.addresses.iter().any(|a| a.is_tainted)) {
             let text = format!("Tainted '{line}' (command for {} transport) not permitted", transport.name);
-            return Err(DeliveryError { is_for_panic_log: true, ..Self::error(text) }.into());
+            let error = DeliveryError { is_for_panic_log: true, is_unremembered: true, ..Self::error(text) };
+            return Err(error.into());
         }
         if self.use_shell {
             return self.shell_argv(transport, delivery, context, batch, redirected);
