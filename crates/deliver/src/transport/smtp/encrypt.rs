@@ -41,6 +41,11 @@ pub(super) struct TlsWishes {
 }
 
 impl TlsWishes {
+    /// Whether a message may go in the clear, as far as these know.
+    pub(super) fn allow_the_clear(&self) -> bool {
+        !self.is_mandatory && self.sts.is_none() && !self.requires_alpn && self.policy.tlsa.is_empty()
+    }
+
     /// Whether a policy of MTA-STS forbids to go on without a verified session.
     pub(super) fn is_of_mta_sts(&self) -> bool {
         self.sts.as_ref().is_some_and(|sts| sts.is_enforced)

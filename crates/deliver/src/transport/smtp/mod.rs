@@ -616,23 +616,25 @@ impl Work<'_> {
         Trouble { about: About::Configuration, ..Trouble::quiet(error) }
     }
 
-    /// A waiting connection whose facts are those that this message would have.
+    /// A waiting connection whose facts are those that this message would have. The server may have been known by another name
+    /// where names matter to nothing: one that serves many domains under a name for each.
     fn waiting_session(&mut self, place: &pool::Place, target: &Target) -> Option<Session> {
-        let mut found = pool::take(place, |_| true)?;
+        let local = pool::local_address(place)?;
+        self.context.delivery.sending = local;
+        let wishes = self.wishes(target, local).ok()?;
+        let mut found = pool::take(place, |session| {
+            let are_alike = || self.smtp.treats_hosts_alike && session.is_nameless();
+            session.wishes == wishes || are_alike() && session.wishes.are_same_in_the_clear(&wishes)
+        })?;
         self.context.delivery.sending = found.local;
-        let wishes = self.wishes(target, found.local).ok();
-        if wishes.as_ref() == Some(&found.wishes) {
-            self.context.delivery.tls.clone_from(&found.tls);
-            if let Some(session) = found.proxy {
-                self.proxy = session.proxy;
-                self.context.connection.proxy = found.proxy;
-            }
-            found.farewell.call_off();
-            found.is_continued = true;
-            return Some(found);
+        self.context.delivery.tls.clone_from(&found.tls);
+        if let Some(session) = found.proxy {
+            self.proxy = session.proxy;
+            self.context.connection.proxy = found.proxy;
         }
-        pool::keep(*place, found);
-        None
+        found.farewell.call_off();
+        found.is_continued = true;
+        Some(found)
     }
 }
 

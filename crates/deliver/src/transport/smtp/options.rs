@@ -110,6 +110,8 @@ pub struct Smtp {
     /// Tells instances apart in the pool of connections.
     pub(super) number: u64,
     pub(super) protocol: Protocol,
+    /// No option has one session in the clear for one host and another for the next.
+    pub(super) treats_hosts_alike: bool,
     pub(super) port: Template,
     /// `port` is not set, so that a line for ATRN goes to that service's.
     pub(super) has_default_port: bool,
@@ -159,6 +161,23 @@ pub struct Smtp {
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
+/// Lists of hosts that decide about a session in the clear.
+const ABOUT_SESSIONS: [&str; 8] = [
+    "hosts_avoid_esmtp",
+    "hosts_avoid_pipelining",
+    "hosts_pipe_connect",
+    "hosts_require_auth",
+    "hosts_require_tls",
+    "hosts_try_auth",
+    "hosts_try_chunking",
+    "hosts_try_prdr",
+];
+
+fn treats_hosts_alike(options: &Options) -> bool {
+    let is_for_all_or_none = |name: &&str| matches!(options.string(name).unwrap_or_default(), "" | "*");
+    ABOUT_SESSIONS.iter().all(is_for_all_or_none) && options.template("dscp").is_none()
+}
+
 impl Smtp {
     pub(super) fn build(instance: &Instance) -> Result<Smtp, Vec<ConfigError>> {
         let options = &instance.options;
@@ -200,6 +219,7 @@ impl Smtp {
         Ok(Smtp {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             protocol,
+            treats_hosts_alike: treats_hosts_alike(options),
             port: match options.template("port") {
                 Some(port) if options.is_set("port") => port,
                 _ => Template::literal(default_port),

@@ -47,6 +47,12 @@ struct State {
 
 static POOL: LazyLock<Pool> = LazyLock::new(Pool::default);
 
+/// Our end of the connection to the server that was used last.
+pub(super) fn local_address(place: &Place) -> Option<Option<SocketAddr>> {
+    let state = POOL.idle.lock();
+    state.waiting.iter().rfind(|idle| idle.place == *place).map(|idle| idle.session.local)
+}
+
 /// A connection to the server that `fits`, the one used last first. Dead ones are dropped on the way.
 pub(super) fn take(place: &Place, mut fits: impl FnMut(&Session) -> bool) -> Option<Session> {
     loop {

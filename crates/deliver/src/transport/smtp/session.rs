@@ -29,6 +29,17 @@ pub(super) struct Wishes {
     pub(super) proxies: Option<Vec<u8>>,
 }
 
+impl Wishes {
+    /// Whether they come to the same in the clear.
+    pub(super) fn are_same_in_the_clear(&self, other: &Wishes) -> bool {
+        self.helo == other.helo
+            && self.interface == other.interface
+            && self.proxies == other.proxies
+            && self.tls.allow_the_clear()
+            && other.tls.allow_the_clear()
+    }
+}
+
 /// A connection that is ready for MAIL.
 pub(super) struct Session {
     pub(super) connection: Connection,
@@ -117,6 +128,12 @@ impl Session {
     pub(super) fn limits(&self) -> Limits {
         let extensions = self.connection.extensions();
         if extensions.starttls { Limits::default() } else { extensions.limits }
+    }
+
+    /// Nothing about it would be different if the server had been known by another name: it offers no TLS, and nobody has
+    /// authenticated.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.tls.is_none() && !self.connection.extensions().starttls && self.authenticator.is_none()
     }
 
     pub(super) fn is_reusable(&self) -> bool {
