@@ -400,7 +400,12 @@ impl Attempt<'_> {
         self.conclude(&mut context, &message, tally)
     }
 
-    fn route_and_deliver(&self, settlement: &Settlement<'_>, context: &mut Context, addresses: Vec<Address>) {
+    fn route_and_deliver(
+        &self,
+        settlement: &Settlement<'_>,
+        context: &mut Context,
+        mut addresses: Vec<Address>,
+    ) {
         let message = self.claim.message();
         let is_done = |unique: &[u8]| message.is_done(unique);
         let force = self.options.force;
@@ -417,14 +422,15 @@ impl Attempt<'_> {
         let request =
             RouteRequest { purpose: Purpose::Deliver, is_done: &is_done, hold: &hold, turns_around };
         // Exim routes the last recipient first, and delivers in the order of the envelope; the log shows both.
-        let routed = self.delivery.route_all(context, addresses.into_iter().rev().collect(), &request);
+        addresses.reverse();
+        let routed = self.delivery.route_all(context, addresses, &request);
         self.change_domains(settlement, context, &routed.domain_changes);
         for notice in &routed.notices {
             let head = Letterhead::new(self.delivery, context);
             self.submit_report(warning::syntax_notice(&head, message, notice));
         }
         let mut redirected = routed.redirected.into_iter().peekable();
-        let mut ready = Vec::new();
+        let mut ready = Vec::with_capacity(routed.decided.len());
         for (place, decided) in routed.decided.into_iter().enumerate() {
             while let Some((_, address)) = redirected.next_if(|(before, _)| *before <= place) {
                 settlement.redirected(&address);
