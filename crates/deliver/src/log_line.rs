@@ -166,6 +166,11 @@ impl Lines<'_> {
     /// The whole address, with where it came from.
     fn full_address(&self, line: &mut String, address: &Address) {
         let start = line.len();
+        // A folder of a Sieve script, which only the transport makes a path of.
+        let is_file = matches!(address.kind, AddressKind::File | AddressKind::Directory);
+        if is_file && !address.address.starts_with(b"/") {
+            line.push_str("save ");
+        }
         self.address_alone(line, address);
         self.origin(line, start, address, false);
     }

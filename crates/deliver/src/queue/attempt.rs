@@ -449,6 +449,8 @@ impl Attempt<'_> {
                 }
                 Decided::Deferred(address, problem) => {
                     let mut error = error_of(problem);
+                    // Without its transport it is no matter of time.
+                    error.is_unremembered |= address.refusal.is_some();
                     if address.router.is_none() && error.code == error_code::NO_SUCH_TRANSPORT {
                         // A delivery of the system filter: the postmaster is at fault.
                         error.code = error_code::UNKNOWN;

@@ -45,7 +45,7 @@ struct Generator {
 static GENERATORS: &[Generator] = &[
     Generator { name: "deliveries", case: draw::case, seed: 11, sample: 10, full: 100, open_max: 20 },
     Generator { name: "filters", case: filter::case, seed: 6, sample: 2, full: 100, open_max: 45 },
-    Generator { name: "sieve_scripts", case: sieve::case, seed: 1, sample: 2, full: 100, open_max: 75 },
+    Generator { name: "sieve_scripts", case: sieve::case, seed: 1, sample: 2, full: 100, open_max: 55 },
     Generator {
         name: "system_filters",
         case: system_filter::case,
