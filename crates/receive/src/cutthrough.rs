@@ -88,6 +88,7 @@ pub(crate) fn attempt(
         history: &NoHistory,
         submitter: None,
         is_shadow: false,
+        handed_over: 0,
     };
     let context = &mut talk.scene.context;
     let sent = transport.driver.send_over(transport, &delivery, context, &batch, &mut connection);

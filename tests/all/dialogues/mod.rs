@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::again;
 use crate::oracle::line_differences;
 use crate::place;
 use crate::scenario::{Program, in_namespaces, is_root};
@@ -112,8 +113,24 @@ fn judge(case: &Case, outcomes: &Outcomes) -> (String, Vec<&'static str>) {
     (text, meant)
 }
 
-/// All cases that differ.
+/// All cases that differ in every try.
 fn differing(
+    cases: Vec<Case>,
+    meant: &mut BTreeMap<&'static str, usize>,
+) -> Result<Vec<(Case, String)>, Failed> {
+    let mut found = differing_once(cases, meant)?;
+    for left in (1..again::tries()).rev() {
+        if found.is_empty() {
+            break;
+        }
+        let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
+        eprintln!("dialogues: {} cases differ, tries left: {left}\n{}", found.len(), texts.concat());
+        found = differing_once(found.into_iter().map(|(case, _)| case).collect(), meant)?;
+    }
+    Ok(found)
+}
+
+fn differing_once(
     cases: Vec<Case>,
     meant: &mut BTreeMap<&'static str, usize>,
 ) -> Result<Vec<(Case, String)>, Failed> {

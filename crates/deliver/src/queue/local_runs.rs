@@ -188,6 +188,7 @@ pub(super) fn prepare_batch<'a>(
         history: &crate::transport::NoHistory,
         submitter: Some(settlement.submitter),
         is_shadow: false,
+        handed_over: 0,
     })
 }
 

@@ -209,6 +209,7 @@ fn run_group(
                 history: &history,
                 submitter: Some(settlement.submitter),
                 is_shadow: false,
+                handed_over: 0,
             };
             let mut run = if settlement.dont_deliver {
                 Run::all(&batch, &Outcome::Delivered(Delivered::default()))

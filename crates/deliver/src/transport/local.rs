@@ -250,8 +250,14 @@ pub(super) fn hand_over(
     format: &str,
 ) -> Run {
     match delivery.transports.iter().enumerate().find(|(_, t)| t.name == name) {
+        // Each one's list may name the next, and the last one's the first.
+        Some(_) if batch.handed_over >= delivery.transports.len() => {
+            let text = format!("{format} format goes from transport to transport");
+            Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::NO_SUCH_TRANSPORT, text)))
+        }
         Some((index, other)) if other.name != from.name => {
-            let run = other.driver.deliver(other, delivery, context, batch);
+            let batch = Batch { handed_over: batch.handed_over.saturating_add(1), ..batch.clone() };
+            let run = other.driver.deliver(other, delivery, context, &batch);
             Run { handed_to: run.handed_to.or(Some(TransportId(index))), ..run }
         }
         _ => {

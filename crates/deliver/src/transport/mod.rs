@@ -35,6 +35,7 @@ use crate::delivery::Delivery;
 use crate::submission::Submitter;
 
 /// What one run of a transport delivers.
+#[derive(Clone)]
 pub struct Batch<'a> {
     /// The addresses; their hosts, users and propagated data are equal as far as the driver needs it.
     pub addresses: Vec<Address>,
@@ -56,6 +57,8 @@ pub struct Batch<'a> {
     pub submitter: Option<&'a dyn Submitter>,
     /// It runs as the shadow of another transport: what a command prints is nobody's business.
     pub is_shadow: bool,
+    /// How many transports have found that the mailbox is another one's (`file_format`).
+    pub handed_over: usize,
 }
 
 /// The id of the message that is not there. No line of the log shows it.
@@ -76,6 +79,7 @@ impl Batch<'static> {
             history: &NoHistory,
             submitter: None,
             is_shadow: false,
+            handed_over: 0,
         })
     }
 }

@@ -487,18 +487,19 @@ const ROUTER: &[&str] = &[
     "modemask = 0",
 ];
 
+/// What makes a router one for scripts of users.
+pub(super) const OF_USERS: [&str; 6] = [
+    "check_local_user",
+    "file = $home/.fwd",
+    "allow_filter",
+    "no_verify",
+    "local_part_suffix = -* : +*",
+    "local_part_suffix_optional",
+];
+
 /// The router for filters of users.
 pub(super) fn router(random: &mut Random) -> Block {
-    let mut own = [
-        "check_local_user",
-        "file = $home/.fwd",
-        "allow_filter",
-        "no_verify",
-        "local_part_suffix = -* : +*",
-        "local_part_suffix_optional",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut own = OF_USERS.map(str::to_owned).to_vec();
     own.extend(some(random, 95, options::FILE_TRANSPORTS, 4));
     own.extend(some(random, 6, ROUTER, 5));
     Block { name: "filters".to_owned(), driver: "redirect", options: own }

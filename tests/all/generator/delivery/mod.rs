@@ -24,6 +24,7 @@ use pcre2::bytes::Regex;
 
 use super::random::Random;
 use super::{is_full, number_from};
+use crate::again;
 use crate::place;
 use crate::scenario::pattern::Names;
 use crate::scenario::{self, Program};
@@ -93,7 +94,15 @@ impl Generator {
             if std::env::var_os("OXIM_SHOW").is_some() {
                 eprintln!("{}", case.scenario());
             }
-            let found = differences_of(&case)?;
+            let mut found = differences_of(&case)?;
+            for left in (1..again::tries()).rev() {
+                if found.is_empty() {
+                    break;
+                }
+                let differences = found.concat();
+                eprintln!("generated: case {number} of {name} differs, tries left: {left}\n{differences}");
+                found = differences_of(&case)?;
+            }
             if found.is_empty() {
                 continue;
             }

@@ -289,19 +289,10 @@ const ROUTER: &[&str] = &[
 /// A case in which users have Sieve scripts.
 pub(super) fn case(random: &mut Random) -> Case {
     let mut case = filter::surroundings(random);
-    let mut own = [
-        "check_local_user",
-        "file = $home/.fwd",
-        "allow_filter",
-        "no_verify",
-        "local_part_suffix = -* : +*",
-        "local_part_suffix_optional",
-        "pipe_transport = address_pipe",
-        "reply_transport = address_reply",
-        "file_transport = sieved",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut own = filter::OF_USERS.map(str::to_owned).to_vec();
+    let transports =
+        ["pipe_transport = address_pipe", "reply_transport = address_reply", "file_transport = sieved"];
+    own.extend(transports.map(str::to_owned));
     own.extend(some(
         random,
         80,

@@ -283,14 +283,14 @@ fn forget_told(changed: &mut Message, tally: &Tally) {
 /// A recipient is done when nothing that came of it waits any more, but for what has become a recipient itself. Exim's tools
 /// look for it as it was written, its routers for the unique form.
 fn mark_finished_parents(changed: &mut Message, message: &Message, tally: &Tally, added: &HashSet<usize>) {
+    let deferred = tally.deferred.iter().enumerate().filter(|(place, _)| !added.contains(place));
+    let deferred = deferred.map(|(_, deferral)| &deferral.address);
+    let kept: Vec<&Address> = deferred.chain(tally.frozen_failures.iter().map(|f| &f.address)).collect();
+    let waiting: HashSet<usize> = kept.iter().map(|address| address.recipient).collect();
+    let sharing: HashSet<&[u8]> =
+        kept.iter().flat_map(|address| &address.shares_with).map(Vec::as_slice).collect();
     for (index, recipient) in message.recipients.iter().enumerate() {
-        let is_of = |address: &Address| {
-            address.recipient == index || address.shares_with.contains(&recipient.address)
-        };
-        let mut deferred = tally.deferred.iter().enumerate();
-        let waits = deferred.any(|(place, d)| is_of(&d.address) && !added.contains(&place));
-        let is_kept = tally.frozen_failures.iter().any(|failure| is_of(&failure.address));
-        if !waits && !is_kept {
+        if !waiting.contains(&index) && !sharing.contains(recipient.address.as_slice()) {
             changed.non_recipients.insert(recipient.address.clone());
             changed.non_recipients.insert(crate::address::unique_form(&recipient.address));
         }

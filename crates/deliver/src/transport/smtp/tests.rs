@@ -120,6 +120,7 @@ impl Scene {
         });
         let batch = Batch {
             is_shadow: false,
+            handed_over: 0,
             addresses: addresses.collect(),
             message: Arc::new(self.message.clone()),
             body: self.body.clone(),
