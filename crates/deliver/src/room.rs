@@ -60,6 +60,7 @@ impl Delivery {
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::File(_)
             | JobResult::Exists(_)
             | JobResult::Brought(_) => Room::Fits,

@@ -79,6 +79,25 @@ pub struct Settlement<'a> {
     pub changed: OnceLock<Arc<Message>>,
 }
 
+/// A run of a transport that is over.
+pub struct Finished {
+    /// The addresses that it was for.
+    pub addresses: Vec<Address>,
+    /// What it came to.
+    pub run: Run,
+    /// How long it took.
+    pub took: Duration,
+    /// The envelope sender that it went with.
+    pub return_path: Vec<u8>,
+}
+
+impl Finished {
+    fn succeeded(&self) -> impl Iterator<Item = &Address> {
+        let all = self.addresses.iter().zip(&self.run.outcomes);
+        all.filter(|(_, outcome)| matches!(outcome, Outcome::Delivered(_))).map(|(address, _)| address)
+    }
+}
+
 /// Lines of the main log about a message that follow each other.
 struct Unwritten<'a> {
     log: &'a Log,
@@ -173,27 +192,47 @@ impl Settlement<'_> {
         took: Duration,
         return_path: &[u8],
     ) {
-        let hosts = retry_hints::note_hosts(
-            self.delivery,
-            context,
-            self.claim.message(),
-            &run.hosts,
-            addresses.first(),
-        );
-        self.is_due(hosts.due);
-        let is_about_hosts = !run.hosts.is_empty();
-        let succeeded = || {
-            let all = addresses.iter().zip(&run.outcomes);
-            all.filter(|(_, outcome)| matches!(outcome, Outcome::Delivered(_))).map(|(address, _)| address)
-        };
-        let delivered: Vec<Vec<u8>> = succeeded().map(|a| a.done_mark(transport).into_owned()).collect();
+        let finished = Finished { addresses, run, took, return_path: return_path.to_vec() };
+        self.runs(context, transport, vec![finished]);
+    }
+
+    /// Settles runs of a transport that ended together.
+    pub fn runs(&self, context: &mut Context, transport: &str, finished: Vec<Finished>) {
+        let delivered: Vec<Vec<u8>> = finished
+            .iter()
+            .flat_map(Finished::succeeded)
+            .map(|address| address.done_mark(transport).into_owned())
+            .collect();
         if !delivered.is_empty() && !self.dont_deliver {
             self.record(&delivered);
         }
         self.tally.lock().done.extend(delivered);
-        let of_hosts = run.hosts.iter().filter_map(|host| host.line.as_deref());
+        let mut unwritten = Unwritten { log: self.log(), id: self.claim.id(), lines: Vec::new() };
+        for finished in finished {
+            self.tell(context, transport, finished, &mut unwritten);
+        }
+    }
+
+    /// Says what came of a run whose deliveries are recorded.
+    fn tell(
+        &self,
+        context: &mut Context,
+        transport: &str,
+        finished: Finished,
+        unwritten: &mut Unwritten<'_>,
+    ) {
+        let hosts = retry_hints::note_hosts(
+            self.delivery,
+            context,
+            self.claim.message(),
+            &finished.run.hosts,
+            finished.addresses.first(),
+        );
+        self.is_due(hosts.due);
+        let is_about_hosts = !finished.run.hosts.is_empty();
+        let of_hosts = finished.run.hosts.iter().filter_map(|host| host.line.as_deref());
         self.message_lines(of_hosts, String::push_str);
-        for outcome in &run.outcomes {
+        for outcome in &finished.run.outcomes {
             if let Outcome::Failed(error) | Outcome::Deferred(error) = outcome
                 && error.is_about_address
                 && let Some(host) = &error.host
@@ -201,13 +240,14 @@ impl Settlement<'_> {
                 self.message_line(&self.lines.host_trouble(host, &error.text));
             }
         }
-        self.message_lines(succeeded(), |line, address| {
+        self.message_lines(finished.succeeded(), |line, address| {
             for part in [&address.text(), ": ", transport, " transport succeeded"] {
                 line.push_str(part);
             }
         });
+        let Finished { addresses, run, took, return_path } = finished;
+        let return_path = return_path.as_slice();
         let mut lines = RunLines::new(self.dont_deliver, took, return_path);
-        let mut unwritten = Unwritten { log: self.log(), id: self.claim.id(), lines: Vec::new() };
         for (mut address, outcome) in addresses.into_iter().zip(run.outcomes) {
             if !matches!(outcome, Outcome::Delivered(_)) {
                 unwritten.write();

@@ -44,6 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("kill::queued_mail_survives", kill::queued_mail_survives),
         trial("kill::delivered_mail_survives", kill::delivered_mail_survives),
         trial("calls::one_delivery_dies_everywhere", calls::one_delivery_dies_everywhere),
+        trial("calls::mailboxes_of_one_user_die_everywhere", calls::mailboxes_of_one_user_die_everywhere),
         measured("clock::a_day_and_ten_years", clock::a_day_and_ten_years),
         trial("corrupt::damaged_files_concern_one_message", corrupt::damaged_files_concern_one_message),
         trial("corrupt::damaged_hints_are_set_aside", corrupt::damaged_hints_are_set_aside),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::identity::Identity;
-use super::job::{FileExists, Job, JobResult, ProgramJob, Trouble, perform};
+use super::job::{FileExists, InTurn, Job, JobResult, Messages, ProgramJob, Trouble, perform};
 use super::{server, wire};
 use crate::transport::error_code;
 
@@ -105,12 +105,17 @@ impl Agents {
     ///
     /// Whatever goes wrong on the way is a deferral: the message is still in the spool.
     pub fn perform(&self, identity: &Identity, job: &Job, message: &mut dyn Read) -> JobResult {
+        self.perform_with(identity, job, &mut [message])
+    }
+
+    /// The same, with as many messages as the job wants.
+    pub fn perform_with(&self, identity: &Identity, job: &Job, messages: &mut [&mut dyn Read]) -> JobResult {
         let identity = self.always.as_ref().unwrap_or(identity);
         // Commands change the file creation mask, which belongs to the whole process.
         if identity.is_current() && !matches!(job, Job::Command(_) | Job::Filter(_)) {
-            return perform(job, message);
+            return perform(job, &mut InTurn::new(messages));
         }
-        match self.perform_elsewhere(identity, job, message) {
+        match self.perform_elsewhere(identity, job, messages) {
             Ok(result) => result,
             Err(error) => JobResult::Deferred(Trouble {
                 code: error.raw_os_error().unwrap_or(error_code::AGENT_LOST),
@@ -124,21 +129,20 @@ impl Agents {
         &self,
         identity: &Identity,
         job: &Job,
-        message: &mut dyn Read,
+        messages: &mut [&mut dyn Read],
     ) -> io::Result<JobResult> {
         let mut agent = match self.take_idle(identity) {
             Some(agent) => agent,
             None => self.start(identity)?,
         };
         wire::send(&mut agent.output, job)?;
-        if server::takes_message(job) {
-            wire::send_message(&mut agent.output, message)?;
-        } else {
-            io::Write::flush(&mut agent.output)?;
+        for message in messages.iter_mut().take(server::messages_of(job)) {
+            wire::send_message(&mut agent.output, *message)?;
         }
+        io::Write::flush(&mut agent.output)?;
         let mut result = wire::receive(&mut agent.input)?;
         if let (Job::Filter(_), JobResult::Exited { output, .. }) = (job, &mut result) {
-            wire::MessageReader::new(&mut agent.input).read_to_end(output)?;
+            wire::MessageReader::new(&mut agent.input, 1).next().read_to_end(output)?;
         }
         agent.idle_since = Instant::now();
         self.keep(identity, agent);
@@ -189,6 +193,7 @@ impl Agents {
             | JobResult::Exists(_)
             | JobResult::Brought(_)
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::Failed(_)) => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
         }
     }

@@ -1,6 +1,6 @@
 //! What an agent can be asked to do, with every value resolved, and what it answers.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use oxim_lang::errand::{Brought, Errand};
@@ -16,6 +16,8 @@ pub enum Job {
     Mailbox(MailboxJob),
     /// Write a new file or set of files in a directory.
     NewFile(NewFileJob),
+    /// Several of these, each with a message of its own that follows: what they write goes to the disk together.
+    NewFiles(Vec<NewFileJob>),
     /// Run a command with the message as its standard input.
     Command(CommandJob),
     /// The same, but what the command prints is a message: it follows the answer as a stream.
@@ -347,6 +349,8 @@ pub enum JobResult {
         /// The message could not be written to it completely.
         write_error: Option<String>,
     },
+    /// What came of each of several jobs.
+    Each(Vec<JobResult>),
     /// What was said about each recipient.
     Lmtp(Vec<super::lmtp::LmtpAnswer>),
     /// A file's contents and facts.
@@ -445,15 +449,51 @@ pub fn strerror(error: &std::io::Error) -> String {
     }
 }
 
+/// The messages that go with a job, one after the other: each whole, with LF line ends, header, blank line, body.
+pub trait Messages {
+    /// The next one; nothing when there are no more. It need not be read to its end.
+    fn next(&mut self) -> &mut dyn Read;
+
+    /// Passes over what has not been read.
+    ///
+    /// # Errors
+    /// Not all that was to come has come, and who wanted the job done will not hear of it.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+/// Messages of this process.
+pub(super) struct InTurn<'a, 'm> {
+    rest: std::slice::IterMut<'a, &'m mut dyn Read>,
+    none: io::Empty,
+}
+
+impl<'a, 'm> InTurn<'a, 'm> {
+    pub(super) fn new(messages: &'a mut [&'m mut dyn Read]) -> Self {
+        InTurn { rest: messages.iter_mut(), none: io::empty() }
+    }
+}
+
+impl Messages for InTurn<'_, '_> {
+    fn next(&mut self) -> &mut dyn Read {
+        match self.rest.next() {
+            Some(message) => &mut **message,
+            None => &mut self.none,
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Performs a job as the user that this process is.
-///
-/// `message` gives the whole message with LF line ends: header, blank line, body. It is read to its end only where the job needs it.
-pub fn perform(job: &Job, message: &mut dyn Read) -> JobResult {
+pub fn perform(job: &Job, messages: &mut dyn Messages) -> JobResult {
     match job {
-        Job::Mailbox(job) => mailbox::append(job, message),
-        Job::NewFile(job) => new_file::write(job, message),
-        Job::Command(job) | Job::Filter(job) => command::run(job, message),
-        Job::Lmtp(job) => super::lmtp::deliver(job, message),
+        Job::Mailbox(job) => mailbox::append(job, messages.next()),
+        Job::NewFile(job) => new_file::write(job, messages.next()),
+        Job::NewFiles(jobs) => JobResult::Each(new_file::write_together(jobs, messages)),
+        Job::Command(job) | Job::Filter(job) => command::run(job, messages.next()),
+        Job::Lmtp(job) => super::lmtp::deliver(job, messages.next()),
         Job::ReadFile(job) => JobResult::File(user_file::read(job)),
         Job::Exists(path) => JobResult::Exists(user_file::exists(path)),
         Job::Room(job) => super::room::check(job),

@@ -1,6 +1,7 @@
 //! Writes each message to a file of its own: maildir, mailstore, or a name of the postmaster's.
 //!
-//! The file is complete and synced before it gets its final name; so is the directory that holds the name.
+//! The file is complete and synced before it gets its final name; so is the directory that holds the name. Several files of maildirs
+//! that are written together get their names once all of them are on the disk, and a directory is synced once for all.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -10,23 +11,92 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use super::job::{CreateWhere, Directories, JobResult, NewFileForm, NewFileJob, Trouble, strerror};
+use super::job::{CreateWhere, Directories, JobResult, Messages, NewFileForm, NewFileJob, Trouble, strerror};
 use super::quota::{self, Used};
 use super::{mailbox_write, maildirsize, path};
 use crate::transport::error_code;
 
 /// Writes the message.
 pub(super) fn write(job: &NewFileJob, message: &mut dyn Read) -> JobResult {
-    let directory = path::path(&job.directory);
-    let result = path::check_creation(directory, true, &job.directories.allowed)
-        .and_then(|()| write_as(job, directory, message));
+    answer(begin(job, message).and_then(Begun::finish))
+}
+
+/// Writes several messages.
+pub(super) fn write_together(jobs: &[NewFileJob], messages: &mut dyn Messages) -> Vec<JobResult> {
+    let mut begun: Vec<Result<Begun<'_>, Trouble>> =
+        jobs.iter().map(|job| begin(job, messages.next())).collect();
+    if let Err(error) = messages.end() {
+        // Dropping what was begun removes it.
+        begun.fill_with(|| Err(Trouble::system(&error, "the messages did not come")));
+    }
+    let synced: Vec<Result<Begun<'_>, Trouble>> =
+        begun.into_iter().map(|begun| begun.and_then(Begun::sync)).collect();
+    let named: Vec<Result<Named, Trouble>> =
+        synced.into_iter().map(|begun| begun.and_then(Begun::name)).collect();
+    let mut directories: Vec<(PathBuf, Result<(), Trouble>)> = Vec::new();
+    for new in named.iter().flatten().filter_map(|named| named.directory.as_ref()) {
+        if !directories.iter().any(|(path, _)| path == new) {
+            directories.push((new.clone(), sync_new(new)));
+        }
+    }
+    let is_synced = |named: Named| {
+        let of = directories.iter().find(|(path, _)| Some(path) == named.directory.as_ref());
+        of.map_or(Ok(()), |(_, synced)| synced.clone()).map(|()| named.facts)
+    };
+    named.into_iter().map(|named| answer(named.and_then(is_synced))).collect()
+}
+
+/// Bytes written, and whether the quota warning is due.
+type Facts = (u64, bool);
+
+fn answer(result: Result<Facts, Trouble>) -> JobResult {
     match result {
         Ok((bytes, quota_warning)) => JobResult::Delivered { bytes, quota_warning },
         Err(trouble) => JobResult::Deferred(trouble),
     }
 }
 
-fn write_as(job: &NewFileJob, directory: &Path, message: &mut dyn Read) -> Result<(u64, bool), Trouble> {
+/// A delivery on its way to the disk.
+enum Begun<'a> {
+    /// A file in `tmp`, which goes when it gets no other name.
+    Maildir(MaildirFile<'a>),
+    /// All is done.
+    Done(Facts),
+}
+
+/// A delivery that has its name, and the directory that must be synced for it to last.
+struct Named {
+    directory: Option<PathBuf>,
+    facts: Facts,
+}
+
+impl Begun<'_> {
+    fn finish(self) -> Result<Facts, Trouble> {
+        let named = self.sync()?.name()?;
+        named.directory.as_deref().map_or(Ok(()), sync_new)?;
+        Ok(named.facts)
+    }
+
+    /// Brings the file to the disk.
+    fn sync(self) -> Result<Self, Trouble> {
+        if let Begun::Maildir(file) = &self {
+            file.file.sync_all().map_err(|error| trouble_writing(&file.temporary.path, &error))?;
+        }
+        Ok(self)
+    }
+
+    /// Gives the file its name in `new`.
+    fn name(self) -> Result<Named, Trouble> {
+        match self {
+            Begun::Maildir(file) => file.publish(),
+            Begun::Done(facts) => Ok(Named { directory: None, facts }),
+        }
+    }
+}
+
+fn begin<'a>(job: &'a NewFileJob, message: &mut dyn Read) -> Result<Begun<'a>, Trouble> {
+    let directory = path::path(&job.directory);
+    path::check_creation(directory, true, &job.directories.allowed)?;
     match &job.form {
         NewFileForm::Maildir { tag, retries, make_folder_file, size_file } => {
             let maildir = Maildir {
@@ -37,13 +107,15 @@ fn write_as(job: &NewFileJob, directory: &Path, message: &mut dyn Read) -> Resul
                 make_folder_file: *make_folder_file,
                 size_file: size_file.as_deref(),
             };
-            maildir.write(message)
+            maildir.begin(message).map(Begun::Maildir)
         }
-        NewFileForm::Mailstore { base, envelope } => write_mailstore(job, directory, base, envelope, message),
+        NewFileForm::Mailstore { base, envelope } => {
+            write_mailstore(job, directory, base, envelope, message).map(Begun::Done)
+        }
         NewFileForm::Queue { id, transport, header } => {
-            write_queue(job, directory, (id, transport), header, message)
+            write_queue(job, directory, (id, transport), header, message).map(Begun::Done)
         }
-        NewFileForm::Plain { name } => write_plain(job, directory, name, message),
+        NewFileForm::Plain { name } => write_plain(job, directory, name, message).map(Begun::Done),
     }
 }
 
@@ -75,20 +147,29 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// The same for the `new` of a maildir.
+fn sync_new(new: &Path) -> Result<(), Trouble> {
+    sync_directory(new).map_err(|error| Trouble::system(&error, format!("failed to sync {}", new.display())))
+}
+
 /// Copies and syncs; a file that could not be written completely is removed.
 fn fill(job: &NewFileJob, name: &Path, mut file: File, message: &mut dyn Read) -> Result<u64, Trouble> {
     let written = mailbox_write::copy(message, &mut file, &job.framing)
         .and_then(|bytes| file.sync_all().map(|()| bytes));
     written.map_err(|error| {
         let _ = std::fs::remove_file(name);
-        if error.raw_os_error() == Some(nix::errno::Errno::EDQUOT as i32) {
-            return Trouble::found(
-                error_code::MAILBOX_FULL,
-                format!("mailbox is full (system quota) while writing to file {}", name.display()),
-            );
-        }
-        Trouble::system(&error, format!("error while writing to {}", name.display()))
+        trouble_writing(name, &error)
     })
+}
+
+fn trouble_writing(name: &Path, error: &io::Error) -> Trouble {
+    if error.raw_os_error() == Some(nix::errno::Errno::EDQUOT as i32) {
+        return Trouble::found(
+            error_code::MAILBOX_FULL,
+            format!("mailbox is full (system quota) while writing to file {}", name.display()),
+        );
+    }
+    Trouble::system(error, format!("error while writing to {}", name.display()))
 }
 
 /// Where the mailbox begins for the quota: two levels may be one mailbox (maildir++).
@@ -165,8 +246,60 @@ struct Maildir<'a> {
     size_file: Option<&'a str>,
 }
 
-impl Maildir<'_> {
-    fn write(&self, message: &mut dyn Read) -> Result<(u64, bool), Trouble> {
+/// A name in `tmp`, removed unless it has become another one.
+struct Temporary {
+    path: PathBuf,
+    has_moved: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.has_moved {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A message in `tmp`.
+struct MaildirFile<'a> {
+    maildir: Maildir<'a>,
+    name: String,
+    file: File,
+    temporary: Temporary,
+    /// The mailbox whose `maildirsize` file counts it.
+    counted_in: Option<PathBuf>,
+    facts: Facts,
+}
+
+impl MaildirFile<'_> {
+    fn publish(self) -> Result<Named, Trouble> {
+        let Self { maildir, name, file, mut temporary, counted_in, facts } = self;
+        drop(file);
+        let new = maildir.directory.join("new");
+        let mut tagged = name.as_bytes().to_vec();
+        tagged.extend_from_slice(maildir.tag);
+        let target = new.join(path::path(&tagged));
+        let moved = match std::fs::rename(&temporary.path, &target) {
+            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENAMETOOLONG as i32) => {
+                std::fs::rename(&temporary.path, new.join(name))
+            }
+            other => other,
+        };
+        moved.map_err(|error| {
+            let text = format!("failed to rename {} as {}", temporary.path.display(), target.display());
+            Trouble::system(&error, text)
+        })?;
+        temporary.has_moved = true;
+        if let Some(top) = counted_in {
+            // The sum is a cache: a lost line is mended by the next rebuild.
+            let _ = maildirsize::add(&top, facts.0);
+        }
+        Ok(Named { directory: Some(new), facts })
+    }
+}
+
+impl<'a> Maildir<'a> {
+    fn begin(self, message: &mut dyn Read) -> Result<MaildirFile<'a>, Trouble> {
         self.ensure()?;
         let top = quota_top(self.job, self.directory);
         // A folder that does not count has no quota either.
@@ -176,15 +309,12 @@ impl Maildir<'_> {
             Some(counted) if counts == Some(true) => self.check_size_file(&top, counted)?,
             Some(_) => false,
         };
-        let (name, file) = self.create_temporary()?;
-        let temporary = self.directory.join("tmp").join(&name);
-        let bytes = fill(self.job, &temporary, file, message)?;
-        self.publish(&name, &temporary)?;
-        if counts == Some(true) {
-            // The sum is a cache: a lost line is mended by the next rebuild.
-            let _ = maildirsize::add(&top, bytes);
-        }
-        Ok((bytes, quota_warning))
+        let (name, mut file) = self.create_temporary()?;
+        let temporary = Temporary { path: self.directory.join("tmp").join(&name), has_moved: false };
+        let bytes = mailbox_write::copy(message, &mut file, &self.job.framing)
+            .map_err(|error| trouble_writing(&temporary.path, &error))?;
+        let counted_in = (counts == Some(true)).then_some(top);
+        Ok(MaildirFile { maildir: self, name, file, temporary, counted_in, facts: (bytes, quota_warning) })
     }
 
     fn ensure(&self) -> Result<(), Trouble> {
@@ -240,26 +370,6 @@ impl Maildir<'_> {
             ),
         ))
     }
-
-    fn publish(&self, name: &str, temporary: &Path) -> Result<(), Trouble> {
-        let new = self.directory.join("new");
-        let mut tagged = name.as_bytes().to_vec();
-        tagged.extend_from_slice(self.tag);
-        let target = new.join(path::path(&tagged));
-        let moved = match std::fs::rename(temporary, &target) {
-            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENAMETOOLONG as i32) => {
-                std::fs::rename(temporary, new.join(name))
-            }
-            other => other,
-        };
-        moved.and_then(|()| sync_directory(&new)).map_err(|error| {
-            let _ = std::fs::remove_file(temporary);
-            Trouble::system(
-                &error,
-                format!("failed to rename {} as {}", temporary.display(), target.display()),
-            )
-        })
-    }
 }
 
 fn write_mailstore(
@@ -268,7 +378,7 @@ fn write_mailstore(
     base: &[u8],
     envelope: &[u8],
     message: &mut dyn Read,
-) -> Result<(u64, bool), Trouble> {
+) -> Result<Facts, Trouble> {
     path::ensure_directory(directory, &job.directories)?;
     let quota_warning = check_quota(job, directory)?;
     let stem = String::from_utf8_lossy(base).replace('/', "_");
@@ -307,7 +417,7 @@ fn write_queue(
     (id, transport): (&str, &str),
     header: &[u8],
     message: &mut dyn Read,
-) -> Result<(u64, bool), Trouble> {
+) -> Result<Facts, Trouble> {
     let failed = |what: &str, path: &Path, error: &io::Error| {
         let text = format!(
             "{transport} transport {what}: {} failed with error: {}",
@@ -342,7 +452,7 @@ fn write_plain(
     directory: &Path,
     name: &[u8],
     message: &mut dyn Read,
-) -> Result<(u64, bool), Trouble> {
+) -> Result<Facts, Trouble> {
     path::ensure_directory(directory, &job.directories)?;
     let quota_warning = check_quota(job, directory)?;
     let temporary = directory.join(format!("temp.{}.{}", std::process::id(), unique_micros()));
@@ -370,7 +480,7 @@ fn write_plain(
 
 #[cfg(test)]
 mod tests {
-    use super::super::job::{Framing, Quota};
+    use super::super::job::{Framing, InTurn, Quota};
     use super::*;
 
     fn job(directory: &Path, form: NewFileForm) -> NewFileJob {
@@ -415,6 +525,45 @@ mod tests {
         assert!(new[0].ends_with(".host.ex,S=9"), "{new:?}");
         assert_eq!(std::fs::read(top.join("new").join(&new[0])).unwrap(), b"A: b\n\nxyz");
         assert_eq!(std::fs::metadata(top.join("new").join(&new[0])).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn several_maildir_files_are_all_there_or_none() {
+        let place = tempfile::tempdir().unwrap();
+        let form =
+            NewFileForm::Maildir { tag: Vec::new(), retries: 1, make_folder_file: false, size_file: None };
+        let jobs: Vec<NewFileJob> = ["one", "two", "one", "file/no"]
+            .iter()
+            .map(|name| job(&place.path().join(name), form.clone()))
+            .collect();
+        std::fs::write(place.path().join("file"), "").unwrap();
+        let texts: [&mut dyn Read; 4] = [&mut &b"1"[..], &mut &b"22"[..], &mut &b"333"[..], &mut &b"4"[..]];
+        let mut texts = texts;
+        let results = write_together(&jobs, &mut InTurn::new(&mut texts));
+        let sizes = results
+            .iter()
+            .map(|result| if let JobResult::Delivered { bytes, .. } = result { Some(*bytes) } else { None });
+        assert_eq!(sizes.collect::<Vec<_>>(), [Some(1), Some(2), Some(3), None], "{results:?}");
+        assert_eq!(
+            (names(&place.path().join("one/new")).len(), names(&place.path().join("two/new")).len()),
+            (2, 1)
+        );
+
+        struct Broken;
+        impl Messages for Broken {
+            fn next(&mut self) -> &mut dyn Read {
+                Box::leak(Box::new(io::empty()))
+            }
+            fn end(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+        }
+        let results = write_together(&jobs, &mut Broken);
+        assert!(results.iter().all(|result| matches!(result, JobResult::Deferred(_))), "{results:?}");
+        assert_eq!(
+            (names(&place.path().join("one/new")).len(), names(&place.path().join("one/tmp")).len()),
+            (2, 0)
+        );
     }
 
     #[test]

@@ -65,12 +65,11 @@ pub(super) fn ensure_directory(directory: &Path, how: &Directories) -> Result<()
                 format!("{} is not a directory", directory.display()),
             ));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Trouble::system(&error, format!("failed to stat {}", directory.display()))),
-    }
-    if !how.create {
-        let text = format!("stat() error for {}: {}", directory.display(), nix::errno::Errno::ENOENT.desc());
-        return Err(Trouble::found(nix::errno::Errno::ENOENT as i32, text));
+        Err(error) if how.create && error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            let text = format!("stat() error for {}: {}", directory.display(), strerror(&error));
+            return Err(Trouble::found(error.raw_os_error().unwrap_or(0), text));
+        }
     }
     if how.allowed != CreateWhere::Anywhere {
         check_creation(directory, true, &how.allowed)?;

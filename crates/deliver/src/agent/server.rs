@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use super::identity::Identity;
-use super::job::{Job, JobResult, ProgramJob, Trouble, perform};
+use super::job::{Job, JobResult, Messages, ProgramJob, Trouble, perform};
 use super::wire;
 
 /// Serves the socket that is this process's standard input. Returns when the other side has closed it.
@@ -29,11 +29,12 @@ fn detach_standard_input() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a job is followed by a message.
-pub(super) fn takes_message(job: &Job) -> bool {
+/// How many messages follow a job.
+pub(super) fn messages_of(job: &Job) -> usize {
     match job {
-        Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) | Job::Filter(_) | Job::Lmtp(_) => true,
-        Job::ReadFile(_) | Job::Exists(_) | Job::Room(_) | Job::Errand(_) | Job::Become(_) => false,
+        Job::Mailbox(_) | Job::NewFile(_) | Job::Command(_) | Job::Filter(_) | Job::Lmtp(_) => 1,
+        Job::NewFiles(jobs) => jobs.len(),
+        Job::ReadFile(_) | Job::Exists(_) | Job::Room(_) | Job::Errand(_) | Job::Become(_) => 0,
     }
 }
 
@@ -58,14 +59,9 @@ fn serve_on(socket: &UnixStream) -> io::Result<()> {
             wire::send(&mut output, &JobResult::Exists(super::job::FileExists::Yes))?;
             return Err(become_program(program, socket));
         }
-        let result = if takes_message(&job) {
-            let mut message = wire::MessageReader::new(&mut input);
-            let result = perform(&job, &mut message);
-            message.drain()?;
-            result
-        } else {
-            perform(&job, &mut io::empty())
-        };
+        let mut messages = wire::MessageReader::new(&mut input, messages_of(&job));
+        let result = perform(&job, &mut messages);
+        messages.end()?;
         answer(&mut output, &job, result)?;
     }
 }

@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 
 use oxim_base::limits::AGENT_FRAME_BYTES_MAX;
 
+use super::job::Messages;
+
 /// How much of a message goes into one frame.
 const PART: usize = 64 * 1024;
 
@@ -62,37 +64,28 @@ pub(super) fn send_message(out: &mut dyn Write, message: &mut dyn Read) -> io::R
     }
 }
 
-/// Reads a message that [`send_message`] wrote, as a stream.
+/// Reads messages that [`send_message`] wrote, each as a stream.
 pub(super) struct MessageReader<'a> {
     input: &'a mut dyn Read,
+    /// Bytes of the frame that have not been read.
     left: usize,
-    ended: bool,
+    /// Messages that have not come to their end.
+    messages: usize,
+    /// The one at hand is behind us.
+    has_ended: bool,
+    /// Nothing more can be had.
+    is_broken: bool,
 }
 
 impl<'a> MessageReader<'a> {
-    pub(super) fn new(input: &'a mut dyn Read) -> Self {
-        MessageReader { input, left: 0, ended: false }
+    pub(super) fn new(input: &'a mut dyn Read, messages: usize) -> Self {
+        MessageReader { input, left: 0, messages, has_ended: true, is_broken: false }
     }
 
-    /// Reads what the job did not want, so that the next job is found.
-    pub(super) fn drain(&mut self) -> io::Result<()> {
-        io::copy(self, &mut io::sink()).map(|_| ())
-    }
-}
-
-impl Read for MessageReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 && !self.ended {
-            match read_length(self.input) {
-                Ok(length) => {
-                    self.left = length;
-                    self.ended = length == 0;
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Err(error);
-                }
-            }
+    fn read_part(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            self.left = read_length(self.input)?;
+            self.has_ended = self.left == 0;
         }
         let want = self.left.min(buffer.len());
         let Some(part) = buffer.get_mut(..want).filter(|p| !p.is_empty()) else { return Ok(0) };
@@ -100,8 +93,46 @@ impl Read for MessageReader<'_> {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.left -= count;
+        self.left = self.left.saturating_sub(count);
         Ok(count)
+    }
+
+    /// Passes over the rest of the message at hand.
+    fn pass_over(&mut self) -> io::Result<()> {
+        io::copy(self, &mut io::sink()).map(|_| ())
+    }
+}
+
+impl Read for MessageReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_broken {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.has_ended {
+            return Ok(0);
+        }
+        self.read_part(buffer).inspect_err(|_| self.is_broken = true)
+    }
+}
+
+impl Messages for MessageReader<'_> {
+    fn next(&mut self) -> &mut dyn Read {
+        // An error shows again when the message is read.
+        let _ = self.pass_over();
+        if let Some(left) = self.messages.checked_sub(1) {
+            self.messages = left;
+            self.has_ended = false;
+        }
+        self
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.pass_over()?;
+        while self.messages > 0 {
+            self.next();
+            self.pass_over()?;
+        }
+        Ok(())
     }
 }
 
@@ -119,9 +150,44 @@ mod tests {
         let mut input = &wire[..];
         assert_eq!(receive::<(u32, String)>(&mut input).unwrap(), (7, "x".to_owned()));
         let mut got = Vec::new();
-        MessageReader::new(&mut input).read_to_end(&mut got).unwrap();
+        MessageReader::new(&mut input, 1).next().read_to_end(&mut got).unwrap();
         assert_eq!(got, message);
         assert_eq!(receive::<u8>(&mut input).unwrap(), 9);
+    }
+
+    #[test]
+    fn messages_come_one_by_one_and_need_not_be_read() {
+        let mut wire = Vec::new();
+        for message in ["one", "two", "three", "four"] {
+            send_message(&mut wire, &mut message.as_bytes()).unwrap();
+        }
+        send(&mut wire, &9u8).unwrap();
+        let mut input = &wire[..];
+        let mut reader = MessageReader::new(&mut input, 4);
+        let mut got = String::new();
+        reader.next().take(1).read_to_string(&mut got).unwrap();
+        reader.next();
+        reader.next().read_to_string(&mut got).unwrap();
+        assert_eq!(got, "othree");
+        reader.end().unwrap();
+        assert_eq!(reader.next().read(&mut [0; 8]).unwrap(), 0, "there is no fifth");
+        assert_eq!(receive::<u8>(&mut input).unwrap(), 9);
+    }
+
+    #[test]
+    fn no_message_is_whole_once_the_wire_is_broken() {
+        let mut wire = Vec::new();
+        send_message(&mut wire, &mut &b"one"[..]).unwrap();
+        wire.extend_from_slice(&u32::MAX.to_le_bytes());
+        let mut input = &wire[..];
+        let mut reader = MessageReader::new(&mut input, 3);
+        let mut got = Vec::new();
+        reader.next().read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"one");
+        for _ in 0..2 {
+            assert!(reader.next().read_to_end(&mut got).is_err());
+        }
+        assert!(reader.end().is_err());
     }
 
     #[test]
@@ -132,6 +198,6 @@ mod tests {
         send_message(&mut cut, &mut &b"abc"[..]).unwrap();
         cut.truncate(6);
         let mut input = &cut[..];
-        assert!(MessageReader::new(&mut input).read_to_end(&mut Vec::new()).is_err());
+        assert!(MessageReader::new(&mut input, 1).next().read_to_end(&mut Vec::new()).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! The local deliveries of one message, one after the other, each as its user.
+//! The local deliveries of one message, one after the other, each as its user. Files that neighbours write as one user go to the disk
+//! together, and so do the records of them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,15 +10,16 @@ use oxim_lang::expand::{ExpandError, Template};
 use oxim_spool::store::Claim;
 
 use super::{AttemptOptions, shadow, slots};
-use crate::address::Address;
+use crate::address::{Address, AddressKind};
 use crate::agent::Identity;
 use crate::debug_print;
 use crate::delivery::Delivery;
 use crate::plan::Group;
 use crate::retry_hints;
 use crate::router::{Router, prepare};
-use crate::settle::Settlement;
-use crate::transport::{Batch, Delivered, DeliveryError, Outcome, Run, Transport, error_code};
+use crate::settle::{Finished, Settlement};
+use crate::transport::local::{self, TOGETHER_BYTES_MAX, TOGETHER_MAX};
+use crate::transport::{Batch, Delivered, DeliveryError, Order, Outcome, Run, Transport, error_code};
 
 /// What the log has in the place of the transport for `/dev/null`.
 pub(crate) const BYPASSED: &str = "**bypassed**";
@@ -29,23 +31,98 @@ pub(super) fn run(
     groups: Vec<Group>,
     options: AttemptOptions,
 ) {
+    let mut ordered = Ordered::default();
     for group in groups {
-        run_group(settlement, context, claim, group, options);
+        run_group(settlement, context, claim, group, options, &mut ordered);
+    }
+    ordered.perform(settlement, context);
+}
+
+/// Deliveries that wait for more of their kind: one transport, one user.
+#[derive(Default)]
+struct Ordered<'a> {
+    transport: Option<&'a Transport>,
+    waiting: Vec<Waiting<'a>>,
+    /// Bytes that their header lines keep in memory.
+    bytes: usize,
+}
+
+/// One of them.
+struct Waiting<'a> {
+    batch: Batch<'a>,
+    order: Order,
+    began: Instant,
+}
+
+impl<'a> Ordered<'a> {
+    /// Takes a delivery in. Those that it cannot go with are performed before.
+    fn add(
+        &mut self,
+        settlement: &Settlement<'a>,
+        context: &mut Context,
+        transport: &'a Transport,
+        delivery: Waiting<'a>,
+    ) {
+        if self.waiting.first().is_some_and(|first| first.batch.identity != delivery.batch.identity) {
+            self.perform(settlement, context);
+        }
+        self.transport = Some(transport);
+        self.bytes = self.bytes.saturating_add(delivery.order.message.header.len());
+        self.waiting.push(delivery);
+        if self.waiting.len() >= TOGETHER_MAX || self.bytes >= TOGETHER_BYTES_MAX {
+            self.perform(settlement, context);
+        }
+    }
+
+    /// Performs all that wait.
+    fn perform(&mut self, settlement: &Settlement<'a>, context: &mut Context) {
+        let Ordered { transport, waiting, .. } = std::mem::take(self);
+        let (Some(transport), Some(first)) = (transport, waiting.first()) else { return };
+        let identity = first.batch.identity.clone();
+        let (rest, orders): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|Waiting { batch, order, began }| ((batch, began), order)).unzip();
+        let batches = rest.iter().map(|(batch, _)| batch);
+        let runs = local::perform_together(settlement.delivery, &identity, batches.zip(orders).collect());
+        let finished = rest.into_iter().zip(runs).map(|((batch, began), run)| Finished {
+            addresses: batch.addresses,
+            run,
+            took: began.elapsed(),
+            return_path: batch.return_path,
+        });
+        settlement.runs(context, &transport.name, finished.collect());
     }
 }
 
-fn run_group(
-    settlement: &Settlement<'_>,
+/// Whether a delivery may wait for others that do the same.
+fn may_wait(settlement: &Settlement<'_>, transport: &Transport, first: &Address) -> bool {
+    let generic = &transport.generic;
+    let is_alone =
+        generic.max_parallel.is_some() || generic.shadow_transport.is_some() || generic.filter.is_some();
+    let is_mailbox = first.kind == AddressKind::Mail && first.made.is_none();
+    transport.driver.writes_together() && is_mailbox && !is_alone && !settlement.dont_deliver
+}
+
+fn run_group<'a>(
+    settlement: &Settlement<'a>,
     context: &mut Context,
     claim: &Claim,
     group: Group,
     options: AttemptOptions,
+    ordered: &mut Ordered<'a>,
 ) {
     let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
+    let is_other = ordered.transport.is_some_and(|other| !std::ptr::eq(other, transport));
+    let waits = group.addresses.first().is_some_and(|first| may_wait(settlement, transport, first));
+    if is_other || !waits {
+        ordered.perform(settlement, context);
+    }
     let (due, waiting): (Vec<Address>, Vec<Address>) = group
         .addresses
         .into_iter()
         .partition(|a| options.force || retry_hints::is_local_due(settlement.delivery, context, a));
+    if !waiting.is_empty() {
+        ordered.perform(settlement, context);
+    }
     for address in waiting {
         let text = "Retry time not yet reached".to_owned();
         settlement.waits(
@@ -74,6 +151,14 @@ fn run_group(
         Ok(batch) if settlement.dont_deliver => {
             (Run::all(&batch, &Outcome::Delivered(Delivered::default())), batch.return_path)
         }
+        Ok(batch) if waits => match transport.driver.order(transport, settlement.delivery, context, &batch) {
+            Ok(order) => {
+                leave(context);
+                ordered.add(settlement, context, transport, Waiting { batch, order, began });
+                return;
+            }
+            Err(run) => (run, batch.return_path),
+        },
         Ok(batch) => {
             let run = transport.driver.deliver(transport, settlement.delivery, context, &batch);
             crate::event::dns_failures_in(context, transport);
@@ -91,6 +176,7 @@ fn run_group(
     };
     shadow::run(settlement, context, claim, transport, &due, &mut run, options);
     leave(context);
+    ordered.perform(settlement, context);
     settlement.run(context, &transport.name, due, run, began.elapsed(), &return_path);
 }
 
@@ -133,10 +219,10 @@ pub(crate) fn enter<'a>(
         debug_print::show(template, context);
     }
     match first.kind {
-        crate::address::AddressKind::File | crate::address::AddressKind::Directory => {
+        AddressKind::File | AddressKind::Directory => {
             context.delivery.address_file = Some(saved_path(first));
         }
-        crate::address::AddressKind::Pipe => {
+        AddressKind::Pipe => {
             let text = first.address.clone();
             // The text of a redirection is the postmaster's or the user's; a filter may have put anything into it.
             context.delivery.address_pipe = Some(match first.made {
@@ -144,7 +230,7 @@ pub(crate) fn enter<'a>(
                 Some(_) => Text::tainted(text),
             });
         }
-        crate::address::AddressKind::Mail | crate::address::AddressKind::Reply => {}
+        AddressKind::Mail | AddressKind::Reply => {}
     }
 }
 

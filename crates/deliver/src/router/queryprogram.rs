@@ -200,6 +200,7 @@ impl QueryProgram {
             JobResult::Delivered { .. }
             | JobResult::OtherTransport(_)
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::File(_)
             | JobResult::Exists(_)
             | JobResult::Brought(_) => return Err(problem("unexpected answer from the delivery agent")),

@@ -57,6 +57,7 @@ impl UserFiles for Agents {
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::Exists(_)
             | JobResult::Brought(_) => {
                 FileRead::Error(0, "unexpected answer from the delivery agent".to_owned())
@@ -72,6 +73,7 @@ impl UserFiles for Agents {
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::Brought(_)
             | JobResult::File(_) => FileExists::Error(0),
         }
@@ -94,6 +96,7 @@ impl UserFiles for Agents {
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::File(_)
             | JobResult::Exists(_)
             | JobResult::Brought(_) => Ok(()),
@@ -114,6 +117,7 @@ impl UserFiles for Agents {
             | JobResult::OtherTransport(_)
             | JobResult::Exited { .. }
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::File(_)
             | JobResult::Exists(_) => {
                 Err(ExpandError::Defer("unexpected answer from the delivery agent".to_owned()))

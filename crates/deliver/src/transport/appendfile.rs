@@ -11,7 +11,9 @@ use oxim_mail::message_id::encode_base62;
 
 use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with, number_with_unit};
-use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
+use super::{
+    Batch, Delivered, DeliveryError, Driver, Order, Outcome, Run, Transport, TransportKind, error_code,
+};
 use crate::address::{Address, AddressKind};
 use crate::agent::job::{
     CreateWhere, Directories, Framing, Job, JobResult, Locking, MailboxJob, NewFileForm, NewFileJob, Quota,
@@ -546,6 +548,54 @@ impl Appendfile {
         Ok(NewFileForm::Mailstore { base, envelope })
     }
 
+    /// The message and what is to be done with it. The error is a run that is over.
+    fn prepare(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<(Composed, Job), Run> {
+        let composed = compose::compose(delivery, transport, context, batch)
+            .map_err(|outcome| Run::all(batch, &outcome))?;
+        match self.job(delivery, transport, context, batch, &composed) {
+            Ok(job) => Ok((composed, job)),
+            Err(error) => Err(Run::all(batch, &Outcome::Deferred(error))),
+        }
+    }
+
+    fn perform(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+        (composed, job): (&Composed, &Job),
+    ) -> Run {
+        match local::perform(delivery, batch, job, composed) {
+            JobResult::Delivered { quota_warning, bytes } => {
+                let quota_warning =
+                    if quota_warning { self.warning(delivery, transport, context, batch) } else { None };
+                let path = self.path_for_log(batch, job);
+                let done = Delivered { quota_warning, path, bytes: Some(bytes), ..Delivered::default() };
+                Run::all(batch, &Outcome::Delivered(done))
+            }
+            JobResult::OtherTransport(name) => {
+                let format = self.formats.iter().find(|(_, transport)| *transport == name);
+                let format = format.map(|(start, _)| String::from_utf8_lossy(start)).unwrap_or_default();
+                local::hand_over(delivery, transport, context, batch, &name, &format)
+            }
+            result @ (JobResult::Exited { .. }
+            | JobResult::File(_)
+            | JobResult::Exists(_)
+            | JobResult::Brought(_)
+            | JobResult::Deferred(_)
+            | JobResult::Lmtp(_)
+            | JobResult::Each(_)
+            | JobResult::Failed(_)) => local::refused(batch, result),
+        }
+    }
+
     /// The text of the warning. Mail is delivered all the same if there is none.
     fn warning(
         &self,
@@ -583,35 +633,30 @@ impl Driver for Appendfile {
         context: &mut Context,
         batch: &Batch<'_>,
     ) -> Run {
-        let composed = match compose::compose(delivery, transport, context, batch) {
-            Ok(composed) => composed,
-            Err(outcome) => return Run::all(batch, &outcome),
-        };
-        let job = match self.job(delivery, transport, context, batch, &composed) {
-            Ok(job) => job,
-            Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
-        };
-        match local::perform(delivery, transport, context, batch, &job, &composed) {
-            JobResult::Delivered { quota_warning, bytes } => {
-                let quota_warning =
-                    if quota_warning { self.warning(delivery, transport, context, batch) } else { None };
-                let path = self.path_for_log(batch, &job);
-                let done = Delivered { quota_warning, path, bytes: Some(bytes), ..Delivered::default() };
-                Run::all(batch, &Outcome::Delivered(done))
-            }
-            JobResult::OtherTransport(name) => {
-                let format = self.formats.iter().find(|(_, transport)| *transport == name);
-                let format = format.map(|(start, _)| String::from_utf8_lossy(start)).unwrap_or_default();
-                local::hand_over(delivery, transport, context, batch, &name, &format)
-            }
-            result @ (JobResult::Exited { .. }
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_)
-            | JobResult::Deferred(_)
-            | JobResult::Lmtp(_)
-            | JobResult::Failed(_)) => local::refused(batch, result),
+        match self.prepare(transport, delivery, context, batch) {
+            Ok((composed, job)) => self.perform(transport, delivery, context, batch, (&composed, &job)),
+            Err(run) => run,
         }
+    }
+
+    fn writes_together(&self) -> bool {
+        let size_file = matches!(self.maildir_size_file, Switch::Fixed(false));
+        let asks_for_room = self.quota.is_some() || self.warn_threshold.is_some();
+        self.format == Format::Maildir && self.directory.is_some() && size_file && !asks_for_room
+    }
+
+    fn order(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<Order, Run> {
+        let (message, job) = self.prepare(transport, delivery, context, batch)?;
+        if let Job::NewFile(job) = job {
+            return Ok(Order { job, message });
+        }
+        Err(self.perform(transport, delivery, context, batch, (&message, &job)))
     }
 
     fn room_job(

@@ -409,6 +409,7 @@ impl Reply<'_> {
                 | JobResult::OtherTransport(_)
                 | JobResult::Exited { .. }
                 | JobResult::Lmtp(_)
+                | JobResult::Each(_)
                 | JobResult::Exists(_)
                 | JobResult::Brought(_)
                 | JobResult::Deferred(_)

@@ -89,6 +89,7 @@ impl Filter {
             | JobResult::OtherTransport(_)
             | JobResult::File(_)
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::Exists(_)
             | JobResult::Brought(_)) => {
                 let text = format!("unexpected answer of the delivery agent: {other:?}");

@@ -106,7 +106,7 @@ impl Driver for Lmtp {
             ignore_quota: self.ignore_quota,
             timeout: self.timeout,
         });
-        match local::perform(delivery, transport, context, batch, &job, &composed) {
+        match local::perform(delivery, batch, &job, &composed) {
             JobResult::Lmtp(answers) => Run::of(answers.into_iter().map(outcome).collect()),
             result @ (JobResult::Delivered { .. }
             | JobResult::OtherTransport(_)
@@ -114,6 +114,7 @@ impl Driver for Lmtp {
             | JobResult::File(_)
             | JobResult::Exists(_)
             | JobResult::Brought(_)
+            | JobResult::Each(_)
             | JobResult::Deferred(_)
             | JobResult::Failed(_)) => local::refused(batch, result),
         }

@@ -1,12 +1,15 @@
 //! What the local transports share: how a message is framed, limits with units, and how a job's answer becomes an outcome.
 
+use std::io::{self, Read};
+
 use oxim_lang::config::Options;
 use oxim_lang::context::Context;
 use oxim_lang::expand::Template;
 
 use super::compose::{Composed, expansion_error};
-use super::{Batch, DeliveryError, Outcome, Run, Transport, error_code};
+use super::{Batch, Delivered, DeliveryError, Order, Outcome, Run, Transport, error_code};
 use crate::address::{Address, AddressKind, TransportId};
+use crate::agent::Identity;
 use crate::agent::job::{Framing, Job, JobResult, Trouble};
 use crate::delivery::Delivery;
 
@@ -186,15 +189,7 @@ pub(super) fn working_directory(batch: &Batch<'_>) -> Vec<u8> {
 }
 
 /// Performs the job as the batch's user, with the composed message.
-pub(super) fn perform(
-    delivery: &Delivery,
-    transport: &Transport,
-    context: &mut Context,
-    batch: &Batch<'_>,
-    job: &Job,
-    composed: &Composed,
-) -> JobResult {
-    let _ = (transport, context);
+pub(super) fn perform(delivery: &Delivery, batch: &Batch<'_>, job: &Job, composed: &Composed) -> JobResult {
     match composed.reader() {
         Ok(mut reader) => delivery.agents.perform(&batch.identity, job, &mut reader),
         Err(error) => JobResult::Deferred(Trouble {
@@ -203,6 +198,43 @@ pub(super) fn perform(
             ..Trouble::default()
         }),
     }
+}
+
+/// Most deliveries that are performed together, and the header bytes that they may keep in memory.
+pub(crate) const TOGETHER_MAX: usize = 32;
+/// See above.
+pub(crate) const TOGETHER_BYTES_MAX: usize = 256 * 1024;
+
+/// Performs several orders as one user. One run for each, in order.
+pub(crate) fn perform_together(
+    delivery: &Delivery,
+    identity: &Identity,
+    orders: Vec<(&Batch<'_>, Order)>,
+) -> Vec<Run> {
+    let (batches, orders): (Vec<_>, Vec<_>) = orders.into_iter().unzip();
+    let (jobs, messages): (Vec<_>, Vec<_>) =
+        orders.into_iter().map(|order| (order.job, order.message)).unzip();
+    let readers: io::Result<Vec<_>> = messages.iter().map(Composed::reader).collect();
+    let result = match readers {
+        Ok(mut readers) => {
+            let mut readers: Vec<&mut dyn Read> = readers.iter_mut().map(|r| &mut **r as _).collect();
+            delivery.agents.perform_with(identity, &Job::NewFiles(jobs), &mut readers)
+        }
+        Err(error) => JobResult::Deferred(Trouble::system(&error, "failed to read the message")),
+    };
+    let results = if let JobResult::Each(results) = result { results } else { vec![result; batches.len()] };
+    batches.into_iter().zip(results).map(|(batch, result)| written(batch, result)).collect()
+}
+
+/// The run of a file that was written, with no quota to warn of.
+fn written(batch: &Batch<'_>, result: JobResult) -> Run {
+    if let JobResult::Delivered { bytes, .. } = result {
+        return Run::all(
+            batch,
+            &Outcome::Delivered(Delivered { bytes: Some(bytes), ..Delivered::default() }),
+        );
+    }
+    refused(batch, result)
 }
 
 /// The outcome of a job that did not deliver.
@@ -215,6 +247,7 @@ pub(super) fn refused(batch: &Batch<'_>, result: JobResult) -> Run {
         | JobResult::Exited { .. }
         | JobResult::File(_)
         | JobResult::Lmtp(_)
+        | JobResult::Each(_)
         | JobResult::Exists(_)
         | JobResult::Brought(_)) => {
             let text = format!("unexpected answer of the delivery agent: {other:?}");

@@ -14,7 +14,7 @@ pub mod error_code;
 pub mod filter;
 pub mod generic;
 pub mod lmtp;
-mod local;
+pub(crate) mod local;
 pub mod pipe;
 mod queuefile;
 pub mod smtp;
@@ -30,6 +30,7 @@ use oxim_net::smtp_client::Connection;
 use oxim_spool::message::{Body, Message};
 
 use crate::address::{Address, RouteHost};
+use crate::agent::job::NewFileJob;
 use crate::agent::{Identity, Job};
 use crate::delivery::Delivery;
 use crate::submission::Submitter;
@@ -284,6 +285,14 @@ impl Run {
     }
 }
 
+/// A new file that an agent is to write.
+pub struct Order {
+    /// Where and how.
+    pub job: NewFileJob,
+    /// What.
+    pub message: compose::Composed,
+}
+
 /// A transport driver, built once from its options.
 pub trait Driver: Send + Sync {
     /// Delivers the batch. Runs on a worker thread and may block.
@@ -297,6 +306,26 @@ pub trait Driver: Send + Sync {
 
     /// Whether deliveries run as a user, one batch at a time, before the remote ones.
     fn is_local(&self) -> bool;
+
+    /// Whether the files that its deliveries write may reach the disk together: none of them asks what another has done.
+    fn writes_together(&self) -> bool {
+        false
+    }
+
+    /// What the agent is to do for a batch; only of drivers that write together.
+    ///
+    /// # Errors
+    /// The run is over without it.
+    fn order(
+        &self,
+        _transport: &Transport,
+        _delivery: &Delivery,
+        _context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<Order, Run> {
+        let text = "this transport does not write together with others";
+        Err(Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text))))
+    }
 
     /// What becomes of the addresses when the transport filter takes too long.
     fn filter_timed_out(&self) -> Outcome {

@@ -770,7 +770,7 @@ impl Driver for Pipe {
         let line = Self::redirected(batch).unwrap_or_else(|| self.line());
         let command =
             job.argv.first().map(|word| shown_word(&String::from_utf8_lossy(word))).unwrap_or_default();
-        match local::perform(delivery, transport, context, batch, &Job::Command(job), &composed) {
+        match local::perform(delivery, batch, &Job::Command(job), &composed) {
             JobResult::Exited { status, output, write_error } => {
                 let end = End::new(status, output.clone(), write_error, batch.message.sender.is_empty());
                 let outcome = self.judge(transport, &line, &command, end);
@@ -784,6 +784,7 @@ impl Driver for Pipe {
             | JobResult::Brought(_)
             | JobResult::Deferred(_)
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::Failed(_)) => local::refused(batch, result),
         }
     }

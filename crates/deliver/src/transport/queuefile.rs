@@ -87,7 +87,7 @@ impl Driver for QueueFile {
             Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
         };
         let body = Composed { header: Vec::new(), body: Some(batch.body.clone()) };
-        match local::perform(delivery, transport, context, batch, &job, &body) {
+        match local::perform(delivery, batch, &job, &body) {
             JobResult::Delivered { bytes, .. } => {
                 Run::all(batch, &Outcome::Delivered(Delivered { bytes: Some(bytes), ..Delivered::default() }))
             }
@@ -97,6 +97,7 @@ impl Driver for QueueFile {
             | JobResult::Exists(_)
             | JobResult::Brought(_)
             | JobResult::Lmtp(_)
+            | JobResult::Each(_)
             | JobResult::Deferred(_)
             | JobResult::Failed(_)) => local::refused(batch, result),
         }
