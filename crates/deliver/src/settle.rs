@@ -43,8 +43,9 @@ pub struct Tally {
     pub frozen_failures: Vec<Failure>,
     /// Addresses that must wait.
     pub deferred: Vec<Deferral>,
-    /// Addresses that had to wait, and whose retry time is over: they fail when all else is done.
-    pub timed_out: Vec<Deferral>,
+    /// Addresses that had to wait, and whose retry time is over: they fail when all else is done. Those of a run whose servers
+    /// are to blame stand together.
+    pub timed_out: Vec<Vec<Deferral>>,
     /// Unique forms of the addresses that are done.
     pub done: Vec<Vec<u8>>,
     /// How many were delivered.
@@ -247,6 +248,7 @@ impl Settlement<'_> {
         });
         let Finished { addresses, run, took, return_path } = finished;
         let return_path = return_path.as_slice();
+        let mut timed_out = Vec::new();
         let mut lines = RunLines::new(self.dont_deliver, took, return_path);
         for (mut address, outcome) in addresses.into_iter().zip(run.outcomes) {
             if !matches!(outcome, Outcome::Delivered(_)) {
@@ -269,7 +271,7 @@ impl Settlement<'_> {
                 }
                 Outcome::Failed(error) => self.failed_by(context, address, error, Some(return_path)),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
-                    self.wait_or_give_up(address, error, hosts.is_over)
+                    timed_out.extend(self.wait_or_give_up(address, error, hosts.is_over));
                 }
                 Outcome::Deferred(error) if error.code == error_code::HOSTS_NOT_DUE => {
                     self.waits(address, error)
@@ -277,6 +279,7 @@ impl Settlement<'_> {
                 Outcome::Deferred(error) => self.deferred(context, address, error),
             }
         }
+        self.fails_at_last(timed_out);
     }
 
     /// Something that waits is due then.
@@ -440,10 +443,18 @@ impl Settlement<'_> {
         let noted =
             retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
         self.is_due(noted.due);
-        self.wait_or_give_up(address, error, noted.is_over);
+        let timed_out = self.wait_or_give_up(address, error, noted.is_over);
+        self.fails_at_last(Vec::from_iter(timed_out));
     }
 
-    fn wait_or_give_up(&self, address: Address, error: DeliveryError, timed_out: bool) {
+    fn fails_at_last(&self, timed_out: Vec<Deferral>) {
+        if !timed_out.is_empty() {
+            self.tally.lock().timed_out.push(timed_out);
+        }
+    }
+
+    /// Logs a deferral. The address waits, or it is handed back as its retry time is over.
+    fn wait_or_give_up(&self, address: Address, error: DeliveryError, is_over: bool) -> Option<Deferral> {
         let text = self.lines.deferred(&address, &error);
         if self.is_silent(&address, true) {
         } else if error.is_for_panic_log {
@@ -452,38 +463,45 @@ impl Settlement<'_> {
             self.main_line(&format!("== {text}"));
         }
         self.message_line(&text);
-        let mut tally = self.tally.lock();
-        if timed_out {
-            tally.timed_out.push(Deferral { address, error });
-            return;
+        if is_over {
+            return Some(Deferral { address, error });
         }
+        let mut tally = self.tally.lock();
         if error.freeze {
             tally.freeze = Some(error.text.clone());
         }
         tally.deferred.push(Deferral { address, error });
+        None
     }
 
-    /// After all runs: what has waited for as long as the rules allow fails. The last goes first, as with Exim.
+    /// After all runs: what has waited for as long as the rules allow fails. The last goes first, as with Exim; bounces, which
+    /// name the last failure first, keep the order of these lines for what stands together.
     pub fn give_up_timed_out(&self, context: &mut Context) {
         let timed_out = std::mem::take(&mut self.tally.lock().timed_out);
-        for Deferral { address, mut error } in timed_out.into_iter().rev() {
-            const REASON: &str = "retry timeout exceeded";
-            error.is_timed_out = true;
-            // What the sender may hear of the last attempt stands before it.
-            let cause =
-                error.bounce_text.take().or_else(|| error.smtp_reply.as_ref().map(|_| error.text.into()));
-            error.bounce_text =
-                Some(cause.map_or(REASON.into(), |cause| format!("{cause}: {REASON}").into()));
-            if let Some(reply) = error.smtp_reply.take() {
-                error.smtp_reply = Some([&*reply, format!(": {REASON}").as_bytes()].concat().into());
-            }
-            error.text = REASON.to_owned();
-            self.failed_event(context, &address, &error);
-            let line = format!("{}: {REASON}", address.text_with_parent());
-            self.main_line(&format!("** {line}"));
-            self.message_line(&line);
-            self.tally.lock().failed.push(Failure { address, error });
+        for together in timed_out.into_iter().rev() {
+            let given_up = together.into_iter().rev().map(|deferral| self.given_up(context, deferral));
+            let given_up: Vec<Failure> = given_up.collect();
+            self.tally.lock().failed.extend(given_up.into_iter().rev());
         }
+    }
+
+    /// A deferral that has become a failure, with its lines in the logs.
+    fn given_up(&self, context: &mut Context, deferral: Deferral) -> Failure {
+        const REASON: &str = "retry timeout exceeded";
+        let Deferral { address, mut error } = deferral;
+        error.is_timed_out = true;
+        // What the sender may hear of the last attempt stands before it.
+        let cause = error.bounce_text.take().or_else(|| error.smtp_reply.as_ref().map(|_| error.text.into()));
+        error.bounce_text = Some(cause.map_or(REASON.into(), |cause| format!("{cause}: {REASON}").into()));
+        if let Some(reply) = error.smtp_reply.take() {
+            error.smtp_reply = Some([&*reply, format!(": {REASON}").as_bytes()].concat().into());
+        }
+        error.text = REASON.to_owned();
+        self.failed_event(context, &address, &error);
+        let line = format!("{}: {REASON}", address.text_with_parent());
+        self.main_line(&format!("** {line}"));
+        self.message_line(&line);
+        Failure { address, error }
     }
 
     /// A deferral that is not logged and not counted: the retry time has not come.

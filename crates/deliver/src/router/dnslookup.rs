@@ -157,7 +157,7 @@ impl DnsLookup {
                 }
                 return Ok(Verdict::Decline(text));
             }
-            HostFind::Again if run.router.generic.pass_on_timeout => return Ok(Verdict::Pass),
+            HostFind::Again if run.router.generic.pass_on_timeout => return Ok(Verdict::Pass(None)),
             HostFind::Again => {
                 return Ok(Verdict::Defer(Problem::new(error_code::UNKNOWN, "host lookup did not complete")));
             }

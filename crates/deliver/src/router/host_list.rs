@@ -59,7 +59,7 @@ impl NotFound {
         let problem = Problem::new(code, text);
         match self {
             NotFound::Decline => Verdict::Decline(None),
-            NotFound::Pass => Verdict::Pass,
+            NotFound::Pass => Verdict::Pass(None),
             NotFound::Fail => Verdict::Fail(problem),
             NotFound::Freeze => Verdict::Defer(Problem { freeze: true, ..problem }),
             NotFound::Defer | NotFound::Ignore => Verdict::Defer(problem),
@@ -115,7 +115,7 @@ pub fn look_up(
                 }
             }
             Step::Hosts(hosts, false) => out.extend(hosts),
-            Step::Again if run.router.generic.pass_on_timeout => return Ok(Err(Verdict::Pass)),
+            Step::Again if run.router.generic.pass_on_timeout => return Ok(Err(Verdict::Pass(None))),
             Step::Again => {
                 let text = format!("host lookup for {} did not complete (DNS timeout?)", item.name);
                 return Ok(Err(Verdict::Defer(Problem::new(error_code::DNS_DEFER, text))));

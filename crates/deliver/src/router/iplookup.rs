@@ -98,7 +98,7 @@ impl IpLookup {
         };
         let Some(answer) = self.ask(run, &query)? else {
             if self.is_optional {
-                return Ok(Verdict::Pass);
+                return Ok(Verdict::Pass(None));
             }
             let text = format!("{} router: failed to communicate with any host", run.router.name);
             return Err(Problem::new(error_code::UNKNOWN, text));

@@ -173,8 +173,8 @@ pub enum Verdict {
     },
     /// Not mine; with a text that tells the sender more than "Unrouteable address", should nobody want it.
     Decline(Option<Declined>),
-    /// Mine, but another router shall have it, whatever `more` says.
-    Pass,
+    /// Mine, but another router shall have it, whatever `more` says; with a text as for `Decline`.
+    Pass(Option<Declined>),
     /// It can never be delivered.
     Fail(Problem),
     /// Not now.

@@ -46,16 +46,16 @@ pub fn propagate(run: &mut Run<'_>, address: &mut Address) -> Result<(), Problem
     remove_headers(run, address)
 }
 
-/// User, fallback hosts and flags: what is left once the transport is known.
+/// User of a local transport, fallback hosts of a remote one, and flags: what is left once the transport is known.
 ///
 /// # Errors
 /// As for [`for_delivery`].
 pub fn finish(run: &mut Run<'_>, address: &mut Address) -> Result<(), Problem> {
     let generic = &run.router.generic;
-    address.run_as = run_as(run)?;
-    let generic_hosts = &generic.fallback_hosts;
     if address.transport.is_some_and(|id| !run.delivery.is_local_transport(id)) {
-        address.fallback_hosts = Arc::clone(generic_hosts);
+        address.fallback_hosts = Arc::clone(&generic.fallback_hosts);
+    } else {
+        address.run_as = run_as(run)?;
     }
     address.local_user.clone_from(&run.local_user);
     address.router_home.clone_from(&run.router_home);

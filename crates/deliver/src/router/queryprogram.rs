@@ -122,7 +122,7 @@ impl QueryProgram {
         let problem = |text: String| Problem::new(error_code::UNKNOWN, text);
         Ok(match Word::read(word) {
             Some(Word::Decline) => Verdict::Decline(None),
-            Some(Word::Pass) => Verdict::Pass,
+            Some(Word::Pass) => Verdict::Pass(None),
             Some(Word::Fail) => Verdict::Fail(Problem { is_for_client: true, ..problem(text()) }),
             Some(Word::Defer) => Verdict::Defer(problem(text())),
             Some(Word::Freeze) => Verdict::Defer(Problem { freeze: true, ..problem(text()) }),

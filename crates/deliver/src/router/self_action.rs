@@ -3,7 +3,7 @@
 use oxim_lang::context::Context;
 
 use super::generic::SelfAction;
-use super::{Problem, Run, Verdict, error_code, matching};
+use super::{Declined, Problem, Run, Verdict, error_code, matching};
 use crate::address::{Address, RouteHost};
 
 /// Whether a host is this one: by its address (`local_interfaces`, `extra_local_interfaces`) or by its name
@@ -62,7 +62,7 @@ pub fn apply(run: &mut Run<'_>, address: &mut Address, host: &RouteHost) -> Appl
         SelfAction::Send => Applied::GoOn,
         SelfAction::Pass => {
             address.self_hostname = Some(host.name.clone());
-            Applied::Verdict(Verdict::Pass)
+            Applied::Verdict(Verdict::Pass(Some(Declined::from(reason))))
         }
         SelfAction::Reroute { domain, rewrite } => {
             Applied::Verdict(Verdict::Reroute { domain: domain.clone(), rewrite_headers: *rewrite })

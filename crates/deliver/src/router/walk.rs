@@ -206,8 +206,14 @@ impl Walk<'_> {
                     Err(problem) => self.defer(router, &work, problem),
                 };
             }
-            Verdict::Pass => {
+            Verdict::Pass(text) => {
                 address.self_hostname = work.self_hostname;
+                if self.fails_verification(router) {
+                    return verify_failure(router, address);
+                }
+                if text.is_some() {
+                    self.declined = text;
+                }
                 return Next::Router(router.generic.pass_router.map_or(next, |id| id.0));
             }
             Verdict::Defer(problem) => return self.defer(router, &work, problem),
@@ -221,14 +227,14 @@ impl Walk<'_> {
             }
             Verdict::Deliver => Step::Deliver(work),
             Verdict::Redirect(children) => Step::Children(children, None),
-            Verdict::Reroute { domain, rewrite_headers } => reroute(work, domain, rewrite_headers),
+            // The address anew: the router itself has not taken it.
+            Verdict::Reroute { domain, rewrite_headers } => {
+                return self.unseen(router, address, reroute(work, domain, rewrite_headers));
+            }
         };
         let is_taken = matches!(step, Step::Deliver(_) | Step::Children(..) | Step::Discard(_));
         if is_taken && self.fails_verification(router) {
-            let text = format!("{} router forced verify failure", router.name);
-            let mut address = address.clone();
-            address.router = Some(router.id);
-            return decided(Step::Fail(address, Problem::new(error_code::UNKNOWN, text)));
+            return verify_failure(router, address);
         }
         self.unseen(router, address, step)
     }
@@ -238,7 +244,7 @@ impl Walk<'_> {
         match verdict {
             Verdict::Decline(None) => "declined".to_owned(),
             Verdict::Decline(Some(declined)) => format!("declined: {}", declined.text),
-            Verdict::Pass => "passed it on".to_owned(),
+            Verdict::Pass(_) => "passed it on".to_owned(),
             Verdict::Defer(problem) => format!("deferred: {}", problem.text()),
             Verdict::Fail(problem) => format!("failed: {}", problem.text()),
             Verdict::Discard => "discarded".to_owned(),
@@ -414,6 +420,13 @@ fn failed(run: &Run<'_>, source: &[u8], error: &ExpandError) -> Problem {
 }
 
 /// The same local part in another domain.
+/// `fail_verify`.
+fn verify_failure(router: &Router, address: &Address) -> Next {
+    let text = format!("{} router forced verify failure", router.name);
+    let address = Address { router: Some(router.id), ..address.clone() };
+    decided(Step::Fail(address, Problem::new(error_code::UNKNOWN, text)))
+}
+
 fn reroute(address: Address, domain: Vec<u8>, rewrite_headers: bool) -> Step {
     let local = match crate::address::domain_start(&address.address) {
         Some(start) => address.address.get(..start).unwrap_or_default().to_vec(),

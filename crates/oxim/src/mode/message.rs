@@ -153,7 +153,9 @@ impl Work<'_> {
         match error {
             AdminError::AlreadyFrozen | AdminError::NotFrozen => say!("Message {id} {error}"),
             AdminError::Claim(error) => Self::unclaimed(id, error),
-            AdminError::NotARecipient(_) => say!("{error}"),
+            AdminError::NotARecipient(_) => {
+                say!("Message {id} - error while marking as delivered:\n  {error}");
+            }
             AdminError::Spool(_) => say!("Message {id}: {error}"),
         }
         false

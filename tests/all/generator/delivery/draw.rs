@@ -270,6 +270,7 @@ pub(super) const FIXED: &[&str] = &[
     "domainlist local_domains = test.ex : other.ex : lists.ex : host.test.ex",
     "qualify_domain = test.ex",
     "remote_max_parallel = 1",
+    "queue_run_in_order",
     "disable_ipv6",
     "never_users =",
     "tls_advertise_hosts =",
@@ -413,6 +414,10 @@ pub(super) fn transports(random: &mut Random) -> Vec<Block> {
         let mut all: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
         for option in options::transport(random, name, driver) {
             let word = option.split(' ').next().unwrap_or("");
+            // In a batch behind redirections exim4 forgets the recipients.
+            if *name == "address_pipe" && matches!(word, "batch_max" | "use_bsmtp") {
+                continue;
+            }
             if !all.iter().any(|o| o.split(' ').next() == Some(word)) {
                 all.push(option);
             }

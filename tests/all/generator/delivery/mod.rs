@@ -195,12 +195,27 @@ const VARIES: &[(&str, &str)] = &[
 
 fn what_matters(text: &str) -> String {
     let text = VARIES.iter().fold(text.to_owned(), |text, (pattern, name)| replaced(&text, pattern, name));
+    let text = by_message(&text);
     // Neighbouring lines about a message's addresses may change places: exim4 routes and logs one after the other.
     let outcome = Regex::new(r"^<time> <id\d+> (?!<=|Completed|Frozen|Unfrozen)").unwrap();
     let is_outcome = |line: &&str| outcome.is_match(line.as_bytes()).unwrap();
     let mut lines: Vec<&str> = text.lines().collect();
     for group in lines.chunk_by_mut(|one, other| is_outcome(one) && is_outcome(other)) {
         group.sort_unstable_by_key(|line| line.replacen("->", "=>", 1));
+    }
+    lines.join("\n")
+}
+
+/// The log with the lines of each message together: what one submits is delivered while it goes on.
+fn by_message(text: &str) -> String {
+    fn message<'a>(line: &'a &str) -> Option<&'a str> {
+        let (id, _) = line.strip_prefix("<time> ")?.split_once(' ')?;
+        id.starts_with("<id").then_some(id)
+    }
+    let mut lines: Vec<&str> = text.lines().collect();
+    for group in lines.chunk_by_mut(|one, other| message(one).is_some() && message(other).is_some()) {
+        let before = group.to_vec();
+        group.sort_by_key(|line| before.iter().position(|one| message(one) == message(line)));
     }
     lines.join("\n")
 }

@@ -166,8 +166,10 @@ impl Attempt<'_> {
             let (now, later): (Vec<Failure>, Vec<Failure>) =
                 rest.into_iter().partition(|f| errors_to(message, &f.address) == target);
             rest = later;
-            let (ignored, now): (Vec<Failure>, Vec<Failure>) =
-                now.into_iter().partition(|failure| failure.address.is_nobodys_error());
+            let (ignored, now): (Vec<Failure>, Vec<Failure>) = now.into_iter().partition(|failure| {
+                failure.address.is_nobodys_error()
+                    || target.is_empty() && self.is_dropped_without_sender(message, failure)
+            });
             for failure in &ignored {
                 self.error_ignored(&failure.address);
             }
@@ -181,7 +183,8 @@ impl Attempt<'_> {
             let told: Vec<&Failure> = now.iter().filter(|f| f.address.dsn.wants_failure()).collect();
             let outcome = match (&*target, told.is_empty()) {
                 (_, true) => Reported::Done,
-                (b"", false) => self.bounce_of_bounce(message, &told),
+                (b"", false) if self.options.give_up => Reported::Done,
+                (b"", false) => Reported::Freeze("delivery error message".to_owned()),
                 (target, false) => self.send_bounce(context, message, target, &told),
             };
             match outcome {
@@ -244,21 +247,16 @@ impl Attempt<'_> {
         }
     }
 
-    /// Nobody can be told that a bounce failed: it is kept, frozen, until `ignore_bounce_errors_after`.
-    fn bounce_of_bounce(&self, message: &Message, failures: &[&Failure]) -> Reported {
-        if self.options.give_up {
-            return Reported::Done;
+    /// Nobody can be told that a bounce failed: it is kept, frozen, until `ignore_bounce_errors_after`. What has been tried for
+    /// as long as the rules allow is not kept any longer, nor what a router says nobody is to hear of.
+    fn is_dropped_without_sender(&self, message: &Message, failure: &Failure) -> bool {
+        if self.options.give_up || !failure.address.dsn.wants_failure() {
+            return false;
         }
         let limit = self.delivery.config.main.ignore_bounce_errors_after;
-        let age = self.delivery.clock_steps.age(message);
-        // What has been tried for as long as the rules allow is not kept any longer, nor what a router says nobody is to hear of.
-        let is_kept =
-            failures.iter().any(|f| !f.error.is_timed_out && f.address.propagated.errors_to.is_none());
-        if is_kept && (!limit.is_zero() || message.frozen.is_some()) && age < limit {
-            return Reported::Freeze("delivery error message".to_owned());
-        }
-        failures.iter().for_each(|failure| self.error_ignored(&failure.address));
-        Reported::Done
+        failure.error.is_timed_out
+            || failure.address.propagated.errors_to.is_some()
+            || self.delivery.clock_steps.age(message) >= limit
     }
 }
 
