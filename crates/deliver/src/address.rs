@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use oxim_base::Text;
@@ -37,7 +38,7 @@ pub enum AddressKind {
 }
 
 /// What goes from an address to its children, and from router to router.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Propagated {
     /// `$address_data`.
     pub address_data: Option<Text>,
@@ -55,6 +56,52 @@ pub struct Propagated {
     pub headers_remove: Vec<Vec<u8>>,
     /// Router variables, under their names without the leading `r_`.
     pub variables: BTreeMap<Vec<u8>, Text>,
+}
+
+/// [`Propagated`] of an address. Most addresses have nothing of it, and those of one redirection or domain have the same: it is
+/// copied when one of them changes it.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Option<Arc<Propagated>>);
+
+static NOTHING: Propagated = Propagated {
+    address_data: None,
+    domain_data: None,
+    local_part_data: None,
+    errors_to: None,
+    srs_sender: None,
+    headers_add: Vec::new(),
+    headers_remove: Vec::new(),
+    variables: BTreeMap::new(),
+};
+
+impl Shared {
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        **self == NOTHING
+    }
+
+    /// Forgets what the lists of one router matched: it is for that router and its transport.
+    pub fn forget_matches(&mut self) {
+        if self.domain_data.is_some() || self.local_part_data.is_some() {
+            self.domain_data = None;
+            self.local_part_data = None;
+        }
+    }
+}
+
+impl Deref for Shared {
+    type Target = Propagated;
+
+    fn deref(&self) -> &Propagated {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Propagated {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
 }
 
 /// What a recipient asked for by RFC 3461, and what must still be told.
@@ -208,7 +255,7 @@ pub struct Address {
     /// The configuration, or what it looked up, has named it, and nobody outside: `$local_part` and `$domain` are not tainted.
     pub is_ours: bool,
     /// What passes on from address to child and router to router.
-    pub propagated: Propagated,
+    pub propagated: Shared,
     /// What RFC 3461 asks of it.
     pub dsn: DsnRequest,
 
@@ -217,9 +264,9 @@ pub struct Address {
     /// Where it goes. `None` together with kind `File` and `/dev/null`: delivery is bypassed.
     pub transport: Option<TransportId>,
     /// Hosts in the order in which they are to be tried.
-    pub hosts: Vec<RouteHost>,
+    pub hosts: Arc<[RouteHost]>,
     /// Hosts of the domain that have no address now; only shown by `-bt`.
-    pub unusable_hosts: Vec<RouteHost>,
+    pub unusable_hosts: Arc<[RouteHost]>,
     /// `$host` of a local transport: the route's host list under manualroute, the first host under queryprogram.
     pub host_list: Option<Text>,
     /// Hosts to try when all of `hosts` deferred; goes before the transport's own list.
@@ -231,7 +278,7 @@ pub struct Address {
     /// Who runs the delivery.
     pub run_as: RunAs,
     /// The account that `check_local_user` of the accepting router found.
-    pub local_user: Option<LocalUser>,
+    pub local_user: Option<Arc<LocalUser>>,
     /// `$home` while the accepting router ran, from `router_home_directory`.
     pub router_home: Option<Text>,
     /// `log_as_local` of the router: the log shows the local part alone.
@@ -268,8 +315,9 @@ impl Address {
     #[must_use]
     pub fn recipient(address: impl Into<Vec<u8>>, recipient: usize) -> Address {
         let address = address.into();
-        let (local_part, domain) = split(&address);
-        let unique = unique_form(&address);
+        let start = domain_start(&address);
+        let (local_part, domain) = split_at(&address, start);
+        let unique = with_lower_domain(&address, start);
         Address {
             routed_local_part: local_part.to_ascii_lowercase(),
             address,
@@ -454,9 +502,13 @@ pub fn domain_start(address: &[u8]) -> Option<usize> {
 /// The address with its domain in lower case and its local part untouched.
 #[must_use]
 pub fn unique_form(address: &[u8]) -> Vec<u8> {
+    with_lower_domain(address, domain_start(address))
+}
+
+fn with_lower_domain(address: &[u8], start: Option<usize>) -> Vec<u8> {
     let mut out = address.to_vec();
-    if let Some(start) = domain_start(address) {
-        out.iter_mut().skip(start).for_each(|b| *b = b.to_ascii_lowercase());
+    if let Some(domain) = start.and_then(|start| out.get_mut(start..)) {
+        domain.make_ascii_lowercase();
     }
     out
 }
@@ -464,7 +516,11 @@ pub fn unique_form(address: &[u8]) -> Vec<u8> {
 /// Local part (unquoted, in its own case) and domain (in lower case).
 #[must_use]
 pub fn split(address: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    match domain_start(address) {
+    split_at(address, domain_start(address))
+}
+
+fn split_at(address: &[u8], start: Option<usize>) -> (Vec<u8>, Vec<u8>) {
+    match start {
         Some(start) => {
             let local = address.get(..start.saturating_sub(1)).unwrap_or_default();
             (unquote(local), address.get(start..).unwrap_or_default().to_ascii_lowercase())
@@ -475,6 +531,9 @@ pub fn split(address: &[u8]) -> (Vec<u8>, Vec<u8>) {
 
 /// Takes the quoting off a local part: `"a\ b"` and `a\ b` name the same mailbox.
 fn unquote(local_part: &[u8]) -> Vec<u8> {
+    if memchr::memchr2(b'\\', b'"', local_part).is_none() {
+        return local_part.to_vec();
+    }
     let mut out = Vec::with_capacity(local_part.len());
     let mut bytes = local_part.iter().copied();
     while let Some(byte) = bytes.next() {

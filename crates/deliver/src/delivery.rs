@@ -20,7 +20,7 @@ use crate::authenticator::{self, Authenticator};
 use crate::retry;
 use crate::rewrite::{self, Place, replace_domain};
 use crate::router::user_files::UserFiles;
-use crate::router::{Build, DomainChange, Generic, ROUTERS, Router};
+use crate::router::{Build, ByDomain, DomainChange, Generic, ROUTERS, Router};
 use crate::transport::{TRANSPORTS, Transport};
 
 /// A transport as far as routers need to know it.
@@ -144,8 +144,15 @@ impl Delivery {
             .collect();
         let names: Vec<&str> = config.routers.iter().map(|instance| instance.name.as_str()).collect();
         let mut routers = Vec::new();
+        let settings = Settings::of(&config.main_options);
         for (place, instance) in config.routers.iter().enumerate() {
-            match build_router(instance, RouterId(place), &names, &transport_names) {
+            let build = RouterPlan {
+                names: &names,
+                transports: &transport_names,
+                settings: &settings,
+                config: &config,
+            };
+            match build.router(instance, RouterId(place)) {
                 Ok(router) => routers.push(router),
                 Err(error) => errors.push(error),
             }
@@ -167,7 +174,6 @@ impl Delivery {
             }
         };
         let Some(bmi) = bmi.filter(|_| errors.is_empty()) else { return Err(errors) };
-        let settings = Settings::of(&config.main_options);
         let rewrite_settings = rewrite::Settings {
             syntax: settings.syntax,
             qualify_recipient: settings.qualify_recipient.clone(),
@@ -303,19 +309,25 @@ fn rules<T: Default>(
     }
 }
 
-fn build_router(
-    instance: &Instance,
-    id: RouterId,
-    names: &[&str],
-    transports: &[TransportName],
-) -> Result<Router, ConfigError> {
-    let kind = ROUTERS.iter().find(|kind| kind.row.name == instance.driver).ok_or_else(|| {
-        let text = format!("router {}: cannot find router driver \"{}\"", instance.name, instance.driver);
-        ConfigError::at(&instance.location, text)
-    })?;
-    let generic = Generic::build(instance, kind, names)?;
-    let driver = (kind.build)(&Build { instance, generic: &generic, transports })?;
-    Ok(Router { id, name: instance.name.clone(), kind, generic, driver })
+/// What routers are built with.
+struct RouterPlan<'a> {
+    names: &'a [&'a str],
+    transports: &'a [TransportName],
+    settings: &'a Settings,
+    config: &'a Config,
+}
+
+impl RouterPlan<'_> {
+    fn router(&self, instance: &Instance, id: RouterId) -> Result<Router, ConfigError> {
+        let kind = ROUTERS.iter().find(|kind| kind.row.name == instance.driver).ok_or_else(|| {
+            let text = format!("router {}: cannot find router driver \"{}\"", instance.name, instance.driver);
+            ConfigError::at(&instance.location, text)
+        })?;
+        let generic = Generic::build(instance, kind, self.names)?;
+        let driver = (kind.build)(&Build { instance, generic: &generic, transports: self.transports })?;
+        let by_domain = ByDomain::of(&generic, driver.inputs(), self.settings, self.config);
+        Ok(Router { id, name: instance.name.clone(), kind, generic, driver, by_domain })
+    }
 }
 
 fn build_transport(instance: &Instance) -> Result<Transport, Vec<ConfigError>> {

@@ -347,6 +347,9 @@ impl<'a> RunLines<'a> {
 
 /// Whether two addresses differ at most in the case of the domain.
 fn is_same(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
     let (one, other) = (one.rsplit_once('@'), other.rsplit_once('@'));
     matches!((one, other), (Some(one), Some(other)) if one.0 == other.0 && one.1.eq_ignore_ascii_case(other.1))
 }

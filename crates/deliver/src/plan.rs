@@ -3,6 +3,8 @@
 //! Local transports take one address at a time unless `batch_max` says more; remote ones take all addresses that go to
 //! the same hosts with the same sender and header changes, up to `max_rcpt`.
 
+use std::collections::HashMap;
+
 use crate::address::{Address, AddressKind, RouteHost};
 use crate::transport::Transport;
 
@@ -49,8 +51,14 @@ impl BatchId {
 
 /// Makes the groups, local ones first. `is_for_caller`: one transaction must do, so that `max_rcpt` does not count.
 #[must_use]
-pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) -> (Vec<Group>, Vec<Group>) {
+pub fn plan(
+    routed: impl Iterator<Item = Routed>,
+    transports: &[Transport],
+    is_for_caller: bool,
+) -> (Vec<Group>, Vec<Group>) {
     let (mut local, mut remote): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
+    // Which group the latest address of a domain went into: the next one most likely goes there too.
+    let mut latest: HashMap<Vec<u8>, usize> = HashMap::new();
     for Routed { address, batch_id, mixes_domains } in routed {
         let Some((index, transport)) =
             address.transport.and_then(|id| transports.get(id.0).map(|t| (id.0, t)))
@@ -59,7 +67,7 @@ pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) 
         };
         let groups = if transport.driver.is_local() { &mut local } else { &mut remote };
         let limit = if is_for_caller { 0 } else { addresses_max(transport, &address) };
-        let fits = |group: &&mut Group| {
+        let fits = |group: &Group| {
             group.transport == index
                 && (limit == 0 || group.addresses.len() < limit)
                 && group.batch_id.allows(&batch_id)
@@ -67,7 +75,16 @@ pub fn plan(routed: Vec<Routed>, transports: &[Transport], is_for_caller: bool) 
                     go_together(transport, first, &address, group.mixes_domains && mixes_domains)
                 })
         };
-        match groups.iter_mut().find(fits) {
+        let near = latest.get_mut(&address.domain);
+        let near_place = near.as_deref().copied().filter(|place| groups.get(*place).is_some_and(&fits));
+        let place = near_place.or_else(|| groups.iter().position(&fits)).unwrap_or(groups.len());
+        match near {
+            Some(near) => *near = place,
+            None => {
+                latest.insert(address.domain.clone(), place);
+            }
+        }
+        match groups.get_mut(place) {
             Some(group) => group.addresses.push(address),
             None => {
                 groups.push(Group { transport: index, addresses: vec![address], batch_id, mixes_domains })
@@ -92,7 +109,10 @@ fn addresses_max(transport: &Transport, address: &Address) -> usize {
 /// Whether two routes lead to the same hosts. Hosts of one MX preference are shuffled for each address, and so are those of lists
 /// that are `shuffled`: their order says nothing. A host that one lookup secured and another did not is not the same: DANE may be for the one only.
 fn same_hosts(a: &[RouteHost], b: &[RouteHost], shuffled: bool) -> bool {
-    // A message to many compares many pairs, most of one host or in the same order: nothing is sorted for those.
+    // A message to many compares many pairs, most of one routing, of one host or in the same order: nothing is sorted for those.
+    if std::ptr::eq(a, b) {
+        return true;
+    }
     if a.len() != b.len() || a.iter().map(host_key).eq(b.iter().map(host_key)) {
         return a.len() == b.len();
     }

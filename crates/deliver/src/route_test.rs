@@ -228,7 +228,7 @@ impl Delivery {
                 show_hosts(&[host], out);
             }
             Some(_) | None => {
-                let mut hosts = [address.hosts.as_slice(), &address.unusable_hosts].concat();
+                let mut hosts = [&*address.hosts, &*address.unusable_hosts].concat();
                 hosts.sort_by_key(|host| host.sort_key);
                 show_hosts(&hosts, out);
             }

@@ -322,7 +322,7 @@ impl Settlement<'_> {
 
     /// Enters the message in the lists of all servers that these addresses were routed to.
     pub fn enter_wait_lists(&self, transport: &str, addresses: &[Address]) {
-        for host in addresses.first().into_iter().flat_map(|address| &address.hosts) {
+        for host in addresses.first().into_iter().flat_map(|address| &*address.hosts) {
             let hints = self.delivery.services.hints.get();
             self.delivery.waiting.enter(hints, transport, &host.name, self.claim.id());
         }

@@ -461,7 +461,7 @@ impl Attempt<'_> {
             }
         }
         redirected.for_each(|(_, address)| settlement.redirected(&address));
-        ready.reverse();
+        let ready = ready.into_iter().rev();
         let (local, remote) = plan::plan(ready, &self.delivery.transports, self.is_for_caller());
         if self.is_for_caller() {
             self.deliver_for_caller(settlement, context, &local, remote);
@@ -644,16 +644,19 @@ fn finish(store: &dyn Store, claim: Claim) -> Ended {
 /// The recipients that are still to be dealt with. Exim works its list from the end.
 fn pending(message: &Message) -> Vec<Address> {
     let all = message.recipients.iter().enumerate().filter(|(_, r)| !message.is_done(&r.address));
-    all.map(|(index, recipient)| {
+    let addresses = all.map(|(index, recipient)| {
         let mut address = Address::recipient(recipient.address.clone(), index);
         let parent = recipient.parent.and_then(|at| Some((at, message.recipients.get(at)?)));
         address.parent = parent.map(|(at, parent)| Arc::new(Address::recipient(parent.address.clone(), at)));
-        address.propagated.errors_to.clone_from(&recipient.errors_to);
+        if recipient.errors_to.is_some() {
+            address.propagated.errors_to.clone_from(&recipient.errors_to);
+        }
         address.dsn = dsn_request(recipient.dsn_notify, recipient.orcpt.clone());
         address
-    })
-    .filter(|a| !message.is_done(&a.unique))
-    .collect()
+    });
+    let mut pending = Vec::with_capacity(message.recipients.len());
+    pending.extend(addresses.filter(|address| !message.is_done(&address.unique)));
+    pending
 }
 
 fn dsn_request(notify: NotifyFlags, orcpt: Option<Vec<u8>>) -> DsnRequest {

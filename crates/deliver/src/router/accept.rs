@@ -2,7 +2,7 @@
 
 use oxim_lang::config::{ConfigError, DriverRow, rows};
 
-use super::{Build, RouterDriver, RouterKind, Run, TransportUse, Verdict, prepare};
+use super::{Build, Inputs, RouterDriver, RouterKind, Run, TransportUse, Verdict, prepare};
 use crate::address::Address;
 
 /// The row.
@@ -24,5 +24,9 @@ impl RouterDriver for Accept {
             Ok(()) => Verdict::Deliver,
             Err(problem) => Verdict::Defer(problem),
         }
+    }
+
+    fn inputs(&self) -> Option<Inputs<'_>> {
+        Some(Inputs::default())
     }
 }

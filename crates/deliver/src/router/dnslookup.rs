@@ -6,8 +6,8 @@ use oxim_lang::list::{List, ListKind, split};
 
 use super::dns_hosts::{self, HostFind, Wanted};
 use super::{
-    Build, Problem, Purpose, RouterDriver, RouterKind, Run, TransportUse, Verdict, error_code, host_list,
-    matching, prepare, self_action,
+    Build, Inputs, Problem, Purpose, RouterDriver, RouterKind, Run, TransportUse, Verdict, error_code,
+    host_list, matching, prepare, self_action,
 };
 use crate::address::Address;
 
@@ -60,6 +60,17 @@ fn build(build: &Build<'_>) -> Result<Box<dyn RouterDriver>, ConfigError> {
 impl RouterDriver for DnsLookup {
     fn route(&self, run: &mut Run<'_>, address: &mut Address) -> Verdict {
         self.try_route(run, address).unwrap_or_else(Verdict::Defer)
+    }
+
+    fn inputs(&self) -> Option<Inputs<'_>> {
+        let lists =
+            [&self.fail_defer_domains, &self.mx_domains, &self.mx_fail_domains, &self.srv_fail_domains];
+        let templates = [&self.check_srv, &self.ipv4_only, &self.ipv4_prefer];
+        Some(Inputs {
+            lists: lists.into_iter().flatten().collect(),
+            templates: templates.into_iter().flatten().collect(),
+            are_hosts_shuffled: true,
+        })
     }
 
     fn copies_routing_by_domain(&self) -> bool {
@@ -145,7 +156,7 @@ impl DnsLookup {
     fn judge(&self, run: &mut Run<'_>, address: &mut Address, found: HostFind) -> Result<Verdict, Problem> {
         let (mut hosts, first_is_local, local_was_removed) = match found {
             HostFind::Found { hosts, unusable, first_is_local, local_was_removed, .. } => {
-                address.unusable_hosts = unusable;
+                address.unusable_hosts = unusable.into();
                 (hosts, first_is_local, local_was_removed)
             }
             HostFind::NotThere(text) => {
@@ -175,7 +186,7 @@ impl DnsLookup {
             return Ok(Verdict::Decline(None));
         }
         host_list::translate_addresses(run, &mut hosts)?;
-        address.hosts = hosts;
+        address.hosts = hosts.into();
         prepare::for_delivery(run, address, None)?;
         Ok(Verdict::Deliver)
     }

@@ -1,6 +1,7 @@
 //! The `ipliteral` router: `user@[192.0.2.1]` goes to that address. Manual chapter 18.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use oxim_lang::config::{ConfigError, DriverRow, rows};
 
@@ -52,7 +53,7 @@ impl RouterDriver for IpLiteral {
                 self_action::Applied::Verdict(verdict) => return verdict,
             },
         }
-        address.hosts = vec![host];
+        address.hosts = Arc::new([host]);
         match prepare::for_delivery(run, address, None) {
             Ok(()) => Verdict::Deliver,
             Err(problem) => Verdict::Defer(problem),

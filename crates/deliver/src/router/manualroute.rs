@@ -8,8 +8,8 @@ use oxim_lang::list::{List, ListKind, Match, Subject, split_at};
 use super::host_list::{Method, NotFound};
 use super::matching;
 use super::{
-    Build, Problem, RouterDriver, RouterKind, Run, TransportUse, Verdict, error_code, host_item, host_list,
-    prepare,
+    Build, Inputs, Problem, RouterDriver, RouterKind, Run, TransportUse, Verdict, error_code, host_item,
+    host_list, prepare,
 };
 use crate::address::{Address, TransportId};
 
@@ -119,6 +119,17 @@ impl RouterDriver for ManualRoute {
         verdict
     }
 
+    fn inputs(&self) -> Option<Inputs<'_>> {
+        Some(match &self.routes {
+            Routes::List(rules) => Inputs {
+                lists: rules.iter().map(|rule| &rule.pattern).collect(),
+                templates: rules.iter().map(|rule| &rule.hosts).collect(),
+                are_hosts_shuffled: false,
+            },
+            Routes::Data(template) => Inputs { templates: vec![template], ..Inputs::default() },
+        })
+    }
+
     fn copies_routing_by_domain(&self) -> bool {
         self.same_domain_copy_routing
     }
@@ -199,7 +210,7 @@ impl ManualRoute {
             Err(verdict) => return Ok(Some(verdict)),
         };
         host_list::translate_addresses(run, &mut hosts)?;
-        address.hosts = hosts;
+        address.hosts = hosts.into();
         address.is_randomized = options.randomize;
         Ok(None)
     }

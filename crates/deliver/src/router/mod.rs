@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod affix;
+pub mod by_domain;
 pub mod dns_hosts;
 pub mod dnslookup;
 pub mod generic;
@@ -32,6 +33,8 @@ pub mod worklist;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::Arc;
+
 use oxim_base::Text;
 use oxim_lang::config::{ConfigError, DriverRow, Instance};
 use oxim_lang::context::Context;
@@ -40,6 +43,7 @@ use oxim_spool::log::Selector;
 
 use crate::address::{Address, LocalUser, RouterId, TransportId};
 use crate::delivery::{Delivery, TransportName};
+pub use by_domain::{ByDomain, Inputs};
 pub use generic::Generic;
 pub use worklist::{Decided, DomainChange, RouteRequest, Routed, SyntaxNotice};
 
@@ -192,7 +196,7 @@ pub struct Run<'a> {
     /// Why the address is routed.
     pub purpose: Purpose,
     /// The account that `check_local_user` found.
-    pub local_user: Option<LocalUser>,
+    pub local_user: Option<Arc<LocalUser>>,
     /// `router_home_directory`, expanded.
     pub router_home: Option<Text>,
     /// What the worklist collects beside addresses.
@@ -231,6 +235,11 @@ pub(crate) fn write_log(context: &Context, purpose: Purpose, kind: LogKind, line
 pub trait RouterDriver: Send + Sync {
     /// Decides about an address whose preconditions are met. May block.
     fn route(&self, run: &mut Run<'_>, address: &mut Address) -> Verdict;
+
+    /// What its decisions are made of, if of nothing that differs between addresses of a domain as long as these do not.
+    fn inputs(&self) -> Option<Inputs<'_>> {
+        None
+    }
 
     /// `same_domain_copy_routing`: other addresses of the domain get the same hosts without being routed.
     fn copies_routing_by_domain(&self) -> bool {
@@ -295,4 +304,6 @@ pub struct Router {
     pub generic: Generic,
     /// Its driver.
     pub driver: Box<dyn RouterDriver>,
+    /// Whether it decides by the domain alone.
+    pub by_domain: ByDomain,
 }

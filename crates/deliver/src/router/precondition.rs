@@ -1,5 +1,8 @@
 //! Whether a router is run for an address: the preconditions, in the order of manual section 3.12.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use oxim_base::Text;
 use oxim_lang::bmi::Destination;
 use oxim_lang::expand::ExpandError;
@@ -16,7 +19,9 @@ pub enum Outcome {
     /// All are met.
     Met,
     /// One is not: the next router is asked. The text is for debugging.
-    Skip(String),
+    Skip(Cow<'static, str>),
+    /// `domains` is not.
+    OtherDomain,
     /// One cannot be decided now.
     Defer(Problem),
 }
@@ -25,15 +30,22 @@ pub enum Outcome {
 pub fn test(run: &mut Run<'_>, address: &mut Address) -> Outcome {
     match test_in_order(run, address) {
         Ok(None) => Outcome::Met,
-        Ok(Some(reason)) => Outcome::Skip(reason),
+        Ok(Some(Miss::Domain)) => Outcome::OtherDomain,
+        Ok(Some(Miss::Other(reason))) => Outcome::Skip(reason),
         Err(problem) => Outcome::Defer(problem),
     }
 }
 
-type Skip = Option<String>;
+/// The first precondition that is not met.
+enum Miss {
+    Domain,
+    Other(Cow<'static, str>),
+}
 
-fn skip(text: impl Into<String>) -> Result<Skip, Problem> {
-    Ok(Some(text.into()))
+type Skip = Option<Miss>;
+
+fn skip(text: impl Into<Cow<'static, str>>) -> Result<Skip, Problem> {
+    Ok(Some(Miss::Other(text.into())))
 }
 
 fn test_in_order(run: &mut Run<'_>, address: &mut Address) -> Result<Skip, Problem> {
@@ -47,7 +59,7 @@ fn test_in_order(run: &mut Run<'_>, address: &mut Address) -> Result<Skip, Probl
     }
     if let Some(list) = &generic.domains {
         match matching::test(list, run.context, &Subject::Domain(&address.domain_text()), "domains")? {
-            None => return skip("domains mismatch"),
+            None => return Ok(Some(Miss::Domain)),
             Some(data) => address.propagated.domain_data = data,
         }
         run.context.address.domain_data.clone_from(&address.propagated.domain_data);
@@ -85,14 +97,14 @@ fn test_in_order(run: &mut Run<'_>, address: &mut Address) -> Result<Skip, Probl
     if !generic.require_files.is_empty() && !require_files::are_met(run)? {
         return skip("file check");
     }
-    if let Some(reason) = condition(run)? {
-        return skip(reason);
+    if let Some(miss) = condition(run)? {
+        return Ok(Some(miss));
     }
     verdict(run)
 }
 
 /// Cuts prefix and suffix off; the reason if a mandatory one is missing.
-fn take_affixes(generic: &Generic, address: &mut Address) -> Option<String> {
+fn take_affixes(generic: &Generic, address: &mut Address) -> Option<&'static str> {
     address.prefix = None;
     address.prefix_v = None;
     address.suffix = None;
@@ -108,7 +120,7 @@ fn take_affixes(generic: &Generic, address: &mut Address) -> Option<String> {
                 rest = after;
             }
             None if generic.is_prefix_optional => {}
-            None => return Some("prefix mismatch".to_owned()),
+            None => return Some("prefix mismatch"),
         }
     }
     if !generic.suffixes.is_empty() {
@@ -121,11 +133,11 @@ fn take_affixes(generic: &Generic, address: &mut Address) -> Option<String> {
                 rest = before;
             }
             None if generic.is_suffix_optional => {}
-            None => return Some("suffix mismatch".to_owned()),
+            None => return Some("suffix mismatch"),
         }
     }
     if rest.is_empty() && address.prefix.is_some() && address.suffix.is_some() {
-        return Some("suffix mismatch".to_owned());
+        return Some("suffix mismatch");
     }
     address.is_caseful = generic.caseful_local_part;
     address.routed_local_part = rest.to_vec();
@@ -141,15 +153,13 @@ fn take_affixes(generic: &Generic, address: &mut Address) -> Option<String> {
     None
 }
 
-fn wrong_purpose(generic: &Generic, purpose: Purpose) -> Option<String> {
+fn wrong_purpose(generic: &Generic, purpose: Purpose) -> Option<&'static str> {
     match purpose {
-        Purpose::VerifySender if !generic.verify_sender => Some("verify_sender unset".to_owned()),
-        Purpose::VerifyRecipient if !generic.verify_recipient => Some("verify_recipient unset".to_owned()),
-        Purpose::Expn if !generic.expn => Some("no_expn set".to_owned()),
-        Purpose::Test if !generic.address_test => Some("address_test is unset".to_owned()),
-        Purpose::Deliver | Purpose::Test | Purpose::Expn if generic.verify_only => {
-            Some("verify_only set".to_owned())
-        }
+        Purpose::VerifySender if !generic.verify_sender => Some("verify_sender unset"),
+        Purpose::VerifyRecipient if !generic.verify_recipient => Some("verify_recipient unset"),
+        Purpose::Expn if !generic.expn => Some("no_expn set"),
+        Purpose::Test if !generic.address_test => Some("address_test is unset"),
+        Purpose::Deliver | Purpose::Test | Purpose::Expn if generic.verify_only => Some("verify_only set"),
         Purpose::Deliver
         | Purpose::Test
         | Purpose::VerifySender
@@ -166,7 +176,7 @@ fn found_user(run: &mut Run<'_>, address: &mut Address, user: LocalUser) {
     scope.home = Some(Text::clean(user.home.as_bytes()));
     scope.local_user_uid = Some(user.uid);
     scope.local_user_gid = Some(user.gid);
-    run.local_user = Some(user);
+    run.local_user = Some(Arc::new(user));
 }
 
 /// `router_home_directory` goes before the home directory of the account, from here on.
@@ -232,17 +242,18 @@ fn verdict(run: &mut Run<'_>) -> Result<Skip, Problem> {
     let verdict = run.context.address.bmi.as_deref();
     let destination = verdict.map_or(&Destination::Default, |verdict| &verdict.destination);
     let has_fired = |rule: &u32| verdict.is_some_and(|verdict| verdict.rules.contains(rule));
-    Ok(if wanted.rules.as_ref().is_some_and(|rules| !rules.iter().any(has_fired)) {
-        Some("none of bmi_rule rules fired".to_owned())
+    let miss = if wanted.rules.as_ref().is_some_and(|rules| !rules.iter().any(has_fired)) {
+        Some("none of bmi_rule rules fired")
     } else if wanted.dont_deliver && *destination != Destination::Nowhere {
-        Some("bmi_dont_deliver is FALSE".to_owned())
+        Some("bmi_dont_deliver is FALSE")
     } else if wanted.deliver_alternate && !matches!(destination, Destination::Elsewhere(_)) {
-        Some("bmi_deliver_alternate is FALSE".to_owned())
+        Some("bmi_deliver_alternate is FALSE")
     } else if wanted.deliver_default && *destination != Destination::Default {
-        Some("bmi_deliver_default is FALSE".to_owned())
+        Some("bmi_deliver_default is FALSE")
     } else {
         None
-    })
+    };
+    Ok(miss.map(|text| Miss::Other(text.into())))
 }
 
 /// Router options take everything for true but a few words; a blank beside one makes it another word.

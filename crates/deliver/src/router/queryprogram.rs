@@ -242,11 +242,12 @@ fn accepted(run: &mut Run<'_>, address: &mut Address, rest: &[u8]) -> Result<Ver
     if let Some(hosts) = field("hosts").filter(|hosts| !hosts.trimmed().is_empty()) {
         let items = host_item::list(hosts.as_bytes()).hosts;
         let found = host_list::look_up(run, address, items, method, NotFound::Defer, NotFound::Defer)?;
-        match found {
-            Ok(hosts) => address.hosts = hosts,
+        let mut hosts = match found {
+            Ok(hosts) => hosts,
             Err(verdict) => return Ok(verdict),
-        }
-        host_list::translate_addresses(run, &mut address.hosts)?;
+        };
+        host_list::translate_addresses(run, &mut hosts)?;
+        address.hosts = hosts.into();
     }
     address.transport = match (transport, &run.router.generic.transport) {
         (Some(transport), _) => Some(transport),

@@ -39,11 +39,13 @@ pub struct Walked {
     pub unseen_copy: Option<Address>,
     /// Addresses that filters made beside the decision: `unseen` deliveries, and those before a `fail`.
     pub beside: Vec<Address>,
+    /// All routers that were asked decide by the domain alone.
+    pub is_by_domain: bool,
 }
 
 impl From<Step> for Walked {
     fn from(step: Step) -> Self {
-        Walked { step, unseen_copy: None, beside: Vec::new() }
+        Walked { step, unseen_copy: None, beside: Vec::new(), is_by_domain: false }
     }
 }
 
@@ -67,6 +69,8 @@ struct Walk<'a> {
     beside: Vec<Address>,
     /// What the last router that declined had to say.
     declined: Option<Declined>,
+    /// The routers asked so far decide by the domain alone.
+    is_by_domain: bool,
 }
 
 /// Takes an address through the routers.
@@ -82,13 +86,13 @@ pub fn walk(
     address.is_offered = true;
     // What a list of one router matched is for that router and its transport, not for the next one or for children: there it would
     // be the untainted name of somebody else.
-    address.propagated.domain_data = None;
-    address.propagated.local_part_data = None;
+    address.propagated.forget_matches();
     let outer_name = context.delivery.router_name.take();
     let outer_path = context.delivery.return_path.take();
     let outer_mode = std::mem::replace(&mut context.delivery.verify_mode, purpose.verify_mode());
     let outer_captures = std::mem::take(&mut context.local.captures);
-    let mut walk = Walk { delivery, context, purpose, notices, beside: Vec::new(), declined: None };
+    let (beside, declined, is_by_domain) = (Vec::new(), None, true);
+    let mut walk = Walk { delivery, context, purpose, notices, beside, declined, is_by_domain };
     let mut place = address.start.take().map_or(0, |id| id.0);
     let mut last = None;
     let mut walked = loop {
@@ -105,6 +109,7 @@ pub fn walk(
         }
     };
     walked.beside = std::mem::take(&mut walk.beside);
+    walked.is_by_domain = walk.is_by_domain;
     context.local.captures = outer_captures;
     context.delivery.router_name = outer_name;
     context.delivery.return_path = outer_path;
@@ -116,7 +121,6 @@ impl Walk<'_> {
     /// Offers the address to one router.
     fn ask(&mut self, router: &Router, address: &mut Address) -> Next {
         debug::line(debug::ROUTE, || format!("--------> {} router <--------", router.name));
-        let next = router.id.0.saturating_add(1);
         // $0, $1… of one router's lists are not the next one's.
         self.context.local.captures.clear();
         self.context.delivery.router_name = Some(router.name.clone());
@@ -125,14 +129,8 @@ impl Walk<'_> {
         match self.round_again(router, address) {
             Rounds::First => {}
             Rounds::Skip => {
-                debug::line(debug::ROUTE, || {
-                    format!("{} router skipped: previously routed {}", router.name, address.text())
-                });
-                trace::note(|| Traced::Skipped {
-                    router: router.name.clone(),
-                    reason: format!("previously routed {}", address.text()),
-                });
-                return Next::Router(next);
+                self.is_by_domain = false;
+                return skipped(router, &format!("previously routed {}", address.text()));
             }
             Rounds::TooMany => {
                 let line = format!("routing loop for {}", address.text());
@@ -154,13 +152,14 @@ impl Walk<'_> {
             beside: &mut self.beside,
         };
         let outcome = precondition::test(&mut run, &mut work);
+        self.is_by_domain &= match outcome {
+            Outcome::OtherDomain => router.by_domain.chooses,
+            Outcome::Met | Outcome::Skip(_) | Outcome::Defer(_) => router.by_domain.decides,
+        };
         match outcome {
             Outcome::Met => {}
-            Outcome::Skip(reason) => {
-                debug::line(debug::ROUTE, || format!("{} router skipped: {reason}", router.name));
-                trace::note(|| Traced::Skipped { router: router.name.clone(), reason });
-                return Next::Router(next);
-            }
+            Outcome::OtherDomain => return skipped(router, "domains mismatch"),
+            Outcome::Skip(reason) => return skipped(router, &reason),
             Outcome::Defer(problem) => {
                 trace::note(|| Traced::Deferred {
                     router: router.name.clone(),
@@ -170,11 +169,15 @@ impl Walk<'_> {
             }
         }
         let is_set = set_data(&mut run, &mut work);
-        address.propagated.variables.clone_from(&work.propagated.variables);
+        if address.propagated.variables != work.propagated.variables {
+            address.propagated.variables.clone_from(&work.propagated.variables);
+        }
         let verdict = match is_set {
             Ok(true) => {
                 debug::line(debug::ROUTE, || format!("calling {} router", router.name));
-                address.propagated.address_data.clone_from(&work.propagated.address_data);
+                if address.propagated.address_data != work.propagated.address_data {
+                    address.propagated.address_data.clone_from(&work.propagated.address_data);
+                }
                 router.driver.route(&mut run, &mut work)
             }
             Ok(false) => Verdict::Decline(None),
@@ -304,7 +307,7 @@ impl Walk<'_> {
             // Not even this failure stops the copy.
             Step::Children(..) | Step::Discard(_) | Step::Fail(..) | Step::Defer(..) => step,
         };
-        Next::Decided(Box::new(Walked { step, unseen_copy: Some(copy), beside: Vec::new() }))
+        Next::Decided(Box::new(Walked { unseen_copy: Some(copy), ..step.into() }))
     }
 
     fn defer(&self, router: &Router, address: &Address, mut problem: Problem) -> Next {
@@ -377,6 +380,13 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// A precondition of a router is not met: the next one is asked.
+fn skipped(router: &Router, reason: &str) -> Next {
+    debug::line(debug::ROUTE, || format!("{} router skipped: {reason}", router.name));
+    trace::note(|| Traced::Skipped { router: router.name.clone(), reason: reason.to_owned() });
+    Next::Router(router.id.0.saturating_add(1))
 }
 
 enum Rounds {

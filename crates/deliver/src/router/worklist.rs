@@ -18,7 +18,7 @@ use oxim_mail::address::quote_local_part;
 use super::redirect::list::SyntaxError;
 use super::walk::{Step, walk};
 use super::{Problem, Purpose, error_code, scope};
-use crate::address::{Address, AddressKind, Refusal, RouteHost, RouterId, RunAs, TransportId};
+use crate::address::{Address, AddressKind, Refusal};
 use crate::delivery::Delivery;
 
 /// What became of one address.
@@ -119,15 +119,14 @@ impl RouteRequest<'_> {
     }
 }
 
-/// Routing that addresses of the same domain share (`same_domain_copy_routing`).
+/// Routing that addresses of the same domain share.
 struct DomainRoute {
-    hosts: Vec<RouteHost>,
-    router: RouterId,
-    transport: TransportId,
-    fallback_hosts: Arc<[RouteHost]>,
-    run_as: RunAs,
-    is_randomized: bool,
-    errors_to: Option<Vec<u8>>,
+    /// The first of them, as it was routed.
+    first: Address,
+    /// Routers that decide by the domain alone have done it: for others of the domain they would say the same.
+    is_certain: bool,
+    /// `same_domain_copy_routing` wants it.
+    is_wanted: bool,
 }
 
 /// How deep addresses that filters make beside their decisions are followed at once.
@@ -227,7 +226,7 @@ impl Worklist<'_> {
         self.request.purpose == Purpose::Deliver
     }
 
-    fn one(&mut self, context: &mut Context, address: Address) {
+    fn one(&mut self, context: &mut Context, mut address: Address) {
         if (self.request.is_done)(&address.unique) {
             debug::line(debug::DELIVER, || format!("{} was delivered before: discarded", address.text()));
             return;
@@ -243,17 +242,19 @@ impl Worklist<'_> {
             self.routed.decided.push(Decided::Deferred(address, problem));
             return;
         }
-        if let Some(copied) = self.copy_of_domain(&address) {
-            self.deliver(copied);
+        if self.route_as_domain(&mut address) {
+            self.deliver(address);
             return;
         }
+        let is_unmarked = is_unmarked(&address);
         let walked = walk(self.delivery, context, address, self.request.purpose, &mut self.routed.notices);
         if !walked.beside.is_empty() {
             self.beside(context, walked.beside);
         }
         match walked.step {
             Step::Deliver(address) => {
-                self.remember_domain(&address);
+                let is_certain = walked.is_by_domain && is_unmarked && walked.unseen_copy.is_none();
+                self.remember_domain(&address, is_certain);
                 self.deliver(address);
             }
             Step::Discard(address) => self.routed.decided.push(Decided::Discarded(address)),
@@ -394,49 +395,61 @@ impl Worklist<'_> {
         }
     }
 
-    fn remember_domain(&mut self, address: &Address) {
-        let (Some(router), Some(transport)) = (address.router, address.transport) else { return };
-        let copies = self.delivery.routers.get(router.0).is_some_and(|r| r.driver.copies_routing_by_domain());
-        let unchanged =
-            address.propagated.headers_add.is_empty() && address.propagated.headers_remove.is_empty();
-        if !self.is_for_delivery()
-            || !copies
-            || !unchanged
-            || address.parent.is_some()
-            || self.delivery.is_local_transport(transport)
+    /// `is_certain`: all that was asked was the domain.
+    fn remember_domain(&mut self, address: &Address, is_certain: bool) {
+        let router = address.router.and_then(|id| self.delivery.router(id));
+        let Some((router, transport)) = router.zip(address.transport) else { return };
+        let is_certain = is_certain && !address.is_randomized && router.by_domain.keeps_order(&address.hosts);
+        let is_wanted = router.driver.copies_routing_by_domain()
+            && address.propagated.headers_add.is_empty()
+            && address.propagated.headers_remove.is_empty();
+        if self.is_for_delivery()
+            && (is_certain || is_wanted)
+            && address.parent.is_none()
+            && !self.delivery.is_local_transport(transport)
         {
-            return;
+            let route = DomainRoute { first: address.clone(), is_certain, is_wanted };
+            self.by_domain.insert(address.domain.clone(), route);
         }
-        self.by_domain.insert(
-            address.domain.clone(),
-            DomainRoute {
-                hosts: address.hosts.clone(),
-                router,
-                transport,
-                fallback_hosts: Arc::clone(&address.fallback_hosts),
-                run_as: address.run_as.clone(),
-                is_randomized: address.is_randomized,
-                errors_to: address.propagated.errors_to.clone(),
-            },
-        );
     }
 
-    fn copy_of_domain(&self, address: &Address) -> Option<Address> {
-        let route = self.by_domain.get(&address.domain)?;
-        if address.start.is_some() {
-            return None;
+    /// Gives an address the routing of its domain, if that is known.
+    fn route_as_domain(&self, address: &mut Address) -> bool {
+        let Some(route) = self.by_domain.get(&address.domain) else { return false };
+        let is_certain = route.is_certain && is_unmarked(address);
+        if address.start.is_some() || !is_certain && !route.is_wanted {
+            return false;
         }
-        let mut copy = address.clone();
-        copy.hosts.clone_from(&route.hosts);
-        copy.router = Some(route.router);
-        copy.transport = Some(route.transport);
-        copy.fallback_hosts = Arc::clone(&route.fallback_hosts);
-        copy.run_as = route.run_as.clone();
-        copy.is_randomized = route.is_randomized;
-        copy.propagated.errors_to.clone_from(&route.errors_to);
-        debug::line(debug::ROUTE, || format!("Routing for {} copied from its domain", copy.text()));
-        Some(copy)
+        let first = &route.first;
+        address.hosts = Arc::clone(&first.hosts);
+        address.router = first.router;
+        address.transport = first.transport;
+        address.fallback_hosts = Arc::clone(&first.fallback_hosts);
+        address.run_as = first.run_as.clone();
+        address.is_randomized = first.is_randomized;
+        if is_certain {
+            // As if the routers had seen it.
+            address.is_offered = true;
+            address.is_caseful = first.is_caseful;
+            if first.is_caseful {
+                address.routed_local_part.clone_from(&address.local_part);
+            }
+            address.propagated.clone_from(&first.propagated);
+            address.unusable_hosts = Arc::clone(&first.unusable_hosts);
+            address.self_hostname.clone_from(&first.self_hostname);
+            address.is_logged_as_local = first.is_logged_as_local;
+            address.dsn.last_hop |= first.dsn.last_hop;
+        } else if address.propagated.errors_to != first.propagated.errors_to {
+            address.propagated.errors_to.clone_from(&first.propagated.errors_to);
+        }
+        debug::line(debug::ROUTE, || format!("Routing for {} copied from its domain", address.text()));
+        true
     }
+}
+
+/// Whether it begins with the routers as any recipient of its domain does.
+fn is_unmarked(address: &Address) -> bool {
+    address.parent.is_none() && address.start.is_none() && !address.is_ours && address.propagated.is_empty()
 }
 
 impl Routed {

@@ -113,7 +113,9 @@ impl Filter {
         let mut argv: Vec<Text> = Vec::with_capacity(words.len());
         for (source, template) in words {
             if source == "$pipe_addresses" || source == "${pipe_addresses}" {
-                argv.extend(batch.addresses.iter().map(|a| Text::clean(recipient(transport, a))));
+                argv.extend(
+                    batch.addresses.iter().map(|a| Text::clean(recipient(transport, a).into_owned())),
+                );
                 continue;
             }
             let word = template.expand(context).map_err(|e| {

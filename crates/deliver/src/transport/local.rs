@@ -1,5 +1,6 @@
 //! What the local transports share: how a message is framed, limits with units, and how a job's answer becomes an outcome.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use oxim_lang::config::Options;
@@ -100,7 +101,7 @@ fn batched_envelope(transport: &Transport, batch: &Batch<'_>, end: &[u8]) -> Vec
     let mut out = [b"MAIL FROM:<", batch.return_path.as_slice(), b">", end].concat();
     for address in &batch.addresses {
         let recipient = match address.kind {
-            AddressKind::Mail => recipient(transport, address),
+            AddressKind::Mail => recipient(transport, address).into_owned(),
             // A file or a command is no recipient; who it stands for is.
             AddressKind::File | AddressKind::Directory | AddressKind::Pipe | AddressKind::Reply => {
                 address.routed(transport.generic.rcpt_include_affixes)
@@ -114,15 +115,15 @@ fn batched_envelope(transport: &Transport, batch: &Batch<'_>, end: &[u8]) -> Vec
 }
 
 /// The address as it goes to the next hop: without the affixes that the router took off, unless `rcpt_include_affixes`.
-pub(super) fn recipient(transport: &Transport, address: &Address) -> Vec<u8> {
+pub(super) fn recipient<'a>(transport: &Transport, address: &'a Address) -> Cow<'a, [u8]> {
     let has_affixes = address.prefix.is_some() || address.suffix.is_some();
     if !has_affixes || transport.generic.rcpt_include_affixes {
-        return address.address.clone();
+        return Cow::Borrowed(&address.address);
     }
     let mut out = oxim_mail::address::quote_local_part(&address.local_part_without_affixes());
     out.push(b'@');
     out.extend_from_slice(&address.domain);
-    out
+    Cow::Owned(out)
 }
 
 /// Bytes that will be written. What escaping adds to lines is not counted: the figure serves the names of files.

@@ -658,7 +658,7 @@ fn push_word(
     value: impl FnOnce() -> Result<Text, Refusal>,
 ) -> Result<(), Refusal> {
     if source == "$pipe_addresses" || source == "${pipe_addresses}" {
-        out.extend(batch.addresses.iter().map(|a| Text::clean(local::recipient(transport, a))));
+        out.extend(batch.addresses.iter().map(|a| Text::clean(local::recipient(transport, a).into_owned())));
         return Ok(());
     }
     out.push(value()?);

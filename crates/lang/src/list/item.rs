@@ -297,6 +297,32 @@ impl Item {
         }
     }
 
+    /// Whether it says the same of a subject whatever else is known; `named` answers for a named list.
+    pub(super) fn is_fixed(&self, kind: ListKind, named: &dyn Fn(ListKind, &[u8]) -> bool) -> bool {
+        match &self.pattern {
+            Pattern::Named(name) => named(kind, name),
+            Pattern::Address { domain, .. } | Pattern::DomainOnly(domain) => {
+                domain.is_fixed(ListKind::Domain, named)
+            }
+            Pattern::Mx { ignore, .. } => ignore.is_none(),
+            Pattern::Empty
+            | Pattern::Anything
+            | Pattern::File
+            | Pattern::Switch(_)
+            | Pattern::LocalName
+            | Pattern::LocalAddress
+            | Pattern::EndsWith(_)
+            | Pattern::Regex(_)
+            | Pattern::Literal
+            | Pattern::Lookup(_)
+            | Pattern::HostLookup { .. }
+            | Pattern::Network(_)
+            | Pattern::MalformedAddress
+            | Pattern::LocalPartsOf(_)
+            | Pattern::Faulty(_) => true,
+        }
+    }
+
     /// Why it can never match, if that is so whatever is looked for.
     pub(super) fn fault(&self, kind: ListKind, config: &Config) -> Option<String> {
         match &self.pattern {

@@ -294,6 +294,23 @@ impl List {
         self.may_block_at(config, NESTED_LISTS_MAX)
     }
 
+    /// Whether it says the same of a subject whatever else is known: nothing in it is expanded, nor in the named lists of a
+    /// configuration that it refers to.
+    #[must_use]
+    pub fn is_fixed_in(&self, config: &Config) -> bool {
+        self.is_fixed_at(config, NESTED_LISTS_MAX)
+    }
+
+    fn is_fixed_at(&self, config: &Config, depth: usize) -> bool {
+        let Source::Constant(items) = &self.source else { return false };
+        let named = |kind: ListKind, name: &[u8]| {
+            let Some(depth) = depth.checked_sub(1) else { return false };
+            let found = config.lists.get(kind.named(), &String::from_utf8_lossy(name));
+            found.is_some_and(|list| List::compile(kind, &list.source).is_fixed_at(config, depth))
+        };
+        items.all().iter().all(|item| item.is_fixed(self.kind, &named))
+    }
+
     /// The items that can never match, each with the reason: names that no list has, lookup types that there are not,
     /// regular expressions that do not compile, figures that are no address. What is expanded first is not looked at.
     #[must_use]

@@ -509,6 +509,19 @@ proptest::proptest! {
 }
 
 #[test]
+fn lists_that_ask_for_nothing_but_the_subject() {
+    let config = b"domainlist local = a.ex : +inner\ndomainlist inner = b.ex\ndomainlist by_user = ${if eq{$local_part}{x}{c.ex}{}}\n";
+    let config = config::read_bytes("/test", config, &[], &config::Catalogue::default()).unwrap();
+    let is_fixed = |kind, text: &str| List::compile(kind, text).is_fixed_in(&config);
+    assert!(is_fixed(ListKind::Domain, "a.ex : !+local : lsearch;/etc/domains"));
+    assert!(is_fixed(ListKind::Address, "x@a.ex : *@+local"));
+    assert!(!is_fixed(ListKind::Domain, "a.ex : +by_user"));
+    assert!(!is_fixed(ListKind::Address, "x@a.ex : *@+by_user"));
+    assert!(!is_fixed(ListKind::Domain, "+nowhere"));
+    assert!(!is_fixed(ListKind::Domain, "$sender_address_domain"));
+}
+
+#[test]
 fn items_that_can_never_match_are_told() {
     let config = b"domainlist local = a.ex\n";
     let config = config::read_bytes("/test", config, &[], &config::Catalogue::default()).unwrap();

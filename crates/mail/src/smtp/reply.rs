@@ -232,7 +232,7 @@ impl ReplyReader {
     }
 
     fn end_of_line(&mut self) -> Result<Option<Reply>, ReplyError> {
-        let line = std::mem::take(&mut self.line);
+        let mut line = std::mem::take(&mut self.line);
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         let (code, goes_on, text) = split_line(text)
@@ -242,6 +242,8 @@ impl ReplyReader {
             return Err(ReplyError::PeerCodeChanged { first, then: code });
         }
         self.lines.push(text.to_vec());
+        line.clear();
+        self.line = line;
         if goes_on {
             return Ok(None);
         }

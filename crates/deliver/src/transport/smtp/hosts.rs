@@ -33,7 +33,7 @@ impl Work<'_> {
         if !routed.is_empty() && !is_overridden {
             let shuffles =
                 self.smtp.randomizes && !is_randomized && routed.iter().all(|host| host.mx.is_none());
-            return self.targets(routed, shuffles, false);
+            return self.targets(routed.to_vec(), shuffles, false);
         }
         let own = self.own_hosts()?;
         let shuffles = self.smtp.randomizes;

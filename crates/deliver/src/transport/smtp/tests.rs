@@ -115,7 +115,7 @@ impl Scene {
     fn deliver_to(&mut self, recipients: &[&str], hosts: Vec<RouteHost>, history: &dyn HostHistory) -> Run {
         let addresses = recipients.iter().enumerate().map(|(index, text)| {
             let mut address = Address::recipient(*text, index);
-            address.hosts.clone_from(&hosts);
+            address.hosts = hosts.clone().into();
             address
         });
         let batch = Batch {

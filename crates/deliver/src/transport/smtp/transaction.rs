@@ -152,13 +152,16 @@ impl Work<'_> {
             let Some(address) = self.batch.addresses.get(index) else { continue };
             let text = recipient(self.transport, address);
             let sent = match form.of(&text).map_err(unconvertible) {
-                Ok(sent) => lossy(&sent),
+                Ok(sent) => sent,
                 Err(error) => {
                     left_out.push((index, error));
                     continue;
                 }
             };
-            let mut command = format!("RCPT TO:<{sent}>");
+            let mut command = String::with_capacity("RCPT TO:<>".len().saturating_add(sent.len()));
+            for part in ["RCPT TO:<", &String::from_utf8_lossy(&sent), ">"] {
+                command.push_str(part);
+            }
             if ignores_quota {
                 command.push_str(" IGNOREQUOTA");
             }
