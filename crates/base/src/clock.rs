@@ -106,6 +106,9 @@ pub fn interval(seconds: u64) -> String {
     out
 }
 
+/// The longest interval that is read: 68 years, as in Exim.
+const INTERVAL_SECONDS_MAX: u64 = i32::MAX as u64;
+
 /// Reads an interval such as `1w2d3h4m5s` or a bare number of seconds. None if it is malformed or too large.
 ///
 /// Units may be given in any order that gets smaller, each once at most (manual section 6.15).
@@ -132,7 +135,7 @@ pub fn parse_interval(text: &str) -> Option<u64> {
         total = total.checked_add(number.checked_mul(unit)?)?;
         rest = letters.as_str();
     }
-    Some(total)
+    (total <= INTERVAL_SECONDS_MAX).then_some(total)
 }
 
 /// Like [`parse_interval`], but each number must have its unit, as Exim wants it in the configuration.
@@ -158,6 +161,8 @@ mod tests {
         assert_eq!(parse_interval("1x"), None);
         assert_eq!(parse_interval(""), None);
         assert_eq!(parse_interval("h"), None);
+        assert_eq!(parse_interval("3550w5d3h14m7s"), Some(2_147_483_647));
+        assert_eq!(parse_interval("3550w5d3h14m8s"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod bytes;
 pub mod clock;
 pub mod debug;
+pub mod errno;
 pub mod limits;
 pub mod text;
 

@@ -42,8 +42,8 @@ pub const CONFIG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const MACRO_REPLACEMENTS_MAX: usize = 100_000;
 /// How many addresses may be made from one original recipient by redirection.
 pub const REDIRECTED_ADDRESSES_MAX: usize = 100_000;
-/// How many generations of redirection one address may pass.
-pub const REDIRECT_DEPTH_MAX: usize = 100;
+/// How many ancestors of an address one router may have had before.
+pub const REDIRECT_DEPTH_MAX: usize = 101;
 /// Steps that one regular expression match may take (PCRE2 match limit).
 pub const REGEX_MATCH_STEPS_MAX: u32 = 10_000_000;
 /// Heap depth of one regular expression match (PCRE2 depth limit).

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{Read, Write as _};
 
 use oxim_base::clock::Stamp;
 use oxim_lang::config::Config;
@@ -110,10 +110,10 @@ pub fn compose(
     for failure in failures {
         list(&mut out, message, &failure.address, &failure.error, "");
     }
-    outputs(&mut out, message, failures, texts.item(2));
-    let _ = writeln!(
-        out,
-        "\n--{boundary}\nContent-type: {}\n\nReporting-MTA: dns; {}",
+    let mut text = out.into_bytes();
+    outputs(&mut text, message, failures, texts.item(2));
+    let mut out = format!(
+        "\n--{boundary}\nContent-type: {}\n\nReporting-MTA: dns; {}\n",
         status_type(message),
         head.host
     );
@@ -127,7 +127,7 @@ pub fn compose(
             status_fields(&mut out, message, failure);
         }
     }
-    let mut text = out.into_bytes();
+    text.extend_from_slice(out.as_bytes());
     returned_message(&mut text, config, message, body, &boundary);
     Submission {
         sender: Vec::new(),
@@ -165,15 +165,15 @@ fn opening(out: &mut String, message: &Message, is_own: bool, own_text: Option<&
     }
 }
 
-/// What commands printed goes back to the sender.
-fn outputs(out: &mut String, message: &Message, failures: &[&Failure], own_text: Option<&str>) {
+/// What commands printed goes back to the sender, byte for byte.
+fn outputs(out: &mut Vec<u8>, message: &Message, failures: &[&Failure], own_text: Option<&str>) {
     let mut first = true;
     for failure in failures.iter().filter(|f| !f.error.output.is_empty()) {
         if first {
-            out.push('\n');
+            out.push(b'\n');
             let several = failures.iter().filter(|f| !f.error.output.is_empty()).count() > 1;
             match own_text {
-                Some(lines) => out.push_str(lines),
+                Some(lines) => out.extend_from_slice(lines.as_bytes()),
                 None => {
                     let ending = if several { "s" } else { "" };
                     let _ = writeln!(
@@ -184,12 +184,13 @@ fn outputs(out: &mut String, message: &Message, failures: &[&Failure], own_text:
             }
             first = false;
         }
-        let _ = writeln!(
-            out,
-            "\n------ {} ------\n\n{}",
-            for_people(message, &described(&failure.address)),
-            String::from_utf8_lossy(&failure.error.output).trim_end_matches('\n')
-        );
+        let address = for_people(message, &described(&failure.address));
+        let _ = writeln!(out, "\n------ {address} ------\n");
+        out.extend_from_slice(&failure.error.output);
+        while out.last() == Some(&b'\n') {
+            out.pop();
+        }
+        out.push(b'\n');
     }
 }
 

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_base::text::shown;
-use oxim_net::socket::error_text;
 use oxim_spool::log::{LogSelectors, Selector};
 
 use crate::address::{Address, AddressKind};

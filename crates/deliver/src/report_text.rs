@@ -38,7 +38,7 @@ impl ReportTexts {
         let text = match std::fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => {
-                let reason = crate::agent::job::strerror(&error);
+                let reason = oxim_base::errno::error_text(&error);
                 complain(format!("Failed to open {path} for {kind} message texts: {reason}"));
                 return ReportTexts::default();
             }

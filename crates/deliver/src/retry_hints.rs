@@ -237,7 +237,7 @@ fn note(
     let received = delivery.clock_steps.carried(message.received.seconds);
     // As exinext shows it: an error of the system is told in the system's words, that of a server with its host.
     let system = (error.code > 0)
-        .then(|| oxim_net::socket::error_text(&std::io::Error::from_raw_os_error(error.code)));
+        .then(|| oxim_base::errno::error_text(&std::io::Error::from_raw_os_error(error.code)));
     let said = error.host.as_ref().and_then(|host| {
         let address = host.address?;
         Some(format!("H={} [{address}]: {}", host.name, error.text))

@@ -1,5 +1,6 @@
 //! `-bt` and `-bv`: shows what the routers make of an address. Manual section 5.1; the texts are Exim's.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -195,7 +196,7 @@ impl Delivery {
 
     fn show_special(&self, address: &Address, out: &mut String) {
         let parent = address.parent.as_deref().map(Address::text).unwrap_or_default();
-        let text = address.text();
+        let text = special_text(address);
         match &address.refusal {
             Some(Refusal::Forbidden { setup: None }) => {
                 let _ = writeln!(out, "{parent} -> {text} *** forbidden ***");
@@ -233,6 +234,17 @@ impl Delivery {
                 show_hosts(&hosts, out);
             }
         }
+    }
+}
+
+/// A pipe, a file or an autoreply, as Exim shows it.
+fn special_text(address: &Address) -> Cow<'_, str> {
+    match (address.kind, address.text()) {
+        (AddressKind::Reply, text) => match text.trim_start_matches('>') {
+            "" => "mail **bad-reply**".into(),
+            recipients => format!("mail {recipients}").into(),
+        },
+        (_, text) => text,
     }
 }
 

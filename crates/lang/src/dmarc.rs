@@ -144,10 +144,7 @@ fn suffixes(context: &mut Context) -> Result<Suffixes, DmarcFault> {
     }
     let path = Path::new(&name);
     let rules = SUFFIX_FILES.get(&path.to_owned(), &[path], || {
-        let text = std::fs::read(path).map_err(|error| {
-            let why = error.to_string();
-            why.split(" (os error").next().unwrap_or(&why).to_owned()
-        })?;
+        let text = std::fs::read(path).map_err(|error| oxim_base::errno::error_text(&error))?;
         let rules = Rules::parse(&text);
         if rules.is_empty() { Err("no rules in it".to_owned()) } else { Ok(Arc::new(rules)) }
     });

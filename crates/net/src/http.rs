@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use oxim_base::errno::error_text;
+
 use crate::socket::{ConnectTarget, Socket};
 use crate::tls::TlsError;
 use crate::tls::client::{self, ClientPolicy};
@@ -71,10 +73,10 @@ pub enum HttpError {
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HttpError::Connect(error) => write!(f, "cannot connect: {}", crate::socket::error_text(error)),
+            HttpError::Connect(error) => write!(f, "cannot connect: {}", error_text(error)),
             HttpError::Tls(error) => write!(f, "TLS: {error}"),
             HttpError::Timeout => f.write_str("timed out"),
-            HttpError::Lost(error) => write!(f, "connection lost: {error}"),
+            HttpError::Lost(error) => write!(f, "connection lost: {}", error_text(error)),
             HttpError::PeerMalformed(what) => write!(f, "not HTTP: {what}"),
             HttpError::PeerTooLarge => f.write_str("the answer is too large"),
         }

@@ -299,25 +299,10 @@ fn connect_within(socket: &socket2::Socket, address: &SockAddr, limit: Duration)
     })
 }
 
-/// An error as `strerror` has it (`Connection refused`), for logs.
-#[must_use]
-pub fn error_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error ") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
-    }
-}
-
-/// The text of `strerror` for an error number, for logs.
-#[must_use]
-pub fn errno_text(code: i32) -> String {
-    error_text(&io::Error::from_raw_os_error(code))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oxim_base::errno::error_text;
     use std::net::TcpListener;
 
     fn pair() -> (Socket, TcpStream) {

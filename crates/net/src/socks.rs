@@ -73,7 +73,7 @@ impl From<io::Error> for SocksError {
 impl fmt::Display for SocksError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SocksError::Io(error) => f.write_str(&crate::socket::error_text(error)),
+            SocksError::Io(error) => f.write_str(&oxim_base::errno::error_text(error)),
             SocksError::Closed => f.write_str("connection closed in the middle of an answer"),
             SocksError::NotSocks(byte) => write!(f, "answer is not SOCKS 5 (first byte {byte})"),
             SocksError::Method(255) => f.write_str("no acceptable authentication method"),

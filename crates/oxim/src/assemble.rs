@@ -104,7 +104,8 @@ impl Program {
             }
         }
         let config = Arc::new(config);
-        let services = Arc::new(crate::services::make(&config, matches!(line.mode, Mode::Verify { .. }))?);
+        let logs_to_stderr = matches!(line.mode, Mode::Verify { .. } | Mode::RewriteTest);
+        let services = Arc::new(crate::services::make(&config, logs_to_stderr)?);
         Ok(Program { line, config, services })
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use oxim_base::errno::error_text;
 use oxim_deliver::agent::Agents;
 use oxim_deliver::agent::client::{Reexecute, Spawner};
 use oxim_deliver::delivery::Delivery;
@@ -76,7 +77,8 @@ pub fn small_runtime() -> std::io::Result<Runtime> {
 
 /// An engine, and the runtime that it lives in, for a mode of the command line. None: why not has been told on standard error.
 pub fn for_command(program: &Program, settings: Settings) -> Option<(Runtime, Arc<Engine>)> {
-    let runtime = small_runtime().inspect_err(|error| complain!("exim: no runtime: {error}")).ok()?;
+    let runtime =
+        small_runtime().inspect_err(|error| complain!("exim: no runtime: {}", error_text(error))).ok()?;
     let engine = Engine::build(program, runtime.handle(), settings)
         .inspect_err(|errors| assemble::report(errors))
         .ok()?;
@@ -299,7 +301,7 @@ impl Sink for MessageSink {
 
     fn run_queue_for(&self, text: &[u8]) -> Result<(), String> {
         let text = String::from_utf8_lossy(text).into_owned();
-        self.start(&["-R", &text]).map_err(|e| e.to_string())
+        self.start(&["-R", &text]).map_err(|e| error_text(&e))
     }
 }
 

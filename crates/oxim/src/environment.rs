@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_lang::context::Context;
 use oxim_lang::list::{self, List, ListKind, Subject};
 
@@ -90,9 +91,9 @@ pub(crate) fn settle(program: &Program, words: &[OsString]) -> Result<(), String
             .main("Warning: purging the environment.\n Suggested action: use keep_environment.");
     }
     let (name, arguments) = words.split_first().ok_or("exim: no program name")?;
-    let this = std::env::current_exe().map_err(|error| format!("exim: {error}"))?;
+    let this = std::env::current_exe().map_err(|error| format!("exim: {}", error_text(&error)))?;
     let error = Command::new(this).arg0(name).args(arguments).env_clear().envs(wanted).exec();
-    Err(format!("exim: cannot be executed again: {error}"))
+    Err(format!("exim: cannot be executed again: {}", error_text(&error)))
 }
 
 /// Whether this process can write the log: any other user's leaves that to the daemon.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Uid, User, getgroups};
+use oxim_base::errno::error_text;
 use oxim_lang::config::Config;
 
 use crate::args::{self, CommandLine, MessageAction, Mode};
@@ -165,7 +166,7 @@ pub(crate) fn give_up() -> nix::Result<()> {
 }
 
 fn give_up_or_say() -> Result<(), String> {
-    give_up().map_err(|error| format!("exim: privilege could not be given up: {error}"))
+    give_up().map_err(|error| format!("exim: privilege could not be given up: {}", error_text(&error.into())))
 }
 
 /// Before anything of the caller's choosing is read: privilege is kept only for the default configuration without `-D`, and

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use oxim_base::debug;
+use oxim_base::errno::error_text;
 use oxim_deliver::delivery::Delivery;
 use oxim_deliver::route_test::TestMode;
 use oxim_lang::context::Context;
@@ -423,7 +424,7 @@ fn with_context(program: &Program, work: impl FnOnce(&mut Context) -> u8) -> u8 
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain!("exim: no runtime: {error}");
+            complain!("exim: no runtime: {}", error_text(&error));
             return 1;
         }
     };

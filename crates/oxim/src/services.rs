@@ -12,7 +12,7 @@ use oxim_lang::dns_names::DnsNames;
 use oxim_lang::interfaces::Interfaces;
 use oxim_lang::list::{List, ListKind, LogKind, NamedLists, Subject, Surroundings};
 use oxim_net::dns::{Anchors, Family, Resolver, ResolverConfig, Watch};
-use oxim_spool::hints::{Hints, HintsConfig};
+use oxim_spool::hints::{Hints, HintsConfig, HintsError};
 use oxim_spool::log::{Log, LogConfig, LogPaths, LogSelectors, SyslogConfig};
 use oxim_spool::store::LocalConfig;
 use oxim_spool::{Owner, Report};
@@ -142,18 +142,27 @@ pub fn store_config(config: &Config, services: &Arc<Services>) -> LocalConfig {
 
 /// Opens the hints. Without them mail goes on: every host is tried, every callout made.
 pub fn open_hints(config: &Config, services: &Arc<Services>, cache: bool) {
+    if let Err(error) = try_hints(config, services, cache) {
+        services.log().panic(format!("hints cannot be opened: {error}"));
+    }
+}
+
+/// Opens the hints, if they are not open yet.
+///
+/// # Errors
+/// They cannot be opened now.
+pub(crate) fn try_hints(config: &Config, services: &Arc<Services>, cache: bool) -> Result<(), HintsError> {
+    if services.hints.get().is_some() {
+        return Ok(());
+    }
     let settings = HintsConfig {
         spool_directory: services.spool_directory.clone(),
         owner: owner(config),
         cache,
         report: report(services),
     };
-    match Hints::open(settings) {
-        Ok(hints) => {
-            let _ = services.hints.set(Arc::new(hints));
-        }
-        Err(error) => services.log().panic(format!("hints cannot be opened: {error}")),
-    }
+    let _ = services.hints.set(Arc::new(Hints::open(settings)?));
+    Ok(())
 }
 
 /// DNS as the options want it.

@@ -18,10 +18,11 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_base::limits::DCC_ANSWER_BYTES_MAX;
 use oxim_lang::context::Context;
 use oxim_net::dns::{BlockingResolver, Family, Lookup};
-use oxim_net::socket::{ConnectTarget, Socket, error_text};
+use oxim_net::socket::{ConnectTarget, Socket};
 
 /// The main options.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_base::limits::{KEPT_COMMAND_BYTES_MAX, LINE_PROGRESS_BYTES};
 use oxim_deliver::event;
 use oxim_lang::context::Context;
@@ -332,7 +333,7 @@ impl Session {
     fn mark(&mut self) {
         let Some(field) = self.talk_mut().scene.connection.dscp.take() else { return };
         if let Err(error) = self.channel.mark(field) {
-            let text = oxim_net::socket::error_text(&error);
+            let text = error_text(&error);
             self.reception.logs.panic(&format!("failed to set DSCP: {text}"));
         }
     }

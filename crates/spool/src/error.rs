@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use rustix::io::Errno;
 
 /// Why the spool could not do it. Clone, because one failed flush answers many waiting messages.
@@ -57,7 +58,7 @@ impl fmt::Display for SpoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SpoolError::Full { path, source } | SpoolError::Local { path, source } => {
-                write!(f, "spool file {}: {}", path.display(), words(source))
+                write!(f, "spool file {}: {}", path.display(), error_text(source))
             }
             SpoolError::Stale => f.write_str("the claim on the message was taken away"),
             SpoolError::Unwritable(what) => write!(f, "cannot be written to the spool: {what}"),
@@ -96,22 +97,12 @@ impl fmt::Display for ClaimError {
             ClaimError::NoHeader => f.write_str("spool read error: No such file or directory"),
             ClaimError::Corrupt(what) => write!(f, "spool format error: {what}"),
             ClaimError::CorruptData { size } => write!(f, "spool format error: data file, size={size}"),
-            ClaimError::Local(error) => write!(f, "spool read error: {}", words(error)),
+            ClaimError::Local(error) => write!(f, "spool read error: {}", error_text(error)),
         }
     }
 }
 
 impl std::error::Error for ClaimError {}
-
-/// The system's words for an error, without Rust's number behind them.
-fn words(error: &io::Error) -> String {
-    without_number(&error.to_string()).to_owned()
-}
-
-/// A text without the number that Rust puts behind an error of the system.
-pub(crate) fn without_number(text: &str) -> &str {
-    text.split(" (os error ").next().unwrap_or_default()
-}
 
 impl From<io::Error> for ClaimError {
     fn from(error: io::Error) -> ClaimError {

@@ -17,7 +17,6 @@ use std::time::Duration;
 use oxim_base::clock::Stamp;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::without_number;
 use crate::{Owner, Report};
 use cache::Cache;
 use database::Connection;
@@ -100,7 +99,7 @@ pub struct HintsError {
 
 impl fmt::Display for HintsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hints database {}: {}", self.path.display(), without_number(&self.what))
+        write!(f, "hints database {}: {}", self.path.display(), self.what)
     }
 }
 

@@ -6,7 +6,8 @@
 //! a message in an earlier one, so they go strictly in order.
 //!
 //! Failure: a batch that cannot be written or synced fails as a whole, every waiting caller is told, and its segment is
-//! never written to again; the next batch opens a new one. `docs/spool-states.md` has the states and the format.
+//! never written to again; the next batch opens a new one. A process that cannot make its directory (read-only, full)
+//! starts nevertheless: each batch tries again. `docs/spool-states.md` has the states and the format.
 
 pub(crate) mod record;
 pub(crate) mod replay;
@@ -57,14 +58,17 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Makes a locked directory of its own and starts the committing thread.
+    /// Makes a locked directory of its own, now or with the first batch for which that is possible, and starts the committing
+    /// thread.
     pub(crate) fn start(
         directories: &Arc<Directories>,
         segment_bytes: u64,
         report: &Report,
     ) -> Result<Journal, SpoolError> {
         let salt = Salt::random();
-        let directory = WorkerDirectory::create(directories, &salt)?;
+        let directory = WorkerDirectory::create(directories, &salt)
+            .inspect_err(|error| report(&format!("spool journal: {error}")))
+            .ok();
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -74,6 +78,7 @@ impl Journal {
         });
         let committer = Committer {
             shared: Arc::clone(&shared),
+            directories: Arc::clone(directories),
             directory,
             segment: None,
             next_number: 1,
@@ -153,7 +158,9 @@ impl Drop for Journal {
 /// The committing thread.
 struct Committer {
     shared: Arc<Shared>,
-    directory: WorkerDirectory,
+    directories: Arc<Directories>,
+    /// None: it cannot be made yet.
+    directory: Option<WorkerDirectory>,
     segment: Option<Segment>,
     next_number: u64,
     segment_bytes: u64,
@@ -176,8 +183,8 @@ impl Committer {
             if !batch.is_empty() {
                 self.commit(&mut batch);
                 self.retire();
-                if let Some(segment) = &self.segment {
-                    self.directory.think_ahead(segment);
+                if let (Some(segment), Some(directory)) = (&self.segment, &mut self.directory) {
+                    directory.think_ahead(segment);
                 }
             } else if is_closing {
                 break;
@@ -185,7 +192,9 @@ impl Committer {
         }
         if self.shared.live.lock().values().all(|count| *count == 0) && self.unwritten.is_empty() {
             self.segment = None;
-            self.directory.remove();
+            if let Some(directory) = &mut self.directory {
+                directory.remove();
+            }
         }
     }
 
@@ -220,12 +229,19 @@ impl Committer {
     /// Writes as many records as fit into one segment; returns how many, and its number.
     fn write_part(&mut self, requests: &[Request]) -> Result<(usize, u64), SpoolError> {
         let first = requests.first().map_or(0, |r| r.record.written_bytes());
-        let directory = &mut self.directory;
+        let directory = match &mut self.directory {
+            Some(directory) => directory,
+            None => {
+                let made = WorkerDirectory::create(&self.directories, &self.shared.salt)?;
+                // What the dead left was as much out of reach when this process started.
+                replay::replay_dead(&self.directories, &self.report);
+                self.directory.insert(made)
+            }
+        };
         if self.segment.as_ref().is_none_or(|s| !s.has_room(first) || directory.has_better(s)) {
             self.segment = None;
-            let segment = self
-                .directory
-                .next_segment(self.next_number, self.segment_bytes.max(first.saturating_add(64)))?;
+            let bytes = self.segment_bytes.max(first.saturating_add(64));
+            let segment = directory.next_segment(self.next_number, bytes)?;
             self.next_number = self.next_number.saturating_add(1);
             self.segment = Some(segment);
         }
@@ -285,7 +301,9 @@ impl Committer {
                 return;
             }
             self.shared.live.lock().remove(&number);
-            self.directory.retire(number);
+            if let Some(directory) = &mut self.directory {
+                directory.retire(number);
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod syslog;
 use std::path::PathBuf;
 
 use oxim_base::clock::{Stamp, Zone};
+use oxim_base::errno::error_text;
 use oxim_base::text::shown;
 use oxim_mail::message_id::MessageId;
 use parking_lot::Mutex;
@@ -45,7 +46,7 @@ pub struct LogConfig {
     pub panic_to_stderr: bool,
     /// Every entry is also shown on standard error, in the form of `-v`.
     pub shows: bool,
-    /// Entries go to standard error only, as under `-bv`.
+    /// Entries go to standard error only, as under `-bv` and `-brw`.
     pub to_stderr: bool,
 }
 
@@ -256,8 +257,8 @@ impl Log {
             entry.append_to(&mut lines, true, entry.headers.filter(|_| has_headers));
         }
         if let Err(error) = stream.write(&lines, date) {
-            let text =
-                format!("Cannot open {} log file \"{}\": {error}", kind.word(), stream.path(date).display());
+            let (file, error) = (stream.path(date), error_text(&error));
+            let text = format!("Cannot open {} log file \"{}\": {error}", kind.word(), file.display());
             for (place, entry) in entries.iter().enumerate() {
                 if place == 0 {
                     let trouble = Entry { text: text.as_bytes(), headers: None, ..*entry };
@@ -275,7 +276,7 @@ impl Log {
         let mut stream = Stream::new(Kind::Panic, self.config.paths.clone(), self.config.owner);
         let line = entry.line(true, None);
         if let Err(error) = stream.write(&line, "") {
-            complain(format!("could not open panic log: {error}\n").as_bytes());
+            complain(format!("could not open panic log: {}\n", error_text(&error)).as_bytes());
             if !self.config.panic_to_stderr {
                 complain(&line);
             }

@@ -119,7 +119,11 @@ impl Agents {
             Ok(result) => result,
             Err(error) => JobResult::Deferred(Trouble {
                 code: error.raw_os_error().unwrap_or(error_code::AGENT_LOST),
-                text: format!("delivery agent for uid {}: {}", identity.uid, super::job::strerror(&error)),
+                text: format!(
+                    "delivery agent for uid {}: {}",
+                    identity.uid,
+                    oxim_base::errno::error_text(&error)
+                ),
                 ..Trouble::default()
             }),
         }

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use oxim_base::errno::error_text;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::job::{CommandJob, CommandStatus, JobResult, Trouble, strerror};
+use super::job::{CommandJob, CommandStatus, JobResult, Trouble};
 use super::mailbox_write;
 
 /// What has become of the command: it runs, it has ended by itself, or why it was killed.
@@ -150,7 +151,7 @@ fn write_message(job: &CommandJob, child: &mut Child, message: &mut dyn Read) ->
     match mailbox_write::copy(message, &mut stdin, &job.framing) {
         Ok(_) => None,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
-        Err(error) => Some(strerror(&error)),
+        Err(error) => Some(error_text(&error)),
     }
 }
 

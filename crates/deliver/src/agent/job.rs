@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_lang::errand::{Brought, Errand};
 use oxim_lang::expand::ExpandError;
 use serde::{Deserialize, Serialize};
@@ -430,22 +431,13 @@ impl Trouble {
         match error.raw_os_error() {
             // Log lines and bounces put the system's words beside the number.
             Some(code) => Trouble { code, text: what.into(), ..Trouble::default() },
-            None => Trouble { text: format!("{}: {error}", what.into()), ..Trouble::default() },
+            None => Trouble { text: format!("{}: {}", what.into(), error_text(error)), ..Trouble::default() },
         }
     }
 
     /// A trouble that this program found.
     pub(crate) fn found(code: i32, text: impl Into<String>) -> Trouble {
         Trouble { code, text: text.into(), ..Trouble::default() }
-    }
-}
-
-/// The system's words for an error, without Rust's `(os error N)`.
-#[must_use]
-pub fn strerror(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => oxim_net::socket::errno_text(code),
-        None => error.to_string(),
     }
 }
 

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use oxim_base::errno::error_text;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::{Connection, SmtpError};
 use oxim_net::socket::{ConnectTarget, Socket};
 use serde::{Deserialize, Serialize};
 
-use super::job::{JobResult, Trouble, strerror};
+use super::job::{JobResult, Trouble};
 use crate::transport::error_code;
 
 /// How much of the message is read at a time.
@@ -91,7 +92,7 @@ fn connect(job: &LmtpJob) -> Result<(Connection, Option<Child>), String> {
                 format!(
                     "Failed to connect to socket {shown} for {} transport: {}",
                     job.transport,
-                    strerror(error)
+                    error_text(error)
                 )
             };
             let target = ConnectTarget::unix(OsStr::from_bytes(path).into(), job.timeout);
@@ -103,7 +104,7 @@ fn connect(job: &LmtpJob) -> Result<(Connection, Option<Child>), String> {
                 format!(
                     "Failed to create child process for {} transport: {}",
                     job.transport,
-                    strerror(&error)
+                    error_text(&error)
                 )
             };
             let (ours, theirs) = UnixStream::pair().map_err(fail)?;

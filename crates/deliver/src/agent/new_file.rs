@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use super::job::{CreateWhere, Directories, JobResult, Messages, NewFileForm, NewFileJob, Trouble, strerror};
+use oxim_base::errno::error_text;
+
+use super::job::{CreateWhere, Directories, JobResult, Messages, NewFileForm, NewFileJob, Trouble};
 use super::quota::{self, Used};
 use super::{mailbox_write, maildirsize, path};
 use crate::transport::error_code;
@@ -422,7 +424,7 @@ fn write_queue(
         let text = format!(
             "{transport} transport {what}: {} failed with error: {}",
             path.display(),
-            strerror(error)
+            error_text(error)
         );
         Trouble::found(error.raw_os_error().unwrap_or(0), text)
     };

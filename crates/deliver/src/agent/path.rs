@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path};
 
-use super::job::{CreateWhere, Directories, Trouble, strerror};
+use oxim_base::errno::error_text;
+
+use super::job::{CreateWhere, Directories, Trouble};
 use crate::transport::error_code;
 
 /// A path from bytes.
@@ -67,7 +69,7 @@ pub(super) fn ensure_directory(directory: &Path, how: &Directories) -> Result<()
         }
         Err(error) if how.create && error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
-            let text = format!("stat() error for {}: {}", directory.display(), strerror(&error));
+            let text = format!("stat() error for {}: {}", directory.display(), error_text(&error));
             return Err(Trouble::found(error.raw_os_error().unwrap_or(0), text));
         }
     }
@@ -93,7 +95,11 @@ pub(super) fn ensure_directory(directory: &Path, how: &Directories) -> Result<()
             Err(error) => {
                 let mut trouble = Trouble::found(
                     error.raw_os_error().unwrap_or(0),
-                    format!("failed to create directories for {}: {}", directory.display(), strerror(&error)),
+                    format!(
+                        "failed to create directories for {}: {}",
+                        directory.display(),
+                        error_text(&error)
+                    ),
                 );
                 trouble.freeze = false;
                 return Err(trouble);

@@ -4,7 +4,9 @@ use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use super::job::{FileExists, FileRead, ReadFileJob, strerror};
+use oxim_base::errno::error_text;
+
+use super::job::{FileExists, FileRead, ReadFileJob};
 use super::path;
 
 /// Reads a file, up to its limit; a longer one is an error, because half a `.forward` is another `.forward`.
@@ -13,7 +15,7 @@ pub(super) fn read(job: &ReadFileJob) -> FileRead {
         Ok(read) => read,
         Err(error) => match error.raw_os_error() {
             Some(nix::libc::ENOENT) => FileRead::NotThere,
-            code => FileRead::Error(code.unwrap_or(0), strerror(&error)),
+            code => FileRead::Error(code.unwrap_or(0), error_text(&error)),
         },
     }
 }

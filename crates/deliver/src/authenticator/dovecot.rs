@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_lang::config::{ConfigError, DriverRow, Instance, rows};
 use oxim_lang::context::Context;
 
@@ -51,7 +52,7 @@ impl Link {
     /// Connects, greets, and sees whether the mechanism is there.
     fn open(socket: &str, mechanism: &str) -> Result<Link, String> {
         let failed = |error: std::io::Error| {
-            format!("unable to connect to UNIX socket ({socket}): {}", oxim_net::socket::error_text(&error))
+            format!("unable to connect to UNIX socket ({socket}): {}", error_text(&error))
         };
         let stream = UnixStream::connect(socket).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
@@ -81,13 +82,13 @@ impl Link {
     }
 
     fn send(&mut self, line: &str) -> Result<(), String> {
-        self.lines.get_mut().write_all(line.as_bytes()).map_err(|error| format!("dovecot: {error}"))
+        self.lines.get_mut().write_all(line.as_bytes()).map_err(lost)
     }
 
     fn line(&mut self) -> Result<Vec<u8>, String> {
         let mut line = Vec::new();
         let read = (&mut self.lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-        read.map_err(|error| format!("dovecot: {error}"))?;
+        read.map_err(lost)?;
         if line.pop() == Some(b'\n') {
             Ok(line)
         } else {
@@ -262,6 +263,11 @@ impl Driver for Dovecot {
     fn is_same_for_all_messages(&self) -> bool {
         true
     }
+}
+
+/// The connection to Dovecot broke.
+fn lost(error: std::io::Error) -> String {
+    format!("dovecot: {}", error_text(&error))
 }
 
 #[cfg(test)]

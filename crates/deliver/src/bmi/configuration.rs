@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oxim_base::clock::parse_interval;
+use oxim_base::errno::error_text;
 use oxim_base::limits::BMI_CONFIGURATION_BYTES_MAX;
-use oxim_net::socket::{Endpoint, error_text};
+use oxim_net::socket::Endpoint;
 use serde::Deserialize;
 
 use super::OnFailure;

@@ -6,10 +6,11 @@
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant};
 
+use oxim_base::errno::error_text;
 use oxim_base::limits::SCANNER_ANSWER_BYTES_MAX;
 use oxim_mail::header::HeaderList;
 use oxim_net::http::{HttpError, read_response};
-use oxim_net::socket::{ConnectTarget, Endpoint, Socket, error_text};
+use oxim_net::socket::{ConnectTarget, Endpoint, Socket};
 use oxim_spool::message::Body;
 
 /// Asks; gives the content of the answer. `head` is the request up to, and without, the length and the empty line.

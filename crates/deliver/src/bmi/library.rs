@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_base::limits::BMI_VERDICTS_BYTES_MAX;
 use oxim_brightmail::wire::{self, Ask, Failure, Tell};
 use oxim_lang::bmi::{Destination, Verdict};
-use oxim_net::socket::{Socket, error_text};
+use oxim_net::socket::Socket;
 use parking_lot::Mutex;
 
 use super::configuration::{LibrarySettings, Version};

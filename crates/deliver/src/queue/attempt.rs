@@ -623,7 +623,7 @@ fn error_of(problem: Problem) -> DeliveryError {
     DeliveryError {
         code: problem.code,
         // It stands in one line of the log, and in one of a hint.
-        text: problem.text().replace('\n', "\\n"),
+        text: problem.message.as_deref().unwrap_or_default().replace('\n', "\\n"),
         bounce_text: problem
             .user_message
             .or(problem.message.filter(|_| problem.is_for_client))

@@ -87,7 +87,7 @@ fn shown(name: &str, outcome: &Outcome) -> String {
 }
 
 fn reason(error: &DeliveryError) -> String {
-    let system = (error.code > 0).then(|| oxim_net::socket::errno_text(error.code));
+    let system = (error.code > 0).then(|| oxim_base::errno::errno_text(error.code));
     match (system, error.text.is_empty()) {
         (Some(system), false) => format!("{system}: {}", error.text),
         (Some(system), true) => system,

@@ -38,7 +38,8 @@ pub(super) fn take(
             Err(DeliveryError::new(error_code::CONCURRENCY_LIMIT, "concurrency limit reached for transport"))
         }
         Err(error) => {
-            let text = format!("cannot keep max_parallel of the {} transport: {error}", transport.name);
+            let (name, error) = (&transport.name, oxim_base::errno::error_text(&error));
+            let text = format!("cannot keep max_parallel of the {name} transport: {error}");
             delivery.services.log().both(text);
             Ok(Slot(None))
         }

@@ -2,7 +2,7 @@
 //!
 //! The caller waits and hears one word. What cannot go to one server in one transaction fails, and so does what must wait.
 
-use oxim_net::socket::error_text;
+use oxim_base::errno::error_text;
 
 use crate::plan::Group;
 use crate::settle::Settlement;

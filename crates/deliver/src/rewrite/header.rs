@@ -13,6 +13,8 @@ use super::{Place, Rewritten, Rules, Settings};
 
 /// Lines that are longer than this at the end of a replaced item are folded there. Exim's figure.
 const FOLD_BYTES: usize = 40;
+/// The break.
+const FOLD: &[u8] = b"\n\t";
 
 /// The place that a header line is for rules. Resent- lines are as their plain ones.
 fn place_of(header: &Header) -> Option<Place> {
@@ -93,6 +95,7 @@ fn edit(
     let mut out = header.text.get(..body_start)?.to_vec();
     let mut copied = 0;
     let mut changed = false;
+    let mut is_folded = false;
     for item in address_list(body) {
         let parsed = item.parse(syntax);
         let Some(change) = change(&parsed) else { continue };
@@ -103,13 +106,21 @@ fn edit(
                 let folds = new.len() > parsed.end.saturating_sub(parsed.start);
                 (behind_bracket(body, parsed.start)..parsed.end, new, folds)
             }
-            (Change::Address(new) | Change::Item(new), _) => (item.start..item_end, new, false),
+            (Change::Address(new) | Change::Item(new), _) => {
+                let folds = new.len() > item.raw.len();
+                // A whole item takes the place of the break in front of it too.
+                if is_folded && copied == item.start {
+                    out.truncate(out.len().saturating_sub(FOLD.len()));
+                }
+                (item.start..behind_blanks(body, item_end), new, folds)
+            }
         };
         out.extend_from_slice(body.get(copied..range.start).unwrap_or_default());
         out.extend_from_slice(&new);
         copied = range.end;
+        is_folded = false;
         if folds {
-            copied = fold(body, copied, &item, &mut out);
+            (copied, is_folded) = fold(body, copied, &item, &mut out);
         }
     }
     if !changed {
@@ -126,9 +137,16 @@ fn behind_bracket(body: &[u8], start: usize) -> usize {
     if trimmed.last() == Some(&b'<') { trimmed.len() } else { start }
 }
 
+/// Blanks in front of the comma go with an item that is replaced as a whole.
+fn behind_blanks(body: &[u8], end: usize) -> usize {
+    let rest = body.get(end..).unwrap_or_default();
+    let blanks = rest.iter().take_while(|b| matches!(**b, b' ' | b'\t')).count();
+    if rest.get(blanks) == Some(&b',') { end.saturating_add(blanks) } else { end }
+}
+
 /// Copies up to and including the comma behind an item and the blanks behind it, and breaks the line there if it is
-/// long and goes on. Gives the offset up to which the body is copied.
-fn fold(body: &[u8], copied: usize, item: &ListItem<'_>, out: &mut Vec<u8>) -> usize {
+/// long and goes on. Gives the offset up to which the body is copied, and whether there is a break.
+fn fold(body: &[u8], copied: usize, item: &ListItem<'_>, out: &mut Vec<u8>) -> (usize, bool) {
     let end = item.start.saturating_add(item.raw.len());
     let skip = |from: usize, wanted: fn(u8) -> bool| {
         let rest = body.get(from..).unwrap_or_default();
@@ -136,17 +154,18 @@ fn fold(body: &[u8], copied: usize, item: &ListItem<'_>, out: &mut Vec<u8>) -> u
     };
     let separator = skip(end, |b| matches!(b, b' ' | b'\t' | b';'));
     if body.get(separator) != Some(&b',') {
-        return copied;
+        return (copied, false);
     }
     let after = skip(separator.saturating_add(1), |b| matches!(b, b' ' | b'\t'));
     let begins = |text: &[u8]| memchr::memrchr(b'\n', text).map_or(0, |at| at.saturating_add(1));
     let rest = body.get(copied..after).unwrap_or_default();
     out.extend_from_slice(rest);
     let line_bytes = out.len().saturating_sub(begins(out));
-    if line_bytes > FOLD_BYTES && body.get(after).is_some_and(|b| *b != b'\n') {
-        out.extend_from_slice(b"\n\t");
+    let folds = line_bytes > FOLD_BYTES && body.get(after).is_some_and(|b| *b != b'\n');
+    if folds {
+        out.extend_from_slice(FOLD);
     }
-    after
+    (after, folds)
 }
 
 /// The replacement of a rule with `w`: its phrase made fit for a header line.

@@ -162,7 +162,7 @@ impl IpLookup {
                     }),
                     Err(error) => {
                         oxim_base::debug::line(oxim_base::debug::ROUTE, || {
-                            format!("{host} [{address}]: {}", oxim_net::socket::error_text(&error))
+                            format!("{host} [{address}]: {}", oxim_base::errno::error_text(&error))
                         });
                     }
                 }

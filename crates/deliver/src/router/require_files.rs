@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
+use oxim_base::errno::errno_text;
 use oxim_lang::expand::ExpandError;
-use oxim_net::socket::errno_text;
 
 use super::prepare::{find_group, find_user};
 use super::{Problem, Run, error_code};

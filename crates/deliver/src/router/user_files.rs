@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 
+use oxim_base::errno::errno_text;
 use oxim_lang::errand::{Brought, Errand};
 use oxim_lang::expand::ExpandError;
-use oxim_net::socket::errno_text;
 
 use crate::agent::job::{CommandJob, FileExists, FileRead, MailboxJob, ProgramJob, ReadFileJob};
 use crate::agent::{Agents, Identity, Job, JobResult};

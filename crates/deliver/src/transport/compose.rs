@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 
+use oxim_base::errno::error_text;
 use oxim_lang::context::Context;
 use oxim_lang::expand::{ExpandError, Template};
 use oxim_spool::message::Body;
@@ -75,7 +76,7 @@ pub fn compose(
     let composed = Composed { header, body };
     let Some(filter) = &generic.filter else { return Ok(composed) };
     let mut reader = composed.reader().map_err(|error| {
-        let text = format!("failed to read the message: {error}");
+        let text = format!("failed to read the message: {}", error_text(&error));
         Outcome::Deferred(DeliveryError::new(error.raw_os_error().unwrap_or(0), text))
     })?;
     let filtered = filter.run(delivery, transport, context, batch, &mut *reader)?;

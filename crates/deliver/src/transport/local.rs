@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
+use oxim_base::errno::error_text;
 use oxim_lang::config::Options;
 use oxim_lang::context::Context;
 use oxim_lang::expand::Template;
@@ -195,7 +196,7 @@ pub(super) fn perform(delivery: &Delivery, batch: &Batch<'_>, job: &Job, compose
         Ok(mut reader) => delivery.agents.perform(&batch.identity, job, &mut reader),
         Err(error) => JobResult::Deferred(Trouble {
             code: error.raw_os_error().unwrap_or(0),
-            text: format!("failed to read the message: {error}"),
+            text: format!("failed to read the message: {}", error_text(&error)),
             ..Trouble::default()
         }),
     }

@@ -1,8 +1,8 @@
 //! Every option of the main section (manual chapter 14, and the fact pages for what the manual lacks).
 
 use crate::config::options::OptionKind::{
-    AddressList, Alias, Bool, DomainList, Fixed, Gid, GidList, HostList, Int, Kint, Str, StringList, Time,
-    TimeExpanded, TimeList, Uid, UidList,
+    AddressList, Alias, Bool, DomainList, Fixed, Gid, GidList, HostList, Int, Kint, KintWide, Str,
+    StringList, Time, TimeExpanded, TimeList, Uid, UidList,
 };
 use crate::config::options::Status::{NoEffectYet, NotYet, Works};
 use crate::config::options::{OptionRow, row};
@@ -122,10 +122,10 @@ pub static MAIN: &[OptionRow] = &[
         "local part for callout's test with an invented address",
     ),
     row("check_log_inodes", Int, "100", Works, "free inodes the log partition must have"),
-    row("check_log_space", Kint, "10M", Works, "free space the log partition must have"),
+    row("check_log_space", KintWide, "10M", Works, "free space the log partition must have"),
     row("check_rfc2047_length", Bool, "true", Works, "give up on encoded words longer than 75 characters"),
     row("check_spool_inodes", Int, "100", Works, "free inodes the spool partition must have"),
-    row("check_spool_space", Kint, "10M", Works, "free space the spool partition must have"),
+    row("check_spool_space", KintWide, "10M", Works, "free space the spool partition must have"),
     row("chunking_advertise_hosts", HostList, "*", Works, "clients to whom CHUNKING is offered"),
     row(
         "commandline_checks_require_admin",

@@ -40,6 +40,8 @@ pub enum OptionKind {
     Int,
     /// An integer of bytes that is counted in Kbytes where that is exact when printed.
     Kint,
+    /// The same for the space on a disk: up to 64 bits.
+    KintWide,
     /// An octal integer.
     Octal,
     /// Up to three decimals; held in thousandths.
@@ -443,7 +445,9 @@ pub fn default_value(row: &'static OptionRow) -> Option<Value> {
             "false" => Some(Value::Bool(false)),
             _ => Some(Value::Text(text.to_owned())),
         },
-        OptionKind::Int | OptionKind::Kint => super::value::integer(text).ok().map(Value::Int),
+        OptionKind::Int | OptionKind::Kint | OptionKind::KintWide => {
+            super::value::integer(text).ok().map(Value::Int)
+        }
         OptionKind::Octal => i64::from_str_radix(text, 8).ok().map(Value::Int),
         OptionKind::Fixed => super::value::fixed(text).ok().map(Value::Int),
         OptionKind::Time => clock::parse_interval(text).map(Value::Time),

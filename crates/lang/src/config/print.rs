@@ -364,7 +364,7 @@ fn group_of_user(row: &'static OptionRow, options: &Options) -> Option<String> {
 
 /// A number of bytes with the largest letter that leaves it whole.
 fn with_letter(number: i64) -> String {
-    for (shift, letter) in [(30, 'G'), (20, 'M'), (10, 'K')] {
+    for (shift, letter) in [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')] {
         let unit = 1_i64 << shift;
         if number != 0 && number % unit == 0 {
             return format!("{}{letter}", number / unit);
@@ -387,7 +387,7 @@ pub fn printed(kind: OptionKind, value: Option<&Value>) -> Option<String> {
         (OptionKind::Octal, Value::Int(number)) => {
             Some(if *number == 0 { "0".to_owned() } else { format!("0{number:o}") })
         }
-        (OptionKind::Kint, Value::Int(number)) => Some(with_letter(*number)),
+        (OptionKind::Kint | OptionKind::KintWide, Value::Int(number)) => Some(with_letter(*number)),
         (OptionKind::Fixed, Value::Int(number)) => Some(fixed(*number)),
         (_, Value::Int(number)) => Some(number.to_string()),
         (_, Value::Time(seconds)) => Some(clock::interval(*seconds)),

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
+use oxim_base::errno::error_text;
+
 use super::error::ConfigError;
 
 /// Where the configuration comes from.
@@ -33,7 +35,7 @@ pub fn open(source: &ConfigSource) -> Result<(String, Vec<u8>), ConfigError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => continue,
             Err(error) => {
-                let text = system_text(&error);
+                let text = error_text(&error);
                 return Err(ConfigError::bare(format!("failed to open configuration file {path}: {text}")));
             }
         };
@@ -42,18 +44,11 @@ pub fn open(source: &ConfigSource) -> Result<(String, Vec<u8>), ConfigError> {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| {
-            ConfigError::bare(format!("failed to read configuration file {path}: {error}"))
+            ConfigError::bare(format!("failed to read configuration file {path}: {}", error_text(&error)))
         })?;
         return Ok((path.to_owned(), bytes));
     }
     Err(ConfigError::bare(format!("non-existent configuration file(s): {}", source.path)))
-}
-
-/// The system's text for an error, without the number that Rust adds.
-fn system_text(error: &std::io::Error) -> String {
-    error
-        .raw_os_error()
-        .map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
 }
 
 /// Through the open file, so that what is checked is what is read.

@@ -396,7 +396,7 @@ fn kind_words(kind: OptionKind) -> String {
         OptionKind::Bool => "switch".into(),
         OptionKind::BoolOrExpanded => "switch, expanded".into(),
         OptionKind::Int => "integer".into(),
-        OptionKind::Kint => "size".into(),
+        OptionKind::Kint | OptionKind::KintWide => "size".into(),
         OptionKind::Octal => "octal".into(),
         OptionKind::Fixed => "fixed-point".into(),
         OptionKind::Time => "time".into(),

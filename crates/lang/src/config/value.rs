@@ -48,7 +48,7 @@ fn based(text: &str, radix: u32) -> Result<(i64, &str), NumberError> {
     Ok((if is_negative { number.saturating_neg() } else { number }, rest))
 }
 
-/// An integer: decimal, `0` octal or `0x` hexadecimal, with K, M or G after it.
+/// An integer: decimal, `0` octal or `0x` hexadecimal, with K, M, G or T after it.
 ///
 /// # Errors
 /// No digits, anything after the number, a number beyond 64 bits.
@@ -65,6 +65,7 @@ pub fn integer(text: &str) -> Result<i64, NumberError> {
         Some('k' | 'K') => (10, letters.as_str()),
         Some('m' | 'M') => (20, letters.as_str()),
         Some('g' | 'G') => (30, letters.as_str()),
+        Some('t' | 'T') => (40, letters.as_str()),
         _ => (0, rest),
     };
     let number = number.checked_mul(1_i64 << shift).ok_or(NumberError::Overflow)?;
@@ -160,7 +161,7 @@ fn escape(rest: &mut std::str::Chars<'_>) -> Option<char> {
     }
 }
 
-/// A switch after its `=`.
+/// A switch after its `=`; nothing there means yes.
 ///
 /// # Errors
 /// A word that is none of true, false, yes and no, or anything after it.
@@ -170,6 +171,7 @@ pub fn switch(name: &str, text: &str) -> Result<bool, String> {
     let (word, rest) = text.split_at_checked(length).unwrap_or((text, ""));
     let on = match word.to_ascii_lowercase().as_str() {
         "true" | "yes" => true,
+        "" if text.is_empty() => true,
         "false" | "no" => false,
         _ => return Err(format!("\"{word}\" is not a valid value for the \"{name}\" option")),
     };
@@ -184,9 +186,6 @@ fn times(name: &str, text: &str) -> Result<Vec<u64>, String> {
     }
     for item in text.split(':') {
         let item = item.trim();
-        if item.is_empty() {
-            continue;
-        }
         let Some(seconds) = time(item) else { return Err(format!("invalid time value for {name}")) };
         if list.len() >= TIMES_MAX {
             return Err(format!("too many time values for {name}"));
@@ -247,14 +246,14 @@ fn ids(text: &str, one: fn(&str) -> Result<u32, String>) -> Result<Vec<u32>, Str
 /// Exim's text.
 pub fn read(kind: OptionKind, name: &str, text: &str) -> Result<Value, String> {
     match kind {
-        OptionKind::Int => {
+        OptionKind::Int | OptionKind::Kint => {
             let number = number(name, "integer", text, integer(text))?;
             if i32::try_from(number).is_err() {
                 return Err(format!("absolute value of integer \"{text}\" is too large (overflow)"));
             }
             Ok(Value::Int(number))
         }
-        OptionKind::Kint => number(name, "integer", text, integer(text)).map(Value::Int),
+        OptionKind::KintWide => number(name, "integer", text, integer(text)).map(Value::Int),
         OptionKind::Octal => number(name, "octal integer", text, octal(text)).map(Value::Int),
         OptionKind::Fixed => number(name, "fixed-point", text, fixed(text)).map(Value::Int),
         OptionKind::Time => {

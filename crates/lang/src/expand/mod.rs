@@ -226,12 +226,6 @@ impl PartialEq for Template {
 
 impl Eq for Template {}
 
-/// What the system says about an error, without the number that Rust adds.
-pub(crate) fn system_error(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
 /// What can stand in an expansion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

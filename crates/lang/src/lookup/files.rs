@@ -33,12 +33,11 @@ pub(crate) enum FileError {
     TooLarge,
 }
 
-/// What the system says about an error, without the number that Rust puts behind it; who was refused, as Exim tells it.
+/// What the system says about an error, and who was refused, as Exim tells it.
 pub(crate) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.rfind(" (os error ").and_then(|end| text.get(..end)).unwrap_or(&text);
+    let text = oxim_base::errno::error_text(error);
     if error.kind() != std::io::ErrorKind::PermissionDenied {
-        return text.to_owned();
+        return text;
     }
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     format!("{text} (euid={uid} egid={gid})")

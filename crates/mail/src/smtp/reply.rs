@@ -123,7 +123,7 @@ impl Reply {
         let empty = [Vec::new()];
         let lines = if self.lines.is_empty() { empty.as_slice() } else { self.lines.as_slice() };
         for (index, line) in lines.iter().enumerate() {
-            out.extend_from_slice(self.code.to_string().as_bytes());
+            out.extend_from_slice(format!("{:03}", self.code).as_bytes());
             out.push(if index < last { b'-' } else { b' ' });
             out.extend(line.iter().map(|&b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { b }));
             out.extend_from_slice(b"\r\n");
@@ -253,13 +253,11 @@ impl ReplyReader {
     }
 }
 
-/// Code, whether more lines follow, and text. A code alone on its line ends a reply too.
+/// Code, whether more lines follow, and text. A code alone on its line ends a reply too. A code that SMTP does not have is one:
+/// it is neither success nor a refusal for good, and to EHLO it says that HELO is to be tried.
 fn split_line(line: &[u8]) -> Option<(u16, bool, &[u8])> {
     let (digits, rest) = line.split_at_checked(3)?;
     let code = u16::try_from(super::command::decimal(digits)?).ok()?;
-    if !(200..=599).contains(&code) {
-        return None;
-    }
     match rest.split_first() {
         None => Some((code, false, rest)),
         Some((b' ', text)) => Some((code, false, text)),
@@ -349,11 +347,10 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_refused() {
-        for wire in
-            ["hello\r\n", "25\r\n", "2500 x\r\n", "150 x\r\n", "600 x\r\n", "250_x\r\n", "\r\n", "+50 x\r\n"]
-        {
+        for wire in ["hello\r\n", "25\r\n", "2500 x\r\n", "250_x\r\n", "\r\n", "+50 x\r\n"] {
             assert!(matches!(parse(wire.as_bytes()), Err(ReplyError::PeerNoCode { .. })), "{wire}");
         }
+        assert_eq!(parse(b"099 x\r\n").unwrap().to_string(), "099 x");
         assert_eq!(parse(b"250-a\r\n550 b\r\n"), Err(ReplyError::PeerCodeChanged { first: 250, then: 550 }));
         assert_eq!(parse(&[b'2'; SMTP_REPLY_LINE_BYTES_MAX + 1]), Err(ReplyError::PeerTooLong));
         let many = b"250-0123456789\r\n".repeat(SMTP_REPLY_BYTES_MAX / 16 + 1);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use oxim_base::errno::error_text;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -150,7 +151,7 @@ async fn exchange(
         message.to_vec().map_err(|error| Trouble::Silent(format!("cannot encode the query: {error}")))?;
     let within = |result: Result<io::Result<Message>, _>| match result {
         Err(_) => Err(Trouble::Silent("timed out".to_owned())),
-        Ok(Err(error)) => Err(Trouble::Silent(error.to_string())),
+        Ok(Err(error)) => Err(Trouble::Silent(error_text(&error))),
         Ok(Ok(response)) => Ok(response),
     };
     let mut response = within(timeout(manner.timeout, over_udp(server, &message, &bytes)).await)?;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
+use oxim_base::errno::error_text;
 use oxim_mail::smtp::reply::ReplyError;
 
-use crate::socket::error_text;
 use crate::tls::TlsError;
 
 /// What the server was to answer when something happened.

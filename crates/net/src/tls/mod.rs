@@ -111,7 +111,7 @@ impl fmt::Display for TlsError {
             TlsError::Unverified { reason, .. } => write!(f, "certificate verify failed: {reason}"),
             TlsError::Unproven(_) => f.write_str("certificate status check failed"),
             TlsError::Timeout => f.write_str("timed out"),
-            TlsError::Io(error) => write!(f, "{error}"),
+            TlsError::Io(error) => f.write_str(&oxim_base::errno::error_text(error)),
         }
     }
 }

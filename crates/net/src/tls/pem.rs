@@ -84,7 +84,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 fn cannot_read(path: &Path, error: &std::io::Error) -> TlsError {
-    TlsError::Config(format!("cannot read {}: {error}", path.display()))
+    TlsError::Config(format!("cannot read {}: {}", path.display(), oxim_base::errno::error_text(error)))
 }
 
 #[cfg(test)]

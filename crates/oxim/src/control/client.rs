@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 use rustix::fs::{Access, AtFlags};
 
 use super::request::{CHUNK_BYTES_MAX, Kind, Submission, write_chunk};
@@ -63,7 +63,7 @@ pub(crate) fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
         Ok(socket) => socket,
         Err(places) => {
             let why = spool.and_then(|spool| write_access(spool).err());
-            let why = why.map_or_else(String::new, |error| format!(" ({})", strerror(&error)));
+            let why = why.map_or_else(String::new, |error| format!(" ({})", error_text(&error)));
             complain!(
                 "exim: the message has not been accepted: this user cannot write to the spool{why}, and no daemon answers at {places}"
             );
@@ -73,7 +73,7 @@ pub(crate) fn submit(submission: &Submission, spool: Option<&Path>) -> u8 {
     match exchange(submission, socket) {
         Ok(code) => code,
         Err(error) => {
-            complain!("exim: the message could not be submitted to the daemon: {error}");
+            complain!("exim: the message could not be submitted to the daemon: {}", error_text(&error));
             TRY_AGAIN
         }
     }
@@ -123,7 +123,7 @@ fn pump(mut socket: UnixStream, is_dialogue: bool) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Without the last chunk the daemon takes nothing.
             Err(error) => {
-                complain!("exim: error reading standard input: {error}");
+                complain!("exim: error reading standard input: {}", error_text(&error));
                 let _ = socket.shutdown(Shutdown::Write);
                 return;
             }

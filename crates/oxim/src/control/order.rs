@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use oxim_base::errno::error_text;
 use oxim_lang::config::Config;
 
 use crate::args::{self, CommandLine, MessageAction, MessageCommand, Mode, QueueRun};
@@ -124,7 +125,7 @@ pub(crate) fn give(words: &[OsString], spool: Option<&Path>) -> Option<u8> {
     Order::of(&words)?;
     let socket = super::client::connect(spool).ok()?;
     let code = exchange(&words, socket).unwrap_or_else(|error| {
-        complain!("exim: the daemon did not do it: {error}");
+        complain!("exim: the daemon did not do it: {}", error_text(&error));
         1
     });
     Some(code)

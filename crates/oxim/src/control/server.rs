@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Uid, User};
+use oxim_base::errno::error_text;
 use oxim_receive::caller::Caller;
 use oxim_receive::local::told::Told;
 use oxim_receive::local::{self, batch, dialogue};
@@ -143,7 +144,7 @@ fn answer(place: &Place, socket: &UnixStream, gid: u32) -> io::Result<()> {
         Some(("SUBMIT", length)) => {
             let submission: Submission = match read_request(&mut reader, length) {
                 Ok(submission) => submission,
-                Err(error) => return (&*socket).write_all(format!("NO {error}\n").as_bytes()),
+                Err(error) => return (&*socket).write_all(format!("NO {}\n", error_text(&error)).as_bytes()),
             };
             (&*socket).write_all(b"GO\n")?;
             let caller = caller(&engine, place.uid, gid, &groups, &submission);
@@ -152,7 +153,7 @@ fn answer(place: &Place, socket: &UnixStream, gid: u32) -> io::Result<()> {
         Some(("OBEY", length)) => {
             let words: Vec<Vec<u8>> = match read_request(&mut reader, length) {
                 Ok(words) => words,
-                Err(error) => return (&*socket).write_all(format!("NO {error}\n").as_bytes()),
+                Err(error) => return (&*socket).write_all(format!("NO {}\n", error_text(&error)).as_bytes()),
             };
             let Some(order) = Order::of(&words) else {
                 return (&*socket).write_all(b"NO that is no order\n");

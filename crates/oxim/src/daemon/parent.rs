@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxim_base::errno::error_text;
 use oxim_deliver::agent::Identity;
 use oxim_deliver::agent::client::{Reexecute, Spawner};
 use oxim_lang::config::Config;
@@ -77,7 +78,7 @@ pub(crate) fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain!("exim: no runtime: {error}");
+            complain!("exim: no runtime: {}", error_text(&error));
             return 1;
         }
     };
@@ -114,7 +115,7 @@ async fn supervise(
         let mut started = match start_worker(&program.config, words, listeners, &agents) {
             Ok(started) => started,
             Err(error) => {
-                log.both(format!("the daemon's worker could not be started: {error}"));
+                log.both(format!("the daemon's worker could not be started: {}", error_text(&error)));
                 return 1;
             }
         };
@@ -130,7 +131,7 @@ async fn supervise(
                     // A time limit of idleness is over.
                     Ok(status) if status.success() => return 0,
                     status => {
-                        let text = status.map_or_else(|e| e.to_string(), |s| s.to_string());
+                        let text = status.map_or_else(|e| error_text(&e), |s| s.to_string());
                         if ready.is_some() {
                             log.both(format!("the daemon's worker could not start ({text}): daemon abandoned"));
                             return 1;

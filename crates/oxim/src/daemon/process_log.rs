@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_lang::config::Config;
 use oxim_lang::context::{Context, Services};
 use oxim_mail::message_id::MessageId;
@@ -49,7 +50,7 @@ pub fn append(config: &Arc<Config>, services: &Arc<Services>, pid: u32, doings: 
         .mode(0o640)
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(&path)
-        .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
+        .map_err(|error| io::Error::other(format!("{}: {}", path.display(), error_text(&error))))?;
     file.write_all(lines(pid, doings).as_bytes())
 }
 

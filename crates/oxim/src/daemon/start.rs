@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_deliver::agent::Identity;
 use oxim_lang::context::Context;
 use oxim_net::listen::{self, ListenSettings};
@@ -44,7 +45,7 @@ pub(crate) fn detach(words: &[OsString]) -> u8 {
             _ => 1,
         },
         Err(error) => {
-            complain!("exim: the daemon cannot be started: {error}");
+            complain!("exim: the daemon cannot be started: {}", error_text(&error));
             1
         }
     }
@@ -107,6 +108,7 @@ fn listeners(program: &Program) -> Result<Vec<TcpListener>, String> {
                     && address.is_ipv6()
                     && error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32) => {}
             Err(error) => {
+                let error = error_text(&error);
                 return Err(format!(
                     "socket bind() to port {} for address {} failed: {error}: daemon abandoned",
                     address.port(),
@@ -129,7 +131,7 @@ fn inherited() -> Result<TcpListener, String> {
         .try_clone_to_owned()
         .map(TcpListener::from)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    listener.map_err(|error| format!("the socket on standard input cannot be used: {error}"))
+    listener.map_err(|error| format!("the socket on standard input cannot be used: {}", error_text(&error)))
 }
 
 /// A port that is still in use is tried again, as often as `daemon_startup_retries` says.
@@ -184,7 +186,7 @@ pub(crate) fn delete_pid_file(program: &Program) -> u8 {
         Some(Ok(())) => 0,
         Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => 0,
         Some(Err(error)) => {
-            complain!("exim: the pid file is not removed: {error}");
+            complain!("exim: the pid file is not removed: {}", error_text(&error));
             1
         }
         None => 1,
@@ -196,7 +198,7 @@ fn pid_file(program: &Program) -> Option<PidFile> {
     match PidFile::write(&path) {
         Ok(file) => Some(file),
         Err(error) => {
-            program.services.log().both(format!("pid file {}: {error}", path.display()));
+            program.services.log().both(format!("pid file {}: {}", path.display(), error_text(&error)));
             None
         }
     }
@@ -216,6 +218,7 @@ fn make_public_folder(program: &Program) {
     let owned =
         made.and_then(|()| std::os::unix::fs::lchown(folder, Some(main.exim_user), Some(main.exim_group)));
     if let Err(error) = owned {
+        let error = error_text(&error);
         program.services.log().both(format!("{folder}: {error}: users cannot submit through the daemon"));
     }
 }
@@ -284,7 +287,7 @@ pub(crate) fn run_worker(program: Program) -> u8 {
     let (socket, listeners) = match taken {
         Ok(taken) => taken,
         Err(error) => {
-            complain!("exim: the worker got no sockets: {error}");
+            complain!("exim: the worker got no sockets: {}", error_text(&error));
             return 1;
         }
     };

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxim_base::errno::error_text;
 use oxim_deliver::agent::client::{Reexecute, Spawner};
 use oxim_deliver::queue::scheduler::Scheduler;
 use oxim_deliver::submission::Submitter;
@@ -24,10 +25,12 @@ use crate::control;
 use crate::control::server::Control;
 use crate::engine::{Engine, Settings};
 use crate::mode::queue_run;
-use crate::perl;
+use crate::{perl, services};
 
 /// Threads beyond those of sessions, for what the daemon itself has to wait for.
 const SPARE_THREADS: usize = 64;
+/// How long the daemon waits before it looks again whether the spool can be written.
+const SPOOL_PAUSE: Duration = Duration::from_secs(2);
 /// How long sessions and deliveries may go on after SIGTERM.
 const LAST_MINUTE: Duration = Duration::from_secs(10);
 
@@ -86,7 +89,7 @@ pub fn run(start: Start) -> u8 {
     let runtime = match built {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain!("exim: no runtime: {error}");
+            complain!("exim: no runtime: {}", error_text(&error));
             return 1;
         }
     };
@@ -130,13 +133,16 @@ async fn work(start: Start, engine: Arc<Engine>) -> u8 {
         return 1;
     };
     if let Err(error) = listen(&worker, start.listeners) {
-        engine.services.log().both(format!("listening failed: {error}"));
+        engine.services.log().both(format!("listening failed: {}", error_text(&error)));
         return 1;
     }
-    open_control(&worker, &engine);
+    let has_control = open_control(&worker, &engine);
+    if !has_control || engine.services.hints.get().is_none() {
+        tokio::spawn(open_later(Arc::clone(&worker), has_control));
+    }
     if let Some(run) = start.program.line.queue_run.clone() {
         if let Err(error) = scheduler.watch_due() {
-            engine.services.log().both(format!("messages wait for queue runs: {error}"));
+            engine.services.log().both(format!("messages wait for queue runs: {}", error_text(&error)));
         }
         tokio::spawn(queue_runs(Arc::clone(&worker), run));
     }
@@ -182,23 +188,43 @@ async fn idle_for(worker: &Worker, limit: Option<Duration>) {
     }
 }
 
-/// Opens the control socket, and the public one if this is the machine's daemon and may use the folder.
-fn open_control(worker: &Arc<Worker>, engine: &Engine) {
+/// Opens the control socket, and the public one if this is the machine's daemon and may use the folder. False: the one in the
+/// spool cannot be made now.
+fn open_control(worker: &Arc<Worker>, engine: &Engine) -> bool {
+    let control = control_of(worker);
+    let serve = |path: std::path::PathBuf| {
+        let served = control::server::serve(&path, Arc::clone(&control));
+        if let Err(error) = &served {
+            let (path, error) = (path.display(), error_text(error));
+            engine.services.log().both(format!("the control socket {path} cannot be made: {error}"));
+        }
+        served.is_ok()
+    };
+    if control::is_public(&worker.line) && std::path::Path::new(control::PUBLIC_FOLDER).is_dir() {
+        serve(control::public_path());
+    }
+    serve(control::path(&engine.services.spool_directory))
+}
+
+fn control_of(worker: &Arc<Worker>) -> Arc<Control> {
     let current = Arc::clone(worker);
-    let control = Arc::new(Control {
+    Arc::new(Control {
         engine: Box::new(move || Arc::clone(&current.engine.read())),
         line: worker.line.clone(),
         runtime: tokio::runtime::Handle::current(),
         open: parking_lot::Mutex::default(),
-    });
-    let mut paths = vec![control::path(&engine.services.spool_directory)];
-    if control::is_public(&worker.line) && std::path::Path::new(control::PUBLIC_FOLDER).is_dir() {
-        paths.push(control::public_path());
-    }
-    for path in paths {
-        if let Err(error) = control::server::serve(&path, Arc::clone(&control)) {
-            let text = format!("the control socket {} cannot be made: {error}", path.display());
-            engine.services.log().both(text);
+    })
+}
+
+/// The spool could not be written when the daemon started: what is missing in it is made when that is possible.
+async fn open_later(worker: Arc<Worker>, mut has_control: bool) {
+    loop {
+        tokio::time::sleep(SPOOL_PAUSE).await;
+        let engine = Arc::clone(&worker.engine.read());
+        let path = control::path(&engine.services.spool_directory);
+        has_control = has_control || control::server::serve(&path, control_of(&worker)).is_ok();
+        if has_control && services::try_hints(&engine.config, &engine.services, true).is_ok() {
+            return;
         }
     }
 }
@@ -250,7 +276,7 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
             Err(error) => {
                 // No descriptors left, most likely: those who wait are answered when one is free again.
                 let engine = Arc::clone(&worker.engine.read());
-                engine.services.log().both(format!("accept() failure: {error}"));
+                engine.services.log().both(format!("accept() failure: {}", error_text(&error)));
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -386,7 +412,7 @@ fn tell(worker: &Worker) {
         queue_runs: runs,
     };
     if let Err(error) = process_log::append(&engine.config, &engine.services, worker.place.pid, &doings) {
-        engine.services.log().panic(format!("process log: {error}"));
+        engine.services.log().panic(format!("process log: {}", error_text(&error)));
     }
 }
 

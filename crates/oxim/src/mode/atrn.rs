@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_deliver::turned_line::{Asked, ask};
 use oxim_lang::context::Context;
 use oxim_receive::local::dialogue;
@@ -38,7 +39,7 @@ pub(crate) fn run(program: &Program, host: &[u8], domains: &[u8]) -> u8 {
             });
             done.map_or_else(
                 |error| {
-                    complain!("exim: {error}");
+                    complain!("exim: {}", error_text(&error));
                     1
                 },
                 |()| 0,

@@ -5,6 +5,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::sync::{Arc, OnceLock};
 
+use oxim_base::errno::error_text;
 use oxim_base::{Text, debug};
 use oxim_lang::config::macros::{Macros, definition};
 use oxim_lang::context::Context;
@@ -47,7 +48,7 @@ impl LateHost {
 }
 
 fn build(program: &Program) -> Result<Built, String> {
-    let runtime = small_runtime().map_err(|error| error.to_string())?;
+    let runtime = small_runtime().map_err(|error| error_text(&error))?;
     let engine = Engine::build(program, runtime.handle(), Settings::default())
         .map_err(|errors| errors.iter().map(|e| e.message.clone()).collect::<Vec<_>>().join("; "))?;
     let door = ReceptionHost::default();

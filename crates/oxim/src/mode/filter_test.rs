@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use oxim_base::Text;
 use oxim_base::clock::Stamp;
+use oxim_base::errno::error_text;
 use oxim_deliver::delivery::Settings;
 use oxim_deliver::filter::{End, Kind, Outcome, exim, sieve};
 use oxim_deliver::router::redirect::list::{self, Allowed, Content, Item};
@@ -124,7 +125,7 @@ fn read_message(program: &Program, context: &mut Context, out: &mut Vec<u8>) -> 
         .lock()
         .take(FILE_BYTES_MAX)
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("exim: failed to read the message: {error}"))?;
+        .map_err(|error| format!("exim: failed to read the message: {}", error_text(&error)))?;
     let mut text = bytes.as_slice();
     if !program.line.sending.ignore_dot {
         text = before_dot(text);

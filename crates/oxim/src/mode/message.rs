@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oxim_base::Text;
 use oxim_base::clock::Stamp;
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 use oxim_deliver::event::{self, Event};
 use oxim_deliver::queue::{AttemptOptions, Ended};
 use oxim_lang::context::Context;
@@ -169,7 +169,7 @@ impl Work<'_> {
             ClaimError::NoHeader => say!("Spool read error for {id}-H: No such file or directory"),
             ClaimError::Corrupt(_) => say!("Spool format error for {id}-H"),
             ClaimError::CorruptData { .. } => say!("Spool format error for {id}-D"),
-            ClaimError::Local(error) => say!("Spool read error for {id}: {}", strerror(error)),
+            ClaimError::Local(error) => say!("Spool read error for {id}: {}", error_text(error)),
         }
     }
 
@@ -375,7 +375,7 @@ impl Work<'_> {
                 1
             }
             Err(ClaimError::Local(error)) => {
-                say!("Failed to open input file for {id}{suffix}: {}", strerror(&error));
+                say!("Failed to open input file for {id}{suffix}: {}", error_text(&error));
                 1
             }
             Err(error) => {

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
+use oxim_base::errno::error_text;
+
 use crate::assemble::Program;
 
 /// Runs the command with the value of `-oA`. Without a command there is nothing to do.
@@ -21,7 +23,7 @@ pub(crate) fn run(program: &Program) -> u8 {
     match child.status() {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
         Err(error) => {
-            complain!("exim: failed to exec {command}: {error}");
+            complain!("exim: failed to exec {command}: {}", error_text(&error));
             1
         }
     }

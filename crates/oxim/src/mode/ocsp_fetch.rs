@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use oxim_base::clock::{Stamp, Zone};
+use oxim_base::errno::error_text;
 use oxim_lang::context::Context;
 use oxim_lang::list::split;
 use oxim_net::dns::{Family, Lookup};
@@ -191,7 +192,7 @@ fn settle(job: &Job, context: &Context, is_forced: bool) -> Result<Settled, Stri
     let fetched =
         ocsp::fetch(&job.wish, |host| addresses(context, host)).map_err(|fault| fault.to_string())?;
     ocsp::write(&job.proof, &fetched.der, job.as_pem)
-        .map_err(|error| format!("cannot write {}: {error}", folder(&job.proof).display()))?;
+        .map_err(|error| format!("cannot write {}: {}", folder(&job.proof).display(), error_text(&error)))?;
     Ok(Settled::Fetched(fetched.validity))
 }
 

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use oxim_base::clock::Stamp;
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 use oxim_mail::message_id::MessageId;
 use oxim_spool::files::directories::Directories;
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ fn chosen(program: &Program, wish: &Wish) -> Result<Vec<Chosen>, (u8, String)> {
         Some(queue) => vec![queue.clone()],
         None => {
             let named = Directories::open(spool, None, false)
-                .map_err(|error| (1, format!("{}: {}", spool.display(), strerror(&error))))?
+                .map_err(|error| (1, format!("{}: {}", spool.display(), error_text(&error))))?
                 .queue_names();
             std::iter::once(Vec::new()).chain(named.iter().map(|name| name.to_vec())).collect()
         }
@@ -181,7 +181,7 @@ fn chosen(program: &Program, wish: &Wish) -> Result<Vec<Chosen>, (u8, String)> {
         let sources = match held::sources(&directory) {
             Ok(sources) => sources,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err((1, format!("{}: {}", directory.display(), strerror(&error)))),
+            Err(error) => return Err((1, format!("{}: {}", directory.display(), error_text(&error)))),
         };
         for source in sources {
             match Held::read(source, now) {

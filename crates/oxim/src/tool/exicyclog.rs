@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use oxim_base::errno::error_text;
 use oxim_spool::log::LogPaths;
 
 use super::Call;
@@ -42,7 +43,7 @@ pub(super) fn run(call: &Call) -> u8 {
     if let Some(file) = path.as_deref().filter(|path| path.starts_with('/') && !path.contains(['%', ':'])) {
         return match cycle(Path::new(file), keep) {
             Ok(()) => 0,
-            Err(error) => call.fail(1, format_args!("{file}: {error}")),
+            Err(error) => call.fail(1, format_args!("{file}: {}", error_text(&error))),
         };
     }
     let paths = match paths(path) {
@@ -66,7 +67,7 @@ pub(super) fn run(call: &Call) -> u8 {
             break;
         }
         if let Err(error) = cycle(&file, keep) {
-            code = call.fail(1, format_args!("{}: {error}", file.display()));
+            code = call.fail(1, format_args!("{}: {}", file.display(), error_text(&error)));
         }
     }
     code

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufWriter, Write};
 
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 use oxim_lang::regex::Regex;
 use oxim_mail::message_id::MessageId;
 
@@ -66,7 +66,7 @@ pub(super) fn run(call: &Call) -> u8 {
     for name in if wish.files.is_empty() { stdin.as_slice() } else { &wish.files } {
         let done = log_file::open(name).and_then(|reader| log_file::lines(reader, |line| search.line(line)));
         if let Err(error) = done {
-            complain!("Unable to open {}: {}", String::from_utf8_lossy(name), strerror(&error));
+            complain!("Unable to open {}: {}", String::from_utf8_lossy(name), error_text(&error));
             code = 2;
         }
     }

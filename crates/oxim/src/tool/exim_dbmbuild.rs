@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 use oxim_lang::lookup::dequote;
 use oxim_lang::lookup::format::berkeley_write::{Unwritable, hash_file};
 
@@ -60,7 +60,7 @@ pub(super) fn run(call: &Call) -> u8 {
         match fs::File::open(path) {
             Ok(file) => Box::new(file),
             Err(error) => {
-                say!("exim_dbmbuild: unable to open {}: {}", path.display(), strerror(&error));
+                say!("exim_dbmbuild: unable to open {}: {}", path.display(), error_text(&error));
                 return 1;
             }
         }
@@ -80,7 +80,7 @@ fn build(wish: &Wish, reader: impl BufRead, output: &Path) -> u8 {
     let mut file = match fs::File::create(&temporary) {
         Ok(file) => file,
         Err(error) => {
-            say!("exim_dbmbuild: unable to create {}: {}", temporary.display(), strerror(&error));
+            say!("exim_dbmbuild: unable to create {}: {}", temporary.display(), error_text(&error));
             return 1;
         }
     };
@@ -104,7 +104,7 @@ fn build(wish: &Wish, reader: impl BufRead, output: &Path) -> u8 {
     };
     let written = file.write_all(&bytes).and_then(|()| file.sync_all());
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, output)) {
-        return abandon(&format!("{}: {}", output.display(), strerror(&error)));
+        return abandon(&format!("{}: {}", output.display(), error_text(&error)));
     }
     let count = entries.pairs.len();
     say!("{count} {} written", if count == 1 { "entry" } else { "entries" });
@@ -127,7 +127,7 @@ impl Entries<'_> {
     fn read(&mut self, reader: impl BufRead) -> Result<(), String> {
         let mut open: Option<(Vec<u8>, Vec<u8>)> = None;
         for line in reader.split(b'\n') {
-            let line = line.map_err(|error| error.to_string())?;
+            let line = line.map_err(|error| error_text(&error))?;
             if line.len() > LINE_BYTES_MAX {
                 return Err(format!("Overlong line read: max permitted length is {LINE_BYTES_MAX}"));
             }

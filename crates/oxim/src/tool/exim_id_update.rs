@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_mail::message_id::{Form, MessageId};
 use oxim_spool::files::directories::Directories;
 use oxim_spool::files::pair::Pair;
@@ -97,8 +98,8 @@ fn all(spool: &Path, wish: &Wish) -> Result<usize, String> {
     if !spool.join("input").is_dir() {
         return Err(format!("{} is no spool directory", spool.display()));
     }
-    let directories =
-        Directories::open(spool, None, false).map_err(|error| format!("{}: {error}", spool.display()))?;
+    let directories = Directories::open(spool, None, false)
+        .map_err(|error| format!("{}: {}", spool.display(), error_text(&error)))?;
     let mut left: usize = 0;
     let queues = directories.queue_names();
     for queue in std::iter::once(Arc::from(Vec::new())).chain(queues) {

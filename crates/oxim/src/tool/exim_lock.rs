@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use oxim_base::clock::Stamp;
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 use rustix::fs::FlockOperation;
 
 use super::Call;
@@ -193,7 +193,7 @@ fn make_lock_file(wish: &Wish, name: &Path, hitching: &Path) -> Result<(), Faile
     wish.tell("creating lock file");
     let made = OpenOptions::new().write(true).create_new(true).mode(0o440).open(hitching);
     let file = made.map_err(|error| {
-        final_fault(format!("failed to create hitching post {}: {}", hitching.display(), strerror(&error)))
+        final_fault(format!("failed to create hitching post {}: {}", hitching.display(), error_text(&error)))
     })?;
     let linked = fs::hard_link(hitching, name);
     // Over NFS a link may be there though its answer was lost.
@@ -219,9 +219,10 @@ type Opened = (File, (Stamp, Stamp), Option<(File, PathBuf)>);
 fn open_and_lock(wish: &Wish) -> Result<Opened, Failed> {
     let shown = wish.mailbox.display();
     let mailbox = OpenOptions::new().read(true).append(true).open(&wish.mailbox);
-    let mailbox = mailbox
-        .map_err(|error| final_fault(format!("failed to open {shown} for writing: {}", strerror(&error))))?;
-    let status = mailbox.metadata().map_err(|error| final_fault(strerror(&error)))?;
+    let mailbox = mailbox.map_err(|error| {
+        final_fault(format!("failed to open {shown} for writing: {}", error_text(&error)))
+    })?;
+    let status = mailbox.metadata().map_err(|error| final_fault(error_text(&error)))?;
     if !status.is_file() {
         return Err(final_fault(format!("{shown} is not a regular file")));
     }
@@ -245,7 +246,7 @@ fn lock_mbx(wish: &Wish, status: &fs::Metadata) -> Result<(File, PathBuf), Faile
         .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(|error| {
-            final_fault(format!("failed to open mbx lock file {}: {}", path.display(), strerror(&error)))
+            final_fault(format!("failed to open mbx lock file {}: {}", path.display(), error_text(&error)))
         })?;
     let plain = file.metadata().is_ok_and(|m| m.is_file() && m.nlink() == 1);
     if !plain {
@@ -270,7 +271,7 @@ fn take(wish: &Wish, file: &File, shared: bool, what: &str) -> Result<(), Failed
 }
 
 fn busy(wish: &Wish, call: &str, error: &io::Error) -> Failed {
-    wish.tell(format_args!("{call}() failed: {}", strerror(error)));
+    wish.tell(format_args!("{call}() failed: {}", error_text(error)));
     wish.tell("file closed");
     Failed::Busy
 }
@@ -317,7 +318,7 @@ impl Locked {
             if let (Some(read), Some(changed)) = (time(self.times.0), time(self.times.1)) {
                 let times = fs::FileTimes::new().set_accessed(read).set_modified(changed);
                 if let Err(error) = self.mailbox.set_times(times) {
-                    say!("exim_lock: the times could not be restored: {}", strerror(&error));
+                    say!("exim_lock: the times could not be restored: {}", error_text(&error));
                 }
             }
         }
@@ -359,7 +360,7 @@ fn run_command(wish: &Wish) {
             use std::os::unix::process::ExitStatusExt;
             say!("warning: nonzero status {}", status.into_raw());
         }
-        Err(error) => say!("warning: the command could not be run: {}", strerror(&error)),
+        Err(error) => say!("warning: the command could not be run: {}", error_text(&error)),
     }
 }
 

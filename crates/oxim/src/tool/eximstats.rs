@@ -16,6 +16,8 @@ use std::io::Write;
 use self::counts::Counts;
 use self::merge::Reader;
 use self::options::{Options, Output};
+use oxim_base::errno::error_text;
+
 use super::{Call, log_file};
 
 /// Does it.
@@ -37,7 +39,7 @@ pub(super) fn run(call: &Call) -> u8 {
     for name in if options.files.is_empty() { stdin.as_slice() } else { &options.files } {
         let done = log_file::open(name).and_then(|reader| read(&mut counts, reader));
         if let Err(error) = done {
-            let reason = oxim_deliver::agent::job::strerror(&error);
+            let reason = error_text(&error);
             complain!("Failed to read {}: {reason}", String::from_utf8_lossy(name));
             return 1;
         }

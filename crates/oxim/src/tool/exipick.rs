@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use oxim_base::clock::Stamp;
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 
 use self::criteria::Criterion;
 use self::held::{Held, Source};
@@ -58,7 +58,7 @@ pub(super) fn run(call: &Call) -> u8 {
     if let Some(file) = &options.freeze
         && let Err(error) = held::freeze(Path::new(OsStr::from_bytes(file)), &sources)
     {
-        return call.fail(2, format_args!("{}: {error}", String::from_utf8_lossy(file)));
+        return call.fail(2, format_args!("{}: {}", String::from_utf8_lossy(file), error_text(&error)));
     }
     let now = Stamp::now().seconds;
     let mut all: Vec<Held> = sources
@@ -95,8 +95,9 @@ fn by_daemon(call: &Call, options: &Options) -> Option<u8> {
 /// The messages: of a cache, or of a directory.
 fn sources(call: &Call, options: &Options) -> Result<Vec<Source>, u8> {
     if let Some(file) = &options.thaw {
-        return held::thaw(Path::new(OsStr::from_bytes(file)))
-            .map_err(|error| call.fail(2, format_args!("{}: {error}", String::from_utf8_lossy(file))));
+        return held::thaw(Path::new(OsStr::from_bytes(file))).map_err(|error| {
+            call.fail(2, format_args!("{}: {}", String::from_utf8_lossy(file), error_text(&error)))
+        });
     }
     let spool = match &options.spool {
         Some(path) => PathBuf::from(OsStr::from_bytes(path)),
@@ -105,7 +106,7 @@ fn sources(call: &Call, options: &Options) -> Result<Vec<Source>, u8> {
     crate::control::flush(&spool);
     let directory = spool.join(OsStr::from_bytes(&options.queue)).join(OsStr::from_bytes(&options.input));
     held::sources(&directory).map_err(|error| {
-        complain!("Couldn't opendir {}: {}", directory.display(), strerror(&error));
+        complain!("Couldn't opendir {}: {}", directory.display(), error_text(&error));
         2
     })
 }

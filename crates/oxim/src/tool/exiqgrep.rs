@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use oxim_base::clock::Stamp;
+use oxim_base::errno::error_text;
 use oxim_lang::regex::Regex;
 
 use super::letters::Letters;
@@ -116,7 +117,7 @@ fn ask(call: &Call, letters: &Letters) -> Result<String, u8> {
     let output = command
         .stderr(std::process::Stdio::inherit())
         .output()
-        .map_err(|error| call.fail(2, format_args!("the queue cannot be listed: {error}")))?;
+        .map_err(|error| call.fail(2, format_args!("the queue cannot be listed: {}", error_text(&error))))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

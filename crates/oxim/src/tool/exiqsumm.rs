@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 
 use super::listing::{self, Listed};
 use super::{Call, say};
@@ -56,7 +56,7 @@ pub(super) fn run(call: &Call) -> u8 {
         match std::fs::read(std::ffi::OsStr::from_bytes(file)) {
             Ok(bytes) => text.extend(bytes),
             Err(error) => {
-                call.fail(0, format_args!("{}: {}", String::from_utf8_lossy(file), strerror(&error)));
+                call.fail(0, format_args!("{}: {}", String::from_utf8_lossy(file), error_text(&error)));
             }
         }
     }

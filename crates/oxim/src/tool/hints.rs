@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxim_base::clock::{Stamp, Zone};
-use oxim_deliver::agent::job::strerror;
+use oxim_base::errno::error_text;
 use oxim_deliver::retry::RetryRecord;
 use oxim_receive::hint_record::{Domain, Rate, Said};
 use oxim_spool::hints::{Database, Hint, Hints, HintsConfig};
@@ -83,8 +83,9 @@ pub(super) fn open(call: &Call, options: &str) -> Result<Opened, u8> {
 /// What to tell.
 pub(super) fn open_in(spool: &std::path::Path) -> Result<Hints, String> {
     let path = spool.join("db/oxim-hints.sqlite");
-    let status = std::fs::metadata(&path)
-        .map_err(|error| format!("Failed to open hints database {}: {}", path.display(), strerror(&error)))?;
+    let status = std::fs::metadata(&path).map_err(|error| {
+        format!("Failed to open hints database {}: {}", path.display(), error_text(&error))
+    })?;
     crate::control::forget_hints(spool);
     Hints::open(HintsConfig {
         spool_directory: spool.to_owned(),
@@ -166,7 +167,7 @@ pub(super) fn shown(database: &Database, key: &[u8], hint: &Hint, zone: Zone) ->
 pub(super) fn reason(record: &RetryRecord) -> String {
     match (record.text.is_empty(), record.errno) {
         (false, _) => record.text.clone(),
-        (true, 1..) => strerror(&std::io::Error::from_raw_os_error(record.errno)),
+        (true, 1..) => error_text(&std::io::Error::from_raw_os_error(record.errno)),
         (true, _) => "unknown error".to_owned(),
     }
 }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_base::limits::ACL_DEPTH_MAX;
 use oxim_lang::config::{Config, ConfigError};
 use oxim_lang::context::Context;
@@ -354,7 +355,7 @@ impl Acls {
             return Ok(Arc::clone(acl));
         }
         let text = std::fs::read(path).map_err(|error| {
-            let what = oxim_net::socket::error_text(&error);
+            let what = error_text(&error);
             format!("failed to open ACL file \"{path}\": {what}")
         })?;
         run.trace(|| format!("read ACL from file {path}"));

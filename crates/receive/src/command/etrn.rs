@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_lang::expand::Template;
 
 use crate::acl::{Outcome, Phase, Verdict};
@@ -118,7 +119,7 @@ fn start(serialize: bool, words: Vec<String>, argument: &[u8]) -> Result<(), Tro
         }
         Err(error) => {
             done();
-            Err(Trouble::NotStarted(format!("{program} cannot be started: {error}")))
+            Err(Trouble::NotStarted(format!("{program} cannot be started: {}", error_text(&error))))
         }
     }
 }

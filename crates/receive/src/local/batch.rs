@@ -5,6 +5,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_mail::address;
 use oxim_mail::smtp::command::{self, Command, CommandError};
 use oxim_mail::smtp::dot::Framing;
@@ -120,8 +121,10 @@ impl<R: Read> Batch<'_, R> {
     }
 
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, Fault> {
-        let line =
-            self.input.line().map_err(|error| Fault { text: format!("421 {error}"), command: None })?;
+        let line = self
+            .input
+            .line()
+            .map_err(|error| Fault { text: format!("421 {}", error_text(&error)), command: None })?;
         if line.is_some() {
             self.line = self.line.saturating_add(1);
         }
@@ -217,8 +220,10 @@ impl<R: Read> Batch<'_, R> {
             .map_err(|reason| Fault { text: format!("421 {reason}"), command: None })?;
         let mut incoming = Incoming::new(self.reception, Framing::Local, limit, None);
         loop {
-            let more =
-                self.input.fill().map_err(|error| Fault { text: format!("421 {error}"), command: None })?;
+            let more = self
+                .input
+                .fill()
+                .map_err(|error| Fault { text: format!("421 {}", error_text(&error)), command: None })?;
             if !more {
                 self.line = self.line.saturating_add(1);
                 return Err(Fault { text: "421 Lost incoming connection".to_owned(), command: None });

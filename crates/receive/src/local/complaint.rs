@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::Read;
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_deliver::submission::Submission;
 use oxim_mail::header::{HeaderKind, HeaderList};
 use oxim_mail::message_id::MessageId;
@@ -335,7 +336,7 @@ fn mail(
         }
         out.push(b'\n');
         if let Some(original) = original {
-            let head = original.head(COPIED_BYTES_MAX).map_err(|error| error.to_string())?;
+            let head = original.head(COPIED_BYTES_MAX).map_err(|error| error_text(&error))?;
             shorten_into(&mut out, &head, line_limit);
         }
     }

@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_lang::context::HostLookup;
 use oxim_mail::address::{self, AddressError, AddressSyntax};
 use oxim_mail::header::HeaderList;
@@ -368,7 +369,10 @@ impl Receiving<'_> {
                     return Err(Box::new(Complaint::Late));
                 }
                 Err(error) => {
-                    return Err(Box::new(Complaint::Local(format!("error reading input: {error}"))));
+                    return Err(Box::new(Complaint::Local(format!(
+                        "error reading input: {}",
+                        error_text(&error)
+                    ))));
                 }
             }
             let (used, end) = incoming.feed(input.pending());

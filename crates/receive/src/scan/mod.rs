@@ -13,6 +13,7 @@ pub mod walk;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_lang::content::SpamFacts;
 
 use self::copy::MailCopy;
@@ -65,7 +66,7 @@ pub(crate) fn copy_of(
         None => MailCopy::create(context, keep).map(Arc::new),
     };
     let copy = copy.map_err(|error| {
-        let what = oxim_net::socket::error_text(&error);
+        let what = error_text(&error);
         format!("could not write the scanners' copy of the message: {what}")
     })?;
     scan.is_stale = false;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_base::limits::{MIME_MESSAGES_MAX, MIME_PARTS_MAX};
 use oxim_lang::content::PartFacts;
 use oxim_lang::context::Context;
@@ -183,7 +184,8 @@ impl Turns {
     }
 
     fn enter(&mut self, context: &Context, file: PathBuf) -> Result<(), String> {
-        let reader = File::open(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let reader =
+            File::open(&file).map_err(|error| format!("{}: {}", file.display(), error_text(&error)))?;
         let walk = Walk::new(reader, context.headers_charset().as_bytes());
         self.stages.push(Stage { file, walk, attached: Vec::new() });
         Ok(())
@@ -195,7 +197,7 @@ impl Turns {
             let depth = self.stages.len();
             let Some(stage) = self.stages.last_mut() else { return Next::Done };
             match stage.walk.next_part() {
-                Err(WalkError::Local(error)) => return Next::Refused(local_fault(), error.to_string()),
+                Err(WalkError::Local(error)) => return Next::Refused(local_fault(), error_text(&error)),
                 Err(WalkError::TooDeep) => return too_many("MIME parts are nested too deep"),
                 Ok(Some(found)) => {
                     self.parts = self.parts.saturating_add(1);

@@ -8,9 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use oxim_base::errno::error_text;
 use oxim_base::limits::SCANNER_ANSWER_BYTES_MAX;
 use oxim_net::dns::{BlockingResolver, Family};
-use oxim_net::socket::{ConnectTarget, Socket, error_text};
+use oxim_net::socket::{ConnectTarget, Socket};
 
 /// Where a scanner listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_deliver::turned_line::TurnedLine;
 use tokio::io::AsyncWriteExt;
 
@@ -31,7 +32,9 @@ impl Session {
             let talk = self.talk_mut();
             let address =
                 talk.scene.context.connection.host_address.map(|a| a.to_string()).unwrap_or_default();
-            self.reception.logs.main(&format!("ATRN line turnaround failed for [{address}]: {error}"));
+            self.reception
+                .logs
+                .main(&format!("ATRN line turnaround failed for [{address}]: {}", error_text(&error)));
         }
     }
 

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_lang::list::{List, ListKind, Subject};
 use oxim_lang::sender_policy::AuthDns;
 use oxim_mailauth::arc::verify::{ArcVerifier, Checked, Later};
@@ -26,7 +27,10 @@ pub(super) fn chain(run: &mut Run<'_>, states: Option<&Text>) -> Tested {
                 return Tested::logged(Answer::Later, format!("ARC: no answer about the key {name}"));
             }
             Err(error) => {
-                return Tested::logged(Answer::Later, format!("ARC: the body cannot be read: {error}"));
+                return Tested::logged(
+                    Answer::Later,
+                    format!("ARC: the body cannot be read: {}", error_text(&error)),
+                );
             }
         }
     }

@@ -34,6 +34,11 @@ pub fn make_owned(path: &Path, owner: Option<Owner>) -> io::Result<()> {
     }
 }
 
+/// Whether the file system can take nothing now: it is full, or was made read-only.
+fn is_unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull)
+}
+
 /// The spool directory, opened.
 pub struct Directories {
     root: File,
@@ -51,8 +56,12 @@ impl Directories {
         make_owned(path, owner)?;
         let root = File::open(path)?;
         let directories = Directories { root, path: path.to_owned(), owner, is_split };
-        directories.make(Path::new("input"))?;
-        Ok(directories)
+        match directories.make(Path::new("input")) {
+            Ok(_) => Ok(directories),
+            // It is made with the first message, when that can be written.
+            Err(error) if is_unwritable(&error) => Ok(directories),
+            Err(error) => Err(error),
+        }
     }
 
     /// The path, for messages.

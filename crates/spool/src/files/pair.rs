@@ -78,7 +78,10 @@ impl Pair {
         if !lock(&file, self.data_start())? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        file.write_all(format!("{}-D\n", self.id).as_bytes())?;
+        file.write_all(format!("{}-D\n", self.id).as_bytes()).inspect_err(|_| {
+            // Nothing can be done with it.
+            let _ = self.unlink("-D");
+        })?;
         Ok(file)
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oxim_base::clock::Stamp;
+use oxim_base::errno::error_text;
 use rusqlite::{ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use super::{Database, Hint, HintsConfig, HintsError};
@@ -34,16 +35,16 @@ impl Connection {
         let error = |what: String| HintsError { path: path.clone(), what };
         make_owned(&config.spool_directory, config.owner)
             .and_then(|()| make_owned(&directory, config.owner))
-            .map_err(|e| error(e.to_string()))?;
+            .map_err(|e| error(error_text(&e)))?;
         let opened = match connect(&path) {
             Err(fault) if is_damage(&fault) => {
-                set_aside(&path, &config, &fault).map_err(|e| error(e.to_string()))?;
+                set_aside(&path, &config, &fault).map_err(|e| error(error_text(&e)))?;
                 connect(&path)
             }
             other => other,
         };
         let sqlite = opened.map_err(|e| error(e.to_string()))?;
-        give_away(&path, &config).map_err(|e| error(e.to_string()))?;
+        give_away(&path, &config).map_err(|e| error(error_text(&e)))?;
         Ok(Connection { config, path, sqlite })
     }
 
@@ -59,9 +60,9 @@ impl Connection {
         match work(&mut self.sqlite) {
             Ok(value) => Ok(value),
             Err(fault) if is_damage(&fault) => {
-                set_aside(&self.path, &self.config, &fault).map_err(|e| self.error(e))?;
+                set_aside(&self.path, &self.config, &fault).map_err(|e| self.error(error_text(&e)))?;
                 self.sqlite = connect(&self.path).map_err(|e| self.error(e))?;
-                give_away(&self.path, &self.config).map_err(|e| self.error(e))?;
+                give_away(&self.path, &self.config).map_err(|e| self.error(error_text(&e)))?;
                 work(&mut self.sqlite).map_err(|e| self.error(e))
             }
             Err(fault) => Err(self.error(fault)),

@@ -77,11 +77,16 @@ impl WorkerDirectory {
         let name = format!("{}-{}", std::process::id(), hex(salt.0.get(8..).unwrap_or_default()));
         let unfinished = format!("{UNFINISHED}{name}");
         let directory = directories.make(&Path::new(JOURNALS).join(&unfinished))?;
-        let mut lock = beneath::create(&directory, Path::new(LOCK), directories.owner())?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        lock.write_all(hex(&salt.0).as_bytes())?;
-        durable::sync_all(&lock)?;
-        rustix::fs::renameat(&journals, &unfinished, &journals, &name)?;
+        let lock = make_lock(&directory, directories.owner(), salt)
+            .and_then(|lock| {
+                rustix::fs::renameat(&journals, &unfinished, &journals, &name)?;
+                Ok(lock)
+            })
+            .inspect_err(|_| {
+                // It is made again by this name.
+                let _ = rustix::fs::unlinkat(&directory, LOCK, AtFlags::empty());
+                let _ = rustix::fs::unlinkat(&journals, &unfinished, AtFlags::REMOVEDIR);
+            })?;
         durable::sync_directory(&directory)?;
         durable::sync_directory(&journals)?;
         let place = Path::new(JOURNALS).join(name);
@@ -211,6 +216,15 @@ impl WorkerDirectory {
         // Whatever stays behind is replayed, found to be empty, and removed by the next process.
         let _ = remove_directory(&self.directories, &self.place, &self.directory);
     }
+}
+
+/// Makes the lock file of a journal directory, and locks it.
+fn make_lock(directory: &OwnedFd, owner: Option<crate::Owner>, salt: &Salt) -> io::Result<File> {
+    let mut lock = beneath::create(directory, Path::new(LOCK), owner)?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    lock.write_all(hex(&salt.0).as_bytes())?;
+    durable::sync_all(&lock)?;
+    Ok(lock)
 }
 
 /// Removes a journal directory: segments first, the lock last, so that a half-removed one still is one.

@@ -2,8 +2,8 @@
 
 use nix::errno::Errno;
 use oxim_base::Text;
+use oxim_base::errno::errno_text;
 use oxim_lang::expand::{ExpandError, Template};
-use oxim_net::socket::errno_text;
 
 use super::super::{Problem, Run, error_code};
 use crate::agent::Identity;

@@ -127,7 +127,7 @@ impl Work<'_> {
             return;
         }
         let data = match trouble.error.text.as_str() {
-            "" if trouble.error.code > 0 => oxim_net::socket::errno_text(trouble.error.code),
+            "" if trouble.error.code > 0 => oxim_base::errno::errno_text(trouble.error.code),
             text => text.to_owned(),
         };
         let errno = i64::from(trouble.error.code);

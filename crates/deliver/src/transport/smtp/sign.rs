@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use oxim_base::clock::Stamp;
+use oxim_base::errno::error_text;
 use oxim_base::{Taint, Text};
 use oxim_lang::expand::Template;
 use oxim_lang::list;
@@ -60,16 +61,11 @@ pub(super) fn key(text: &Text) -> Result<Arc<SigningKey>, Fault> {
     }
     let path = Path::new(&name);
     KEYS.get(&KeySource::File(path.to_owned()), &[path], || {
-        let pem = std::fs::read(path)
-            .map_err(|error| Fault(format!("unable to open file for reading: {name}: {}", reason(&error))))?;
+        let pem = std::fs::read(path).map_err(|error| {
+            Fault(format!("unable to open file for reading: {name}: {}", error_text(&error)))
+        })?;
         SigningKey::from_pem(&pem).map_err(|error| Fault(format!("DKIM: signing failed: {name}: {error}")))
     })
-}
-
-/// The system's words alone.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 impl Work<'_> {
@@ -154,7 +150,7 @@ impl Work<'_> {
         let signable = Signable::of(composed);
         signable
             .hash(&mut hashers)
-            .map_err(|error| Fault(format!("DKIM: signing failed: the body: {}", reason(&error))))?;
+            .map_err(|error| Fault(format!("DKIM: signing failed: the body: {}", error_text(&error))))?;
         let order: Vec<usize> = ways
             .iter()
             .filter_map(|(canon, hash)| hashers.iter().position(|hasher| hasher.is(*canon, *hash, None)))

@@ -7,10 +7,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use oxim_base::errno::error_text;
 use oxim_lang::context::ProxySession;
 use oxim_lang::list::{split, split_at};
 use oxim_net::smtp_client::Connection;
-use oxim_net::socket::{ConnectTarget, Endpoint, Socket, error_text};
+use oxim_net::socket::{ConnectTarget, Endpoint, Socket};
 use oxim_net::socks::{self, Login, SocksError};
 
 use super::events::FORBIDDEN;

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_mail::dsn::xtext_encode;
 use oxim_mail::idna::IdnaError;
 use oxim_mail::smtp::dot::Sender;
@@ -227,7 +228,8 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 fn unreadable(error: &io::Error) -> DeliveryError {
-    DeliveryError::new(error.raw_os_error().unwrap_or(0), format!("failed to read the message: {error}"))
+    let text = format!("failed to read the message: {}", error_text(error));
+    DeliveryError::new(error.raw_os_error().unwrap_or(0), text)
 }
 
 /// The wire form of a message, for one chunk.
@@ -413,7 +415,7 @@ impl Step<'_, '_> {
             let mut error = trouble::refused(&self.used, after, &reply, Codes::Rcpt);
             error.is_about_address = true;
             error.more |= self.target.mx_mark();
-            if reply.is_temporary() {
+            if !reply.is_permanent() {
                 error.retry_key = self.retry_key(index);
             }
             if reply.is_permanent() && !self.session.has_changed {

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use oxim_base::errno::error_text;
 use oxim_mail::smtp::reply::Reply;
 use oxim_net::smtp_client::SmtpError;
-use oxim_net::socket::error_text;
 use oxim_net::tls::TlsError;
 use oxim_spool::log::Selector;
 
@@ -128,7 +128,7 @@ pub(super) fn tls_text(error: &TlsError) -> String {
 /// A refusal: `SMTP error from remote mail server after COMMAND: REPLY`.
 pub(super) fn refused(used: &HostUsed, after: &str, reply: &Reply, codes: Codes) -> DeliveryError {
     DeliveryError {
-        code: if reply.is_temporary() { codes.temporary() } else { 0 },
+        code: if codes.are_for(reply) { codes.temporary() } else { 0 },
         more: codes.digits(reply),
         text: format!("SMTP error from remote mail server after {after}: {reply}"),
         host: Some(Arc::new(used.clone())),
@@ -148,6 +148,11 @@ pub(super) enum Codes {
 }
 
 impl Codes {
+    /// Whether such a reply has a number. To RCPT that is any but a refusal for good, as in Exim.
+    fn are_for(self, reply: &Reply) -> bool {
+        if self == Codes::Rcpt { !reply.is_permanent() } else { reply.is_temporary() }
+    }
+
     fn temporary(self) -> i32 {
         match self {
             Codes::Other => 0,
@@ -160,7 +165,7 @@ impl Codes {
     /// What goes with that number: the last two digits of the reply. The place below them is for [`Target::mx_mark`].
     fn digits(self, reply: &Reply) -> i32 {
         match self {
-            Codes::Mail | Codes::Rcpt | Codes::Data if reply.is_temporary() => {
+            Codes::Mail | Codes::Rcpt | Codes::Data if self.are_for(reply) => {
                 i32::from(reply.code % 100) << 8
             }
             Codes::Other | Codes::Mail | Codes::Rcpt | Codes::Data => 0,

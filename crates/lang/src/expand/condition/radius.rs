@@ -98,7 +98,7 @@ impl Client {
     fn ask(&self, server: &str, secret: &[u8], user: &[u8], password: &[u8]) -> Result<bool, String> {
         let address = server.to_socket_addrs().ok().and_then(|mut all| all.next()).ok_or("no address")?;
         let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let text = |error: std::io::Error| crate::expand::system_error(&error);
+        let text = |error: std::io::Error| oxim_base::errno::error_text(&error);
         let socket = UdpSocket::bind(local).map_err(text)?;
         socket.connect(address).map_err(text)?;
         let mut random = [0_u8; 17];

@@ -15,7 +15,7 @@ use super::radius;
 use super::{Condition, ConditionRow, strings};
 use crate::config::Status;
 use crate::context::Context;
-use crate::expand::{Body, ExpandError, Fault, Parser, elements, system_error};
+use crate::expand::{Body, ExpandError, Fault, Parser, elements};
 
 /// How long a service may take.
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -143,7 +143,7 @@ fn saslauthd<P: AsRef<Path>>(sockets: &[P], strings: &[Vec<u8>]) -> Result<bool,
         stream.read_exact(&mut answer)?;
         Ok(answer)
     };
-    verdict(&ask().map_err(|error| system_error(&error))?)
+    verdict(&ask().map_err(|error| oxim_base::errno::error_text(&error))?)
 }
 
 fn verdict(answer: &[u8]) -> Result<bool, String> {
@@ -163,10 +163,14 @@ fn connect<P: AsRef<Path>>(sockets: &[P]) -> Result<UnixStream, String> {
                 let timeouts = stream
                     .set_read_timeout(Some(SERVICE_TIMEOUT))
                     .and_then(|()| stream.set_write_timeout(Some(SERVICE_TIMEOUT)));
-                return timeouts.map(|()| stream).map_err(|error| system_error(&error));
+                return timeouts.map(|()| stream).map_err(|error| oxim_base::errno::error_text(&error));
             }
             Err(error) => {
-                problem = format!("cannot connect to {}: {}", path.as_ref().display(), system_error(&error));
+                problem = format!(
+                    "cannot connect to {}: {}",
+                    path.as_ref().display(),
+                    oxim_base::errno::error_text(&error)
+                );
             }
         }
     }
@@ -210,7 +214,7 @@ fn pwcheck_at(socket: &Path, pair: &[u8]) -> Result<bool, String> {
         stream.write_all(&request)?;
         (&mut stream).take(ANSWER_BYTES_MAX as u64).read_to_end(&mut answer).map(|_| ())
     };
-    ask().map_err(|error| system_error(&error))?;
+    ask().map_err(|error| oxim_base::errno::error_text(&error))?;
     if answer.is_empty() {
         return Err("no answer".to_owned());
     }

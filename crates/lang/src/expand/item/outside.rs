@@ -16,7 +16,7 @@ use super::{Item, ItemRow, row};
 use crate::context::Context;
 use crate::errand::{Brought, Errand};
 use crate::expand::condition::acl;
-use crate::expand::{Body, ExpandError, Fault, elements, system_error};
+use crate::expand::{Body, ExpandError, Fault, elements};
 use crate::host::AclOutcome;
 use crate::lookup::files;
 use crate::restrict;
@@ -280,8 +280,9 @@ pub(crate) fn ask_socket(name: &Text, request: &[u8], options: &SocketOptions) -
         }
         None => {
             let path = OsStr::from_bytes(name.as_bytes());
-            let stream = UnixStream::connect(path)
-                .map_err(|error| format!("failed to connect to socket {name}: {}", system_error(&error)))?;
+            let stream = UnixStream::connect(path).map_err(|error| {
+                format!("failed to connect to socket {name}: {}", oxim_base::errno::error_text(&error))
+            })?;
             let _ = stream.set_read_timeout(Some(options.timeout));
             let _ = stream.set_write_timeout(Some(options.timeout));
             if options.tls {
@@ -302,10 +303,9 @@ fn exchange_tls<S: Read + Write>(
 ) -> Result<Vec<u8>, String> {
     let (mut stream, _) = client::connect(stream, options.sni.as_deref(), &ClientPolicy::default())
         .map_err(|error| format!("TLS session with socket {name} failed: {error}"))?;
-    stream
-        .write_all(request)
-        .and_then(|()| stream.flush())
-        .map_err(|error| format!("request write to socket {name} failed: {}", system_error(&error)))?;
+    stream.write_all(request).and_then(|()| stream.flush()).map_err(|error| {
+        format!("request write to socket {name} failed: {}", oxim_base::errno::error_text(&error))
+    })?;
     let mut answer = Vec::new();
     let mut buffer = [0_u8; 4096];
     loop {
@@ -319,7 +319,12 @@ fn exchange_tls<S: Read + Write>(
             {
                 return Err("socket read timed out".to_owned());
             }
-            Err(error) => return Err(format!("read from socket {name} failed: {}", system_error(&error))),
+            Err(error) => {
+                return Err(format!(
+                    "read from socket {name} failed: {}",
+                    oxim_base::errno::error_text(&error)
+                ));
+            }
         }
         if answer.len() > CHILD_OUTPUT_BYTES_MAX {
             return Err(format!("read from socket {name} failed: too much data"));
@@ -341,7 +346,10 @@ fn connect_inet(text: &str, options: &SocketOptions) -> Result<TcpStream, String
         match TcpStream::connect_timeout(&address, options.timeout) {
             Ok(stream) => return Ok(stream),
             Err(error) => {
-                problem = format!("failed to connect to any address for {host}: {}", system_error(&error))
+                problem = format!(
+                    "failed to connect to any address for {host}: {}",
+                    oxim_base::errno::error_text(&error)
+                )
             }
         }
     }
@@ -371,9 +379,9 @@ where
     for<'a> &'a S: Read + Write,
 {
     let mut writer = stream;
-    writer
-        .write_all(request)
-        .map_err(|error| format!("request write to socket {name} failed: {}", system_error(&error)))?;
+    writer.write_all(request).map_err(|error| {
+        format!("request write to socket {name} failed: {}", oxim_base::errno::error_text(&error))
+    })?;
     if shutdown {
         let _ = end_of_request();
     }
@@ -382,7 +390,7 @@ where
         if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) {
             return "socket read timed out".to_owned();
         }
-        format!("read from socket {name} failed: {}", system_error(&error))
+        format!("read from socket {name} failed: {}", oxim_base::errno::error_text(&error))
     })
 }
 

@@ -181,8 +181,10 @@ enum Answer {
 }
 
 fn launch(context: &mut Context, setting: Setting) -> Result<Interpreter, ExpandError> {
-    let failed =
-        |error: io::Error| ExpandError::Failed(format!("the Perl interpreter could not be started: {error}"));
+    let failed = |error: io::Error| {
+        let why = oxim_base::errno::error_text(&error);
+        ExpandError::Failed(format!("the Perl interpreter could not be started: {why}"))
+    };
     let mut words = vec!["/usr/bin/perl"];
     words.extend(setting.is_strict.then_some("-T"));
     words.extend(["-e", DRIVER]);

@@ -223,7 +223,7 @@ pub(crate) fn run_command(
     environment: Option<&[(Vec<u8>, Vec<u8>)]>,
 ) -> Result<(i32, Vec<u8>), ExpandError> {
     let failed = |e: std::io::Error| {
-        ExpandError::Failed(format!("couldn't create child process: {}", super::super::system_error(&e)))
+        ExpandError::Failed(format!("couldn't create child process: {}", oxim_base::errno::error_text(&e)))
     };
     let Some((program, arguments)) = words.split_first().filter(|(p, _)| p.contains(&b'/')) else {
         return Ok((NOT_FOUND, Vec::new()));

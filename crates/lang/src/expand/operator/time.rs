@@ -113,7 +113,7 @@ fn stat(context: &Context, path: &Text) -> Result<Text, ExpandError> {
 /// What is known of a path.
 pub(crate) fn stat_text(path: &[u8]) -> Result<String, ExpandError> {
     let meta = std::fs::metadata(OsStr::from_bytes(path)).map_err(|error| {
-        let (path, reason) = (oxim_base::text::shown(path), crate::expand::system_error(&error));
+        let (path, reason) = (oxim_base::text::shown(path), oxim_base::errno::error_text(&error));
         ExpandError::Failed(format!("stat({path}) failed: {reason}"))
     })?;
     // The type is shown as far as it fits below the bit of regular files, as observed: 0644, 40755.

@@ -166,8 +166,10 @@ fn body_part(context: &mut Context, part: Part) -> Result<Text, ExpandError> {
         Part::Start => body.head(size),
         Part::End => body.tail(size),
     };
-    let mut bytes =
-        bytes.map_err(|error| ExpandError::Defer(format!("the message body cannot be read: {error}")))?;
+    let mut bytes = bytes.map_err(|error| {
+        let why = oxim_base::errno::error_text(&error);
+        ExpandError::Defer(format!("the message body cannot be read: {why}"))
+    })?;
     for byte in &mut bytes {
         if *byte == 0 || (*byte == b'\n' && !main.message_body_newlines) {
             *byte = b' ';

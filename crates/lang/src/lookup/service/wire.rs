@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oxim_base::errno::error_text;
 use oxim_net::dns::Lookup;
-use oxim_net::socket::{ConnectTarget, Endpoint, Socket, error_text};
+use oxim_net::socket::{ConnectTarget, Endpoint, Socket};
 use oxim_net::tls::client::{ClientPolicy, ClientStream};
 
 use crate::context::Context;

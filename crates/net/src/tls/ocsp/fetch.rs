@@ -122,7 +122,8 @@ pub fn state_of_file(wish: &Wish, file: &Path) -> Result<Option<Validity>, Fetch
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(FetchFault::Certificate(format!("cannot read {}: {error}", file.display())));
+            let why = oxim_base::errno::error_text(&error);
+            return Err(FetchFault::Certificate(format!("cannot read {}: {why}", file.display())));
         }
     };
     let der = from_pem(&bytes).unwrap_or(bytes);

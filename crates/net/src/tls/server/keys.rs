@@ -164,7 +164,7 @@ fn read_proof(file: &ProofFile) -> Result<Vec<u8>, Note> {
         text: format!(
             "Failed to open OCSP response file \"{}\": {}",
             file.path.display(),
-            crate::socket::error_text(&error)
+            oxim_base::errno::error_text(&error)
         ),
         is_panic: true,
     })?;

@@ -9,6 +9,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_lang::config::Config;
 use oxim_lang::content::PartFacts;
 use oxim_mail::mime::transfer::{Decoder, Encoding};
@@ -96,7 +97,7 @@ fn decode_to(scene: &mut Scene, path: PathBuf) -> Result<(), String> {
         return Err("there is no MIME part to be decoded".to_owned());
     };
     write(&copy, &place, part, &path).map_err(|error| {
-        let what = oxim_net::socket::error_text(&error);
+        let what = error_text(&error);
         format!("could not decode the MIME part to {}: {what}", path.display())
     })?;
     part.decoded_filename = Some(path.as_os_str().as_bytes().to_vec());

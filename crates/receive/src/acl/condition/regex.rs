@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_base::limits::SCANNED_LINE_BYTES_MAX;
 use oxim_lang::config::Config;
 use oxim_lang::list::split;
@@ -113,7 +114,7 @@ fn first_match(patterns: &VecDeque<Pattern>, subject: &[u8]) -> Result<Match, St
 }
 
 fn in_lines(run: &mut Run<'_>, patterns: &VecDeque<Pattern>) -> Result<Match, String> {
-    let text = |error: io::Error| oxim_net::socket::error_text(&error);
+    let text = |error: io::Error| error_text(&error);
     let part = run.scene.message.scan.part.clone();
     let content = match &part {
         Some(part) => File::open(&part.file).and_then(|f| Content::new(f, part.start, &part.boundaries)),
@@ -137,6 +138,6 @@ fn in_decoded(run: &mut Run<'_>, patterns: &VecDeque<Pattern>) -> Result<Match, 
     let limit = u64::try_from(SCANNED_LINE_BYTES_MAX).unwrap_or(u64::MAX);
     File::open(&file)
         .and_then(|file| file.take(limit).read_to_end(&mut content))
-        .map_err(|error| oxim_net::socket::error_text(&error))?;
+        .map_err(|error| error_text(&error))?;
     first_match(patterns, &content)
 }

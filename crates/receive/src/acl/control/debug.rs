@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxim_base::debug::{self, Tap};
+use oxim_base::errno::error_text;
 use oxim_base::limits::DEBUG_BUFFER_BYTES_MAX;
 use oxim_base::{Text, clock};
 use parking_lot::Mutex;
@@ -182,9 +183,8 @@ fn start(reception: &Reception, wanted: &Wanted) -> Result<DebugFile, String> {
     }
     let path = PathBuf::from(format!("{}/debuglog{}", directory.trim_end_matches('/'), wanted.tag));
     let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(&path);
-    let file = opened.map_err(|error| {
-        format!("debug file {} cannot be opened: {}", path.display(), oxim_net::socket::error_text(&error))
-    })?;
+    let file = opened
+        .map_err(|error| format!("debug file {} cannot be opened: {}", path.display(), error_text(&error)))?;
     let state = State { file: Some(file), limit: wanted.pretrigger, ..State::default() };
     Ok(DebugFile { mask, path, waits_for_panic: wanted.on_panic, state: Mutex::new(state) })
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_base::limits::WELLKNOWN_BYTES_MAX;
 
 use super::super::Phase;
@@ -39,7 +40,7 @@ fn apply(run: &mut Run<'_>, options: &Text) -> Result<(), Fault> {
             Ok(())
         }
         Err((step, error)) => {
-            let error = oxim_net::socket::error_text(&error);
+            let error = error_text(&error);
             Err(Fault::NoMatch(Some(format!("wellknown: failed to {step} file \"{path}\": {error}"))))
         }
     }

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use oxim_base::Text;
+use oxim_base::errno::error_text;
 use oxim_net::dns::Family;
 
 use super::super::clause::{Argument, ClauseRow, Kind, Modifier};
@@ -87,7 +88,7 @@ impl Modifier for Send {
             if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let sent = UdpSocket::bind((here, 0)).and_then(|s| s.send_to(&packet.data, (address, packet.port)));
         if let Err(error) = sent {
-            run.trace(|| format!("udpsend: {}", oxim_net::socket::error_text(&error)));
+            run.trace(|| format!("udpsend: {}", error_text(&error)));
         }
         Ok(())
     }
