@@ -106,6 +106,15 @@ pub fn interval(seconds: u64) -> String {
     out
 }
 
+/// As [`interval`], but with milliseconds if they are wanted and the time is short: the times in log lines.
+#[must_use]
+pub fn short_interval(time: Duration, millisec: bool) -> String {
+    if millisec && time.as_secs() < 5 {
+        return format!("{}.{:03}s", time.as_secs(), time.subsec_millis());
+    }
+    interval(time.as_secs())
+}
+
 /// The longest interval that is read: 68 years, as in Exim.
 const INTERVAL_SECONDS_MAX: u64 = i32::MAX as u64;
 
@@ -147,6 +156,13 @@ pub fn parse_interval_with_units(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_times_have_milliseconds() {
+        let shown = |ms| short_interval(Duration::from_millis(ms), true);
+        assert_eq!((shown(4_999), shown(5_000)), ("4.999s".to_owned(), "5s".to_owned()));
+        assert_eq!(short_interval(Duration::from_millis(4_999), false), "4s");
+    }
 
     #[test]
     fn intervals_round_trip() {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxim_base::clock::{self, Stamp};
 use oxim_base::errno::error_text;
 use oxim_base::text::shown;
 use oxim_spool::log::{LogSelectors, Selector};
@@ -23,8 +24,8 @@ pub struct Lines<'a> {
     pub selectors: LogSelectors,
     /// Envelope sender of the message.
     pub sender: &'a [u8],
-    /// How long the message has been on the queue.
-    pub on_queue: Duration,
+    /// When the message came.
+    pub received: Stamp,
     /// The named queue that the message is on.
     pub queue_name: &'a [u8],
     /// Size of the message, for `+delivery_size`.
@@ -53,7 +54,7 @@ impl Lines<'_> {
             let sender = sent.map_or_else(|| shown(self.sender), |sent| Cow::Borrowed(&sent.sender));
             push_field(line, " F=<", &sender, ">");
         }
-        if self.has(Selector::ReturnPathOnDelivery) {
+        if self.has(Selector::ReturnPathOnDelivery) && !address.is_bypassed() {
             push_field(line, " P=<", &shown(run.return_path), ">");
         }
         if let Some(sender) = &address.propagated.srs_sender {
@@ -63,11 +64,11 @@ impl Lines<'_> {
             push_field(line, " Q=", &shown(self.queue_name), "");
         }
         self.router_and_transport(line, address);
-        if let Some(shadow) = &done.shadow {
-            let _ = write!(line, " ST={shadow}");
-        }
         if self.has(Selector::DeliverySize) {
             let _ = write!(line, " S={}", done.bytes.unwrap_or(self.size));
+        }
+        if let Some(shadow) = &done.shadow {
+            let _ = write!(line, " ST={shadow}");
         }
         if let Some(host) = &done.host {
             line.push_str(run.host_text(self, host));
@@ -80,7 +81,7 @@ impl Lines<'_> {
             line.push('"');
         }
         if self.has(Selector::QueueTime) {
-            let _ = write!(line, " QT={}", self.interval(self.on_queue));
+            let _ = write!(line, " QT={}", self.interval(Stamp::now().since(self.received)));
         }
         if self.has(Selector::DeliverTime) {
             let _ = write!(line, " DT={}", self.interval(run.took));
@@ -299,10 +300,7 @@ impl Lines<'_> {
     }
 
     fn interval(&self, time: Duration) -> String {
-        if self.has(Selector::Millisec) {
-            return format!("{}.{:03}s", time.as_secs(), time.subsec_millis());
-        }
-        oxim_base::clock::interval(time.as_secs())
+        clock::short_interval(time, self.has(Selector::Millisec))
     }
 }
 

@@ -69,11 +69,11 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
     let _ = write!(out, " P={}", log_line::printable(&connection.protocol));
     if wants.pipelining && talk.offers.pipelining {
         out.push_str(" L");
-        if !talk.pipelined {
-            out.push('-');
-        }
         if talk.offers.early_pipelining {
             out.push(if talk.is_early { '*' } else { '.' });
+        }
+        if !talk.pipelined {
+            out.push('-');
         }
     }
     out.push_str(&log_line::tls(reception, talk));
@@ -99,7 +99,7 @@ pub fn line(reception: &Reception, talk: &Talk, message: &Message, facts: &Facts
     }
     out.push_str(crate::dmarc::arrival_field(reception, talk).as_str());
     if wants.receive_time {
-        let _ = write!(out, " RT={}", log_line::duration(facts.taken, wants.millisec));
+        let _ = write!(out, " RT={}", oxim_base::clock::short_interval(facts.taken, wants.millisec));
     }
     if !message.queue_name.is_empty() {
         let _ = write!(out, " Q={}", log_line::printable(&message.queue_name));

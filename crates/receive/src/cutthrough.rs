@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxim_base::clock::Stamp;
 use oxim_deliver::address::Address;
 use oxim_deliver::agent::Identity;
 use oxim_deliver::event;
@@ -117,7 +116,7 @@ fn judge(
         delivery: &reception.delivery,
         selectors: reception.services.log().selectors(),
         sender: &batch.message.sender,
-        on_queue: Stamp::now().since(batch.message.received),
+        received: batch.message.received,
         queue_name: &batch.message.queue_name,
         size: batch.message.size_with(batch.body.len()),
     };

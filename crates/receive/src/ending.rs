@@ -31,15 +31,15 @@ pub fn log_incomplete(reception: &Reception, talk: &Talk, why: &str) {
 pub fn connection_lost(reception: &Arc<Reception>, talk: &mut Talk) -> Reply {
     set_end_reason(talk, "connection-lost");
     log_incomplete(reception, talk, "connection lost");
-    let duration = log_line::duration(talk.started.elapsed(), reception.wants.millisec);
+    let duration = oxim_base::clock::short_interval(talk.started.elapsed(), reception.wants.millisec);
     let connection = log_line::connection(reception, talk);
-    if reception.wants.smtp_connection && talk.log_connection {
-        talk.last_line = Some(LastLine::plain(format!("{connection} lost D={duration}")));
-    } else if reception.wants.lost_incoming_connection && talk.transaction.sender_given {
+    if reception.wants.lost_incoming_connection && talk.transaction.sender_given {
         let client = log_line::client(reception, talk, false);
         let what = if talk.is_local() { "EOF" } else { "disconnection" };
         let line = format!("unexpected {what} while reading SMTP command from {client} D={duration}");
         talk.last_line = Some(LastLine::plain(line));
+    } else if reception.wants.smtp_connection && talk.log_connection {
+        talk.last_line = Some(LastLine::plain(format!("{connection} lost D={duration}")));
     }
     Reply::new(421, format!("{} lost input connection", talk.active_hostname(reception))).closing()
 }
@@ -56,8 +56,8 @@ pub fn command_timeout(reception: &Arc<Reception>, talk: &mut Talk) -> Reply {
     Reply::new(421, format!("{name}: SMTP command timeout - closing connection")).closing()
 }
 
-/// The client closed the connection within a message.
-pub fn data_lost(reception: &Arc<Reception>, talk: &mut Talk, place: Option<Place>) {
+/// The client closed the connection within a message. It may still listen.
+pub fn data_lost(reception: &Arc<Reception>, talk: &mut Talk, place: Option<Place>) -> Reply {
     set_end_reason(talk, "connection-lost");
     if reception.wants.lost_incoming_connection {
         let connection = log_line::connection(reception, talk);
@@ -68,6 +68,7 @@ pub fn data_lost(reception: &Arc<Reception>, talk: &mut Talk, place: Option<Plac
         };
         reception.logs.main(&format!("{connection} lost while reading message data{place}"));
     }
+    Reply::fixed(421, "Lost incoming connection").closing()
 }
 
 /// No message data came in time.
@@ -128,7 +129,7 @@ pub fn log_end(reception: &Reception, talk: &Talk) {
     }
     if reception.wants.smtp_no_mail && talk.counts.mail == 0 {
         let client = log_line::client(reception, talk, false);
-        let duration = log_line::duration(talk.started.elapsed(), reception.wants.millisec);
+        let duration = oxim_base::clock::short_interval(talk.started.elapsed(), reception.wants.millisec);
         let authentication = log_line::authentication(reception, talk);
         let tls = log_line::tls(reception, talk);
         let history = talk.history_text();

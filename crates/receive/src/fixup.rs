@@ -206,7 +206,7 @@ fn submitted_sender(reception: &Reception, talk: &Talk, submission: &Submission)
     Some([&*address::quote_local_part(&id), b"@", domain].concat())
 }
 
-/// Adds Sender: where From: is not the caller; in submission mode it is the envelope sender too.
+/// Adds Sender: where From: is not the caller. In submission mode the envelope sender is the caller's address, whatever From: says.
 fn add_sender(
     reception: &Reception,
     talk: &mut Talk,
@@ -230,59 +230,65 @@ fn add_sender(
         (Some(_) | None, _) => return,
     };
     let from = format!("{prefix}From");
-    let is_sender = {
-        let headers = &talk.scene.context.message.headers;
-        headers.find(from.as_bytes()).any(|header| is_from_sender(reception, header, &sender))
-    };
-    if is_sender {
-        return;
+    let message = &mut talk.scene.context.message;
+    // Of several lines the last one counts.
+    let is_sender = message
+        .headers
+        .find(from.as_bytes())
+        .last()
+        .is_some_and(|line| is_from_sender(reception, line, &sender));
+    if !is_sender {
+        let name = format!("{prefix}Sender");
+        let value = originator::with_name(reception, &real_name, &sender);
+        message.headers.push_back(Header::from_parts(name.as_bytes(), &value));
     }
-    let name = format!("{prefix}Sender");
-    let value = originator::with_name(reception, &real_name, &sender);
-    talk.scene.context.message.headers.push_back(Header::from_parts(name.as_bytes(), &value));
     // A message from nobody, a bounce, stays one. What a local caller may say as sender stays too.
-    if submission.is_some() && !talk.scene.context.message.sender.is_empty() {
-        talk.scene.context.message.sender = sender;
+    if submission.is_some() && !message.sender.is_empty() {
+        message.sender = sender;
     }
 }
 
-/// Whether a From: line names the sender, perhaps with a permitted prefix or suffix of the local part.
+/// Whether a From: line has one address, the sender's, perhaps with a permitted prefix or suffix of the local part.
 fn is_from_sender(reception: &Reception, header: &Header, sender: &[u8]) -> bool {
-    let syntax = &reception.settings.address_syntax;
-    let Some(parsed) = address::address_list(header.body()).find_map(|item| item.parse(syntax).ok()) else {
+    let settings = &reception.settings;
+    let Ok(parsed) = address::parse(header.body(), &settings.address_syntax) else {
         return false;
     };
     let (login, domain) = address::split_at_domain(sender);
-    let from_domain = parsed.domain().unwrap_or(reception.settings.qualify_domain.as_slice());
-    if !domain.unwrap_or_default().eq_ignore_ascii_case(from_domain) {
-        return false;
-    }
-    let fixups = &reception.settings.fixups;
-    let local_part = parsed.local_part();
-    let rest = strip(local_part, &fixups.local_from_prefix, true).unwrap_or(local_part);
-    let rest = strip(rest, &fixups.local_from_suffix, false).unwrap_or(rest);
-    rest == login || local_part == login
+    let from_domain = parsed.domain().unwrap_or(settings.qualify_domain.as_slice());
+    domain.unwrap_or_default().eq_ignore_ascii_case(from_domain)
+        && is_login(
+            parsed.local_part(),
+            login,
+            &settings.fixups.local_from_prefix,
+            &settings.fixups.local_from_suffix,
+        )
 }
 
-/// The rest of a local part after the first affix that fits; `*` stands for any text, at the outer end.
-fn strip<'a>(local_part: &'a [u8], affixes: &[String], is_prefix: bool) -> Option<&'a [u8]> {
-    affixes.iter().find_map(|affix| {
-        let affix = affix.as_bytes();
-        if is_prefix {
-            match affix.strip_prefix(b"*") {
-                Some(tail) => {
-                    let at = memchr::memmem::find(local_part, tail)?;
-                    local_part.get(at.saturating_add(tail.len())..)
-                }
-                None => local_part.strip_prefix(affix),
-            }
-        } else {
-            match affix.strip_suffix(b"*") {
-                Some(head) => local_part.get(..memchr::memmem::find(local_part, head)?),
-                None => local_part.strip_suffix(affix),
-            }
-        }
+/// Whether a local part is the login, in whatever case, but for a permitted prefix and suffix.
+fn is_login(local_part: &[u8], login: &[u8], prefixes: &[String], suffixes: &[String]) -> bool {
+    let local_part = local_part.to_ascii_lowercase();
+    memchr::memmem::find_iter(&local_part, &login.to_ascii_lowercase()).any(|at| {
+        let (prefix, rest) = local_part.split_at(at);
+        let suffix = rest.get(login.len()..).unwrap_or_default();
+        is_affix(prefix, prefixes, |affix| affix.strip_prefix('*'), <[u8]>::ends_with)
+            && is_affix(suffix, suffixes, |affix| affix.strip_suffix('*'), <[u8]>::starts_with)
     })
+}
+
+/// Whether what stands before or after the login may stand there. A star at the outer end of an affix, which `open` takes
+/// away, stands for any text: then only the inner end must fit.
+fn is_affix(
+    text: &[u8],
+    affixes: &[String],
+    open: impl Fn(&str) -> Option<&str>,
+    has_end: impl Fn(&[u8], &[u8]) -> bool,
+) -> bool {
+    text.is_empty()
+        || affixes.iter().map(|affix| affix.to_ascii_lowercase()).any(|affix| match open(&affix) {
+            Some(inner) => has_end(text, inner.as_bytes()),
+            None => text == affix.as_bytes(),
+        })
 }
 
 /// Adds Date: where it is missing.
@@ -346,9 +352,14 @@ mod tests {
 
     #[test]
     fn affixes_of_local_parts() {
-        let affixes = ["*-".to_owned()];
-        assert_eq!(strip(b"list-user", &affixes, true), Some(b"user".as_slice()));
-        assert_eq!(strip(b"user", &affixes, true), None);
-        assert_eq!(strip(b"user-x", &["-*".to_owned()], false), Some(b"user".as_slice()));
+        let (prefixes, suffixes) = (["*-ist-".to_owned(), "Pre-".to_owned()], ["-s*".to_owned()]);
+        for local_part in
+            ["user", "User", "x-ist-user", "a-ist-b-ist-user", "PRE-user-s", "user-suf", "user-S"]
+        {
+            assert!(is_login(local_part.as_bytes(), b"user", &prefixes, &suffixes), "{local_part}");
+        }
+        for local_part in ["users", "pre-pre-user", "list-user", "user-t", "x-pre-user", ""] {
+            assert!(!is_login(local_part.as_bytes(), b"user", &prefixes, &suffixes), "{local_part}");
+        }
     }
 }

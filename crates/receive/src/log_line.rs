@@ -122,15 +122,6 @@ pub fn authentication(reception: &Reception, talk: &Talk) -> String {
     out
 }
 
-/// A time as `D=` and `RT=` show it: whole seconds, or milliseconds for short ones under `+millisec`.
-#[must_use]
-pub fn duration(time: std::time::Duration, millisec: bool) -> String {
-    if millisec && time.as_secs() < 60 {
-        return format!("{}.{:03}s", time.as_secs(), time.subsec_millis());
-    }
-    oxim_base::clock::interval(time.as_secs())
-}
-
 /// Text from outside on one line: control characters as escapes, bytes over 127 as octal ones.
 #[must_use]
 pub fn printable(text: &[u8]) -> String {
@@ -183,8 +174,6 @@ pub fn quoted(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -193,12 +182,5 @@ mod tests {
         assert_eq!(quoted(b"a\n\"\\\xc3"), "a\\n\\\"\\\\\\303");
         assert_eq!(address("é\n".as_bytes()), "é\\n");
         assert_eq!(address(b"\xe9"), "\\xE9");
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration(Duration::from_millis(1234), true), "1.234s");
-        assert_eq!(duration(Duration::from_millis(1234), false), "1s");
-        assert_eq!(duration(Duration::from_secs(90), true), "1m30s");
     }
 }

@@ -84,8 +84,9 @@ pub fn refuse(
             set_end_reason(talk, "acl-drop");
         }
         if phase != Phase::Connect && talk.log_connection && reception.wants.smtp_connection {
+            let id = talk.scene.context.message.id.map(|id| format!("{id} ")).unwrap_or_default();
             let connection = log_line::connection(reception, talk);
-            reception.logs.main(&format!("{connection} closed by DROP in ACL"));
+            reception.logs.main(&format!("{id}{connection} closed by DROP in ACL"));
         }
     }
     reply

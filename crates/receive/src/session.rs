@@ -544,8 +544,7 @@ impl Session {
         Err(match error {
             ReadError::Timeout => Flow::Close(Some(ending::data_timeout(&reception, talk))),
             ReadError::Closed | ReadError::Broken(_) => {
-                ending::data_lost(&reception, talk, place);
-                Flow::Close(None)
+                Flow::Close(Some(ending::data_lost(&reception, talk, place)))
             }
         })
     }

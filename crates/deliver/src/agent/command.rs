@@ -62,12 +62,12 @@ pub(super) fn run(job: &CommandJob, message: &mut dyn Read) -> JobResult {
         });
         let reader =
             scope.spawn(move || read_output(&mut output, &stopped, job.output_bytes_max, || kill(TOO_MUCH)));
-        let write_error = write_message(job, &mut child, message);
+        let written = write_message(job, &mut child, message);
         let status = child.wait();
         let _ = state.compare_exchange(RUNS, ENDED, Ordering::SeqCst, Ordering::SeqCst);
         let text = reader.join().unwrap_or_default();
         drop(finished);
-        conclude(status, state.load(Ordering::SeqCst), text, write_error)
+        conclude(status, state.load(Ordering::SeqCst), text, written)
     })
 }
 
@@ -110,6 +110,7 @@ fn not_started(job: &CommandJob, error: &io::Error) -> JobResult {
         code => JobResult::Exited {
             status: CommandStatus::NotStarted(code.unwrap_or(0)),
             output: Vec::new(),
+            bytes: 0,
             write_error: None,
         },
     }
@@ -146,12 +147,13 @@ fn read_output(
     text
 }
 
-fn write_message(job: &CommandJob, child: &mut Child, message: &mut dyn Read) -> Option<String> {
-    let mut stdin = child.stdin.take()?;
+/// The bytes that were written, or why they could not be. A command that does not want them all is no error.
+fn write_message(job: &CommandJob, child: &mut Child, message: &mut dyn Read) -> Result<u64, String> {
+    let Some(mut stdin) = child.stdin.take() else { return Ok(0) };
     match mailbox_write::copy(message, &mut stdin, &job.framing) {
-        Ok(_) => None,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
-        Err(error) => Some(error_text(&error)),
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => Err(error_text(&error)),
     }
 }
 
@@ -159,7 +161,7 @@ fn conclude(
     status: io::Result<ExitStatus>,
     state: u8,
     output: Vec<u8>,
-    write_error: Option<String>,
+    written: Result<u64, String>,
 ) -> JobResult {
     let status = match (state, status) {
         (TIMED_OUT, _) => CommandStatus::TimedOut,
@@ -172,7 +174,11 @@ fn conclude(
             return JobResult::Deferred(Trouble::system(&error, "wait for the command failed"));
         }
     };
-    JobResult::Exited { status, output, write_error }
+    let (bytes, write_error) = match written {
+        Ok(bytes) => (bytes, None),
+        Err(error) => (0, Some(error)),
+    };
+    JobResult::Exited { status, output, bytes, write_error }
 }
 
 #[cfg(test)]

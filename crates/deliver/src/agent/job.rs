@@ -347,6 +347,8 @@ pub enum JobResult {
         status: CommandStatus,
         /// What it printed, cut at `output_bytes_max`.
         output: Vec<u8>,
+        /// How much of the message was written to it, in bytes.
+        bytes: u64,
         /// The message could not be written to it completely.
         write_error: Option<String>,
     },

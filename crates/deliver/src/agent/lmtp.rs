@@ -57,8 +57,8 @@ pub struct LmtpJob {
 /// What the server said about one recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LmtpAnswer {
-    /// It is delivered: the reply.
-    Accepted(Vec<u8>),
+    /// It is delivered: the reply, and the size of the message on the wire.
+    Accepted(Vec<u8>, u64),
     /// It never will be: the text.
     Refused(String),
     /// Not now: number, last digits of the reply's code, text.
@@ -214,13 +214,13 @@ fn dialogue(
     if !reply.is_intermediate() {
         return Err(refused("DATA", &reply, error_code::DATA_4XX));
     }
-    connection
+    let sent = connection
         .send_data(limit, |piece| Ok(message.take(PIECE_BYTES).read_to_end(piece)? > 0))
         .map_err(|error| broken(&error))?;
     for index in accepted {
         let reply = connection.read_reply(limit).map_err(|error| broken(&error))?;
         let answer = if reply.is_success() {
-            LmtpAnswer::Accepted(reply.to_text())
+            LmtpAnswer::Accepted(reply.to_text(), sent.bytes)
         } else {
             refused("end of data", &reply, error_code::DATA_4XX)
         };
@@ -261,7 +261,7 @@ mod tests {
             echo 550 no; read l; echo 250 c; read l; echo 354 go; while read l; do case \"$l\" in .?) break;; esac; done; \
             echo 250 in; echo 452 full; read l";
         let got = answers(script, &["b@t.ex", "n@t.ex", "c@t.ex"]);
-        assert_eq!(got.first().unwrap(), &LmtpAnswer::Accepted(b"250 in".to_vec()));
+        assert_eq!(got.first().unwrap(), &LmtpAnswer::Accepted(b"250 in".to_vec(), 24));
         let text = "LMTP error after RCPT TO:<n@t.ex> IGNOREQUOTA: 550 no".to_owned();
         assert_eq!(got.get(1).unwrap(), &LmtpAnswer::Refused(text));
         assert_eq!(

@@ -85,12 +85,13 @@ fn become_program(job: &ProgramJob, socket: &UnixStream) -> io::Error {
 
 /// What a filter printed may be longer than any answer: it goes behind it.
 fn answer(output: &mut &UnixStream, job: &Job, result: JobResult) -> io::Result<()> {
-    let (Job::Filter(_), JobResult::Exited { status, output: message, write_error }) = (job, &result) else {
-        return wire::send(output, &result);
-    };
-    let (status, write_error) = (*status, write_error.clone());
-    wire::send(output, &JobResult::Exited { status, output: Vec::new(), write_error })?;
-    wire::send_message(output, &mut message.as_slice())
+    match (job, result) {
+        (Job::Filter(_), JobResult::Exited { status, output: message, bytes, write_error }) => {
+            wire::send(output, &JobResult::Exited { status, output: Vec::new(), bytes, write_error })?;
+            wire::send_message(output, &mut message.as_slice())
+        }
+        (_, result) => wire::send(output, &result),
+    }
 }
 
 #[cfg(test)]

@@ -367,7 +367,7 @@ impl Attempt<'_> {
                 delivery: self.delivery,
                 selectors,
                 sender: &message.sender,
-                on_queue: Stamp::now().since(message.received),
+                received: message.received,
                 queue_name: &message.queue_name,
                 size: message.size_with(self.claim.body().len()),
             },

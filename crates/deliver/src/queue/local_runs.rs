@@ -132,7 +132,7 @@ fn run_group<'a>(
     }
     let Some(first) = due.first() else { return };
     if first.is_bypassed() {
-        let run = Run::of(vec![Outcome::Delivered(Delivered::default()); due.len()]);
+        let run = Run::of(vec![Outcome::Delivered(Delivered::of_nothing()); due.len()]);
         settlement.run(context, BYPASSED, due, run, std::time::Duration::ZERO, b"");
         return;
     }
@@ -149,7 +149,7 @@ fn run_group<'a>(
     let prepared = prepare_batch(settlement, context, claim, transport, &due, options);
     let (mut run, return_path) = match prepared {
         Ok(batch) if settlement.dont_deliver => {
-            (Run::all(&batch, &Outcome::Delivered(Delivered::default())), batch.return_path)
+            (Run::all(&batch, &Outcome::Delivered(Delivered::of_nothing())), batch.return_path)
         }
         Ok(batch) if waits => match transport.driver.order(transport, settlement.delivery, context, &batch) {
             Ok(order) => {

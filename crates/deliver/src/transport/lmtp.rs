@@ -143,9 +143,11 @@ impl Driver for Lmtp {
 
 fn outcome(answer: LmtpAnswer) -> Outcome {
     match answer {
-        LmtpAnswer::Accepted(confirmation) => {
-            Outcome::Delivered(Delivered { confirmation: Some(confirmation.into()), ..Delivered::default() })
-        }
+        LmtpAnswer::Accepted(confirmation, bytes) => Outcome::Delivered(Delivered {
+            confirmation: Some(confirmation.into()),
+            bytes: Some(bytes),
+            ..Delivered::default()
+        }),
         LmtpAnswer::Refused(text) => Outcome::Failed(DeliveryError { text, ..DeliveryError::default() }),
         LmtpAnswer::Deferred(code, more, text) => {
             Outcome::Deferred(DeliveryError { more, ..DeliveryError::new(code, text) })

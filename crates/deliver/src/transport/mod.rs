@@ -163,6 +163,14 @@ pub struct Delivered {
     pub path: Option<Vec<u8>>,
 }
 
+impl Delivered {
+    /// A delivery that only counts as one: nothing was written.
+    #[must_use]
+    pub fn of_nothing() -> Self {
+        Delivered { bytes: Some(0), ..Delivered::default() }
+    }
+}
+
 /// Envelope addresses that went out in A-labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Downconverted {

@@ -771,9 +771,12 @@ impl Driver for Pipe {
         let command =
             job.argv.first().map(|word| shown_word(&String::from_utf8_lossy(word))).unwrap_or_default();
         match local::perform(delivery, batch, &Job::Command(job), &composed) {
-            JobResult::Exited { status, output, write_error } => {
+            JobResult::Exited { status, output, bytes, write_error } => {
                 let end = End::new(status, output.clone(), write_error, batch.message.sender.is_empty());
-                let outcome = self.judge(transport, &line, &command, end);
+                let mut outcome = self.judge(transport, &line, &command, end);
+                if let Outcome::Delivered(delivered) = &mut outcome {
+                    delivered.bytes = Some(bytes);
+                }
                 self.log_first_line(delivery, transport, batch, &outcome, &output);
                 Run::all(batch, &outcome)
             }

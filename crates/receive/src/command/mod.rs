@@ -24,6 +24,7 @@ use std::sync::Arc;
 use oxim_deliver::event::{self, Event};
 use oxim_mail::smtp::command::{Command, CommandError};
 
+use crate::ending;
 use crate::log_line;
 use crate::reception::Reception;
 use crate::reply::Reply;
@@ -296,6 +297,8 @@ fn unknown(reception: &Arc<Reception>, talk: &mut Talk) -> Progress {
     talk.counts.unknown = talk.counts.unknown.saturating_add(1);
     let max = reception.settings.limits.unknown_commands_max;
     if talk.counts.unknown > max {
+        log_error(reception, talk, "syntax", "unrecognized command");
+        ending::log_incomplete(reception, talk, "unrecognized command");
         let line = format!(
             "SMTP call from {} dropped: too many unrecognized commands (last was \"{}\")",
             log_line::client(reception, talk, false),
@@ -333,6 +336,7 @@ fn count_nonmail(reception: &Arc<Reception>, talk: &mut Talk, verb: Verb) -> Opt
     if !talk.limits_nonmail || talk.counts.nonmail <= reception.settings.limits.nonmail_max {
         return None;
     }
+    ending::log_incomplete(reception, talk, "too many non-mail commands");
     let command = &talk.scene.context.connection.smtp_command;
     let word = command.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     let line = format!(
@@ -403,16 +407,12 @@ fn error(
     talk.counts.errors = talk.counts.errors.saturating_add(1);
     let name = if kind == "syntax" { "smtp:fail:syntax" } else { "smtp:fail:protocol" };
     event::raise_main(&mut talk.scene.context, Event::new(name, reason.as_bytes()));
-    let wanted = reception.wants.for_error(kind);
-    let command = log_line::printable(&talk.scene.context.connection.smtp_command);
-    if wanted {
-        let client = log_line::client(reception, talk, true);
-        reception.logs.main(&format!("SMTP {kind} error in \"{command}\" {client} {reason}"));
-    }
+    log_error(reception, talk, kind, reason);
     if talk.counts.errors <= reception.settings.limits.synprot_errors_max {
         return Reply::new(code, reply);
     }
     let history = talk.history_text();
+    let command = log_line::printable(&talk.scene.context.connection.smtp_command);
     let line = format!(
         "SMTP call from {} dropped: too many syntax or protocol errors (last command was \"{command}\", {})",
         log_line::client(reception, talk, false),
@@ -423,6 +423,15 @@ fn error(
     let mut text = reply.to_vec();
     text.extend_from_slice(b"\nToo many syntax or protocol errors");
     Reply::new(code, text).closing()
+}
+
+/// Logs an error of a command, if errors of its kind are wanted.
+fn log_error(reception: &Reception, talk: &Talk, kind: &str, reason: &str) {
+    if reception.wants.for_error(kind) {
+        let command = log_line::printable(&talk.scene.context.connection.smtp_command);
+        let client = log_line::client(reception, talk, true);
+        reception.logs.main(&format!("SMTP {kind} error in \"{command}\" {client} {reason}"));
+    }
 }
 
 /// Sets `$smtp_notquit_reason`.

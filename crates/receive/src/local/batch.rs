@@ -18,8 +18,11 @@ use crate::acceptance::{self, Rejection};
 use crate::acl::Phase;
 use crate::body::{BodyFault, Incoming, Received};
 use crate::caller::Caller;
+use crate::ending;
 use crate::fixup::Origin;
+use crate::log_line;
 use crate::reception::Reception;
+use crate::reply::Reply;
 use crate::talk::Talk;
 
 /// The error that ended a batch.
@@ -29,6 +32,13 @@ struct Fault {
     text: String,
     /// The command at fault, if it was one.
     command: Option<Vec<u8>>,
+}
+
+impl Fault {
+    /// What a client would be told.
+    fn of(reply: &Reply) -> Fault {
+        Fault { text: format!("{} {}", reply.code, String::from_utf8_lossy(&reply.text)), command: None }
+    }
 }
 
 /// A batch under way.
@@ -56,6 +66,9 @@ pub fn receive(
     told: &Told,
 ) -> ExitStatus {
     let talk = talk_for(reception, caller, given, "local-bsmtp");
+    if reception.wants.smtp_connection {
+        reception.logs.main(&log_line::connection(reception, &talk));
+    }
     let input = Input::new(input);
     let mut batch = Batch {
         reception,
@@ -218,6 +231,7 @@ impl<R: Read> Batch<'_, R> {
     fn read(&mut self) -> Result<Received, Fault> {
         let limit = crate::connect::size_limit(self.reception, &mut self.talk)
             .map_err(|reason| Fault { text: format!("421 {reason}"), command: None })?;
+        self.talk.size_limit = limit;
         let mut incoming = Incoming::new(self.reception, Framing::Local, limit, None);
         loop {
             let more = self
@@ -226,7 +240,11 @@ impl<R: Read> Batch<'_, R> {
                 .map_err(|error| Fault { text: format!("421 {}", error_text(&error)), command: None })?;
             if !more {
                 self.line = self.line.saturating_add(1);
-                return Err(Fault { text: "421 Lost incoming connection".to_owned(), command: None });
+                return Err(Fault::of(&ending::data_lost(
+                    self.reception,
+                    &mut self.talk,
+                    Some(incoming.place()),
+                )));
             }
             let pending = self.input.pending();
             let (used, ended) = incoming.feed(pending);
@@ -238,11 +256,10 @@ impl<R: Read> Batch<'_, R> {
             }
         }
         incoming.finish().map_err(|refused| match refused.fault {
-            BodyFault::Header(error) => Fault { text: format!("552 {error}"), command: None },
-            BodyFault::TooBig { .. } => {
-                Fault { text: "552 Message size exceeds maximum permitted".to_owned(), command: None }
-            }
             BodyFault::Spool(error) => Fault { text: format!("451 {error}"), command: None },
+            BodyFault::Header(_) | BodyFault::TooBig { .. } => {
+                Fault::of(&acceptance::refused(self.reception, &mut self.talk, *refused))
+            }
         })
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use oxim_base::clock::Stamp;
 use oxim_lang::context::Context;
+use oxim_spool::log::Selector;
 use oxim_spool::message::Message;
 
 use super::{Attempt, Ended, errors_copy, finish};
@@ -39,15 +39,10 @@ impl Attempt<'_> {
         self.report_successes(context, message, &tally);
         let done = self.report_failures(context, message, &mut tally);
         if tally.deferred.is_empty() && tally.freeze.is_none() {
-            let taken = queue_time(message);
-            let suffix = if self
-                .delivery
-                .services
-                .log()
-                .selectors()
-                .has(oxim_spool::log::Selector::QueueTimeOverall)
-            {
-                format!(" QT={}", oxim_base::clock::interval(taken.as_secs()))
+            let selectors = self.delivery.services.log().selectors();
+            let suffix = if selectors.has(Selector::QueueTimeOverall) {
+                let taken = Stamp::now().since(message.received);
+                format!(" QT={}", oxim_base::clock::short_interval(taken, selectors.has(Selector::Millisec)))
             } else {
                 String::new()
             };
@@ -258,10 +253,6 @@ impl Attempt<'_> {
             || failure.address.propagated.errors_to.is_some()
             || self.delivery.clock_steps.age(message) >= limit
     }
-}
-
-fn queue_time(message: &Message) -> Duration {
-    Stamp::now().since(message.received)
 }
 
 /// Where failures of an address are told: `errors_to` of its router, else the sender.

@@ -126,6 +126,7 @@ impl RouterDriver for Redirect {
 
 impl Redirect {
     fn try_route(&self, run: &mut Run<'_>, address: &mut Address) -> Result<Verdict, Problem> {
+        // What waits here is not this router's yet: its sender is told, as by Exim.
         let errors_to = address.propagated.errors_to.clone();
         prepare::propagate(run, address)?;
         address.run_as = prepare::run_as(run)?;
@@ -151,12 +152,15 @@ impl Redirect {
                 }
                 source::include(run, name, directory, user.as_ref())
             };
-            list::read(data.as_bytes(), self.allowed, &settings, &mut include).map_err(|text| {
-                Problem::new(
-                    error_code::BAD_REDIRECT,
-                    format!("error in redirect {}: {text}", self.source.word()),
-                )
-            })?
+            list::read(data.as_bytes(), self.allowed, &settings, &mut include)
+        };
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(text) => {
+                address.propagated.errors_to = errors_to;
+                let text = format!("error in redirect {}: {text}", self.source.word());
+                return Err(Problem::new(error_code::BAD_REDIRECT, text));
+            }
         };
         let has_others = !matches!(&parsed.content, Content::Items(items) if items.is_empty());
         self.report(run, address, &parsed.errors, has_others);
@@ -164,7 +168,6 @@ impl Redirect {
             Content::Blackhole => Ok(Verdict::Discard),
             Content::Fail(text) => Ok(Verdict::Fail(self.told(text))),
             Content::Defer(text) => {
-                // What waits here is not this router's yet: its sender is warned, as by Exim.
                 address.propagated.errors_to = errors_to;
                 Ok(Verdict::Defer(self.told(text)))
             }

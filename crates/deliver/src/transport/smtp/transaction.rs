@@ -100,6 +100,7 @@ impl Work<'_> {
             accepted: Vec::new(),
             deferral: None,
             last_chunk_bytes: None,
+            sent_bytes: 0,
             is_data_sent: false,
             is_chunk_sent: false,
         };
@@ -256,6 +257,8 @@ struct Step<'a, 'b> {
     deferral: Option<DeliveryError>,
     /// The length of the chunk that ended the message; none if it went by DATA.
     last_chunk_bytes: Option<usize>,
+    /// What the message took on the wire.
+    sent_bytes: u64,
     /// DATA went with the envelope.
     is_data_sent: bool,
     /// So did the message.
@@ -504,7 +507,8 @@ impl Step<'_, '_> {
         let sent = self.session.connection.send_data(limit, |out| pieces.next(out));
         drop(pieces);
         self.work.composed = Some(composed);
-        sent.map(|_| ()).map_err(|e| self.broken(e, About::Host))
+        self.sent_bytes = sent.map_err(|e| self.broken(e, About::Host))?.bytes;
+        Ok(())
     }
 
     /// BDAT, unless the whole message went with the envelope.
@@ -512,6 +516,7 @@ impl Step<'_, '_> {
         let limit = self.work.smtp.timeouts.data;
         if let Some(chunk) = self.envelope.chunk.take() {
             self.last_chunk_bytes = Some(chunk.len());
+            self.sent_bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             if self.is_chunk_sent {
                 return Ok(());
             }
@@ -540,6 +545,7 @@ impl Step<'_, '_> {
             if !more {
                 sender.finish(&mut wire);
             }
+            self.sent_bytes = self.sent_bytes.saturating_add(u64::try_from(wire.len()).unwrap_or(u64::MAX));
             self.session
                 .connection
                 .queue_bdat(&wire, !more, limit)
@@ -665,6 +671,7 @@ impl Step<'_, '_> {
             downconverted,
             confirmation: Some(confirmation),
             host: Some(host),
+            bytes: Some(self.sent_bytes),
             is_dsn_relayed: self.session.connection.extensions().dsn && !last_hop,
             ..Delivered::default()
         };
