@@ -176,18 +176,27 @@ pub fn is_local_due(delivery: &Delivery, context: &Context, address: &Address) -
     record.is_none_or(|r| r.due(Stamp::now().seconds, received(delivery, context), None) != Due::NotYet)
 }
 
-/// A delivery worked: what was held against the address goes.
-pub fn forget_address(delivery: &Delivery, context: &Context, address: &Address) {
-    if delivery.services.hints.get().is_none()
-        || context.message.first_delivery && !context.message.queue_running
-    {
+/// Deliveries worked: what was held against the addresses goes.
+pub fn forget_addresses<'a>(
+    delivery: &Delivery,
+    context: &Context,
+    addresses: impl Iterator<Item = &'a Address>,
+) {
+    let Some(hints) = delivery.services.hints.get() else { return };
+    if context.message.first_delivery && !context.message.queue_running {
         // Nothing of this message was written yet; records of others for the address are overwritten when they expire.
         return;
     }
-    delete(delivery, &address_key(delivery, address));
-    delete(delivery, &[b"R:", address.domain.as_slice()].concat());
-    delete(delivery, &recipient_key(address, None));
-    delete(delivery, &recipient_key(address, Some(&context.message.sender)));
+    let keys = addresses.flat_map(|address| {
+        [
+            address_key(delivery, address),
+            [b"R:", address.domain.as_slice()].concat(),
+            recipient_key(address, None),
+            recipient_key(address, Some(&context.message.sender)),
+        ]
+    });
+    // A record that stays delays an address that works: the next failure or success mends it.
+    let _ = hints.delete_all(&Database::Retry, keys.collect());
 }
 
 /// What follows from a failure that was written down.

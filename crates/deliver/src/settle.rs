@@ -219,7 +219,7 @@ impl Settlement<'_> {
         &self,
         context: &mut Context,
         transport: &str,
-        finished: Finished,
+        mut finished: Finished,
         unwritten: &mut Unwritten<'_>,
     ) {
         let hosts = retry_hints::note_hosts(
@@ -246,15 +246,18 @@ impl Settlement<'_> {
                 line.push_str(part);
             }
         });
+        if let Some(other) = finished.run.handed_to {
+            finished.addresses.iter_mut().for_each(|address| address.transport = Some(other));
+        }
+        retry_hints::forget_addresses(self.delivery, context, finished.succeeded());
         let Finished { addresses, run, took, return_path } = finished;
         let return_path = return_path.as_slice();
         let mut timed_out = Vec::new();
         let mut lines = RunLines::new(self.dont_deliver, took, return_path);
-        for (mut address, outcome) in addresses.into_iter().zip(run.outcomes) {
+        for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
             if !matches!(outcome, Outcome::Delivered(_)) {
                 unwritten.write();
             }
-            address.transport = run.handed_to.or(address.transport);
             match outcome {
                 Outcome::Delivered(done) => {
                     let mark = lines.mark();
@@ -267,7 +270,7 @@ impl Settlement<'_> {
                         unwritten.write();
                         event::delivered(self.delivery, context, &address, &done);
                     }
-                    self.delivered(context, &address, &done);
+                    self.delivered(&address, &done);
                 }
                 Outcome::Failed(error) => self.failed_by(context, address, error, Some(return_path)),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
@@ -350,8 +353,7 @@ impl Settlement<'_> {
         event::of_address(self.delivery, context, transport, address, error.host.as_deref(), event);
     }
 
-    fn delivered(&self, context: &mut Context, address: &Address, done: &Delivered) {
-        retry_hints::forget_address(self.delivery, context, address);
+    fn delivered(&self, address: &Address, done: &Delivered) {
         let mut tally = self.tally.lock();
         tally.delivered += 1;
         if !done.is_dsn_relayed && !self.dont_deliver {
@@ -420,7 +422,7 @@ impl Settlement<'_> {
         error: DeliveryError,
         return_path: Option<&[u8]>,
     ) {
-        retry_hints::forget_address(self.delivery, context, &address);
+        retry_hints::forget_addresses(self.delivery, context, std::iter::once(&address));
         self.failed_event(context, &address, &error);
         let return_path = return_path.filter(|_| error.code != error_code::MESSAGE_TOO_BIG);
         let text = self.lines.failed(&address, &error, return_path);

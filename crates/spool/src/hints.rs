@@ -205,6 +205,18 @@ impl Hints {
         self.change(database, key, None)
     }
 
+    /// Forgets several hints, with one access to the database.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn delete_all(&self, database: &Database, keys: Vec<Vec<u8>>) -> Result<(), HintsError> {
+        if self.shared.cache.is_some() && !database.is_written_at_once() {
+            return keys.iter().try_for_each(|key| self.delete(database, key));
+        }
+        let changes: Vec<_> = keys.into_iter().map(|key| ((database.clone(), key), None)).collect();
+        if changes.is_empty() { Ok(()) } else { self.shared.connection.lock().set_all(&changes) }
+    }
+
     fn change(&self, database: &Database, key: &[u8], hint: Option<Hint>) -> Result<(), HintsError> {
         let cache = self.shared.cache.as_ref().filter(|_| !database.is_written_at_once());
         let Some(cache) = cache else {

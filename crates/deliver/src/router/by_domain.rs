@@ -8,7 +8,7 @@ use oxim_lang::expand::Template;
 use oxim_lang::list::List;
 
 use super::Generic;
-use super::generic::{AccountSetting, BmiConditions};
+use super::generic::BmiConditions;
 use crate::address::RouteHost;
 use crate::delivery::Settings;
 
@@ -31,7 +31,7 @@ pub struct Inputs<'a> {
 pub struct ByDomain {
     /// Its `domains` hold all addresses of a domain, or none.
     pub chooses: bool,
-    /// All that it says holds for all addresses of the domain.
+    /// What it says of addresses that go to a remote transport holds for all addresses of the domain.
     pub decides: bool,
     are_hosts_shuffled: bool,
 }
@@ -59,18 +59,12 @@ impl ByDomain {
         .into_iter()
         .flatten()
         .chain(inputs.lists);
-        let account = |setting: &'_ Option<AccountSetting>| match setting {
-            Some(AccountSetting::Expanded(template)) => is_of_domain(template),
-            Some(AccountSetting::Known(_) | AccountSetting::Number(_)) | None => true,
-        };
         let mut templates =
             [&generic.condition, &generic.transport].into_iter().flatten().chain(inputs.templates);
         let decides = chooses
             && !looks_at_more(generic)
             && lists.all(|list| is_fixed(&list))
             && templates.all(is_of_domain)
-            && account(&generic.user)
-            && account(&generic.group)
             // What fails in the DNS is an event for each address.
             && config.main.event_action.is_none();
         ByDomain { chooses, decides, are_hosts_shuffled: inputs.are_hosts_shuffled }

@@ -425,7 +425,6 @@ impl Worklist<'_> {
         address.router = first.router;
         address.transport = first.transport;
         address.fallback_hosts = Arc::clone(&first.fallback_hosts);
-        address.run_as = first.run_as.clone();
         address.is_randomized = first.is_randomized;
         if is_certain {
             // As if the routers had seen it.
