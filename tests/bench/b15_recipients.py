@@ -8,6 +8,7 @@ from benchlib import *
 COUNT = n(int(os.environ.get("COUNT", "20000")))
 CELLS = {"relay20": ("relay", 20), "local20": ("local", 20), "list1000": ("relay", 1000)}
 SESSIONS = 4
+TRASH = f"{BENCH_DIR}/home-of-before"
 DOMAINS = [f"d{k}.sink.test" for k in range(50)]
 # The name server of the benchmarks gives an absence without the record that says how long it may be kept: no IPv6 addresses are asked for.
 # A router for the domains of the list, by their own names: what goes to one relay for all would be one domain.
@@ -69,6 +70,13 @@ def submit(port, to, messages):
     if failures: raise RuntimeError(failures[0])
 
 
+def put_away():
+    """Makes room for a new Maildir. Nothing is removed before the end: a file system that has just lost many files makes new ones slowly."""
+    if os.path.exists(f"{BENCH_DIR}/home/Maildir"):
+        os.makedirs(TRASH, exist_ok=True)
+        os.rename(f"{BENCH_DIR}/home/Maildir", f"{TRASH}/{len(os.listdir(TRASH))}")
+
+
 def in_maildir():
     try: return sum(1 for _ in os.scandir(f"{BENCH_DIR}/home/Maildir/new"))
     except FileNotFoundError: return 0
@@ -82,7 +90,7 @@ for _ in range(ROUNDS):
         mode, each = CELLS[cell]
         to = recipients(cell, each)
         for mta in adapters():
-            shutil.rmtree(f"{BENCH_DIR}/home/Maildir", ignore_errors=True)
+            put_away()
             start(mta, mode)
             submit(mta.port, to[:1], 1)
             mta.drain(30)
@@ -105,7 +113,8 @@ for _ in range(ROUNDS):
                                                            spent * 1e3 / messages / each, messages * each / out))
             mta.stop()
             mta.wipe()
-shutil.rmtree(f"{BENCH_DIR}/home/Maildir", ignore_errors=True)
+put_away()
+shutil.rmtree(TRASH, ignore_errors=True)
 rows = []
 for (cell, name), values in found.items():
     middle = [med(column) for column in zip(*values)]

@@ -218,12 +218,14 @@ impl Agents {
         for waiting in idle.values_mut() {
             gone.extend(waiting.extract_if(.., |a| a.idle_since.elapsed() > IDLE_FOR));
         }
-        idle.retain(|_, waiting| !waiting.is_empty());
-        if idle.values().map(Vec::len).sum::<usize>() < IDLE_MAX {
-            idle.entry(identity.clone()).or_default().push(agent);
-        } else {
-            gone.push(agent);
+        idle.entry(identity.clone()).or_default().push(agent);
+        if idle.values().map(Vec::len).sum::<usize>() > IDLE_MAX {
+            // The first of a user's has waited longest.
+            let users = idle.values_mut().filter(|waiting| !waiting.is_empty());
+            let oldest = users.min_by_key(|waiting| waiting.first().map(|agent| agent.idle_since));
+            gone.extend(oldest.map(|waiting| waiting.remove(0)));
         }
+        idle.retain(|_, waiting| !waiting.is_empty());
         drop(idle);
         drop(gone);
     }
