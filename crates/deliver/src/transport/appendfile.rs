@@ -538,7 +538,7 @@ impl Appendfile {
                 Some(Err(error)) => Err(expansion_error(transport, option, &error)),
             };
         let mut envelope = part(&self.mailstore_prefix, "mailstore_prefix")?;
-        envelope.extend_from_slice(&batch.return_path);
+        envelope.extend_from_slice(&batch.message.sender);
         envelope.push(b'\n');
         for address in &batch.addresses {
             envelope.extend(address.routed(transport.generic.rcpt_include_affixes));

@@ -270,6 +270,8 @@ fn error_of(trouble: Trouble) -> DeliveryError {
         code: trouble.code,
         more: trouble.quota_age.and_then(|age| i32::try_from(age).ok()).unwrap_or(0),
         text: trouble.text,
+        // Where the mailbox is, and who says how big it may be, is not for senders.
+        bounce_text: (trouble.code == error_code::MAILBOX_FULL).then(|| "mailbox is full".into()),
         freeze: trouble.freeze,
         ..DeliveryError::default()
     }

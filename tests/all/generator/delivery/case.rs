@@ -108,10 +108,19 @@ const SHOW: &str = r#"settle() {
   done
 }
 logs() { for l in mainlog rejectlog paniclog; do echo "[$l]"; cat log/$l; rm -f log/$l; done 2>/dev/null; }
-ids() { ls spool/input/ 2>/dev/null | sed -n 's/-H$//p' | sort; }
+ids() { ls spool/input/ 2>/dev/null | sed -n 's/-H$//p' | LC_ALL=C sort; }
+# Files in mailstores by message and envelope: their names end in letters that any clock gives.
+stored() {
+  find mail/store -type f 2>/dev/null | while read f; do
+    printf '%s %s %s\t%s\n' "${f%-*}" "$(tr '\n' ' ' <"${f%.*}.env")" "$f" "$f"
+  done | LC_ALL=C sort | cut -f2
+}
 show() {
   settle; logs
-  find mail home -mindepth 1 | LC_ALL=C sort -V | grep -v '/\.\?fwd\|maildirsize$' | while read f; do
+  {
+    find mail home -mindepth 1 ! -path 'mail/store/*' | LC_ALL=C sort -V | grep -v '/\.\?fwd\|maildirsize$'
+    stored
+  } | while read f; do
     echo "[$f $(stat -c '%A %U:%G' "$f")]"
     test -f "$f" && cat "$f"
   done
