@@ -100,6 +100,8 @@ struct State {
     reject: Stream,
     syslog: Option<Syslog>,
     clock: Clock,
+    /// What is wrong with the paths, until it is told.
+    paths_warning: Option<String>,
 }
 
 /// The stamp of the current second, made once.
@@ -122,8 +124,13 @@ impl Log {
     pub fn new(config: LogConfig) -> Log {
         let syslog = config.paths.syslog.then(|| Syslog::new(config.syslog.clone()));
         let stream = |kind| Stream::new(kind, config.paths.clone(), config.owner);
-        let state =
-            State { main: stream(Kind::Main), reject: stream(Kind::Reject), syslog, clock: Clock::default() };
+        let state = State {
+            main: stream(Kind::Main),
+            reject: stream(Kind::Reject),
+            syslog,
+            clock: Clock::default(),
+            paths_warning: config.paths.warning.clone(),
+        };
         Log { state: Mutex::new(state), pid: std::process::id(), config }
     }
 
@@ -243,6 +250,12 @@ impl Log {
 
     /// Entries of one moment, with one append.
     fn write_file(&self, state: &mut State, kind: Kind, date: &str, entries: &[Entry<'_>]) {
+        if let Some(first) = entries.first()
+            && let Some(warning) = state.paths_warning.take()
+        {
+            let entry = Entry { text: warning.as_bytes(), headers: None, ..*first };
+            self.write_panic(&mut state.syslog, &entry);
+        }
         let (stream, has_headers) = match kind {
             Kind::Main => (&mut state.main, false),
             Kind::Reject if !self.config.write_rejectlog => return,
@@ -415,6 +428,21 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(root.path().join("log/mainlog")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn more_than_one_path_is_told_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = config(root.path());
+        let template = root.path().join("log/%slog").to_string_lossy().into_owned();
+        config.paths = LogPaths::parse(&format!("{template} : /nowhere/%s"), root.path()).unwrap();
+        let log = Log::new(config);
+        log.main("one");
+        log.main("two");
+        assert_eq!(read(root.path(), "mainlog").lines().count(), 2);
+        let panic = read(root.path(), "paniclog");
+        assert!(panic.ends_with(&format!(" More than one path given in log_file_path: using {template}\n")));
+        assert_eq!(panic.lines().count(), 1);
     }
 
     #[test]
