@@ -11,7 +11,9 @@ use oxim_lang::context::{Context, Services};
 use oxim_lang::dns_names::DnsNames;
 use oxim_lang::interfaces::Interfaces;
 use oxim_lang::list::{List, ListKind, LogKind, NamedLists, Subject, Surroundings};
+use oxim_mail::address::{self, AddressSyntax};
 use oxim_net::dns::{Anchors, Family, Resolver, ResolverConfig, Watch};
+use oxim_receive::rate_limit::RateLimit;
 use oxim_spool::hints::{Hints, HintsConfig, HintsError};
 use oxim_spool::log::{Log, LogConfig, LogPaths, LogSelectors, SyslogConfig};
 use oxim_spool::store::LocalConfig;
@@ -20,17 +22,12 @@ use oxim_spool::{Owner, Report};
 /// The parts that every mode needs. Costs nothing but memory. With `logs_to_stderr` the logs are not written.
 ///
 /// # Errors
-/// A faulty `log_selector` or `log_file_path`, or a `spool_directory` that cannot be expanded.
+/// A main option whose text has not the form that it must have, a faulty `log_selector` or `log_file_path`, or a `spool_directory` that cannot be expanded.
 pub fn make(config: &Arc<Config>, logs_to_stderr: bool) -> Result<Services, Vec<ConfigError>> {
     let zone = zone(config);
-    if let Some(file) = config.main.dnssec_trust_anchors.as_ref().filter(|file| !file.is_empty())
-        && let Err(error) = Anchors::from_file(std::path::Path::new(file))
-    {
-        let text = format!("dnssec_trust_anchors: {file}: {error}");
-        let at = config.main_options.location("dnssec_trust_anchors");
-        return Err(vec![
-            at.map_or_else(|| ConfigError::new(text.clone()), |at| ConfigError::at(at, text.clone())),
-        ]);
+    let faults = malformed_texts(config);
+    if !faults.is_empty() {
+        return Err(faults);
     }
     let services = Services { zone, ..Services::default() };
     let shared = Arc::new(services);
@@ -47,6 +44,40 @@ pub fn make(config: &Arc<Config>, logs_to_stderr: bool) -> Result<Services, Vec<
     }
     services.spool_directory = spool;
     Ok(services)
+}
+
+/// Main options that are strings of a form of their own, and do not have it.
+fn malformed_texts(config: &Config) -> Vec<ConfigError> {
+    let mut faults = Vec::new();
+    let mut fault = |option: &str, text: String| {
+        let at = config.main_options.location(option);
+        faults.push(match at {
+            Some(at) => ConfigError::at(at, text),
+            None => ConfigError::new(text),
+        });
+    };
+    if let Some(file) = config.main.dnssec_trust_anchors.as_ref().filter(|file| !file.is_empty())
+        && let Err(error) = Anchors::from_file(std::path::Path::new(file))
+    {
+        fault("dnssec_trust_anchors", format!("dnssec_trust_anchors: {file}: {error}"));
+    }
+    for option in ["smtp_ratelimit_mail", "smtp_ratelimit_rcpt"] {
+        if let Some(data) = config.main_options.string(option)
+            && RateLimit::parse(data).is_none()
+        {
+            fault(option, format!("malformed ratelimit data: {data}"));
+        }
+    }
+    if let Some(to) = &config.main.errors_reply_to {
+        match address::parse(to.as_bytes(), &AddressSyntax::default()) {
+            Ok(parsed) if parsed.domain().is_none() => {
+                fault("errors_reply_to", format!("errors_reply_to ({to}) does not contain a domain"));
+            }
+            Ok(_) => {}
+            Err(error) => fault("errors_reply_to", format!("error in errors_reply_to ({to}): {error}")),
+        }
+    }
+    faults
 }
 
 fn zone(config: &Config) -> Zone {

@@ -96,6 +96,8 @@ fn edit(
     let mut copied = 0;
     let mut changed = false;
     let mut is_folded = false;
+    // Where the last line begins, for Exim's count: at a break that was taken away again, too.
+    let mut line_start = 0;
     for item in address_list(body) {
         let parsed = item.parse(syntax);
         let Some(change) = change(&parsed) else { continue };
@@ -111,6 +113,7 @@ fn edit(
                 // A whole item takes the place of the break in front of it too.
                 if is_folded && copied == item.start {
                     out.truncate(out.len().saturating_sub(FOLD.len()));
+                    line_start = out.len();
                 }
                 (item.start..behind_blanks(body, item_end), new, folds)
             }
@@ -120,7 +123,7 @@ fn edit(
         copied = range.end;
         is_folded = false;
         if folds {
-            (copied, is_folded) = fold(body, copied, &item, &mut out);
+            (copied, is_folded) = fold(body, copied, &item, line_start, &mut out);
         }
     }
     if !changed {
@@ -146,7 +149,13 @@ fn behind_blanks(body: &[u8], end: usize) -> usize {
 
 /// Copies up to and including the comma behind an item and the blanks behind it, and breaks the line there if it is
 /// long and goes on. Gives the offset up to which the body is copied, and whether there is a break.
-fn fold(body: &[u8], copied: usize, item: &ListItem<'_>, out: &mut Vec<u8>) -> (usize, bool) {
+fn fold(
+    body: &[u8],
+    copied: usize,
+    item: &ListItem<'_>,
+    line_start: usize,
+    out: &mut Vec<u8>,
+) -> (usize, bool) {
     let end = item.start.saturating_add(item.raw.len());
     let skip = |from: usize, wanted: fn(u8) -> bool| {
         let rest = body.get(from..).unwrap_or_default();
@@ -160,7 +169,7 @@ fn fold(body: &[u8], copied: usize, item: &ListItem<'_>, out: &mut Vec<u8>) -> (
     let begins = |text: &[u8]| memchr::memrchr(b'\n', text).map_or(0, |at| at.saturating_add(1));
     let rest = body.get(copied..after).unwrap_or_default();
     out.extend_from_slice(rest);
-    let line_bytes = out.len().saturating_sub(begins(out));
+    let line_bytes = out.len().saturating_sub(begins(out).max(line_start));
     let folds = line_bytes > FOLD_BYTES && body.get(after).is_some_and(|b| *b != b'\n');
     if folds {
         out.extend_from_slice(FOLD);
