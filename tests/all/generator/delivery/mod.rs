@@ -44,7 +44,7 @@ struct Generator {
 }
 
 static GENERATORS: &[Generator] = &[
-    Generator { name: "deliveries", case: draw::case, seed: 11, sample: 10, full: 100, open_max: 20 },
+    Generator { name: "deliveries", case: draw::case, seed: 11, sample: 10, full: 100, open_max: 15 },
     Generator { name: "filters", case: filter::case, seed: 6, sample: 2, full: 100, open_max: 45 },
     Generator { name: "sieve_scripts", case: sieve::case, seed: 1, sample: 2, full: 100, open_max: 55 },
     Generator {
@@ -55,7 +55,7 @@ static GENERATORS: &[Generator] = &[
         full: 100,
         open_max: 40,
     },
-    Generator { name: "reports", case: reports::case, seed: 3, sample: 2, full: 100, open_max: 40 },
+    Generator { name: "reports", case: reports::case, seed: 3, sample: 2, full: 100, open_max: 15 },
     Generator { name: "retries", case: retries::case, seed: 4, sample: 2, full: 100, open_max: 55 },
 ];
 
