@@ -176,17 +176,17 @@ pub fn is_local_due(delivery: &Delivery, context: &Context, address: &Address) -
     record.is_none_or(|r| r.due(Stamp::now().seconds, received(delivery, context), None) != Due::NotYet)
 }
 
-/// Deliveries worked: what was held against the addresses goes.
+/// Addresses are done with: what was held against them goes, so that their next trouble is a new one. What this attempt itself
+/// holds against other addresses of their domains stays.
 pub fn forget_addresses<'a>(
     delivery: &Delivery,
     context: &Context,
     addresses: impl Iterator<Item = &'a Address>,
+    is_of_this_attempt: impl Fn(&[u8]) -> bool,
 ) {
     let Some(hints) = delivery.services.hints.get() else { return };
-    if context.message.first_delivery && !context.message.queue_running {
-        // Nothing of this message was written yet; records of others for the address are overwritten when they expire.
-        return;
-    }
+    // Little is held against those to whom a new message goes: it is worth asking first.
+    let is_new = context.message.first_delivery && !context.message.queue_running;
     let keys = addresses.flat_map(|address| {
         [
             address_key(delivery, address),
@@ -195,8 +195,12 @@ pub fn forget_addresses<'a>(
             recipient_key(address, Some(&context.message.sender)),
         ]
     });
-    // A record that stays delays an address that works: the next failure or success mends it.
-    let _ = hints.delete_all(&Database::Retry, keys.collect());
+    let held = |key: &Vec<u8>| !is_of_this_attempt(key) && (!is_new || hints.may_have(&Database::Retry, key));
+    let keys: Vec<Vec<u8>> = keys.filter(held).collect();
+    if !keys.is_empty() {
+        // A record that stays delays an address that works: the next failure or success mends it.
+        let _ = hints.delete_all(&Database::Retry, keys);
+    }
 }
 
 /// What follows from a failure that was written down.
@@ -208,16 +212,22 @@ pub struct Noted {
     pub due: Option<i64>,
 }
 
+/// The key under which it is written down that an address must wait.
+#[must_use]
+pub fn deferral_key(delivery: &Delivery, address: &Address, error: &DeliveryError) -> Vec<u8> {
+    error.retry_key.clone().map_or_else(|| address_key(delivery, address), Vec::from)
+}
+
 /// Writes down that an address must wait.
 pub fn note_deferral(
     delivery: &Delivery,
     context: &mut Context,
     message: &Message,
     address: &Address,
+    key: &[u8],
     error: &DeliveryError,
 ) -> Noted {
-    let key = error.retry_key.clone().map_or_else(|| address_key(delivery, address), Vec::from);
-    note(delivery, context, message, address, None, &key, error)
+    note(delivery, context, message, address, None, key, error)
 }
 
 fn note(

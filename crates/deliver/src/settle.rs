@@ -46,6 +46,8 @@ pub struct Tally {
     /// Addresses that had to wait, and whose retry time is over: they fail when all else is done. Those of a run whose servers
     /// are to blame stand together.
     pub timed_out: Vec<Vec<Deferral>>,
+    /// The keys under which this attempt has written down that addresses must wait.
+    pub retry_keys: Vec<Vec<u8>>,
     /// Unique forms of the addresses that are done.
     pub done: Vec<Vec<u8>>,
     /// How many were delivered.
@@ -230,6 +232,7 @@ impl Settlement<'_> {
             finished.addresses.first(),
         );
         self.is_due(hosts.due);
+        let still_waiting = self.note_refusals(context, &finished);
         let is_about_hosts = !finished.run.hosts.is_empty();
         let of_hosts = finished.run.hosts.iter().filter_map(|host| host.line.as_deref());
         self.message_lines(of_hosts, String::push_str);
@@ -249,12 +252,12 @@ impl Settlement<'_> {
         if let Some(other) = finished.run.handed_to {
             finished.addresses.iter_mut().for_each(|address| address.transport = Some(other));
         }
-        retry_hints::forget_addresses(self.delivery, context, finished.succeeded());
+        self.forget_troubles(context, finished.succeeded());
         let Finished { addresses, run, took, return_path } = finished;
         let return_path = return_path.as_slice();
         let mut timed_out = Vec::new();
         let mut lines = RunLines::new(self.dont_deliver, took, return_path);
-        for (address, outcome) in addresses.into_iter().zip(run.outcomes) {
+        for (index, (address, outcome)) in addresses.into_iter().zip(run.outcomes).enumerate() {
             if !matches!(outcome, Outcome::Delivered(_)) {
                 unwritten.write();
             }
@@ -274,7 +277,8 @@ impl Settlement<'_> {
                 }
                 Outcome::Failed(error) => self.failed_by(context, address, error, Some(return_path)),
                 Outcome::Deferred(error) if is_about_hosts && !error.is_about_address => {
-                    timed_out.extend(self.wait_or_give_up(address, error, hosts.is_over));
+                    let is_over = hosts.is_over && !still_waiting.contains(&index);
+                    timed_out.extend(self.wait_or_give_up(address, error, is_over));
                 }
                 Outcome::Deferred(error) if error.code == error_code::HOSTS_NOT_DUE => {
                     self.waits(address, error)
@@ -283,6 +287,34 @@ impl Settlement<'_> {
             }
         }
         self.fails_at_last(timed_out);
+    }
+
+    /// Writes down what servers have said against recipients that wait for another reason in the end. Returns those for whom it
+    /// is not over.
+    fn note_refusals(&self, context: &mut Context, finished: &Finished) -> Vec<usize> {
+        let Finished { addresses, run, .. } = finished;
+        let mut waiting = Vec::new();
+        for (index, refusal) in &run.refusals {
+            let (Some(address), Some(Outcome::Deferred(error))) =
+                (addresses.get(*index), run.outcomes.get(*index))
+            else {
+                continue;
+            };
+            if !error.is_about_address && !self.note_deferral(context, address, refusal) {
+                waiting.push(*index);
+            }
+        }
+        waiting
+    }
+
+    /// Writes down that an address must wait. Returns whether it has waited for as long as the rules allow.
+    fn note_deferral(&self, context: &mut Context, address: &Address, error: &DeliveryError) -> bool {
+        let key = retry_hints::deferral_key(self.delivery, address, error);
+        let message = self.claim.message();
+        let noted = retry_hints::note_deferral(self.delivery, context, message, address, &key, error);
+        self.tally.lock().retry_keys.push(key);
+        self.is_due(noted.due);
+        noted.is_over
     }
 
     /// Something that waits is due then.
@@ -351,6 +383,11 @@ impl Settlement<'_> {
         let data = if event::tells_confirmation(transport) { error.text.as_bytes() } else { &[] };
         let event = Event::new("msg:fail:delivery", data);
         event::of_address(self.delivery, context, transport, address, error.host.as_deref(), event);
+    }
+
+    fn forget_troubles<'a>(&self, context: &Context, addresses: impl Iterator<Item = &'a Address>) {
+        let is_of_this_attempt = |key: &[u8]| self.tally.lock().retry_keys.iter().any(|noted| noted == key);
+        retry_hints::forget_addresses(self.delivery, context, addresses, is_of_this_attempt);
     }
 
     fn delivered(&self, address: &Address, done: &Delivered) {
@@ -422,7 +459,7 @@ impl Settlement<'_> {
         error: DeliveryError,
         return_path: Option<&[u8]>,
     ) {
-        retry_hints::forget_addresses(self.delivery, context, std::iter::once(&address));
+        self.forget_troubles(context, std::iter::once(&address));
         self.failed_event(context, &address, &error);
         let return_path = return_path.filter(|_| error.code != error_code::MESSAGE_TOO_BIG);
         let text = self.lines.failed(&address, &error, return_path);
@@ -442,11 +479,14 @@ impl Settlement<'_> {
 
     /// An address that must wait; if its retry time is over, it fails.
     pub fn deferred(&self, context: &mut Context, address: Address, error: DeliveryError) {
-        let noted =
-            retry_hints::note_deferral(self.delivery, context, self.claim.message(), &address, &error);
-        self.is_due(noted.due);
-        let timed_out = self.wait_or_give_up(address, error, noted.is_over);
+        let is_over = self.note_deferral(context, &address, &error);
+        let timed_out = self.wait_or_give_up(address, error, is_over);
         self.fails_at_last(Vec::from_iter(timed_out));
+    }
+
+    /// An address that is left to a queue run, as asked for: it was not tried, and no retry time comes of it.
+    pub fn postponed(&self, address: Address, error: DeliveryError) {
+        let _waits = self.wait_or_give_up(address, error, false);
     }
 
     fn fails_at_last(&self, timed_out: Vec<Deferral>) {

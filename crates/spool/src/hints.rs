@@ -189,6 +189,24 @@ impl Hints {
         Ok(found)
     }
 
+    /// Whether there may be such a hint. With the cache this asks the database once for all keys, and never again: for those
+    /// who ask about many things of which nothing is known.
+    #[must_use]
+    pub fn may_have(&self, database: &Database, key: &[u8]) -> bool {
+        let Some(cache) = &self.shared.cache else {
+            return !matches!(self.get(database, key), Ok(None));
+        };
+        if let Some(answer) = cache.lock().may_have(database, key) {
+            return answer;
+        }
+        // Under the connection's lock, so that no change comes between.
+        let mut connection = self.shared.connection.lock();
+        let Ok(keys) = connection.keys(database) else { return true };
+        let mut cache = cache.lock();
+        cache.know_keys(database, keys.into_iter());
+        cache.may_have(database, key).unwrap_or(true)
+    }
+
     /// Writes one hint.
     ///
     /// # Errors
@@ -390,6 +408,22 @@ mod tests {
             assert_eq!(value(&hints, &Database::Retry, b"a"), None);
             assert_eq!(hints.tidy(&Database::Retry, Stamp::from_seconds(6)).unwrap(), 1);
             assert_eq!(value(&hints, &Database::Retry, b"b\xff"), None);
+        }
+    }
+
+    #[test]
+    fn what_is_surely_not_there_is_known() {
+        for cache in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let hints = open(root.path(), cache);
+            let may_have = |key: &[u8]| hints.may_have(&Database::Retry, key);
+            hints.put(&Database::Retry, b"before", b"", Stamp::now()).unwrap();
+            assert!(may_have(b"before") && !may_have(b"after"), "{cache}");
+            hints.put(&Database::Retry, b"after", b"", Stamp::now()).unwrap();
+            assert!(may_have(b"after") && !hints.may_have(&Database::Callout, b"after"), "{cache}");
+            hints.forget_memory().unwrap();
+            open(root.path(), false).put(&Database::Retry, b"of another", b"", Stamp::now()).unwrap();
+            assert!(may_have(b"before") && may_have(b"of another") && !may_have(b"none"), "{cache}");
         }
     }
 

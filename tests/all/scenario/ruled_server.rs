@@ -3,7 +3,7 @@
 //! A rule is a line `STAGE WORD REPLY`. The stage is `greeting`, a command's first word, or `.` for the end of the data. The rule
 //! applies when the server's own address, the command, or for DATA and the dot an accepted recipient, holds the word; the first
 //! that does counts. The reply is what is sent (`\n` between its lines), `close` for a connection that is lost, or `silence` for a
-//! server that never answers. After a reply of 421 the server closes. Rules in the file `/mnt/rules` come before the others; it is
+//! server that says nothing any more. After a reply of 421 the server closes. Rules in the file `/mnt/rules` come before the others; it is
 //! read for each connection, so that a server can change its mind.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,6 +27,9 @@ struct Rule {
 
 /// The rules that `/mnt/rules` adds.
 const MORE_RULES: &str = "/mnt/rules";
+
+/// How long a silent server keeps a connection whose client says nothing more: longer than clients wait.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// A server on one address.
 #[derive(Clone)]
@@ -95,11 +98,18 @@ impl Server {
         std::thread::spawn(move || {
             let mut transcript = format!("connection to {}\n", server.address);
             // A client that goes away is the client's affair.
-            let _gone = server.converse(BufReader::new(input), output, &mut transcript);
+            let (mut input, mut output) = (BufReader::new(input), output);
+            let end = server.converse(&mut input, &mut output, &mut transcript);
             transcript.push_str("====\n");
             let mut record = server.record.lock().unwrap();
             record.connections[number] = transcript;
             *record.seen.lock().unwrap() = record.connections.concat();
+            drop(record);
+            if end == Err(End::Silent) {
+                let _gone = std::io::copy(&mut input, &mut std::io::sink());
+                // Clients that have closed their half still wait for an answer.
+                std::thread::sleep(SILENCE);
+            }
         });
     }
 
@@ -113,14 +123,15 @@ impl Server {
 
     fn converse(
         &self,
-        mut input: impl BufRead,
-        mut output: impl Write,
+        input: &mut impl BufRead,
+        output: &mut impl Write,
         transcript: &mut String,
-    ) -> Option<()> {
-        say(&mut output, self.ruled("greeting", "").unwrap_or("220 server"))?;
+    ) -> Result<(), End> {
+        let greeting = self.ruled("greeting", "").unwrap_or("220 server");
+        say(output, greeting)?;
         let (mut recipients, mut is_lmtp) = (Vec::new(), false);
         loop {
-            let line = read_line(&mut input)?;
+            let line = read_line(input).ok_or(End::Closed)?;
             transcript.push_str(&format!("> {line}\n"));
             let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
             let text = if verb == "DATA" { recipients.join(" ") } else { line.clone() };
@@ -133,17 +144,18 @@ impl Server {
                 _ => "250 OK",
             };
             let reply = self.ruled(&verb, &text).unwrap_or(usual);
-            say(&mut output, reply)?;
+            say(output, reply)?;
             match verb.as_str() {
                 "LHLO" => is_lmtp = true,
                 "MAIL" | "RSET" => recipients.clear(),
                 "RCPT" if reply.starts_with('2') => recipients.push(line.clone()),
-                "QUIT" => return None,
+                "QUIT" => return Ok(()),
                 "DATA" if reply.starts_with("354") => {
-                    self.take_data(&mut input, transcript)?;
+                    self.take_data(input, transcript).ok_or(End::Closed)?;
                     let replies = if is_lmtp { recipients.clone() } else { vec![recipients.join(" ")] };
                     for text in replies {
-                        say(&mut output, self.ruled(".", &text).unwrap_or("250 kept"))?;
+                        let reply = self.ruled(".", &text).unwrap_or("250 kept");
+                        say(output, reply)?;
                     }
                     recipients.clear();
                 }
@@ -163,15 +175,22 @@ impl Server {
     }
 }
 
-/// `None` when the connection is to end.
-fn say(output: &mut impl Write, reply: &str) -> Option<()> {
+/// Why a server says nothing more.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    /// It keeps the connection, as long as the client does.
+    Silent,
+}
+
+fn say(output: &mut impl Write, reply: &str) -> Result<(), End> {
     match reply {
-        "close" => return None,
-        "silence" => return Some(()),
+        "close" => return Err(End::Closed),
+        "silence" => return Err(End::Silent),
         _ => {}
     }
-    output.write_all(format!("{reply}\r\n").as_bytes()).ok()?;
-    (!reply.starts_with("421")).then_some(())
+    output.write_all(format!("{reply}\r\n").as_bytes()).map_err(|_| End::Closed)?;
+    if reply.starts_with("421") { Err(End::Closed) } else { Ok(()) }
 }
 
 fn read_line(input: &mut impl BufRead) -> Option<String> {

@@ -481,7 +481,8 @@ impl Attempt<'_> {
                     let text = "remote deliveries suppressed";
                     settlement.waits(address, DeliveryError::new(error_code::LOCAL_ONLY, text));
                 } else {
-                    settlement.waits(address, waits_for_queue_run());
+                    let text = "SMTP delivery explicitly queued";
+                    settlement.postponed(address, DeliveryError::new(0, text));
                 }
             }
             return;
@@ -550,7 +551,7 @@ impl Attempt<'_> {
             let (waits, goes): (Vec<Address>, Vec<Address>) =
                 group.addresses.into_iter().partition(|a| is_in_list(context, &list, a));
             for address in waits {
-                settlement.waits(address, waits_for_queue_run());
+                settlement.postponed(address, waits_for_queue_run());
             }
             if !goes.is_empty() {
                 group.addresses = goes;

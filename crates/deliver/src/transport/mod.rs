@@ -275,6 +275,9 @@ pub struct Run {
     pub outcomes: Vec<Outcome>,
     /// The hosts that were tried.
     pub hosts: Vec<HostResult>,
+    /// What servers said against recipients for now: the index of the address, and the words. It is remembered even where a later
+    /// host has another reason to wait.
+    pub refusals: Vec<(usize, DeliveryError)>,
     /// Another transport that has done the work (`file_format` of appendfile).
     pub handed_to: Option<crate::address::TransportId>,
 }
@@ -283,7 +286,7 @@ impl Run {
     /// One outcome for each address, and no hosts.
     #[must_use]
     pub fn of(outcomes: Vec<Outcome>) -> Run {
-        Run { outcomes, hosts: Vec::new(), handed_to: None }
+        Run { outcomes, hosts: Vec::new(), refusals: Vec::new(), handed_to: None }
     }
 
     /// The same outcome for all.

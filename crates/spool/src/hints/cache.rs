@@ -2,7 +2,9 @@
 //!
 //! Bounded: when it is full, what has been written is forgotten.
 
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 
 use super::{Database, Hint};
 
@@ -24,12 +26,28 @@ struct Entry {
 pub(super) struct Cache {
     entries: HashMap<Key, Entry>,
     unwritten: usize,
+    /// Hashes of all keys that a collection may have, where somebody has asked for them.
+    keys: HashMap<Database, HashSet<u64>>,
+    hasher: RandomState,
 }
 
 impl Cache {
     /// What is known of a key: `Some(None)` means that it is known not to be there.
     pub(super) fn get(&self, database: &Database, key: &[u8]) -> Option<Option<Hint>> {
         self.entries.get(&(database.clone(), key.to_vec())).map(|entry| entry.hint.clone())
+    }
+
+    /// Whether there may be such a key; None as long as nobody has told which there are.
+    pub(super) fn may_have(&self, database: &Database, key: &[u8]) -> Option<bool> {
+        self.keys.get(database).map(|keys| keys.contains(&self.hasher.hash_one(key)))
+    }
+
+    /// All keys that the database holds now.
+    pub(super) fn know_keys(&mut self, database: &Database, keys: impl Iterator<Item = Vec<u8>>) {
+        let unwritten =
+            self.entries.keys().filter(|(other, _)| other == database).map(|(_, key)| key.clone());
+        let hashes = keys.chain(unwritten).map(|key| self.hasher.hash_one(key.as_slice())).collect();
+        self.keys.insert(database.clone(), hashes);
     }
 
     /// What the database holds now.
@@ -45,6 +63,11 @@ impl Cache {
     }
 
     fn insert(&mut self, key: Key, entry: Entry) {
+        if entry.hint.is_some()
+            && let Some(keys) = self.keys.get_mut(&key.0)
+        {
+            keys.insert(self.hasher.hash_one(key.1.as_slice()));
+        }
         if self.entries.len() >= ENTRIES_MAX {
             self.entries.retain(|_, entry| !entry.is_written);
         }
@@ -74,11 +97,13 @@ impl Cache {
 
     /// Forgets a collection; what is unwritten in it is lost.
     pub(super) fn forget(&mut self, database: &Database) {
+        self.keys.remove(database);
         self.entries.retain(|(other, _), _| other != database);
     }
 
     /// Forgets everything that the database holds as well.
     pub(super) fn forget_written(&mut self) {
+        self.keys.clear();
         self.entries.retain(|_, entry| !entry.is_written);
     }
 }

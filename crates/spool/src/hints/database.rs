@@ -130,6 +130,14 @@ impl Connection {
         })
     }
 
+    pub(super) fn keys(&mut self, database: &Database) -> Result<Vec<Vec<u8>>, HintsError> {
+        let kind = database.name();
+        self.run(|sqlite| {
+            let mut statement = sqlite.prepare_cached("SELECT key FROM hint WHERE kind = ?1")?;
+            statement.query_map([kind.as_str()], |row| row.get(0))?.collect()
+        })
+    }
+
     pub(super) fn databases(&mut self) -> Result<Vec<Database>, HintsError> {
         self.run(|sqlite| {
             let mut statement = sqlite.prepare_cached("SELECT DISTINCT kind FROM hint ORDER BY kind")?;

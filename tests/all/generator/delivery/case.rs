@@ -45,7 +45,8 @@ pub(super) struct Case {
 
 /// Addresses with servers behind them; others in the network are reachable, and nobody listens.
 const SERVERS: &str = "\
-== ruled-server out 192.0.2.1:2526 192.0.2.2:2526 192.0.2.3:2526 192.0.2.4:2526 192.0.2.5:2526 192.0.2.6:2526 127.0.0.1:2526 /mnt/lmtp.sock
+== ruled-server out 192.0.2.1:2526 192.0.2.2:2526 192.0.2.3:2526 192.0.2.4:2526 192.0.2.5:2526 192.0.2.6:2526 192.0.2.11:2526 192.0.2.12:2526 \
+192.0.2.21:2526 192.0.2.22:2526 192.0.2.31:2526 192.0.2.32:2526 127.0.0.1:2526 /mnt/lmtp.sock
 ";
 
 const USUAL_REPLIES: &str = "\

@@ -185,12 +185,14 @@ const VARIES: &[(&str, &str)] = &[
     (r"(?m): error ignored\K: RFC 3461 DSN, failure notify not requested$", ""),
     (r"(?m)^Transaction started in line \K\d+$", "<number>"),
     (r"(?m)^-\K-(?=auth_sender )", ""),
+    (r"(?m)^  (?:first failed|last tried|next try at): +\K\d.*", "<when>"),
     (r"hitching post \S+", "hitching post"),
     (r"near line \K\d+(?= of filter)", "<number>"),
     // Without an id, while a queue run selects.
     (r"(?m)^<time> Message is frozen\n", ""),
     // Hints files that are not there.
     (r"(?m)^ +No such file or directory .or Berkeley DB.*\n", ""),
+    (r"(?m)^(?:\*\* Failed to open database lock file .*|Tidying complete)\n", ""),
 ];
 
 fn what_matters(text: &str) -> String {

@@ -112,7 +112,17 @@ struct Work<'a> {
     /// The SOCKS proxy that leads to it, or is asked to.
     proxy: Option<SocketAddr>,
     progress: Vec<Progress>,
+    /// What servers said against recipients for now ([`Run::refusals`]).
+    refusals: Vec<(usize, DeliveryError)>,
     results: Vec<HostResult>,
+}
+
+/// A trouble that the log is told of only if another host is tried.
+struct Untold {
+    target: Target,
+    trouble: Trouble,
+    /// How many recipients had been put off before.
+    refusals_before: usize,
 }
 
 impl Driver for Smtp {
@@ -143,6 +153,7 @@ impl Driver for Smtp {
             has_more_hosts: false,
             proxy: None,
             progress,
+            refusals: Vec::new(),
             results: Vec::new(),
         };
         let run = work.run();
@@ -244,6 +255,7 @@ impl<'a> Work<'a> {
             has_more_hosts: false,
             proxy: None,
             progress: Vec::new(),
+            refusals: Vec::new(),
             results: Vec::new(),
         }
     }
@@ -274,7 +286,11 @@ impl Work<'_> {
             Progress::Ends(outcome) => outcome,
             Progress::Waits(error) => Outcome::Deferred(error.unwrap_or_default()),
         });
-        Run { hosts: std::mem::take(&mut self.results), ..Run::of(outcomes.collect()) }
+        Run {
+            hosts: std::mem::take(&mut self.results),
+            refusals: std::mem::take(&mut self.refusals),
+            ..Run::of(outcomes.collect())
+        }
     }
 
     /// `mua_wrapper`: all recipients or none.
@@ -313,7 +329,7 @@ impl Work<'_> {
     fn try_hosts(&mut self, hosts: &[Target]) {
         let (mut tried, mut counted) = (0, 0);
         let mut all_given_up = true;
-        let mut untold: Option<(Target, Trouble)> = None;
+        let mut untold: Option<Untold> = None;
         let mut index = 0;
         while let Some(target) = hosts.get(index).filter(|_| self.has_waiting()) {
             index += 1;
@@ -342,14 +358,31 @@ impl Work<'_> {
                 }
             }
             tried += 1;
-            if let Some((before, trouble)) = untold.take() {
-                self.log(&trouble.line(&before.field_of_log(self.delivery)));
+            if let Some(before) = untold.take() {
+                self.log_untold(&before);
             }
             self.has_more_hosts = index < hosts.len();
-            untold = self.try_host(target).map(|trouble| (target.clone(), trouble));
+            let refusals_before = self.refusals.len();
+            let trouble = self.try_host(target);
+            untold = trouble.map(|trouble| Untold { target: target.clone(), trouble, refusals_before });
         }
         if tried == 0 {
             self.none_tried(all_given_up);
+        }
+    }
+
+    /// Another host is tried after this one: the log says why, of each recipient that was put off.
+    fn log_untold(&self, before: &Untold) {
+        let place = before.target.field_of_log(self.delivery);
+        let refusals = self.refusals.get(before.refusals_before..).unwrap_or_default();
+        if !refusals.iter().any(|(_, refusal)| refusal.smtp_reply.is_some()) {
+            self.log(&before.trouble.line(&place));
+            return;
+        }
+        // As Exim has it, a port stands in the place of the colon.
+        let colon = if place == before.target.field() { ":" } else { "" };
+        for (_, refusal) in refusals {
+            self.log(&format!("{place}{colon} {}", refusal.text));
         }
     }
 

@@ -91,6 +91,7 @@ impl Work<'_> {
         used.is_pipelined = session.is_pipelined;
         used.is_chunked = session.is_chunked;
         used.auth_sender.clone_from(&envelope.auth_sender);
+        let refusals_before = self.refusals.len();
         let mut step = Step {
             work: self,
             session,
@@ -98,6 +99,7 @@ impl Work<'_> {
             used,
             envelope,
             accepted: Vec::new(),
+            refusals_before,
             deferral: None,
             last_chunk_bytes: None,
             sent_bytes: 0,
@@ -253,6 +255,8 @@ struct Step<'a, 'b> {
     used: HostUsed,
     envelope: Envelope,
     accepted: Vec<usize>,
+    /// How many recipients had been put off when it began.
+    refusals_before: usize,
     /// The first temporary refusal of a recipient.
     deferral: Option<DeliveryError>,
     /// The length of the chunk that ended the message; none if it went by DATA.
@@ -426,6 +430,7 @@ impl Step<'_, '_> {
             } else {
                 self.deferral.get_or_insert_with(|| error.clone());
                 self.work.recipient_events(index, &error);
+                self.work.refusals.push((index, error.clone()));
                 self.set(index, Progress::Waits(Some(error)));
             }
         }
@@ -462,15 +467,31 @@ impl Step<'_, '_> {
         Some(recipient_key(address, sender).into_boxed_slice())
     }
 
-    /// A server that says nothing about one recipient: that one is to blame, the others just wait.
+    /// The connection is lost, or nothing is said, before the answer about a recipient. Those that were put off before keep what
+    /// was said about them. A server that says nothing: the recipient is to blame, the others just wait.
     fn recipient_broken(&mut self, index: usize, error: SmtpError) -> Passed {
-        if !matches!(error, SmtpError::Timeout { .. }) {
-            return self.broken(error, About::Host);
+        let is_silent = matches!(error, SmtpError::Timeout { .. });
+        let mut passed = self.broken(error, if is_silent { About::Address } else { About::Host });
+        let refused: Vec<_> = self.work.refusals.iter().skip(self.refusals_before).cloned().collect();
+        for (index, error) in refused {
+            self.set(index, Progress::Waits(Some(error)));
         }
-        let passed = self.broken(error, About::Address);
+        if !is_silent {
+            // A server that goes with a word about the first, as with 421, has said why.
+            if self.accepted.is_empty()
+                && let Some(said) = self.deferral.take()
+            {
+                passed.trouble =
+                    Some(Trouble::host(DeliveryError { is_about_address: false, retry_key: None, ..said }));
+            }
+            return passed;
+        }
+        let key = self.work.batch.addresses.get(index).map(|address| recipient_key(address, None));
         if let Some(Progress::Waits(Some(error))) = self.work.progress.get_mut(index) {
             error.is_about_address = true;
+            error.retry_key = key.map(Vec::into_boxed_slice);
             error.more |= self.target.mx_mark();
+            self.work.refusals.push((index, error.clone()));
         }
         passed
     }

@@ -96,9 +96,11 @@ pub(super) fn broken(used: &HostUsed, error: SmtpError, about: About) -> Trouble
     let (code, text) = match &error {
         SmtpError::Connect(error) => return not_connected(error),
         SmtpError::Timeout { after } => {
-            // Exim never calls a command pipelined that timed out.
             let bytes = after.bytes_written.map(|b| format!(" ({b} bytes written)")).unwrap_or_default();
-            (nix::libc::ETIMEDOUT, format!("SMTP timeout after {}{bytes}", after.command))
+            // As Exim has it, whatever waits for the answer about a recipient.
+            let pipelined = after.pipelined && !after.command.starts_with("RCPT ");
+            let pipelined = if pipelined { "pipelined " } else { "" };
+            (nix::libc::ETIMEDOUT, format!("SMTP timeout after {pipelined}{}{bytes}", after.command))
         }
         SmtpError::Closed { .. } => (error_code::CONNECTION_LOST, error.to_string()),
         SmtpError::PeerMalformed { .. } => (error_code::BAD_REPLY, error.to_string()),
