@@ -44,7 +44,7 @@ struct Generator {
 }
 
 static GENERATORS: &[Generator] = &[
-    Generator { name: "deliveries", case: draw::case, seed: 11, sample: 10, full: 100, open_max: 15 },
+    Generator { name: "deliveries", case: draw::case, seed: 11, sample: 10, full: 100, open_max: 17 },
     Generator { name: "filters", case: filter::case, seed: 6, sample: 2, full: 100, open_max: 45 },
     Generator { name: "sieve_scripts", case: sieve::case, seed: 1, sample: 2, full: 100, open_max: 55 },
     Generator {
