@@ -203,8 +203,7 @@ pub(super) fn case(random: &mut Random) -> Case {
     case.main = some(random, 6, MAIN, 4);
     // Oxim's queue runs always have an order.
     case.main.push("queue_run_in_order".to_owned());
-    case.zone =
-        case.zone.into_iter().filter(|line| !OWN_SERVERS.iter().any(|own| is_about(own, line))).collect();
+    case.zone.retain(|line| !OWN_SERVERS.iter().any(|own| is_about(own, line)));
     case.zone.extend(OWN_SERVERS.iter().map(|line| (*line).to_owned()));
     let block = |name: &str, driver, options: &[&str]| Block {
         name: name.to_owned(),
