@@ -48,22 +48,11 @@ impl Delivery {
         let job = transport.driver.room_job(transport, self, context, address, message_bytes)?;
         let Some(job) = job else { return Ok(Room::Fits) };
         let identity = queue::identity(self, context, transport, Some(address))?;
-        Ok(match self.agents.perform(&identity, &job, &mut std::io::empty()) {
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => {
-                if trouble.code == error_code::MAILBOX_FULL {
-                    Room::Full
-                } else {
-                    Room::Unknown(trouble.text)
-                }
-            }
-            JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_) => Room::Fits,
-        })
+        let answer = self.agents.perform(&identity, &job, &mut std::io::empty());
+        if matches!(answer, JobResult::Delivered { .. }) {
+            return Ok(Room::Fits);
+        }
+        let trouble = answer.trouble();
+        Ok(if trouble.code == error_code::MAILBOX_FULL { Room::Full } else { Room::Unknown(trouble.text) })
     }
 }

@@ -3,6 +3,7 @@
 //! Order for a delivered address: the outcome is recorded in the spool, then the `=>` line is written. After a crash
 //! between the two the log lacks a line; the other way round a message would be delivered twice.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub struct Tally {
     /// are to blame stand together.
     pub timed_out: Vec<Vec<Deferral>>,
     /// The keys under which this attempt has written down that addresses must wait.
-    pub retry_keys: Vec<Vec<u8>>,
+    pub retry_keys: HashSet<Vec<u8>>,
     /// Unique forms of the addresses that are done.
     pub done: Vec<Vec<u8>>,
     /// How many were delivered.
@@ -200,7 +201,13 @@ impl Settlement<'_> {
     }
 
     /// Settles runs of a transport that ended together.
-    pub fn runs(&self, context: &mut Context, transport: &str, finished: Vec<Finished>) {
+    pub fn runs(&self, context: &mut Context, transport: &str, mut finished: Vec<Finished>) {
+        // Of whom nothing was said, that one waits: the answers may come from another process.
+        for Finished { addresses, run, .. } in &mut finished {
+            let text = "unexpected answer from the delivery agent";
+            let missing = || Outcome::Deferred(DeliveryError::new(error_code::AGENT_LOST, text));
+            run.outcomes.resize_with(addresses.len(), missing);
+        }
         let delivered: Vec<Vec<u8>> = finished
             .iter()
             .flat_map(Finished::succeeded)
@@ -312,7 +319,7 @@ impl Settlement<'_> {
         let key = retry_hints::deferral_key(self.delivery, address, error);
         let message = self.claim.message();
         let noted = retry_hints::note_deferral(self.delivery, context, message, address, &key, error);
-        self.tally.lock().retry_keys.push(key);
+        self.tally.lock().retry_keys.insert(key);
         self.is_due(noted.due);
         noted.is_over
     }
@@ -386,7 +393,7 @@ impl Settlement<'_> {
     }
 
     fn forget_troubles<'a>(&self, context: &Context, addresses: impl Iterator<Item = &'a Address>) {
-        let is_of_this_attempt = |key: &[u8]| self.tally.lock().retry_keys.iter().any(|noted| noted == key);
+        let is_of_this_attempt = |key: &[u8]| self.tally.lock().retry_keys.contains(key);
         retry_hints::forget_addresses(self.delivery, context, addresses, is_of_this_attempt);
     }
 

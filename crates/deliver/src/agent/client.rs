@@ -187,19 +187,11 @@ impl Agents {
         };
         wire::send(&mut agent.output, identity)?;
         io::Write::flush(&mut agent.output)?;
-        match wire::receive(&mut agent.input)? {
-            JobResult::Exists(FileExists::Yes) => Ok(agent),
-            JobResult::Deferred(trouble) => Err(io::Error::other(trouble.text)),
-            other @ (JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_)
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::Failed(_)) => Err(io::Error::other(format!("unexpected greeting {other:?}"))),
+        let greeting: JobResult = wire::receive(&mut agent.input)?;
+        if greeting == JobResult::Exists(FileExists::Yes) {
+            return Ok(agent);
         }
+        Err(io::Error::other(greeting.trouble().text))
     }
 
     fn take_idle(&self, identity: &Identity) -> Option<Agent> {

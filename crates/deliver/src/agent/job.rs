@@ -9,6 +9,7 @@ use oxim_lang::expand::ExpandError;
 use serde::{Deserialize, Serialize};
 
 use super::{command, mailbox, new_file, user_file};
+use crate::transport::error_code;
 
 /// One request to an agent. The message, where one is needed, follows as a stream of bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -366,6 +367,17 @@ pub enum JobResult {
     Deferred(Trouble),
     /// Never.
     Failed(Trouble),
+}
+
+impl JobResult {
+    /// Why an answer is not the one that was waited for: what went wrong, or that it answers another question.
+    #[must_use]
+    pub fn trouble(self) -> Trouble {
+        if let JobResult::Deferred(trouble) | JobResult::Failed(trouble) = self {
+            return trouble;
+        }
+        Trouble::found(error_code::AGENT_LOST, "unexpected answer from the delivery agent")
+    }
 }
 
 /// How a command ended.

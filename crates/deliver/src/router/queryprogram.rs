@@ -182,29 +182,23 @@ impl QueryProgram {
         };
         let problem =
             |text: &str| Problem::new(error_code::UNKNOWN, format!("{} router: {text}", run.router.name));
-        let output = match run.delivery.user_files.run(identity, job) {
-            JobResult::Exited { status, output, .. } => match status {
-                CommandStatus::Code(0) | CommandStatus::TooMuchOutput => output,
-                CommandStatus::Code(code) => {
-                    return Err(problem(&format!("command returned non-zero code {code}")));
-                }
-                CommandStatus::NotStarted(_) => {
-                    return Err(problem(&format!("command returned non-zero code {EXEC_FAILED}")));
-                }
-                CommandStatus::Signal(signal) => {
-                    return Err(problem(&format!("command killed by signal {signal}")));
-                }
-                CommandStatus::TimedOut => return Err(problem("command timed out")),
-            },
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => return Err(problem(&trouble.text)),
-            JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_) => return Err(problem("unexpected answer from the delivery agent")),
+        let answer = run.delivery.user_files.run(identity, job);
+        let JobResult::Exited { status, output, .. } = answer else {
+            return Err(problem(&answer.trouble().text));
         };
+        match status {
+            CommandStatus::Code(0) | CommandStatus::TooMuchOutput => {}
+            CommandStatus::Code(code) => {
+                return Err(problem(&format!("command returned non-zero code {code}")));
+            }
+            CommandStatus::NotStarted(_) => {
+                return Err(problem(&format!("command returned non-zero code {EXEC_FAILED}")));
+            }
+            CommandStatus::Signal(signal) => {
+                return Err(problem(&format!("command killed by signal {signal}")));
+            }
+            CommandStatus::TimedOut => return Err(problem("command timed out")),
+        }
         let answer = output.get(..ANSWER_BYTES_MAX).unwrap_or(&output);
         if answer.is_empty() {
             return Err(problem("command failed to return data"));

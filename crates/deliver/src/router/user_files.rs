@@ -47,60 +47,40 @@ pub trait UserFiles: Send + Sync {
 impl UserFiles for Agents {
     fn read(&self, user: Option<&Identity>, path: &[u8], bytes_max: u64) -> FileRead {
         let job = Job::ReadFile(ReadFileJob { path: path.to_vec(), bytes_max });
-        match self.ask(user, &job) {
-            JobResult::File(read) => read,
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => {
-                let code = if trouble.code == 0 { error_code::AGENT_LOST } else { trouble.code };
-                FileRead::Error(code, trouble.text)
-            }
-            JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_) => {
-                FileRead::Error(0, "unexpected answer from the delivery agent".to_owned())
-            }
+        let answer = self.ask(user, &job);
+        if let JobResult::File(read) = answer {
+            return read;
         }
+        let trouble = answer.trouble();
+        let code = if trouble.code == 0 { error_code::AGENT_LOST } else { trouble.code };
+        FileRead::Error(code, trouble.text)
     }
 
     fn exists(&self, user: Option<&Identity>, path: &[u8]) -> FileExists {
-        match self.ask(user, &Job::Exists(path.to_vec())) {
-            JobResult::Exists(answer) => answer,
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => FileExists::Error(trouble.code),
-            JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::Brought(_)
-            | JobResult::File(_) => FileExists::Error(0),
+        let answer = self.ask(user, &Job::Exists(path.to_vec()));
+        if let JobResult::Exists(exists) = answer {
+            return exists;
         }
+        FileExists::Error(answer.trouble().code)
     }
 
     fn append(&self, user: Option<&Identity>, path: &[u8], mode: u32, text: &[u8]) -> Result<(), String> {
         let here = Identity::current();
         let job = Job::Mailbox(MailboxJob::plain(path, mode, text));
         let who = user.unwrap_or(&here);
-        match self.perform(who, &job, &mut &*text) {
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) if trouble.code > 0 => {
-                let mut text = errno_text(trouble.code);
-                if trouble.code == nix::libc::EACCES {
-                    text.push_str(&format!(" (euid={} egid={})", who.uid, who.gid));
-                }
-                Err(text)
-            }
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => Err(trouble.text),
-            JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_) => Ok(()),
+        let answer = self.perform(who, &job, &mut &*text);
+        if matches!(answer, JobResult::Delivered { .. }) {
+            return Ok(());
         }
+        let trouble = answer.trouble();
+        if trouble.code <= 0 {
+            return Err(trouble.text);
+        }
+        let mut text = errno_text(trouble.code);
+        if trouble.code == nix::libc::EACCES {
+            text.push_str(&format!(" (euid={} egid={})", who.uid, who.gid));
+        }
+        Err(text)
     }
 
     fn run(&self, user: &Identity, job: CommandJob) -> JobResult {
@@ -108,21 +88,11 @@ impl UserFiles for Agents {
     }
 
     fn act(&self, user: &Identity, errand: Errand) -> Result<Brought, ExpandError> {
-        match self.ask(Some(user), &Job::Errand(errand)) {
-            JobResult::Brought(brought) => brought,
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => {
-                Err(ExpandError::Defer(trouble.text))
-            }
-            JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::File(_)
-            | JobResult::Exists(_) => {
-                Err(ExpandError::Defer("unexpected answer from the delivery agent".to_owned()))
-            }
+        let answer = self.ask(Some(user), &Job::Errand(errand));
+        if let JobResult::Brought(brought) = answer {
+            return brought;
         }
+        Err(ExpandError::Defer(answer.trouble().text))
     }
 
     fn start(&self, user: &Identity, job: ProgramJob) -> io::Result<(UnixStream, Option<Child>)> {

@@ -572,28 +572,20 @@ impl Appendfile {
         batch: &Batch<'_>,
         (composed, job): (&Composed, &Job),
     ) -> Run {
-        match local::perform(delivery, batch, job, composed) {
-            JobResult::Delivered { quota_warning, bytes } => {
-                let quota_warning =
-                    if quota_warning { self.warning(delivery, transport, context, batch) } else { None };
-                let path = self.path_for_log(batch, job);
-                let done = Delivered { quota_warning, path, bytes: Some(bytes), ..Delivered::default() };
-                Run::all(batch, &Outcome::Delivered(done))
-            }
-            JobResult::OtherTransport(name) => {
-                let format = self.formats.iter().find(|(_, transport)| *transport == name);
-                let format = format.map(|(start, _)| String::from_utf8_lossy(start)).unwrap_or_default();
-                local::hand_over(delivery, transport, context, batch, &name, &format)
-            }
-            result @ (JobResult::Exited { .. }
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_)
-            | JobResult::Deferred(_)
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::Failed(_)) => local::refused(batch, result),
+        let answer = local::perform(delivery, batch, job, composed);
+        if let JobResult::Delivered { quota_warning, bytes } = answer {
+            let quota_warning =
+                if quota_warning { self.warning(delivery, transport, context, batch) } else { None };
+            let path = self.path_for_log(batch, job);
+            let done = Delivered { quota_warning, path, bytes: Some(bytes), ..Delivered::default() };
+            return Run::all(batch, &Outcome::Delivered(done));
         }
+        if let JobResult::OtherTransport(name) = answer {
+            let format = self.formats.iter().find(|(_, transport)| *transport == name);
+            let format = format.map(|(start, _)| String::from_utf8_lossy(start)).unwrap_or_default();
+            return local::hand_over(delivery, transport, context, batch, &name, &format);
+        }
+        local::refused(batch, answer)
     }
 
     /// The text of the warning. Mail is delivered all the same if there is none.

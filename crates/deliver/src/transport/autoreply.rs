@@ -394,27 +394,21 @@ impl Reply<'_> {
 
     fn read_file(&mut self, name: &[u8]) -> Result<Vec<u8>, Outcome> {
         let job = Job::ReadFile(ReadFileJob { path: name.to_vec(), bytes_max: FILE_BYTES_MAX });
-        let (code, text) =
-            match self.delivery.agents.perform(&self.batch.identity, &job, &mut std::io::empty()) {
-                JobResult::File(FileRead::Contents { data, .. }) if !self.expands_file() => {
-                    return Ok(data);
+        let answer = self.delivery.agents.perform(&self.batch.identity, &job, &mut std::io::empty());
+        let (code, text) = if let JobResult::File(read) = answer {
+            match read {
+                FileRead::Contents { data, .. } if !self.expands_file() => return Ok(data),
+                FileRead::Contents { data, .. } => return self.expand_lines(&data),
+                FileRead::NotThere | FileRead::Error(..) if self.options.file_optional => {
+                    return Ok(Vec::new());
                 }
-                JobResult::File(FileRead::Contents { data, .. }) => return self.expand_lines(&data),
-                JobResult::File(_) if self.options.file_optional => return Ok(Vec::new()),
-                JobResult::File(FileRead::NotThere) => {
-                    (nix::libc::ENOENT, "No such file or directory".to_owned())
-                }
-                JobResult::File(FileRead::Error(code, text)) => (code, text),
-                other @ (JobResult::Delivered { .. }
-                | JobResult::OtherTransport(_)
-                | JobResult::Exited { .. }
-                | JobResult::Lmtp(_)
-                | JobResult::Each(_)
-                | JobResult::Exists(_)
-                | JobResult::Brought(_)
-                | JobResult::Deferred(_)
-                | JobResult::Failed(_)) => (error_code::UNKNOWN, format!("{other:?}")),
-            };
+                FileRead::NotThere => (nix::libc::ENOENT, "No such file or directory".to_owned()),
+                FileRead::Error(code, text) => (code, text),
+            }
+        } else {
+            let trouble = answer.trouble();
+            (trouble.code, trouble.text)
+        };
         let text = format!(
             "Failed to open file {} when sending message from {} transport: {text}",
             String::from_utf8_lossy(name),

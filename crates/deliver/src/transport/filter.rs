@@ -66,35 +66,21 @@ impl Filter {
             output_bytes_max: FILTERED_BYTES_MAX,
             framing: Framing::default(),
         });
-        match delivery.agents.perform(&batch.identity, &job, message) {
-            JobResult::Exited { status: CommandStatus::Code(0), output, .. } => Ok(Some(output)),
-            JobResult::Exited { status: CommandStatus::TimedOut, .. } => {
-                Err(transport.driver.filter_timed_out())
-            }
-            JobResult::Exited { status: CommandStatus::TooMuchOutput, .. } => {
+        let answer = delivery.agents.perform(&batch.identity, &job, message);
+        let JobResult::Exited { status, output, .. } = answer else {
+            let trouble = answer.trouble();
+            return Err(Outcome::Deferred(DeliveryError::new(trouble.code, trouble.text)));
+        };
+        match status {
+            CommandStatus::Code(0) => Ok(Some(output)),
+            CommandStatus::TimedOut => Err(transport.driver.filter_timed_out()),
+            CommandStatus::TooMuchOutput => {
                 let text = "transport filter gave too much output";
                 Err(Outcome::Deferred(DeliveryError::new(error_code::FILTER_FAILED, text)))
             }
-            JobResult::Exited { status: CommandStatus::Code(code), .. } => Err(failed(&code.to_string(), "")),
-            JobResult::Exited { status: CommandStatus::Signal(signal), .. } => {
-                Err(failed(&format!("-{signal}"), ""))
-            }
-            JobResult::Exited { status: CommandStatus::NotStarted(_), .. } => {
-                Err(failed("127", ": unable to execute command"))
-            }
-            JobResult::Deferred(trouble) | JobResult::Failed(trouble) => {
-                Err(Outcome::Deferred(DeliveryError::new(trouble.code, trouble.text)))
-            }
-            other @ (JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::File(_)
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_)) => {
-                let text = format!("unexpected answer of the delivery agent: {other:?}");
-                Err(Outcome::Deferred(DeliveryError::new(error_code::AGENT_LOST, text)))
-            }
+            CommandStatus::Code(code) => Err(failed(&code.to_string(), "")),
+            CommandStatus::Signal(signal) => Err(failed(&format!("-{signal}"), "")),
+            CommandStatus::NotStarted(_) => Err(failed("127", ": unable to execute command")),
         }
     }
 

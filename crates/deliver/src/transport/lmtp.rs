@@ -106,18 +106,11 @@ impl Driver for Lmtp {
             ignore_quota: self.ignore_quota,
             timeout: self.timeout,
         });
-        match local::perform(delivery, batch, &job, &composed) {
-            JobResult::Lmtp(answers) => Run::of(answers.into_iter().map(outcome).collect()),
-            result @ (JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_)
-            | JobResult::Each(_)
-            | JobResult::Deferred(_)
-            | JobResult::Failed(_)) => local::refused(batch, result),
+        let answer = local::perform(delivery, batch, &job, &composed);
+        if let JobResult::Lmtp(answers) = answer {
+            return Run::of(answers.into_iter().map(outcome).collect());
         }
+        local::refused(batch, answer)
     }
 
     fn is_local(&self) -> bool {

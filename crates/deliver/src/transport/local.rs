@@ -224,12 +224,15 @@ pub(crate) fn perform_together(
         }
         Err(error) => JobResult::Deferred(Trouble::system(&error, "failed to read the message")),
     };
-    let results = if let JobResult::Each(results) = result { results } else { vec![result; batches.len()] };
+    let mut results =
+        if let JobResult::Each(results) = result { results } else { vec![result; batches.len()] };
+    // Of what nothing is said, that is an answer of which nothing is known.
+    results.resize(batches.len(), JobResult::Each(Vec::new()));
     batches.into_iter().zip(results).map(|(batch, result)| written(batch, result)).collect()
 }
 
-/// The run of a file that was written, with no quota to warn of.
-fn written(batch: &Batch<'_>, result: JobResult) -> Run {
+/// The run of a file that was to be written, with no quota to warn of.
+pub(super) fn written(batch: &Batch<'_>, result: JobResult) -> Run {
     if let JobResult::Delivered { bytes, .. } = result {
         return Run::all(
             batch,
@@ -241,28 +244,12 @@ fn written(batch: &Batch<'_>, result: JobResult) -> Run {
 
 /// The outcome of a job that did not deliver.
 pub(super) fn refused(batch: &Batch<'_>, result: JobResult) -> Run {
-    match result {
-        JobResult::Deferred(trouble) => Run::all(batch, &Outcome::Deferred(error_of(trouble))),
-        JobResult::Failed(trouble) => Run::all(batch, &Outcome::Failed(error_of(trouble))),
-        other @ (JobResult::Delivered { .. }
-        | JobResult::OtherTransport(_)
-        | JobResult::Exited { .. }
-        | JobResult::File(_)
-        | JobResult::Lmtp(_)
-        | JobResult::Each(_)
-        | JobResult::Exists(_)
-        | JobResult::Brought(_)) => {
-            let text = format!("unexpected answer of the delivery agent: {other:?}");
-            Run::all(
-                batch,
-                &Outcome::Deferred(DeliveryError {
-                    code: error_code::AGENT_LOST,
-                    text,
-                    ..DeliveryError::default()
-                }),
-            )
-        }
-    }
+    let outcome = if let JobResult::Failed(trouble) = result {
+        Outcome::Failed(error_of(trouble))
+    } else {
+        Outcome::Deferred(error_of(result.trouble()))
+    };
+    Run::all(batch, &outcome)
 }
 
 fn error_of(trouble: Trouble) -> DeliveryError {

@@ -770,26 +770,17 @@ impl Driver for Pipe {
         let line = Self::redirected(batch).unwrap_or_else(|| self.line());
         let command =
             job.argv.first().map(|word| shown_word(&String::from_utf8_lossy(word))).unwrap_or_default();
-        match local::perform(delivery, batch, &Job::Command(job), &composed) {
-            JobResult::Exited { status, output, bytes, write_error } => {
-                let end = End::new(status, output.clone(), write_error, batch.message.sender.is_empty());
-                let mut outcome = self.judge(transport, &line, &command, end);
-                if let Outcome::Delivered(delivered) = &mut outcome {
-                    delivered.bytes = Some(bytes);
-                }
-                self.log_first_line(delivery, transport, batch, &outcome, &output);
-                Run::all(batch, &outcome)
-            }
-            result @ (JobResult::Delivered { .. }
-            | JobResult::OtherTransport(_)
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_)
-            | JobResult::Deferred(_)
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::Failed(_)) => local::refused(batch, result),
+        let answer = local::perform(delivery, batch, &Job::Command(job), &composed);
+        let JobResult::Exited { status, output, bytes, write_error } = answer else {
+            return local::refused(batch, answer);
+        };
+        let end = End::new(status, output.clone(), write_error, batch.message.sender.is_empty());
+        let mut outcome = self.judge(transport, &line, &command, end);
+        if let Outcome::Delivered(delivered) = &mut outcome {
+            delivered.bytes = Some(bytes);
         }
+        self.log_first_line(delivery, transport, batch, &outcome, &output);
+        Run::all(batch, &outcome)
     }
 
     fn is_local(&self) -> bool {

@@ -9,8 +9,8 @@ use oxim_lang::expand::Template;
 
 use super::compose::Composed;
 use super::local;
-use super::{Batch, Delivered, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
-use crate::agent::job::{CreateWhere, Directories, Framing, Job, JobResult, NewFileForm, NewFileJob, Quota};
+use super::{Batch, DeliveryError, Driver, Outcome, Run, Transport, TransportKind, error_code};
+use crate::agent::job::{CreateWhere, Directories, Framing, Job, NewFileForm, NewFileJob, Quota};
 use crate::delivery::Delivery;
 
 /// The row.
@@ -87,20 +87,7 @@ impl Driver for QueueFile {
             Err(error) => return Run::all(batch, &Outcome::Deferred(error)),
         };
         let body = Composed { header: Vec::new(), body: Some(batch.body.clone()) };
-        match local::perform(delivery, batch, &job, &body) {
-            JobResult::Delivered { bytes, .. } => {
-                Run::all(batch, &Outcome::Delivered(Delivered { bytes: Some(bytes), ..Delivered::default() }))
-            }
-            result @ (JobResult::OtherTransport(_)
-            | JobResult::Exited { .. }
-            | JobResult::File(_)
-            | JobResult::Exists(_)
-            | JobResult::Brought(_)
-            | JobResult::Lmtp(_)
-            | JobResult::Each(_)
-            | JobResult::Deferred(_)
-            | JobResult::Failed(_)) => local::refused(batch, result),
-        }
+        local::written(batch, local::perform(delivery, batch, &job, &body))
     }
 
     fn is_local(&self) -> bool {
