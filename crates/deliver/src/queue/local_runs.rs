@@ -19,7 +19,9 @@ use crate::retry_hints;
 use crate::router::{Router, prepare};
 use crate::settle::{Finished, Settlement};
 use crate::transport::local::{self, TOGETHER_BYTES_MAX, TOGETHER_MAX};
-use crate::transport::{Batch, Delivered, DeliveryError, Order, Outcome, Run, Transport, error_code};
+use crate::transport::{
+    Batch, Delivered, DeliveryError, FileDriver, Order, Outcome, Run, Transport, error_code,
+};
 
 /// What the log has in the place of the transport for `/dev/null`.
 pub(crate) const BYPASSED: &str = "**bypassed**";
@@ -93,13 +95,17 @@ impl<'a> Ordered<'a> {
     }
 }
 
-/// Whether a delivery may wait for others that do the same.
-fn may_wait(settlement: &Settlement<'_>, transport: &Transport, first: &Address) -> bool {
+/// The driver, if a delivery may wait for others that do the same.
+fn files_of<'a>(
+    settlement: &Settlement<'_>,
+    transport: &'a Transport,
+    first: &Address,
+) -> Option<&'a dyn FileDriver> {
     let generic = &transport.generic;
     let is_alone =
         generic.max_parallel.is_some() || generic.shadow_transport.is_some() || generic.filter.is_some();
     let is_mailbox = first.kind == AddressKind::Mail && first.made.is_none();
-    transport.driver.writes_together() && is_mailbox && !is_alone && !settlement.dont_deliver
+    transport.driver.files().filter(|_| is_mailbox && !is_alone && !settlement.dont_deliver)
 }
 
 fn run_group<'a>(
@@ -112,8 +118,8 @@ fn run_group<'a>(
 ) {
     let Some(transport) = settlement.delivery.transports.get(group.transport) else { return };
     let is_other = ordered.transport.is_some_and(|other| !std::ptr::eq(other, transport));
-    let waits = group.addresses.first().is_some_and(|first| may_wait(settlement, transport, first));
-    if is_other || !waits {
+    let files = group.addresses.first().and_then(|first| files_of(settlement, transport, first));
+    if is_other || files.is_none() {
         ordered.perform(settlement, context);
     }
     let (due, waiting): (Vec<Address>, Vec<Address>) = group
@@ -151,16 +157,16 @@ fn run_group<'a>(
         Ok(batch) if settlement.dont_deliver => {
             (Run::all(&batch, &Outcome::Delivered(Delivered::of_nothing())), batch.return_path)
         }
-        Ok(batch) if waits => match transport.driver.order(transport, settlement.delivery, context, &batch) {
-            Ok(order) => {
-                leave(context);
-                ordered.add(settlement, context, transport, Waiting { batch, order, began });
-                return;
-            }
-            Err(run) => (run, batch.return_path),
-        },
         Ok(batch) => {
-            let run = transport.driver.deliver(transport, settlement.delivery, context, &batch);
+            let run = match files.map(|files| files.order(transport, settlement.delivery, context, &batch)) {
+                Some(Ok(order)) => {
+                    leave(context);
+                    ordered.add(settlement, context, transport, Waiting { batch, order, began });
+                    return;
+                }
+                Some(Err(run)) => run,
+                None => transport.driver.deliver(transport, settlement.delivery, context, &batch),
+            };
             crate::event::dns_failures_in(context, transport);
             (run, batch.return_path)
         }

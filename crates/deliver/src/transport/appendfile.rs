@@ -12,7 +12,8 @@ use oxim_mail::message_id::encode_base62;
 use super::compose::{self, Composed, expansion_error};
 use super::local::{self, framing_with, number_with_unit};
 use super::{
-    Batch, Delivered, DeliveryError, Driver, Order, Outcome, Run, Transport, TransportKind, error_code,
+    Batch, Delivered, DeliveryError, Driver, FileDriver, Order, Outcome, Run, Transport, TransportKind,
+    error_code,
 };
 use crate::address::{Address, AddressKind};
 use crate::agent::job::{
@@ -617,6 +618,22 @@ fn with_newline(mut text: Vec<u8>) -> Vec<u8> {
     text
 }
 
+impl FileDriver for Appendfile {
+    fn order(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<Order, Run> {
+        let (message, job) = self.prepare(transport, delivery, context, batch)?;
+        if let Job::NewFile(job) = job {
+            return Ok(Order { job, message });
+        }
+        Err(self.perform(transport, delivery, context, batch, (&message, &job)))
+    }
+}
+
 impl Driver for Appendfile {
     fn deliver(
         &self,
@@ -631,24 +648,12 @@ impl Driver for Appendfile {
         }
     }
 
-    fn writes_together(&self) -> bool {
+    fn files(&self) -> Option<&dyn FileDriver> {
         let size_file = matches!(self.maildir_size_file, Switch::Fixed(false));
         let asks_for_room = self.quota.is_some() || self.warn_threshold.is_some();
-        self.format == Format::Maildir && self.directory.is_some() && size_file && !asks_for_room
-    }
-
-    fn order(
-        &self,
-        transport: &Transport,
-        delivery: &Delivery,
-        context: &mut Context,
-        batch: &Batch<'_>,
-    ) -> Result<Order, Run> {
-        let (message, job) = self.prepare(transport, delivery, context, batch)?;
-        if let Job::NewFile(job) = job {
-            return Ok(Order { job, message });
-        }
-        Err(self.perform(transport, delivery, context, batch, (&message, &job)))
+        let is_plain =
+            self.format == Format::Maildir && self.directory.is_some() && size_file && !asks_for_room;
+        is_plain.then_some(self as &dyn FileDriver)
     }
 
     fn room_job(

@@ -304,6 +304,21 @@ pub struct Order {
     pub message: compose::Composed,
 }
 
+/// A driver whose deliveries are new files that do not ask for each other.
+pub trait FileDriver {
+    /// What the agent is to do for a batch.
+    ///
+    /// # Errors
+    /// The run is over without it.
+    fn order(
+        &self,
+        transport: &Transport,
+        delivery: &Delivery,
+        context: &mut Context,
+        batch: &Batch<'_>,
+    ) -> Result<Order, Run>;
+}
+
 /// A transport driver, built once from its options.
 pub trait Driver: Send + Sync {
     /// Delivers the batch. Runs on a worker thread and may block.
@@ -318,24 +333,10 @@ pub trait Driver: Send + Sync {
     /// Whether deliveries run as a user, one batch at a time, before the remote ones.
     fn is_local(&self) -> bool;
 
-    /// Whether the files that its deliveries write may reach the disk together: none of them asks what another has done.
-    fn writes_together(&self) -> bool {
-        false
-    }
-
-    /// What the agent is to do for a batch; only of drivers that write together.
-    ///
-    /// # Errors
-    /// The run is over without it.
-    fn order(
-        &self,
-        _transport: &Transport,
-        _delivery: &Delivery,
-        _context: &mut Context,
-        batch: &Batch<'_>,
-    ) -> Result<Order, Run> {
-        let text = "this transport does not write together with others";
-        Err(Run::all(batch, &Outcome::Deferred(DeliveryError::new(error_code::UNKNOWN, text))))
+    /// The driver as one whose files may reach the disk together with those of other deliveries; none if a delivery must know what
+    /// the one before it has done.
+    fn files(&self) -> Option<&dyn FileDriver> {
+        None
     }
 
     /// What becomes of the addresses when the transport filter takes too long.
